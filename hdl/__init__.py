@@ -1,0 +1,1 @@
+"""The gateware: a weight-stationary systolic array and the machine around it, in Amaranth."""

@@ -1,0 +1,271 @@
+"""The whole machine, between two links."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.accumulators import AccumulatorBank
+from etchnet.hdl.array import SystolicArray
+from etchnet.hdl.bus import LoadableMemory
+from etchnet.hdl.config import Config
+from etchnet.hdl.counters import Counters
+from etchnet.hdl.delay import delay
+from etchnet.hdl.fetch import InstructionMemory
+from etchnet.hdl.isa import Drain, Pass, Source, Target
+from etchnet.hdl.loader import Loader
+from etchnet.hdl.memory import Ram
+from etchnet.hdl.output import OutputStage
+from etchnet.hdl.semaphore import Semaphore
+from etchnet.hdl.sender import Sender
+from etchnet.hdl.sequencer import Sequencer
+from etchnet.hdl.weights import WeightMemory
+
+__all__ = ["Accelerator"]
+
+_WEIGHT_TOKENS = 255
+
+
+class Accelerator(wiring.Component):
+    """Memories, sequencer, array, accumulators, output stage and both links of one machine.
+
+    Ports: `link_in` and `link_out`, streams of `link_bits`; see `Loader` and `Sender` for what they carry. All timing of a
+    run follows from the properties below, which add up what the parts say of themselves.
+
+    Parameters
+    ----------
+    config
+        The machine.
+    init
+        Initial contents of its memories, as whole numbers per memory word: of `Target.PASSES`, `Target.DRAINS`,
+        `Target.PARAMETERS` and `Target.WEIGHTS`, each optional.
+    """
+
+    def __init__(self, config: Config, *, init: Mapping[Target, Sequence[int]] | None = None) -> None:
+        self._config = config
+        init = init or {}
+        self.passes = InstructionMemory(Pass, config, depth=config.passes, init=init.get(Target.PASSES, ()))
+        self.drains = InstructionMemory(Drain, config, depth=config.drains, init=init.get(Target.DRAINS, ()))
+        self.sequencer = Sequencer(config)
+        self.input = LoadableMemory(config, bits=8 * config.rows, depth=2 * config.input_words, name="input")
+        self.weights = WeightMemory(config, init=init.get(Target.WEIGHTS, ()))
+        self.array = SystolicArray(config)
+        self.banks = [AccumulatorBank(config) for _ in range(2)]
+        self.output = OutputStage(config, parameters=init.get(Target.PARAMETERS, ()))
+        self.loader = Loader(config)
+        self.sender = Sender(config)
+        self.counters = Counters(config)
+        super().__init__(
+            {
+                "link_in": In(stream.Signature(config.link_bits)),
+                "link_out": Out(stream.Signature(config.link_bits)),
+            }
+        )
+
+    @property
+    def config(self) -> Config:
+        """The machine's parameters."""
+        return self._config
+
+    @staticmethod
+    def read_latency(config: Config) -> int:
+        """Cycles from the issue of a pixel to its word at the array: read, then select."""
+        return LoadableMemory.latency(config) + 1
+
+    @staticmethod
+    def fold_delay(config: Config) -> int:
+        """Cycles from the issue of a pixel to the naming of its accumulator row, one cycle before its sums arrive."""
+        return Accelerator.read_latency(config) + SystolicArray.latency(config) - AccumulatorBank.read_latency(config)
+
+    @staticmethod
+    def fold_visible(config: Config) -> int:
+        """Cycles from the issue of a pixel until its accumulator row can be named again."""
+        return Accelerator.fold_delay(config) + AccumulatorBank.latency(config) + 1
+
+    @staticmethod
+    def drain_delay(config: Config) -> int:
+        """Cycles from the issue of a releasing pass's last pixel to the first read of its drain."""
+        return Accelerator.fold_delay(config) + OutputStage.start_delay(config)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Connect the parts, in the order in which data flow."""
+        m = Module()
+        config = self._config
+        parts = ("passes", "drains", "sequencer", "input", "weights", "array", "output", "loader", "sender", "counters")
+        for name in parts:
+            m.submodules[name] = getattr(self, name)
+        for index, bank in enumerate(self.banks):
+            m.submodules[f"bank_{index}"] = bank
+        sequencer, output, loader, sender = self.sequencer, self.output, self.loader, self.sender
+
+        # Links.
+        m.d.comb += [
+            loader.link.valid.eq(self.link_in.valid),
+            loader.link.payload.eq(self.link_in.payload),
+            self.link_in.ready.eq(loader.link.ready),
+            self.link_out.valid.eq(sender.link.valid),
+            self.link_out.payload.eq(sender.link.payload),
+            sender.link.ready.eq(self.link_out.ready),
+        ]
+        loaded = {
+            Target.PASSES: (self.passes, "write"),
+            Target.DRAINS: (self.drains, "write"),
+            Target.PARAMETERS: (output, "write_parameters"),
+            Target.WEIGHTS: (self.weights, "write"),
+            Target.INPUT: (self.input, "write"),
+        }
+        for target, (memory, strobe) in loaded.items():
+            m.d.comb += [memory.bus.eq(loader.bus), getattr(memory, strobe).eq(loader.writes[target.name])]
+        half_bit = config.address_bits(config.input_words)
+        m.d.comb += self.input.bus.address.eq(Cat(loader.bus.address[:half_bit], loader.input_half))
+
+        # Tokens: full and free halves of the input and output memories, committed and released weights.
+        tokens = {
+            "input_free": Semaphore(initial=2, maximum=2),
+            "input_full": Semaphore(initial=0, maximum=2),
+            "output_free": Semaphore(initial=2, maximum=2),
+            "output_full": Semaphore(initial=0, maximum=2),
+            "weights_free": Semaphore(initial=0, maximum=_WEIGHT_TOKENS),
+            "weights_full": Semaphore(initial=0, maximum=_WEIGHT_TOKENS),
+        }
+        for name, semaphore in tokens.items():
+            m.submodules[name] = semaphore
+        m.d.comb += [
+            loader.input_free.eq(tokens["input_free"].available),
+            tokens["input_free"].take.eq(loader.input_take),
+            tokens["input_full"].put.eq(loader.input_commit),
+            sequencer.input_full.eq(tokens["input_full"].available),
+            tokens["input_full"].take.eq(sequencer.input_release),
+            tokens["input_free"].put.eq(sequencer.input_release),
+            sequencer.output_free.eq(tokens["output_free"].available),
+            tokens["output_free"].take.eq(sequencer.output_take),
+            tokens["output_full"].put.eq(output.commit),
+            sender.full.eq(tokens["output_full"].available),
+            tokens["output_full"].take.eq(sender.half_read),
+            tokens["output_free"].put.eq(sender.half_sent),
+            loader.weights_free.eq(tokens["weights_free"].available),
+            tokens["weights_free"].take.eq(loader.weights_take),
+            tokens["weights_full"].put.eq(loader.weights_commit),
+            sequencer.weights_full.eq(tokens["weights_full"].available),
+            tokens["weights_full"].take.eq(sequencer.weights_take),
+        ]
+
+        # Runs. Fields of the command stay as they are while a run goes on: the next one waits in the loader.
+        start = Signal()
+        run = Signal.like(loader.run)
+        command = Signal.like(loader.run)
+        m.d.comb += [
+            start.eq(loader.run_pending & ~sequencer.running),
+            loader.run_taken.eq(start),
+            command.eq(Mux(start, loader.run, run)),
+            sequencer.start.eq(start),
+            sender.words.eq(run.output_words),
+        ]
+        with m.If(start):
+            m.d.sync += run.eq(loader.run)
+        for memory, first, count in (
+            (self.passes, command.first_pass, command.passes),
+            (self.drains, command.first_drain, command.drains),
+        ):
+            m.d.comb += [
+                memory.start.eq(start),
+                memory.first.eq(first),
+                memory.count.eq(count),
+                memory.repeats.eq(command.repeats),
+            ]
+        wiring.connect(m, self.passes.instructions, sequencer.passes)
+        wiring.connect(m, self.drains.instructions, output.drains)
+
+        # Pixels: read, select, enter the array. A cycle without a pixel enters zeros.
+        word = {"bits": 8 * config.rows, "lanes": config.tiles_per_word}
+        m.submodules.activation = activation = Ram(**word, depth=config.activation_words, name="activations")
+        pixel = sequencer.pixel
+        read_pixel = delay(m, pixel, self.input.latency(config), name="pixel")
+        from_input = pixel.source == Source.INPUT
+        entering = Signal(8 * config.rows)
+        m.d.comb += [
+            activation.address.eq(pixel.address),
+            activation.enable.eq(pixel.valid & ~from_input),
+            self.input.address.eq(Cat(pixel.address[:half_bit], pixel.half)),
+            self.input.enable.eq(pixel.valid & from_input),
+        ]
+        chosen = Mux(read_pixel.source == Source.INPUT, self.input.data, activation.data)
+        m.d.sync += entering.eq(Mux(read_pixel.valid, chosen, 0))
+        m.d.comb += self.array.activations.eq(entering)
+
+        # Weights: each tile arrives in the cycle before its first pixel.
+        m.d.comb += [
+            self.weights.request.eq(sequencer.request),
+            self.array.weights.eq(self.weights.weights),
+            self.array.load.eq(
+                delay(m, sequencer.request.first, self.read_latency(config) - 1, name="first")
+            ),
+        ]
+
+        # Sums: folded into the bank that the pass names, or that the output stage names.
+        fold = delay(m, sequencer.fold, self.fold_delay(config), name="fold")
+        feedback_bank = delay(m, output.fold, 1, name="feedback")
+        for index, bank in enumerate(self.banks):
+            from_array = fold.row.valid & (fold.bank == index)
+            from_output = output.fold.valid & (output.fold.bank == index)
+            feedback = feedback_bank.valid & (feedback_bank.bank == index)
+            m.d.comb += [
+                bank.fold.valid.eq(from_array | from_output),
+                bank.fold.row.eq(Mux(from_output, output.fold.row, fold.row.row)),
+                bank.fold.fold.eq(Mux(from_output, output.fold.fold, fold.row.fold)),
+                bank.read.eq(output.read.valid & (output.read.bank == index)),
+                bank.read_row.eq(output.read.row),
+            ]
+            for c in range(config.columns):
+                m.d.comb += bank.values[c].eq(Mux(feedback, output.values[c], self.array.sums[c]))
+        m.d.comb += [
+            output.bus.eq(loader.bus),
+            output.start.eq(fold.release),
+            tokens["weights_free"].put.eq(fold.release_weights),
+        ]
+        read_bank = delay(m, output.read, self.banks[0].read_latency(config), name="drain_read")
+        m.d.comb += output.accumulators.eq(Mux(read_bank.bank, self.banks[1].data, self.banks[0].data))
+
+        # Results.
+        m.submodules.results = results = Ram(**word, depth=2 * config.output_words, name="results")
+        write_half = Signal()
+        with m.If(output.commit):
+            m.d.sync += write_half.eq(~write_half)
+        m.d.comb += [
+            activation.write_address.eq(output.write.address),
+            activation.write_data.eq(output.write.data),
+            activation.write_lanes.eq(output.write.lanes & output.write.activation.replicate(config.tiles_per_word)),
+            results.write_address.eq(Cat(output.write.address[: config.address_bits(config.output_words)], write_half)),
+            results.write_data.eq(output.write.data),
+            results.write_lanes.eq(output.write.lanes & output.write.output.replicate(config.tiles_per_word)),
+            results.address.eq(sender.address),
+            results.enable.eq(sender.enable),
+            sender.data.eq(results.data),
+        ]
+
+        # The end of a run, and the counters.
+        m.d.comb += [
+            sequencer.done.eq(output.done),
+            sequencer.final_drain.eq(output.final),
+            self.counters.increments.CYCLES.eq(sequencer.running),
+            self.counters.increments.USEFUL.eq(sequencer.useful),
+            *(
+                self.counters.increments[name.upper()].eq(sequencer.classes[name])
+                for name, _ in sequencer.classes.shape()
+            ),
+            sender.counters.eq(
+                loader.counters
+                & ~loader.run_pending
+                & ~sequencer.running
+                & (tokens["output_free"].count == 2)
+            ),
+            sender.totals.eq(self.counters.totals),
+            self.counters.clear.eq(sender.counters_done),
+            loader.counters_done.eq(sender.counters_done),
+        ]
+        return m
+

@@ -1,0 +1,93 @@
+"""One bank of accumulators and the adders that fold into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Fold
+from etchnet.hdl.memory import Ram
+
+__all__ = ["AccumulatorBank"]
+
+
+class AccumulatorBank(wiring.Component):
+    """`accumulator_rows` rows of `columns` int32, set, added to (modulo 2**32) or maximised a row a cycle.
+
+    A fold names its row in cycle t, gives `values` in cycle t + 1 and is written in cycle t + `latency`; from the cycle after
+    that the row may be read again. A read (`read`, `read_row`) gives `data` one cycle later. There is one read port: a fold
+    that adds or maximises and a read must not fall into the same cycle, and a row must not be read while it is written. The
+    program's idle cycles see to both; the bank does not check.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        values = data.ArrayLayout(signed(32), config.columns)
+        super().__init__(
+            {
+                "fold": In(self.fold_layout(config)),
+                "values": In(values),
+                "read": In(1),
+                "read_row": In(range(config.accumulator_rows)),
+                "data": Out(values),
+            }
+        )
+
+    @staticmethod
+    def fold_layout(config: Config) -> data.StructLayout:
+        """One row's fold."""
+        return data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "row": unsigned(config.address_bits(config.accumulator_rows)),
+                "fold": unsigned(2),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from naming a row to writing it."""
+        return Ram.latency(config) + 1
+
+    @staticmethod
+    def read_latency(config: Config) -> int:
+        """Cycles from naming a row to its data."""
+        return Ram.latency(config)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Read, fold, write."""
+        m = Module()
+        columns = self._config.columns
+        layout = data.ArrayLayout(signed(32), columns)
+        m.submodules.memory = memory = Ram(
+            bits=32 * columns, depth=self._config.accumulator_rows, name="accumulators"
+        )
+        m.d.comb += [
+            memory.address.eq(Mux(self.read, self.read_row, self.fold.row)),
+            memory.enable.eq(self.read | self.fold.valid),
+            self.data.eq(memory.data),
+        ]
+
+        folding = Signal(self.fold_layout(self._config))
+        written = Signal(self.fold_layout(self._config))
+        folded = Signal(layout, reset_less=True)
+        m.d.sync += [folding.eq(self.fold), written.eq(folding)]
+        for c in range(columns):
+            new, old = self.values[c], self.data[c]
+            with m.Switch(folding.fold):
+                with m.Case(Fold.ADD):
+                    m.d.sync += folded[c].eq(old + new)
+                with m.Case(Fold.MAX):
+                    m.d.sync += folded[c].eq(Mux(old > new, old, new))
+                with m.Default():
+                    m.d.sync += folded[c].eq(new)
+        m.d.comb += [
+            memory.write_address.eq(written.row),
+            memory.write_data.eq(folded),
+            memory.write_lanes.eq(written.valid),
+        ]
+        return m

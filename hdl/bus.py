@@ -1,0 +1,96 @@
+"""How memories are loaded: one registered bus from the loader, and the memories that listen to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Module, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Drain, Parameters, Pass, Target, chunks
+from etchnet.hdl.memory import Ram
+
+__all__ = ["LoadableMemory", "load_bus", "word_bits"]
+
+
+def word_bits(target: Target, config: Config) -> int:
+    """Bits of one memory word that packets of `target` carry."""
+    match target:
+        case Target.PASSES:
+            return Pass.layout(config).size
+        case Target.DRAINS:
+            return Drain.layout(config).size
+        case Target.PARAMETERS:
+            assert config.requantisers is not None
+            return Parameters.layout(config).size * config.requantisers
+        case Target.WEIGHTS:
+            return 8 * config.weight_rows * config.columns
+        case Target.INPUT:
+            return 8 * config.rows
+        case _:
+            return config.link_bits
+
+
+def load_bus(config: Config) -> data.StructLayout:
+    """One link word on its way to a memory: the address of the memory word and the number of the chunk within it."""
+    most = max(chunks(word_bits(target, config), config) for target in Target)
+    return data.StructLayout(
+        {"address": unsigned(24), "chunk": unsigned(config.address_bits(most)), "data": unsigned(config.link_bits)}
+    )
+
+
+class LoadableMemory(wiring.Component):
+    """A memory with one read port, written over the link in chunks of `link_bits`.
+
+    A read takes one cycle, and `data` stays until the next cycle with `enable`. A word must not be read in the cycle that
+    writes it.
+
+    Parameters
+    ----------
+    bits, depth
+        Size of a word, and how many there are.
+    init
+        Initial words, as whole numbers.
+    name
+        Names the file of initial words, where there is one.
+    """
+
+    def __init__(
+        self, config: Config, *, bits: int, depth: int, init: Sequence[int] = (), name: str
+    ) -> None:
+        self._config, self._bits, self._depth, self._init, self._name = config, bits, depth, init, name
+        super().__init__(
+            {
+                "write": In(1),
+                "bus": In(load_bus(config)),
+                "enable": In(1),
+                "address": In(range(depth)),
+                "data": Out(bits),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from an address to its word."""
+        return Ram.latency(config)
+
+    def elaborate(self, platform: Any) -> Module:
+        """The memory and its two ports."""
+        m = Module()
+        link_bits = self._config.link_bits
+        count = chunks(self._bits, self._config)
+        m.submodules.memory = memory = Ram(
+            bits=count * link_bits, depth=self._depth, lanes=count, init=self._init, name=self._name
+        )
+        m.d.comb += [
+            memory.write_address.eq(self.bus.address),
+            memory.write_data.eq(self.bus.data.replicate(count)),
+            memory.write_lanes.eq(self.write << self.bus.chunk),
+            memory.address.eq(self.address),
+            memory.enable.eq(self.enable),
+            self.data.eq(memory.data),
+        ]
+        return m

@@ -1,0 +1,47 @@
+"""The machine's counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import COUNTER_BITS, Counter
+
+__all__ = ["Counters"]
+
+
+class Counters(wiring.Component):
+    """One `COUNTER_BITS`-bit total per `isa.Counter`; each adds its increment every cycle, until `clear` zeroes all.
+
+    Parameters
+    ----------
+    config
+        Its multipliers bound the increment of USEFUL; every other counter adds 0 or 1.
+    """
+
+    def __init__(self, config: Config) -> None:
+        useful = unsigned(config.multipliers.bit_length())
+        super().__init__(
+            {
+                "increments": In(
+                    data.StructLayout({c.name: useful if c is Counter.USEFUL else unsigned(1) for c in Counter})
+                ),
+                "clear": In(1),
+                "totals": Out(data.ArrayLayout(unsigned(COUNTER_BITS), len(Counter))),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """One adder per counter."""
+        m = Module()
+        for counter in Counter:
+            total = Signal(COUNTER_BITS, name=counter.name.lower())
+            m.d.sync += total.eq(total + self.increments[counter.name])
+            with m.If(self.clear):
+                m.d.sync += total.eq(0)
+            m.d.comb += self.totals[counter].eq(total)
+        return m

@@ -1,0 +1,76 @@
+"""The processing element: one multiply and one add per cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.config import Config, sum_width
+from etchnet.hdl.delay import delay
+
+__all__ = ["ProcessingElement"]
+
+
+class ProcessingElement(wiring.Component):
+    """Adds activation x weight to the sum from above, and passes the activation on to the right.
+
+    Recurrence, with latency L = `latency`: ``sum_out[t + L] = sum_in[t + L - 1] + activation[t] * weight[t]``, where
+    ``weight[t + 1] = weight_in[t] if load[t] else weight[t]``. ``activation`` and ``load`` leave one cycle after they
+    enter. One result per cycle, no flow control; registers of data are not reset.
+
+    There is one weight register, not two. Weights arrive in the same diagonal wavefront as the pixels that they are
+    for, each in the cycle before its pixel, so that two tiles share the array, divided by the wavefront, and a
+    second register would only ever hold a copy.
+
+    Parameters
+    ----------
+    config
+        The machine; its `multiplier_latency` is the number of register stages of the multiplier.
+    row
+        Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave.
+    """
+
+    def __init__(self, config: Config, *, row: int) -> None:
+        self._config, self._row = config, row
+        super().__init__(
+            {
+                "load": In(1),
+                "load_out": Out(1),
+                "weight_in": In(signed(8)),
+                "activation": In(signed(8)),
+                "activation_out": Out(signed(8)),
+                "sum_in": In(signed(sum_width(row) if row else 1)),
+                "sum_out": Out(signed(sum_width(row + 1))),
+            }
+        )
+
+    @property
+    def row(self) -> int:
+        """Row of the array."""
+        return self._row
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from an activation to the sum that holds its product."""
+        return config.multiplier_latency + 1
+
+    def elaborate(self, platform: Any) -> Module:
+        """Weight register, multiplier, adder."""
+        m = Module()
+        weight = Signal(signed(8), reset_less=True)
+        right = Signal(signed(8), reset_less=True)
+        load_right = Signal()
+        total = Signal(self.sum_out.shape(), reset_less=True)
+        with m.If(self.load):
+            m.d.sync += weight.eq(self.weight_in)
+
+        product = Signal(signed(16))
+        m.d.comb += product.eq(self.activation * weight)
+        registered = delay(m, product, self._config.multiplier_latency, name="product", resets=False)
+        m.d.sync += [right.eq(self.activation), load_right.eq(self.load), total.eq(self.sum_in + registered)]
+
+        m.d.comb += [self.activation_out.eq(right), self.load_out.eq(load_right), self.sum_out.eq(total)]
+        return m

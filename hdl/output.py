@@ -1,0 +1,291 @@
+"""The output stage: drains accumulator rows through the requantisers and writes the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.accumulators import AccumulatorBank
+from etchnet.hdl.bus import LoadableMemory, load_bus, word_bits
+from etchnet.hdl.config import Config
+from etchnet.hdl.delay import delay, taps
+from etchnet.hdl.isa import Destination, Drain, Parameters, Target
+from etchnet.hdl.requantiser import Requantiser
+
+__all__ = ["OutputStage"]
+
+
+class OutputStage(wiring.Component):
+    """Executes drains, one accumulator row every max(groups, memory words per row) cycles.
+
+    `start` begins the drain at the head of `drains`: its first accumulator row is read `start_delay` cycles later. A
+    result is written `latency` cycles after its row was last read, one memory word a cycle. Drains must not overlap: the
+    program's idle cycles see to it.
+
+    A row of `columns` results is written as ceil(columns / rows) words, the last padded with zeros; where columns divide rows,
+    `rows / columns` column tiles share a word. Wide results (int32, little endian) always start a word of their own.
+    """
+
+    def __init__(self, config: Config, *, parameters: Sequence[int] = ()) -> None:
+        self._config, self._init = config, parameters
+        row = unsigned(config.address_bits(config.accumulator_rows))
+        super().__init__(
+            {
+                "write_parameters": In(1),
+                "bus": In(load_bus(config)),
+                "start": In(1),
+                "drains": In(
+                    stream.Signature(data.StructLayout({"fields": Drain.layout(config), "final": unsigned(1)}))
+                ),
+                "read": Out(data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row})),
+                "accumulators": In(data.ArrayLayout(signed(32), config.columns)),
+                "fold": Out(data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row,
+                                               "fold": unsigned(2)})),
+                "values": Out(data.ArrayLayout(signed(32), config.columns)),
+                "write": Out(self.write_layout(config)),
+                "commit": Out(1),
+                "final": Out(1),
+                "done": Out(1),
+            }
+        )  # fmt: skip
+
+    @staticmethod
+    def write_layout(config: Config) -> data.StructLayout:
+        """One memory word; `lanes` enables the column tiles that share it."""
+        return data.StructLayout(
+            {
+                "activation": unsigned(1),
+                "output": unsigned(1),
+                "address": Drain.layout(config)["address"].shape,
+                "lanes": unsigned(config.tiles_per_word),
+                "data": unsigned(8 * config.rows),
+            }
+        )
+
+    @staticmethod
+    def start_delay(config: Config) -> int:
+        """Cycles from `start` to the first row's read: by then the last row folded in has been written."""
+        return AccumulatorBank.latency(config) + 1
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from the last read of a row to the write of its first word."""
+        return OutputStage.select_delay(config) + Requantiser.latency(config)
+
+    @staticmethod
+    def fold_latency(config: Config) -> int:
+        """Cycles from the last read of a row to the naming of the row that takes its results in the other bank."""
+        return OutputStage.latency(config) - 1
+
+    @staticmethod
+    def select_delay(config: Config) -> int:
+        """Cycles from the read of a row to its group at the requantisers: one to read, one to select."""
+        return AccumulatorBank.read_latency(config) + 1
+
+    def elaborate(self, platform: Any) -> Module:
+        """Step through rows and groups; select, requantise, assemble, write."""
+        m = Module()
+        config, groups = self._config, self._config.groups
+        assert config.requantisers is not None
+        n = config.requantisers
+        head = Signal(Drain.layout(config))
+        m.d.comb += head.eq(self.drains.payload.fields)
+
+        # Offsets into the drain. They start from zero, so that one drain may follow another without a gap.
+        active = Signal()
+        step = Signal(range(config.drain_cycles_per_row(wide=True) + 1))
+        steps = Signal.like(step)
+        row, pixel = Signal.like(head.row), Signal.like(head.pixels)
+        tile, parameter = Signal.like(head.tiles), Signal.like(head.parameters)
+        word, pixel_word = Signal.like(head.address), Signal.like(head.address)
+        lane_offset, lane = Signal.like(head.lane), Signal.like(head.lane)
+        last_step, last_pixel, last_tile, last = (
+            Signal(name=name) for name in ("last_step", "last_pixel", "last_tile", "last")
+        )
+        m.d.comb += [
+            steps.eq(Mux(head.wide, config.drain_cycles_per_row(wide=True), config.drain_cycles_per_row())),
+            last_step.eq(step == steps - 1),
+            last_pixel.eq(pixel == head.pixels - 1),
+            last_tile.eq(tile == head.tiles - 1),
+            last.eq(active & last_step & last_pixel & last_tile),
+            lane.eq(head.lane + lane_offset),
+            self.drains.ready.eq(last),
+            self.final.eq(active & self.drains.payload.final),
+        ]
+        begin = delay(m, self.start, self.start_delay(config) - 1, name="start")
+        m.d.sync += active.eq((active & ~last) | begin)
+        with m.If(active):
+            m.d.sync += step.eq(step + 1)
+            with m.If(last_step):
+                m.d.sync += [step.eq(0), row.eq(row + 1), pixel.eq(pixel + 1), pixel_word.eq(pixel_word + head.stride)]
+                with m.If(last_pixel):
+                    m.d.sync += [
+                        pixel.eq(0),
+                        pixel_word.eq(0),
+                        tile.eq(tile + 1),
+                        parameter.eq(parameter + groups),
+                        lane_offset.eq(lane_offset + 1),
+                    ]
+                    with m.If((lane == config.tiles_per_word - 1) | head.wide):
+                        m.d.sync += [lane_offset.eq(-head.lane), word.eq(word + head.tile_stride)]
+        with m.If(last):
+            m.d.sync += [row.eq(0), tile.eq(0), parameter.eq(0), word.eq(0), lane_offset.eq(0)]
+
+        # What travels beside a group through the pipeline.
+        group_layout = data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "index": unsigned(config.address_bits(groups)),
+                "row_done": unsigned(1),
+                "drain_done": unsigned(1),
+                "final": unsigned(1),
+                "commit": unsigned(1),
+                "raw": unsigned(1),
+                "wide": unsigned(1),
+                "destination": unsigned(2),
+                "bank": unsigned(1),
+                "fold": unsigned(2),
+                "lane": head.lane.shape(),
+                "address": head.address.shape(),
+                "zero_point": signed(8),
+                "low": signed(32),
+                "high": signed(32),
+            }
+        )
+        group = Signal(group_layout)
+        valid = Signal()
+        m.d.comb += valid.eq(active & (step < groups))
+        m.d.comb += [
+            group.valid.eq(valid),
+            group.index.eq(step),
+            group.row_done.eq(valid & (step == groups - 1)),
+            group.drain_done.eq(last_pixel & last_tile),
+            group.final.eq(self.drains.payload.final),
+            group.commit.eq(head.commit),
+            group.raw.eq(head.raw),
+            group.wide.eq(head.wide),
+            group.destination.eq(head.destination),
+            group.bank.eq(head.bank),
+            group.fold.eq(head.fold),
+            group.lane.eq(Mux(head.wide, 0, lane)),
+            group.address.eq(head.address + word + pixel_word),
+            group.zero_point.eq(head.zero_point),
+            group.low.eq(head.low),
+            group.high.eq(head.high),
+            self.read.valid.eq(valid),
+            self.read.bank.eq(head.bank),
+            self.read.row.eq(head.row + row),
+        ]
+        latency = self.latency(config)
+        stages = taps(m, group, latency, name="group")
+
+        # Read, select, requantise.
+        m.submodules.parameters = parameters = LoadableMemory(
+            config, bits=word_bits(Target.PARAMETERS, config), depth=config.parameter_words, init=self._init,
+            name="parameters",
+        )
+        m.d.comb += [
+            parameters.write.eq(self.write_parameters),
+            parameters.bus.eq(self.bus),
+            parameters.address.eq(head.parameters + parameter + Mux(step < groups, step, 0)),
+            parameters.enable.eq(valid),
+        ]
+        lanes = data.ArrayLayout(Parameters.layout(config), n)
+        selected = Signal(data.ArrayLayout(signed(32), n), reset_less=True)
+        chosen = Signal(lanes, reset_less=True)
+        m.d.sync += [
+            selected.eq(self.accumulators.as_value().word_select(stages[1].index, 32 * n)),
+            chosen.eq(parameters.data),
+        ]
+        results = Signal(data.ArrayLayout(signed(32), n))
+        select = self.select_delay(config)
+        for lane_index in range(n):
+            requantiser = Requantiser(config)
+            m.submodules[f"requantiser_{lane_index}"] = requantiser
+            m.d.comb += [
+                requantiser.value.eq(selected[lane_index]),
+                requantiser.parameters.eq(chosen[lane_index]),
+                requantiser.raw.eq(stages[select].raw),
+                requantiser.zero_point.eq(stages[select + requantiser.zero_point_delay(config)].zero_point),
+                requantiser.low.eq(stages[select + requantiser.clamp_delay(config)].low),
+                requantiser.high.eq(stages[select + requantiser.clamp_delay(config)].high),
+                results[lane_index].eq(requantiser.result),
+            ]
+
+        # Collect the groups of a row; the last comes straight from the requantisers.
+        now = stages[latency]
+        held = []
+        for index in range(groups - 1):
+            hold = Signal(data.ArrayLayout(signed(32), n), name=f"held_{index}", reset_less=True)
+            with m.If(now.valid & (now.index == index)):
+                m.d.sync += hold.eq(results)
+            held.append(hold)
+        values = Signal(data.ArrayLayout(signed(32), config.columns))
+        early = stages[self.fold_latency(config)]
+        m.d.comb += [
+            values.eq(Cat(*held, results)),
+            self.values.eq(values),
+            self.fold.valid.eq(early.row_done & (early.destination == Destination.ACCUMULATORS)),
+            self.fold.bank.eq(~early.bank),
+            self.fold.row.eq(early.address),
+            self.fold.fold.eq(early.fold),
+        ]
+
+        # Cut the row into memory words: the first goes out at once, the others follow from a shift register.
+        word_size = 8 * config.rows
+        narrow_bits, wide_bits = (config.words_per_pixel(wide=w) * word_size for w in (False, True))
+        narrow = Cat(*(value[:8] for value in values))
+        if config.tiles_per_word > 1:
+            narrow = narrow.replicate(config.tiles_per_word)
+        whole = Signal(wide_bits)
+        m.d.comb += whole.eq(
+            Mux(now.wide, values.as_value(), Cat(narrow, C(0, max(0, narrow_bits - 8 * config.columns))))
+        )
+        to_memory = Signal()
+        m.d.comb += to_memory.eq(now.row_done & (now.destination != Destination.ACCUMULATORS))
+        writing = Signal(self.write_layout(config))
+        extra = Signal(range(config.words_per_pixel(wide=True) + 1))
+        rest = Signal(max(1, wide_bits - word_size), reset_less=True)
+        rest_now = Signal(group_layout)
+        rest_address = Signal(head.address.shape())
+        words = Mux(now.wide, config.words_per_pixel(wide=True), config.words_per_pixel())
+        finishing, finishing_group = Signal(), Signal(group_layout)
+        with m.If(to_memory):
+            m.d.comb += [
+                writing.activation.eq(now.destination == Destination.ACTIVATION),
+                writing.output.eq(now.destination == Destination.OUTPUT),
+                writing.address.eq(now.address),
+                writing.data.eq(whole),
+                writing.lanes.eq(Mux(now.wide, C(-1, config.tiles_per_word), 1 << now.lane)),
+                finishing.eq(words == 1),
+                finishing_group.eq(now),
+            ]
+            m.d.sync += [
+                rest.eq(whole >> word_size),
+                rest_now.eq(now),
+                rest_address.eq(now.address + 1),
+                extra.eq(words - 1),
+            ]
+        with m.Elif(extra != 0):
+            m.d.comb += [
+                writing.activation.eq(rest_now.destination == Destination.ACTIVATION),
+                writing.output.eq(rest_now.destination == Destination.OUTPUT),
+                writing.address.eq(rest_address),
+                writing.data.eq(rest),
+                writing.lanes.eq(C(-1, config.tiles_per_word)),
+                finishing.eq(extra == 1),
+                finishing_group.eq(rest_now),
+            ]
+            m.d.sync += [rest.eq(rest >> word_size), rest_address.eq(rest_address + 1), extra.eq(extra - 1)]
+        with m.Elif(now.row_done):
+            m.d.comb += [finishing.eq(1), finishing_group.eq(now)]
+        m.d.comb += [
+            self.write.eq(writing),
+            self.commit.eq(finishing & finishing_group.drain_done & finishing_group.commit),
+            self.done.eq(finishing & finishing_group.drain_done & finishing_group.final),
+        ]
+        return m

@@ -1,0 +1,182 @@
+"""The sequencer: one pass after another, a pixel a cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.accumulators import AccumulatorBank
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Pass, TileKind
+from etchnet.hdl.weights import WeightMemory
+
+__all__ = ["Sequencer"]
+
+
+class Sequencer(wiring.Component):
+    """Turns the stream of passes into reads, weight requests and folds.
+
+    A pass first counts its idle cycles, then waits at its barriers, then issues a pixel a cycle and stays for at least
+    rows / weight_rows cycles; the next pass may issue in the very next cycle. What it issues appears on `pixel`,
+    `request` and `fold` `latency` cycles after the decision, all in the same cycle. Exactly one class of
+    `classes` is high in every cycle with `running`.
+
+    `running` rises the cycle after `start`, and falls the cycle after `done`, which the output stage raises
+    with the last write of the final drain. `final_drain` says that the output stage reads for that drain.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "passes": In(
+                    stream.Signature(data.StructLayout({"fields": Pass.layout(config), "final": unsigned(1)}))
+                ),
+                "start": In(1),
+                "done": In(1),
+                "final_drain": In(1),
+                "running": Out(1),
+                "input_full": In(1),
+                "input_release": Out(1),
+                "output_free": In(1),
+                "output_take": Out(1),
+                "weights_full": In(1),
+                "weights_take": Out(1),
+                "pixel": Out(self.pixel_layout(config)),
+                "request": Out(WeightMemory.request_layout(config)),
+                "fold": Out(self.fold_layout(config)),
+                "classes": Out(self.classes_layout()),
+                "useful": Out(config.multipliers.bit_length()),
+            }
+        )
+
+    @staticmethod
+    def pixel_layout(config: Config) -> data.StructLayout:
+        """One word to read: an address of the activation memory, or of one half of the input memory."""
+        return data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "source": unsigned(1),
+                "half": unsigned(1),
+                "address": Pass.layout(config)["address"].shape,
+            }
+        )
+
+    @staticmethod
+    def fold_layout(config: Config) -> data.StructLayout:
+        """What becomes of one pixel's sums, and what its pass releases behind it."""
+        return data.StructLayout(
+            {
+                "row": AccumulatorBank.fold_layout(config),
+                "bank": unsigned(1),
+                "release": unsigned(1),
+                "release_weights": unsigned(1),
+            }
+        )
+
+    @staticmethod
+    def classes_layout() -> data.StructLayout:
+        """What a cycle was spent on."""
+        names = ("issue", "wait_in", "wait_out", "weight_load", "requantise", "fill_drain")
+        return data.StructLayout({name: unsigned(1) for name in names})
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from the decision to issue to the issue on `pixel`, `request` and `fold`."""
+        return 1
+
+    def elaborate(self, platform: Any) -> Module:
+        """Decide, step the counters of the pass, register what is issued."""
+        m = Module()
+        config = self._config
+        head = Signal(Pass.layout(config))
+        running, tail, half = Signal(), Signal(), Signal()
+        m.d.comb += [head.eq(self.passes.payload.fields), self.running.eq(running)]
+
+        # The pass being issued: its fields stay at the head of the stream until its last cycle.
+        busy = Signal()
+        idled = Signal(range(2 << head.idle.shape().width))
+        pixels_done = Signal(head.pixels.shape())
+        loads_done = Signal(range(config.load_cycles + 1))
+        offset = Signal(head.address.shape())
+        idle_end = Signal.like(idled)
+        m.d.comb += idle_end.eq(head.idle_requantise + head.idle)
+
+        begin, pixel, load, last_pixel, last_load, end = (
+            Signal(name=name) for name in ("begin", "pixel_now", "load", "last_pixel", "last_load", "end")
+        )
+        with m.If(running & ~tail & ~busy):
+            with m.If(~self.passes.valid):
+                m.d.comb += self.classes.fill_drain.eq(1)
+            with m.Elif(idled != idle_end):
+                m.d.sync += idled.eq(idled + 1)
+                with m.If(idled < head.idle_requantise):
+                    m.d.comb += self.classes.requantise.eq(1)
+                with m.Else():
+                    m.d.comb += self.classes.fill_drain.eq(1)
+            with m.Elif((head.wait_input & ~self.input_full) | (head.wait_weights & ~self.weights_full)):
+                m.d.comb += self.classes.wait_in.eq(1)
+            with m.Elif(head.wait_output & ~self.output_free):
+                m.d.comb += self.classes.wait_out.eq(1)
+            with m.Else():
+                m.d.comb += begin.eq(1)
+        m.d.comb += [
+            pixel.eq(begin | (busy & (pixels_done != head.pixels))),
+            load.eq(begin | (busy & (loads_done != config.load_cycles))),
+            last_pixel.eq(pixel & (pixels_done == head.pixels - 1)),
+            last_load.eq(load & (loads_done == config.load_cycles - 1)),
+            end.eq((begin | busy) & (last_pixel | ~pixel) & (last_load | ~load)),
+            self.passes.ready.eq(end),
+            self.classes.issue.eq(pixel),
+            self.classes.weight_load.eq(busy & ~pixel),
+            self.useful.eq(pixel.replicate(len(self.useful)) & head.useful),
+            self.output_take.eq(begin & head.wait_output),
+            self.weights_take.eq(begin & head.wait_weights),
+            self.input_release.eq(last_pixel & head.release_input),
+        ]
+        m.d.sync += busy.eq((begin | busy) & ~end)
+        with m.If(pixel):
+            m.d.sync += [pixels_done.eq(pixels_done + 1), offset.eq(offset + head.stride)]
+        with m.If(load):
+            m.d.sync += loads_done.eq(loads_done + 1)
+        with m.If(end):
+            m.d.sync += [idled.eq(0), pixels_done.eq(0), loads_done.eq(0), offset.eq(0)]
+        with m.If(self.input_release):
+            m.d.sync += half.eq(~half)
+
+        # Behind the last pass, until the last result is written.
+        with m.If(end & self.passes.payload.final):
+            m.d.sync += tail.eq(1)
+        with m.If(running & tail):
+            m.d.comb += [
+                self.classes.requantise.eq(self.final_drain),
+                self.classes.fill_drain.eq(~self.final_drain),
+            ]
+        with m.If(self.done):
+            m.d.sync += [running.eq(0), tail.eq(0)]
+        with m.If(self.start):
+            m.d.sync += running.eq(1)
+
+        word = Signal.like(head.weights)
+        with m.If(head.kind == TileKind.STORED):
+            m.d.comb += word.eq(head.weights + loads_done)
+        with m.Else():
+            m.d.comb += word.eq(head.weights)
+        issued = Cat(self.pixel.valid, self.request.valid, self.request.first, self.fold.row.valid)
+        m.d.sync += [
+            issued.eq(Cat(pixel, load, begin, pixel)),
+            self.pixel.source.eq(head.source),
+            self.pixel.half.eq(half),
+            self.pixel.address.eq(head.address + offset),
+            self.request.kind.eq(head.kind),
+            self.request.address.eq(word),
+            self.fold.row.row.eq(head.row + pixels_done),
+            self.fold.row.fold.eq(head.fold),
+            self.fold.bank.eq(head.bank),
+            self.fold.release.eq(last_pixel & head.release),
+            self.fold.release_weights.eq(end & head.release_weights),
+        ]
+        return m

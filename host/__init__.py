@@ -1,0 +1,1 @@
+"""The host: networks, the compiler, the driver, and the command line."""

@@ -1,0 +1,1 @@
+"""Files that come with the package: the demonstration network and its held-out images."""

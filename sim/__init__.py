@@ -1,0 +1,1 @@
+"""Simulation: the numpy reference, the timing of programs, and the engines that run them."""

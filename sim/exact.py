@@ -1,0 +1,569 @@
+"""The exact engine: outputs with numpy, cycles in closed form.
+
+Because time never depends on data, a run splits into a timing part and a functional part that do not look at each other.
+The timing part follows tokens: three processes (loader, sequencer, sender) that only ever wait for one another's tokens,
+and each of which knows, from the config, the program and the link's trace, the cycle of its next token. The functional part
+multiplies whole passes at a time, for all repeats of a run at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from etchnet.hdl.bus import word_bits
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import (
+    HEADER_WORDS,
+    Counter,
+    Destination,
+    Drain,
+    Fold,
+    Parameters,
+    Pass,
+    RunCommand,
+    Source,
+    Target,
+    TileKind,
+    chunks,
+    unpack,
+)
+from etchnet.hdl.loader import Loader
+from etchnet.hdl.sender import Sender
+from etchnet.sim.link import Engine, LinkError, LinkTrace
+from etchnet.sim.reference import requantise, rounding_shift, shift_left
+from etchnet.sim.timing import Latencies, check, drain_words, run_counts, tail
+
+__all__ = ["ExactEngine"]
+
+_BATCH_WORDS = 1 << 22
+
+
+class _Willing:
+    """The cycles in which one end of the link is willing."""
+
+    def __init__(self, pattern: object) -> None:
+        self._pattern = np.asarray(pattern, dtype=bool)
+        self._cycles = np.flatnonzero(self._pattern)
+
+    def take(self, start: int, count: int) -> np.ndarray:
+        """The first `count` willing cycles from `start` on."""
+        end = len(self._pattern)
+        inside = self._cycles[np.searchsorted(self._cycles, start) :][:count]
+        beyond = max(start, end) + np.arange(count - len(inside))
+        return np.concatenate([inside, beyond])
+
+
+@dataclass
+class _Tokens:
+    """The cycles from which the tokens of one semaphore are available, in order, and how many were taken."""
+
+    times: list[int] = field(default_factory=list)
+    taken: int = 0
+
+    def take(self) -> Iterator[None]:
+        """Wait until the next token's cycle is known, take it, and return that cycle."""
+        while self.taken >= len(self.times):
+            yield
+        self.taken += 1
+        return self.times[self.taken - 1]  # type: ignore[return-value]
+
+
+@dataclass
+class _Program:
+    """One program, decoded and checked."""
+
+    passes: list[Pass]
+    drains: list[Drain]
+    starts: np.ndarray
+    """decision cycle of each pass, from the first slot of a repeat, without waits"""
+    length: int
+    """cycles of one repeat without waits"""
+    barriers: list[int]
+    """passes that wait, release input or weights, or whose drain commits an output"""
+    commits: dict[int, int]
+    """for the passes whose drain commits, cycles from their decision until the sender sees the half"""
+    inputs: list[int]
+    """for each pass, how many halves of the input were released before it in its repeat"""
+
+
+@dataclass
+class _Run:
+    """A run whose results are not all computed yet."""
+
+    program: _Program
+    output_words: int
+    halves: list[np.ndarray] = field(default_factory=list)
+    tiles: list[list[np.ndarray] | None] = field(default_factory=list)
+    done: int = 0
+    """repeats whose operands are complete"""
+    computed: int = 0
+
+
+class ExactEngine(Engine):
+    """Runs programs with numpy, and knows the cycle of every event; equal to the gateware in outputs and counters."""
+
+    name = "exact"
+
+    def __init__(self, config: Config, *, trace: LinkTrace | None = None) -> None:
+        super().__init__(config, trace=trace)
+        self._offers, self._accepts = _Willing(self.trace.offers), _Willing(self.trace.accepts)
+        self._latencies = Latencies.of(config)
+        self._lanes = config.link_bits // 32
+        self._passes = np.zeros((config.passes, chunks(Pass.layout(config).size, config), self._lanes), np.uint32)
+        self._drains = np.zeros((config.drains, chunks(Drain.layout(config).size, config), self._lanes), np.uint32)
+        bits = word_bits(Target.PARAMETERS, config)
+        self._parameters = np.zeros((config.parameter_words, chunks(bits, config), self._lanes), np.uint32)
+        self._weights = np.zeros((config.weight_words, config.weight_rows, config.columns), np.int8)
+        self._input = np.zeros((2, config.input_words, config.rows), np.int8)
+        self._input_write, self._input_read = 0, 0
+        self._programs: dict[tuple[bytes, bytes, bool], _Program] = {}
+
+        self._tokens = {
+            "input_free": _Tokens([0, 0]),
+            "input_full": _Tokens(),
+            "output_free": _Tokens([0, 0]),
+            "output_full": _Tokens(),
+            "weights_free": _Tokens(),
+            "weights_full": _Tokens(),
+            "run": _Tokens(),
+            "run_taken": _Tokens([0]),
+        }
+        self._commands: list[RunCommand] = []
+        self._half_words: list[int] = []
+        self._sent_halves = 0
+        self._last_sent = 0
+        self._finished: list[int] = []
+        self._counts = dict.fromkeys(Counter, 0)
+
+        self._cycle = 0
+        self._packets = np.zeros((0, self._lanes), np.uint32)
+        self._loader_free = 0
+        self._sender_free = 0
+        self._budget = 0
+        self._sent: list[int] = []
+        self._received: list[int] = []
+        self._counter_words: list[int] = []
+        self._runs: list[_Run] = []
+        self._results: list[np.ndarray] = []
+        self._queue: list[str] = []
+        self._processes = [self._sequence(), self._send()]
+        self._loading: Iterator[None] | None = None
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+        return self._cycle
+
+    @property
+    def record(self) -> LinkTrace:
+        """The cycles in which words moved."""
+        return LinkTrace.recorded(self._sent, self._received)
+
+    def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
+        """Follow the tokens until the packets are taken and `count` words have left; compute what they hold."""
+        self._loader_free = max(self._loader_free, self._cycle)
+        self._sender_free = max(self._sender_free, self._cycle)
+        self._budget += count
+        target = len(self._received) + count
+        loading = self._load(words)
+        processes = [loading, *self._processes]
+        finished = False
+        while not (finished and len(self._received) >= target):
+            before = self._progress()
+            for process in processes:
+                if process is loading and finished:
+                    continue
+                try:
+                    next(process)
+                except StopIteration:
+                    finished = True
+            if self._progress() == before and not (finished and len(self._received) >= target):
+                missing = target - len(self._received)
+                raise LinkError(
+                    f"the machine waits and nothing moves: {missing} of {count} words have not come back"
+                    + ("" if finished else ", and packets are still to be taken")
+                )
+        moved = [self._sent[-1]] if len(words) else []
+        moved += [self._received[-1]] if count else []
+        self._cycle = max([self._cycle, *(t + 1 for t in moved)])
+        return self._collect(count)
+
+    def _progress(self) -> tuple[int, ...]:
+        return (
+            len(self._sent),
+            len(self._received),
+            len(self._finished),
+            *(len(t.times) + t.taken for t in self._tokens.values()),
+        )
+
+    # The loader
+
+    def _load(self, words: np.ndarray) -> Iterator[None]:
+        position = 0
+        while position < len(words):
+            header, count = int(words[position, 0]), int(words[position + 1, 0])
+            target, acquire, commit = Target(header & 15), header >> 4 & 1, header >> 5 & 1
+            address = header >> 8
+            position += HEADER_WORDS
+            times = self._offers.take(self._loader_free, 1)
+            times = np.append(times, self._offers.take(int(times[0]) + 1, 1))
+            self._sent.extend(map(int, times))
+            free = int(times[-1]) + 1
+            if target is Target.COUNTERS:
+                yield from self._read_counters(free)
+                continue
+            size = chunks(word_bits(target, self.config), self.config)
+            beats = words[position : position + count * size]
+            position += count * size
+            offered = int(self._offers.take(free, 1)[0])
+            if acquire and target in (Target.INPUT, Target.WEIGHTS):
+                token = "input_free" if target is Target.INPUT else "weights_free"
+                offered = max(offered, (yield from self._tokens[token].take()))
+            elif target is Target.RUN:
+                offered = max(offered, (yield from self._tokens["run_taken"].take()))
+            rest = self._offers.take(offered + 1, len(beats) - 1)
+            self._sent.append(offered)
+            self._sent.extend(map(int, rest))
+            last = self._sent[-1]
+            self._loader_free = last + 1
+            self._store(target, address, beats.reshape(count, size, self._lanes))
+            visible = last + Loader.latency(self.config) + 1
+            if target is Target.INPUT and commit:
+                self._input_write ^= 1
+                self._tokens["input_full"].times.append(visible)
+            elif target is Target.WEIGHTS and commit:
+                self._tokens["weights_full"].times.append(visible)
+            elif target is Target.RUN:
+                fields = [int(b[0, 0]) for b in beats.reshape(count, size, self._lanes)]
+                self._commands.append(RunCommand(**dict(zip(RunCommand.layout(self.config).members, fields, strict=True))))
+                self._tokens["run"].times.append(last + 1)
+
+    def _store(self, target: Target, address: int, beats: np.ndarray) -> None:
+        where = slice(address, address + len(beats))
+        if target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS):
+            memory = {Target.PASSES: self._passes, Target.DRAINS: self._drains, Target.PARAMETERS: self._parameters}
+            memory[target][where] = beats
+        elif target in (Target.WEIGHTS, Target.INPUT):
+            raw = np.ascontiguousarray(beats).reshape(len(beats), -1).view(np.int8)
+            if target is Target.WEIGHTS:
+                shape = self._weights.shape[1:]
+                self._weights[where] = raw[:, : shape[0] * shape[1]].reshape(-1, *shape)
+            else:
+                self._input[self._input_write, where] = raw[:, : self.config.rows]
+
+    def _read_counters(self, free: int) -> Iterator[None]:
+        while len(self._finished) < len(self._commands) or self._sent_halves < len(self._half_words):
+            yield
+        idle = [free, self._sender_free, self._last_sent + 1]
+        idle += [self._finished[-1] + 1] if self._finished else []
+        valid = max(idle)
+        for counter in Counter:
+            for part in range(2):
+                while not self._budget:
+                    yield
+                taken = int(self._accepts.take(max(valid, self._sender_free), 1)[0])
+                self._budget -= 1
+                self._received.append(taken)
+                self._queue.append("counter")
+                self._counter_words.append(self._counts[counter] >> 32 * part & 0xFFFFFFFF)
+                valid = taken + 1
+        self._sender_free = self._loader_free = valid
+        self._counts = dict.fromkeys(Counter, 0)
+
+    # The sequencer
+
+    def _sequence(self) -> Iterator[None]:
+        while True:
+            pending = yield from self._tokens["run"].take()
+            start = max(pending, self._finished[-1] + 1 if self._finished else 0)
+            command = self._commands[len(self._finished)]
+            program = self._program(command)
+            run = _Run(program, command.output_words)
+            self._runs.append(run)
+            self._tokens["run_taken"].times.append(start + 1)
+            counts = run_counts(program.passes, program.drains, self.config, repeats=command.repeats)
+            origin = start + self._latencies.fetch
+            waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
+            releases = sum(p.release_input for p in program.passes)
+            for repeat in range(command.repeats):
+                tiles = None
+                for index in program.barriers:
+                    p = program.passes[index]
+                    now = origin + int(program.starts[index])
+                    blocked = now
+                    if p.wait_input:
+                        # The half stays full until it is released: only its arrival is waited for.
+                        full = self._tokens["input_full"]
+                        while full.taken >= len(full.times):
+                            yield
+                        blocked = max(blocked, full.times[full.taken])
+                    if p.wait_weights:
+                        blocked = max(blocked, (yield from self._tokens["weights_full"].take()))
+                    waited[Counter.WAIT_IN] += blocked - now
+                    origin += blocked - now
+                    now = blocked
+                    if p.wait_output:
+                        blocked = max(now, (yield from self._tokens["output_free"].take()))
+                        waited[Counter.WAIT_OUT] += blocked - now
+                        origin += blocked - now
+                        now = blocked
+                    if p.wait_weights or (p.release_weights and tiles is None):
+                        tiles = tiles or [None] * len(program.passes)
+                        for later in range(index, len(program.passes)):
+                            if later > index and program.passes[later].wait_weights:
+                                break
+                            tiles[later] = self._tile(program.passes[later])
+                    if p.release_input:
+                        run.halves.append(self._input[self._input_read].copy())
+                        self._input_read ^= 1
+                        yield from self._tokens["input_full"].take()
+                        self._tokens["input_free"].times.append(now + p.pixels)
+                    if p.release_weights:
+                        end = now + max(p.pixels, self.config.load_cycles) - 1
+                        visible = end + self._latencies.decide + self._latencies.fold_delay + 1
+                        self._tokens["weights_free"].times.append(visible)
+                    if index in program.commits:
+                        self._half_words.append(command.output_words)
+                        self._tokens["output_full"].times.append(now + program.commits[index])
+                run.tiles.append(tiles)
+                if not releases:
+                    run.halves.append(self._input[self._input_read].copy())
+                run.done = repeat + 1
+                origin += program.length
+            last, drain = program.passes[-1], program.drains[-1]
+            finish = origin - 1 + tail(last, drain, self.config)[0]
+            for counter, wait in waited.items():
+                counts[counter] += wait
+                counts[Counter.CYCLES] += wait
+            for counter, count in counts.items():
+                self._counts[counter] += count
+            self._finished.append(finish)
+
+    def _commits(self, passes: list[Pass], drains: list[Drain]) -> dict[int, int]:
+        config, lat = self.config, self._latencies
+        commits = {}
+        pending = iter(drains)
+        for index, p in enumerate(passes):
+            if p.release and (drain := next(pending)).commit:
+                rows = drain.tiles * drain.pixels - 1
+                first = lat.decide + p.pixels - 1 + lat.drain_delay
+                last = first + rows * config.drain_cycles_per_row(wide=drain.wide) + config.groups - 1
+                commits[index] = last + lat.result + config.words_per_pixel(wide=drain.wide)
+        return commits
+
+    def _program(self, command: RunCommand) -> _Program:
+        passes = self._passes[command.first_pass : command.first_pass + command.passes]
+        drains = self._drains[command.first_drain : command.first_drain + command.drains]
+        key = passes.tobytes(), drains.tobytes(), command.repeats > 1
+        if key not in self._programs:
+            config = self.config
+            decoded_passes = [Pass.decode(w, config) for w in unpack(passes, Pass.layout(config).size, config)]
+            decoded_drains = [Drain.decode(w, config) for w in unpack(drains, Drain.layout(config).size, config)]
+            check(decoded_passes, decoded_drains, config, repeats=command.repeats)
+            slots = np.array([max(p.pixels, config.load_cycles) for p in decoded_passes])
+            idle = np.array([p.idle + p.idle_requantise for p in decoded_passes])
+            ends = np.cumsum(slots + idle)
+            released = np.cumsum([p.release_input for p in decoded_passes])
+            commits = self._commits(decoded_passes, decoded_drains)
+            self._programs[key] = _Program(
+                passes=decoded_passes,
+                drains=decoded_drains,
+                starts=ends - slots,
+                length=int(ends[-1]),
+                barriers=[
+                    i
+                    for i, p in enumerate(decoded_passes)
+                    if i in commits
+                    or p.wait_input
+                    or p.wait_output
+                    or p.wait_weights
+                    or p.release_input
+                    or p.release_weights
+                ],
+                commits=commits,
+                inputs=[int(r) - int(p.release_input) for r, p in zip(released, decoded_passes, strict=True)],
+            )
+        return self._programs[key]
+
+    # The sender
+
+    def _send(self) -> Iterator[None]:
+        size = chunks(8 * self.config.rows, self.config)
+        half = 0
+        while True:
+            valid = (yield from self._tokens["output_full"].take()) + Sender.latency(self.config)
+            left = self._half_words[half] * size
+            while left:
+                while not self._budget:
+                    yield
+                count = min(left, self._budget)
+                taken = self._accepts.take(max(valid, self._sender_free), count)
+                self._received.extend(map(int, taken))
+                self._queue.extend(["result"] * count)
+                self._budget -= count
+                left -= count
+                self._sender_free = int(taken[-1]) + 1
+            half += 1
+            self._last_sent = self._sender_free - 1
+            self._sent_halves = half
+            self._tokens["output_free"].times.append(self._sender_free)
+
+    # What the words hold
+
+    def _collect(self, count: int) -> np.ndarray:
+        kinds, self._queue = self._queue[:count], self._queue[count:]
+        results = sum(kind == "result" for kind in kinds)
+        while sum(map(len, self._results)) < results:
+            self._compute()
+        ready = np.concatenate(self._results) if self._results else np.zeros((0, self._lanes), np.uint32)
+        self._results = [ready[results:]]
+        words = np.zeros((count, self._lanes), np.uint32)
+        is_result = np.array([kind == "result" for kind in kinds], dtype=bool)
+        words[is_result] = ready[:results]
+        counters, self._counter_words = self._counter_words[: count - results], self._counter_words[count - results :]
+        words[~is_result, 0] = counters
+        return words
+
+    def _tile(self, p: Pass) -> np.ndarray:
+        """A pass's weights as (rows, columns)."""
+        config = self.config
+        rows, columns, band = config.rows, config.columns, config.load_cycles
+        diagonal = np.arange(min(rows, columns))
+        tile = np.zeros((rows, columns), np.int8)
+        if p.kind == TileKind.STORED:
+            stored = self._weights[p.weights : p.weights + band]
+            return stored.transpose(1, 0, 2).reshape(rows, columns).copy()
+        tile[diagonal, diagonal] = (
+            1 if p.kind == TileKind.IDENTITY else self._weights[p.weights, diagonal // band, diagonal]
+        )
+        return tile
+
+    def _compute(self) -> None:
+        """The outputs of the next repeats whose operands are known, appended to the results."""
+        while self._runs[0].computed == self._runs[0].done:
+            self._runs.pop(0)
+        run = self._runs[0]
+        count = min(run.done - run.computed, max(1, _BATCH_WORDS // (self.config.input_words * self.config.rows)))
+        tiles = run.tiles[run.computed]
+        if tiles is not None:
+            count = 1
+        per_repeat = max(1, run.program.inputs[-1] + run.program.passes[-1].release_input)
+        halves = np.stack(run.halves[: count * per_repeat])
+        halves = halves.reshape(count, per_repeat, *halves.shape[1:])
+        del run.halves[: count * per_repeat]
+        run.computed += count
+        outputs = self._execute(run.program, halves, tiles, run.output_words)
+        self._results.extend(beats for repeat in outputs for beats in repeat)
+
+    def _execute(
+        self, program: _Program, halves: np.ndarray, tiles: list[np.ndarray] | None, words: int
+    ) -> list[list[np.ndarray]]:
+        """Run `program` on a batch of inputs; for each, the link words of its committed halves."""
+        config = self.config
+        batch = len(halves)
+        activations = np.zeros((batch, config.activation_words, config.rows), np.int8)
+        results = np.zeros((batch, config.output_words, config.rows), np.uint8)
+        banks = np.zeros((2, batch, config.accumulator_rows, config.columns), np.int32)
+        committed: list[list[np.ndarray]] = [[] for _ in range(batch)]
+        cache: dict[tuple[int, int], np.ndarray] = {}
+        pending = iter(program.drains)
+        for index, p in enumerate(program.passes):
+            if tiles is not None and tiles[index] is not None:
+                tile = tiles[index].astype(np.float32)
+            else:
+                key = (p.kind, p.weights)
+                if key not in cache:
+                    cache[key] = self._tile(p).astype(np.float32)
+                tile = cache[key]
+            source = halves[:, program.inputs[index]] if p.source == Source.INPUT else activations
+            pixels = source[:, p.address : p.address + (p.pixels - 1) * p.stride + 1 : p.stride or 1]
+            if not p.stride:
+                pixels = np.repeat(pixels[:, :1], p.pixels, axis=1)
+            # At most 64 products of at most 2**14: exact in float32.
+            sums = (pixels.astype(np.float32) @ tile).astype(np.int32)
+            bank = banks[p.bank][:, p.row : p.row + p.pixels]
+            if p.fold == Fold.ADD:
+                bank += sums
+            elif p.fold == Fold.MAX:
+                np.maximum(bank, sums, out=bank)
+            else:
+                bank[:] = sums
+            if p.release:
+                self._drain(next(pending), banks, activations, results, committed, words)
+        return committed
+
+    def _drain(
+        self,
+        drain: Drain,
+        banks: np.ndarray,
+        activations: np.ndarray,
+        results: np.ndarray,
+        committed: list[list[np.ndarray]],
+        words: int,
+    ) -> None:
+        config = self.config
+        batch, count = banks.shape[1], drain.tiles * drain.pixels
+        rows = banks[drain.bank][:, drain.row : drain.row + count]
+        first = drain.parameters
+        fields = self._channel_parameters(first, drain.tiles)
+        per_row = {name: np.repeat(values, drain.pixels, axis=0) for name, values in fields.items()}
+        biased = rows + per_row["bias"].astype(np.int32)
+        if drain.raw:
+            low_word = (shift_left(biased, per_row["left"]) * per_row["multiplier"]).astype(np.int32)
+            rounded = rounding_shift(low_word, per_row["right"])
+            values = np.clip(rounded + drain.zero_point, drain.low, drain.high)
+        else:
+            values = requantise(
+                biased, per_row["multiplier"], per_row["left"], per_row["right"],
+                zero_point=drain.zero_point, low=drain.low, high=drain.high,
+            )  # fmt: skip
+        values = values.astype(np.int32)
+        if drain.destination == Destination.ACCUMULATORS:
+            target = banks[1 - drain.bank][:, drain.address : drain.address + count]
+            if drain.fold == Fold.ADD:
+                target += values
+            elif drain.fold == Fold.MAX:
+                np.maximum(target, values, out=target)
+            else:
+                target[:] = values
+            return
+        memory = activations.view(np.uint8) if drain.destination == Destination.ACTIVATION else results
+        tiled = values.reshape(batch, drain.tiles, drain.pixels, config.columns)
+        addresses = drain_words(drain, config)
+        if config.tiles_per_word > 1 and not drain.wide:
+            lanes = (drain.lane + np.arange(drain.tiles)) % config.tiles_per_word
+            for tile, lane in enumerate(lanes):
+                where = slice(lane * config.columns, (lane + 1) * config.columns)
+                memory[:, addresses[tile], where] = tiled[:, tile].astype(np.int8).view(np.uint8)
+        else:
+            raw = tiled.astype("<i4" if drain.wide else np.int8).view(np.uint8)
+            size = config.words_per_pixel(wide=drain.wide)
+            padded = np.zeros((*raw.shape[:3], size * config.rows), np.uint8)
+            padded[..., : raw.shape[3]] = raw
+            for word in range(size):
+                part = padded[..., word * config.rows : (word + 1) * config.rows]
+                memory[:, addresses + word] = part
+        if drain.commit:
+            size = chunks(8 * config.rows, config) * config.link_bits // 8
+            sent = np.zeros((batch, words, size), np.uint8)
+            sent[..., : config.rows] = results[:, :words]
+            for item in range(batch):
+                committed[item].append(sent[item].view("<u4").reshape(-1, self._lanes))
+
+    def _channel_parameters(self, first: int, tiles: int) -> dict[str, np.ndarray]:
+        """Requantisation parameters of whole column tiles: each of shape (tiles, columns)."""
+        config = self.config
+        assert config.requantisers is not None
+        layout = Parameters.layout(config)
+        stored = self._parameters[first : first + tiles * config.groups]
+        mask = (1 << layout.size) - 1
+        fields: dict[str, list[int]] = {str(name): [] for name, _ in layout}
+        for word in unpack(stored, word_bits(Target.PARAMETERS, config), config):
+            for lane in range(config.requantisers):
+                record = Parameters.decode(word >> lane * layout.size & mask, config)
+                for name, values in fields.items():
+                    values.append(getattr(record, name))
+        return {name: np.array(v, dtype=np.int64).reshape(tiles, config.columns) for name, v in fields.items()}

@@ -1,0 +1,111 @@
+"""The gateware in Amaranth's own simulator, behind a link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from etchnet.hdl.accelerator import Accelerator
+from etchnet.hdl.config import Config
+from etchnet.sim.link import Engine, LinkError, LinkTrace
+
+__all__ = ["AmaranthEngine"]
+
+
+class AmaranthEngine(Engine):
+    """Runs `hdl.Accelerator` cycle by cycle; slow, needs nothing but Python.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of cycles after every cycle.
+    patience
+        Cycles without a word moved after which `exchange` gives up.
+    """
+
+    name = "amaranth"
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        trace: LinkTrace | None = None,
+        progress: Callable[[int], None] | None = None,
+        patience: int = 100_000,
+    ) -> None:
+        super().__init__(config, trace=trace)
+        self._machine = Accelerator(config)
+        self._progress, self._patience = progress, patience
+        self._cycle = 0
+        self._sent: list[int] = []
+        self._received: list[int] = []
+        self._words: list[int] = []
+        self._wanted = 0
+        self._results: list[int] = []
+        self._simulator = Simulator(self._machine)
+        self._simulator.add_clock(1e-8)
+        self._simulator.add_testbench(self._drive, background=True)
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+        return self._cycle
+
+    @property
+    def record(self) -> LinkTrace:
+        """The cycles in which words moved."""
+        return LinkTrace.recorded(self._sent, self._received)
+
+    @property
+    def machine(self) -> Accelerator:
+        """The component being simulated."""
+        return self._machine
+
+    async def _drive(self, ctx: Any) -> None:
+        link_in, link_out = self._machine.link_in, self._machine.link_out
+        offers, accepts = self.trace.offers, self.trace.accepts
+        offering, sent = False, 0
+        while True:
+            offering = sent < len(self._words) and (
+                offering or self._cycle >= len(offers) or bool(offers[self._cycle])
+            )
+            accepting = self._wanted > len(self._results) and (
+                self._cycle >= len(accepts) or bool(accepts[self._cycle])
+            )
+            ctx.set(link_in.valid, offering)
+            if offering:
+                ctx.set(link_in.payload, self._words[sent])
+            ctx.set(link_out.ready, accepting)
+            *_, taken, valid, payload = await ctx.tick().sample(link_in.ready, link_out.valid, link_out.payload)
+            if offering and taken:
+                self._sent.append(self._cycle)
+                sent, offering = sent + 1, False
+            if accepting and valid:
+                self._received.append(self._cycle)
+                self._results.append(payload)
+            self._cycle += 1
+
+    def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
+        """Send whole packets and receive `count` link words; see `Engine`."""
+        size = self.config.link_bits // 8
+        raw = np.ascontiguousarray(words, dtype="<u4").tobytes()
+        self._words.extend(int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size))
+        self._wanted += count
+        moved, last = (len(self._sent), len(self._received)), self._cycle
+        while (len(self._sent), len(self._received)) != (len(self._words), self._wanted):
+            self._simulator.advance()
+            if moved != (now := (len(self._sent), len(self._received))):
+                moved, last = now, self._cycle
+            elif self._cycle > last + self._patience:
+                raise LinkError(
+                    f"nothing moved for {self._patience} cycles: {self._wanted - len(self._results)} of {count} words "
+                    f"have not come back, {len(self._words) - len(self._sent)} are still to be taken"
+                )
+            if self._progress is not None:
+                self._progress(self._cycle)
+        results = self._results[len(self._results) - count :] if count else []
+        raw = b"".join(word.to_bytes(size, "little") for word in results)
+        return np.frombuffer(raw, dtype="<u4").reshape(-1, size // 4)
