@@ -16,6 +16,7 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.counters import Counters
 from etchnet.hdl.delay import delay
 from etchnet.hdl.fetch import InstructionMemory
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Drain, Pass, Source, Target
 from etchnet.hdl.loader import Loader
 from etchnet.hdl.memory import Ram
@@ -95,11 +96,13 @@ class Accelerator(wiring.Component):
         """Connect the parts, in the order in which data flow."""
         m = Module()
         config = self._config
-        parts = ("passes", "drains", "sequencer", "input", "weights", "array", "output", "loader", "sender", "counters")
-        for name in parts:
-            m.submodules[name] = getattr(self, name)
+        submodule(m, platform, "passes", self.passes, variant="passes")
+        submodule(m, platform, "drains", self.drains, variant="drains")
+        submodule(m, platform, "input", self.input, variant="input")
+        for name in ("sequencer", "weights", "array", "output", "loader", "sender", "counters"):
+            submodule(m, platform, name, getattr(self, name))
         for index, bank in enumerate(self.banks):
-            m.submodules[f"bank_{index}"] = bank
+            submodule(m, platform, f"bank_{index}", bank)
         sequencer, output, loader, sender = self.sequencer, self.output, self.loader, self.sender
 
         # Links.
@@ -133,7 +136,7 @@ class Accelerator(wiring.Component):
             "weights_full": Semaphore(initial=0, maximum=_WEIGHT_TOKENS),
         }
         for name, semaphore in tokens.items():
-            m.submodules[name] = semaphore
+            submodule(m, platform, name, semaphore, variant=semaphore.variant)
         m.d.comb += [
             loader.input_free.eq(tokens["input_free"].available),
             tokens["input_free"].take.eq(loader.input_take),
@@ -182,7 +185,8 @@ class Accelerator(wiring.Component):
 
         # Pixels: read, select, enter the array. A cycle without a pixel enters zeros.
         word = {"bits": 8 * config.rows, "lanes": config.tiles_per_word}
-        m.submodules.activation = activation = Ram(**word, depth=config.activation_words, name="activations")
+        activation = Ram(**word, depth=config.activation_words, name="activations")
+        submodule(m, platform, "activation", activation)
         pixel = sequencer.pixel
         read_pixel = delay(m, pixel, self.input.latency(config), name="pixel")
         from_input = pixel.source == Source.INPUT
@@ -231,7 +235,8 @@ class Accelerator(wiring.Component):
         m.d.comb += output.accumulators.eq(Mux(read_bank.bank, self.banks[1].data, self.banks[0].data))
 
         # Results.
-        m.submodules.results = results = Ram(**word, depth=2 * config.output_words, name="results")
+        results = Ram(**word, depth=2 * config.output_words, name="results")
+        submodule(m, platform, "results", results)
         write_half = Signal()
         with m.If(output.commit):
             m.d.sync += write_half.eq(~write_half)

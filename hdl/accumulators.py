@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Fold
 from etchnet.hdl.memory import Ram
 
@@ -63,9 +64,8 @@ class AccumulatorBank(wiring.Component):
         m = Module()
         columns = self._config.columns
         layout = data.ArrayLayout(signed(32), columns)
-        m.submodules.memory = memory = Ram(
-            bits=32 * columns, depth=self._config.accumulator_rows, name="accumulators"
-        )
+        memory = Ram(bits=32 * columns, depth=self._config.accumulator_rows, name="accumulators")
+        submodule(m, platform, "memory", memory)
         m.d.comb += [
             memory.address.eq(Mux(self.read, self.read_row, self.fold.row)),
             memory.enable.eq(self.read | self.fold.valid),

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from etchnet.hdl.config import Config, sum_width
 from etchnet.hdl.delay import delay
 from etchnet.hdl.element import ProcessingElement
+from etchnet.hdl.hierarchy import submodule
 
 __all__ = ["SystolicArray"]
 
@@ -61,7 +62,7 @@ class SystolicArray(wiring.Component):
             below = []
             for c in range(config.columns):
                 element = ProcessingElement(config, row=r)
-                m.submodules[f"element_{r}_{c}"] = element
+                submodule(m, platform, f"element_{r}_{c}", element, variant=element.variant)
                 m.d.comb += [
                     element.activation.eq(right),
                     element.load.eq(right_load),
@@ -71,7 +72,7 @@ class SystolicArray(wiring.Component):
                 right, right_load = element.activation_out, element.load_out
                 below.append(element.sum_out)
             above = below
-            down = Signal(name=f"load_{r + 1}")
+            down = Signal(name=f"load_{r + 1}", reset_less=True)
             m.d.sync += down.eq(load)
             load = down
         for c in range(config.columns):

@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Drain, Parameters, Pass, Target, chunks
 from etchnet.hdl.memory import Ram
 
@@ -82,9 +83,8 @@ class LoadableMemory(wiring.Component):
         m = Module()
         link_bits = self._config.link_bits
         count = chunks(self._bits, self._config)
-        m.submodules.memory = memory = Ram(
-            bits=count * link_bits, depth=self._depth, lanes=count, init=self._init, name=self._name
-        )
+        memory = Ram(bits=count * link_bits, depth=self._depth, lanes=count, init=self._init, name=self._name)
+        submodule(m, platform, "memory", memory)
         m.d.comb += [
             memory.write_address.eq(self.bus.address),
             memory.write_data.eq(self.bus.data.replicate(count)),

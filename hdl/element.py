@@ -52,6 +52,11 @@ class ProcessingElement(wiring.Component):
         """Row of the array."""
         return self._row
 
+    @property
+    def variant(self) -> str:
+        """What distinguishes this element's gateware from that of other rows: the width of its sum."""
+        return f"{len(self.sum_in)}_{len(self.sum_out)}"
+
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from an activation to the sum that holds its product."""
@@ -62,7 +67,7 @@ class ProcessingElement(wiring.Component):
         m = Module()
         weight = Signal(signed(8), reset_less=True)
         right = Signal(signed(8), reset_less=True)
-        load_right = Signal()
+        load_right = Signal(reset_less=True)
         total = Signal(self.sum_out.shape(), reset_less=True)
         with m.If(self.load):
             m.d.sync += weight.eq(self.weight_in)

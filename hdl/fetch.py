@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.bus import LoadableMemory, load_bus
 from etchnet.hdl.config import Config
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Instruction
 
 __all__ = ["InstructionMemory"]
@@ -50,9 +51,10 @@ class InstructionMemory(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Address counter, memory, output register."""
         m = Module()
-        m.submodules.memory = memory = LoadableMemory(
+        memory = LoadableMemory(
             self._config, bits=self._layout.size, depth=self._depth, init=self._init, name=self._name
         )
+        submodule(m, platform, "memory", memory, variant=self._name)
         m.d.comb += [memory.write.eq(self.write), memory.bus.eq(self.bus)]
 
         fetching = Signal()

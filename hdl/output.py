@@ -13,6 +13,7 @@ from etchnet.hdl.accumulators import AccumulatorBank
 from etchnet.hdl.bus import LoadableMemory, load_bus, word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay, taps
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.requantiser import Requantiser
 
@@ -184,10 +185,11 @@ class OutputStage(wiring.Component):
         stages = taps(m, group, latency, name="group")
 
         # Read, select, requantise.
-        m.submodules.parameters = parameters = LoadableMemory(
+        parameters = LoadableMemory(
             config, bits=word_bits(Target.PARAMETERS, config), depth=config.parameter_words, init=self._init,
             name="parameters",
         )
+        submodule(m, platform, "parameters", parameters, variant="parameters")
         m.d.comb += [
             parameters.write.eq(self.write_parameters),
             parameters.bus.eq(self.bus),
@@ -205,7 +207,7 @@ class OutputStage(wiring.Component):
         select = self.select_delay(config)
         for lane_index in range(n):
             requantiser = Requantiser(config)
-            m.submodules[f"requantiser_{lane_index}"] = requantiser
+            submodule(m, platform, f"requantiser_{lane_index}", requantiser)
             m.d.comb += [
                 requantiser.value.eq(selected[lane_index]),
                 requantiser.parameters.eq(chosen[lane_index]),

@@ -20,6 +20,7 @@ class Semaphore(wiring.Component):
 
     def __init__(self, *, initial: int, maximum: int) -> None:
         self._initial = initial
+        self.variant = f"{initial}_{maximum}"
         super().__init__({"put": In(1), "take": In(1), "available": Out(1), "count": Out(range(maximum + 1))})
 
     def elaborate(self, platform: Any) -> Module:

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.bus import load_bus
 from etchnet.hdl.config import Config
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.delay import taps
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.memory import Ram
@@ -72,7 +73,7 @@ class WeightMemory(wiring.Component):
                 byte = b * config.columns + c
                 init = [word >> 8 * byte & 0xFF for word in self._init]
                 bank = Ram(bits=8, depth=config.weight_words, init=init, name=f"weights_{b}_{c}")
-                m.submodules[f"bank_{b}_{c}"] = bank
+                submodule(m, platform, f"bank_{b}_{c}", bank)
                 now, then = requests[b * band + c], requests[b * band + c + 1]
                 stored = Signal(signed(8), name=f"stored_{b}_{c}")
                 m.d.comb += [

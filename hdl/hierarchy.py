@@ -1,0 +1,31 @@
+"""Submodules: plain ones in simulation, one module per distinct component in generated Verilog."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from amaranth.hdl import Instance, Module
+from amaranth.lib import wiring
+
+__all__ = ["ModulePlatform", "submodule"]
+
+
+@runtime_checkable
+class ModulePlatform(Protocol):
+    """A platform that makes a module of its own of every distinct component."""
+
+    def instance(self, name: str, component: wiring.Component) -> Instance:
+        """An instance of the module `name`, connected to the ports of `component`.
+
+        Components with the same name must be equal but for their ports' signals; the first one is elaborated.
+        """
+        ...
+
+
+def submodule(m: Module, platform: Any, label: str, component: wiring.Component, *, variant: str = "") -> None:
+    """Add `component` to `m` as `label`; components of one class that differ must differ in `variant`."""
+    if isinstance(platform, ModulePlatform):
+        kind = "".join("_" + c.lower() if c.isupper() else c for c in type(component).__name__)
+        m.submodules[label] = platform.instance(f"etchnet{kind}{variant and '_' + variant}", component)
+    else:
+        m.submodules[label] = component

@@ -1,0 +1,253 @@
+"""The machine as Verilog: one file in which every distinct module appears once, and a manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amaranth import __version__ as amaranth_version
+from amaranth.back import rtlil
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
+from amaranth.lib import wiring
+
+from etchnet.hdl.accelerator import Accelerator
+from etchnet.hdl.bus import word_bits
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, Target, chunks, header_layout
+from etchnet.hdl.memory import Ram
+
+__all__ = ["TOP", "VerilogDesign", "generate", "manifest"]
+
+TOP = "etchnet"
+RAM_MODULE = "etchnet_ram"
+
+_RAM = f"""\
+// One write port, one read port. A read takes one cycle; rdata stays until the next cycle with enable.
+// write_lanes enables equal parts of the word. INIT names a $readmemh file of initial words, or is empty.
+module {RAM_MODULE} #(
+  parameter WIDTH = 8,
+  parameter DEPTH = 2,
+  parameter LANES = 1,
+  parameter ADDRESS = 1,
+  parameter INIT = ""
+) (
+  input clk,
+  input [LANES-1:0] write_lanes,
+  input [ADDRESS-1:0] write_address,
+  input [WIDTH-1:0] write_data,
+  input enable,
+  input [ADDRESS-1:0] address,
+  output reg [WIDTH-1:0] data
+);
+  localparam LANE = WIDTH / LANES;
+  reg [WIDTH-1:0] words [0:DEPTH-1];
+  integer lane;
+
+  generate
+    if (INIT != "") begin : contents
+      initial $readmemh(INIT, words);
+    end
+`ifndef SYNTHESIS
+    else begin : zeros
+      integer word;
+      initial for (word = 0; word < DEPTH; word = word + 1) words[word] = {{WIDTH{{1'b0}}}};
+    end
+`endif
+  endgenerate
+`ifndef SYNTHESIS
+  initial data = {{WIDTH{{1'b0}}}};
+`endif
+
+  always @(posedge clk) begin
+    for (lane = 0; lane < LANES; lane = lane + 1)
+      if (write_lanes[lane])
+        words[write_address][lane*LANE +: LANE] <= write_data[lane*LANE +: LANE];
+    if (enable)
+      data <= words[address];
+  end
+endmodule
+"""
+
+
+def _port_name(path: tuple[str | int, ...]) -> str:
+    return "_".join(map(str, path))
+
+
+def _ports(component: wiring.Component) -> dict[str, tuple[Value, None]]:
+    """The ports of a component by name; which are inputs follows from what drives them."""
+    return {
+        _port_name(path): (Value.cast(value), None)
+        for path, _, value in component.signature.flatten(component)
+    }
+
+
+# Operands of unequal widths are meant to be extended, and results to be cut, as Verilog does it.
+_LINT = "".join(
+    f"/* verilator lint_off {warning} */\n"
+    for warning in ("CASEOVERLAP", "DECLFILENAME", "UNUSEDSIGNAL", "WIDTHEXPAND", "WIDTHTRUNC")
+)
+
+
+class _Platform:
+    """Collects a module for every distinct component, and the contents of memories."""
+
+    def __init__(self) -> None:
+        self.modules: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
+
+    def instance(self, name: str, component: wiring.Component) -> Instance:
+        component._MustUse__used = True  # its module, not itself, is what this instance elaborates
+        parameters: dict[str, Any] = {}
+        if isinstance(component, Ram):
+            name, parameters = RAM_MODULE, self._ram(component)
+        elif name not in self.modules:
+            self.modules[name] = ""  # keeps its place: modules come out in the order in which they are met
+            self.modules[name] = self.convert(name, component)
+        ports: dict[str, Any] = {}
+        for path, member, value in component.signature.flatten(component):
+            ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
+        for port, signal in (("clk", ClockSignal()), ("rst", ResetSignal())):
+            if self._has_port(name, port):
+                ports[f"i_{port}"] = signal
+        return Instance(name, **parameters, **ports)
+
+    def convert(self, name: str, component: wiring.Component) -> str:
+        """One module, as RTLIL; its children go to `modules`."""
+        return rtlil.convert(component, name=name, platform=self, emit_src=False, ports=_ports(component))
+
+    def _ram(self, ram: Ram) -> dict[str, Any]:
+        file = ""
+        if ram.init:
+            file, digits = f"{ram.name}.hex", -(-ram.bits // 4)
+            self.contents[file] = "".join(f"{word:0{digits}x}\n" for word in ram.init)
+        sizes = {"WIDTH": ram.bits, "DEPTH": ram.depth, "LANES": ram.lanes, "ADDRESS": len(ram.address)}
+        return {f"p_{key}": value for key, value in sizes.items()} | {"p_INIT": file}
+
+    def _has_port(self, name: str, port: str) -> bool:
+        if name == RAM_MODULE:
+            return port == "clk"
+        module = self.modules[name]
+        body = module[module.index(f"module \\{name}\n") :]
+        ports = body[: body.index("\nend\n")]
+        return any(line.split()[-1:] == [f"\\{port}"] and " input " in line for line in ports.splitlines())
+
+
+@dataclass(frozen=True)
+class VerilogDesign:
+    """Generated files, as name to text; the Verilog is `etchnet.v`."""
+
+    config: Config
+    files: Mapping[str, str] = field(repr=False)
+
+    @property
+    def verilog(self) -> str:
+        """The text of `etchnet.v`."""
+        return self.files[f"{TOP}.v"]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write all files to `folder`, each whole or not at all; returns their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, text in self.files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_text(text)
+            paths.append(partial.replace(folder / name))
+        return paths
+
+
+def generate(config: Config, *, init: Mapping[Target, Sequence[int]] | None = None) -> VerilogDesign:
+    """The machine of `config`, with `init` (see `Accelerator`) as initial memory contents.
+
+    Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
+    """
+    platform = _Platform()
+    top = platform.convert(TOP, Accelerator(config, init=init))
+    body = _to_verilog([*platform.modules.values(), top])
+    header = (
+        f"// Etchnet: {config.rows} x {config.columns} array, {config.requantisers} requantisers, "
+        f"W = {config.weight_rows}. Generated; do not edit.\n// Top module: {TOP}.\n"
+        f"{_LINT}\n"
+    )
+    files = {
+        f"{TOP}.v": header + _RAM + "\n" + body,
+        f"{TOP}.json": json.dumps(manifest(config, contents=sorted(platform.contents)), indent=2) + "\n",
+        **platform.contents,
+    }
+    return VerilogDesign(config, files)
+
+
+def _to_verilog(modules: Sequence[str]) -> str:
+    """RTLIL texts as one Verilog text."""
+    from amaranth._toolchain.yosys import find_yosys
+
+    script = "\n".join(
+        [
+            "read_rtlil <<rtlil\n" + "\n".join(modules) + "\nrtlil",
+            # Registers with their enables and resets, and no wires that only rename others.
+            "proc -norom",
+            "opt_expr",
+            "opt_clean -purge",
+            "opt_dff",
+            "opt_clean -purge",
+            # Reset, not power-up, sets registers: ASIC flows have no initial values.
+            "attrmap -remove init",
+            "write_verilog -noattr",
+        ]
+    )
+    text = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
+    return text[text.index("module ") :]
+
+
+def manifest(config: Config, *, contents: Sequence[str] = ()) -> dict[str, Any]:
+    """Parameters, ports and memory map of the machine, as written to `etchnet.json`."""
+    depths = {
+        Target.PASSES: config.passes,
+        Target.DRAINS: config.drains,
+        Target.PARAMETERS: config.parameter_words,
+        Target.WEIGHTS: config.weight_words,
+        Target.INPUT: config.input_words,
+    }
+
+    def fields(layout: Any) -> dict[str, list[int]]:
+        return {str(name): [f.offset, f.width] for name, f in layout}
+
+    return {
+        "generator": {"amaranth": amaranth_version},
+        "top": TOP,
+        "parameters": config.to_dict(),
+        "ports": {
+            "clk": {"direction": "input", "width": 1},
+            "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
+            "link_in_payload": {"direction": "input", "width": config.link_bits},
+            "link_in_valid": {"direction": "input", "width": 1},
+            "link_in_ready": {"direction": "output", "width": 1},
+            "link_out_payload": {"direction": "output", "width": config.link_bits},
+            "link_out_valid": {"direction": "output", "width": 1},
+            "link_out_ready": {"direction": "input", "width": 1},
+        },
+        "packet": {
+            "header": fields(header_layout()),
+            "targets": {t.name.lower(): int(t) for t in Target},
+            "note": "fields as [first bit, bits]; the second link word is the number of memory words that follow",
+        },
+        "memories": {
+            target.name.lower(): {
+                "words": depth,
+                "bits": word_bits(target, config),
+                "link_words_per_word": chunks(word_bits(target, config), config),
+            }
+            for target, depth in depths.items()
+        },
+        "instructions": {
+            "pass": fields(Pass.layout(config)),
+            "drain": fields(Drain.layout(config)),
+            "parameters": fields(Parameters.layout(config)),
+        },
+        "counters": {"names": [c.name.lower() for c in Counter], "bits": COUNTER_BITS},
+        "contents": list(contents),
+    }
+
+

@@ -1,0 +1,326 @@
+"""The driver: numpy arrays in, numpy arrays out, on any engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.hdl.bus import word_bits
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Counter, Drain, Pass, Target, chunks, pack, pack_bytes, packet
+from etchnet.host.compiler import CapacityError, Program, compile_network, words_per_pixel
+from etchnet.host.network import Dense, Network, NetworkError, as_int8
+from etchnet.sim.exact import ExactEngine
+from etchnet.sim.link import Engine, LinkTrace
+
+__all__ = ["ENGINES", "Accelerator", "Counts", "make_engine"]
+
+ENGINES = ("exact", "amaranth", "verilator")
+
+
+def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **options: Any) -> Engine:
+    """The engine called `name`, for one machine; raises ValueError for a name that is not in `ENGINES`."""
+    if name == "exact":
+        return ExactEngine(config, trace=trace)
+    if name == "amaranth":
+        from etchnet.sim.simulated import AmaranthEngine
+
+        return AmaranthEngine(config, trace=trace, **options)
+    if name == "verilator":
+        from etchnet.sim.verilated import VerilatorEngine
+
+        return VerilatorEngine(config, trace=trace, **options)
+    raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {name!r}")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The machine's counters, as read over the link."""
+
+    totals: dict[Counter, int]
+    config: Config
+
+    def __getitem__(self, counter: Counter) -> int:
+        return self.totals[counter]
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts({c: self.totals[c] + other.totals[c] for c in Counter}, self.config)
+
+    @property
+    def cycles(self) -> int:
+        """All cycles of all runs."""
+        return self.totals[Counter.CYCLES]
+
+    @property
+    def utilisation(self) -> float:
+        """Useful multiplications per multiplier and cycle."""
+        return self.totals[Counter.USEFUL] / (self.cycles * self.config.multipliers) if self.cycles else 0.0
+
+    def shares(self) -> dict[str, float]:
+        """What rows x columns x cycles were spent on; the shares add up to 1."""
+        slots = self.cycles * self.config.multipliers
+        useful = self.totals[Counter.USEFUL]
+        parts = {"useful": useful, "padding": self.totals[Counter.ISSUE] * self.config.multipliers - useful}
+        for counter in (Counter.WAIT_IN, Counter.WAIT_OUT, Counter.WEIGHT_LOAD, Counter.REQUANTISE, Counter.FILL_DRAIN):
+            parts[counter.name.lower()] = self.totals[counter] * self.config.multipliers
+        return {name: part / slots if slots else 0.0 for name, part in parts.items()}
+
+
+class Accelerator:
+    """One machine and the driver for it.
+
+    Parameters
+    ----------
+    config
+        The machine; by default 16 x 16.
+    engine
+        `exact`, `amaranth` or `verilator`, or an engine.
+    trace
+        When the link stalls; by default never. Not with an engine that is made already.
+    options
+        Passed on to the engine.
+
+    Attributes
+    ----------
+    counts
+        What the machine counted during the last call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from etchnet.host.driver import Accelerator
+    >>> x, w = np.full((2, 3), -128, np.int8), np.full((3, 2), -128, np.int8)
+    >>> Accelerator().matmul(x, w)
+    array([[49152, 49152],
+           [49152, 49152]], dtype=int32)
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        engine: str | Engine = "exact",
+        trace: LinkTrace | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> None:
+        self.config = config or (engine.config if isinstance(engine, Engine) else Config())
+        self.engine = (
+            engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
+        )
+        self.progress = progress
+        self.counts = self._zero()
+        self._program: Program | None = None
+
+    def _zero(self) -> Counts:
+        return Counts(dict.fromkeys(Counter, 0), self.config)
+
+    # Matrix products
+
+    def matmul(self, x: Any, w: Any) -> np.ndarray:
+        """x @ w, exact: int8 (M, K) and int8 (K, N) to int32 (M, N), for any M, K, N >= 1 (K at most 131,071)."""
+        return self._product(as_int8("x", x, 2), Dense(as_int8("w", w, 2)))
+
+    def matmul_relu(
+        self, x: Any, w: Any, bias: Any = 0, *, scale: Any = None, zero_point: int = 0, relu: bool = True
+    ) -> np.ndarray:
+        """``relu(x @ w + bias)``: int32, or with `scale` requantised to int8.
+
+        Parameters
+        ----------
+        x, w
+            int8 (M, K) and int8 (K, N).
+        bias
+            int32 (N,), or one value for all.
+        scale
+            Real factor, one or per column, by the contract `tflite-double`; None gives int32 sums, modulo 2**32.
+        zero_point
+            Added after scaling; ReLU clamps to it.
+        relu
+            False leaves the clamp at the range of the result.
+        """
+        w = as_int8("w", w, 2)
+        if scale is None:
+            layer = Dense(w, bias, zero_point=zero_point, low=0 if relu else None)
+        else:
+            layer = Dense.from_scale(w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None)
+        return self._product(as_int8("x", x, 2), layer)
+
+    def _product(self, x: np.ndarray, layer: Dense) -> np.ndarray:
+        terms, channels = layer.weights.shape
+        if x.shape[1] != terms:
+            raise NetworkError(f"w must have as many rows as x has columns, {x.shape[1]}, not {terms}")
+        cut = _Cut.best(len(x), terms, channels, self.config, wide=layer.wide)
+        split = cut.terms < terms
+        total = np.zeros((len(x), channels), np.int32 if layer.wide or split else np.int8)
+        self.counts = self._zero()
+        for first in range(0, channels, cut.channels):
+            columns = slice(first, first + cut.channels)
+            for start in range(0, terms, cut.terms):
+                rows = slice(start, start + cut.terms)
+                part = Dense(layer.weights[rows, columns]) if split else _columns(layer, columns)
+                program = compile_network(Network([part]), self.config, pixels=cut.pixels)
+                self._load(program)
+                result = self._infer(program, x[:, rows])
+                total[:, columns] = total[:, columns] + result if split else result
+        self._program = None
+        if not split:
+            return total
+        # The sum of partial sums does not pass through the machine again: it takes int8 only.
+        biased = (total.astype(np.int64) + layer.bias).astype(np.int32)
+        return _finish(biased, layer)
+
+    # Networks
+
+    def load(self, network: Network, *, batch: int = 1) -> Program:
+        """Compile a network for `batch` inputs at once and load it; `run` then only sends inputs."""
+        self.counts = self._zero()
+        self._program = compile_network(network, self.config, pixels=batch)
+        self._load(self._program)
+        return self._program
+
+    def run(self, x: Any) -> np.ndarray:
+        """Run the loaded network on int8 (M, inputs): int8 or int32 (M, outputs), for any M >= 1."""
+        if self._program is None:
+            raise NetworkError("no network is loaded: call load() first")
+        x = as_int8("x", x, 2)
+        if x.shape[1] != self._program.network.inputs:
+            raise NetworkError(f"x must have {self._program.network.inputs} columns, not {x.shape[1]}")
+        self.counts = self._zero()
+        return self._infer(self._program, x)
+
+    # The link
+
+    def _load(self, program: Program) -> None:
+        config = self.config
+        passes = [p.encode(config) for p in program.passes]
+        drains = [d.encode(config) for d in program.drains]
+        weights = program.weights.reshape(len(program.weights), -1)
+        packets = [
+            packet(Target.PASSES, pack(passes, Pass.layout(config).size, config), config),
+            packet(Target.DRAINS, pack(drains, Drain.layout(config).size, config), config),
+            packet(Target.PARAMETERS, pack(program.parameters, word_bits(Target.PARAMETERS, config), config), config),
+            packet(Target.WEIGHTS, pack_bytes(weights, config), config),
+        ]
+        self.engine.exchange(np.concatenate(packets), 0)
+
+    def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
+        """All of `x`, `pixels` rows per repeat; the last repeat is filled up with zeros."""
+        config = self.config
+        repeats = -(-len(x) // program.pixels)
+        beats = program.output_words * chunks(8 * config.rows, config)
+        results = []
+        # As many repeats an exchange as keep the host's copy of the link words small; the machine does not notice.
+        most = max(1, (1 << 22) // max(beats, program.input_words * chunks(8 * config.rows, config)))
+        run = packet(Target.RUN, program.command(repeats).words(config), config)
+        for first in range(0, repeats, most):
+            count = min(most, repeats - first)
+            packets = [run] if not first else []
+            # The first input is in memory before the run starts; later ones arrive while it goes on.
+            for repeat in range(first, first + count):
+                rows = x[repeat * program.pixels : (repeat + 1) * program.pixels]
+                words = pack_bytes(program.pack_inputs(rows), config)
+                sent = packet(Target.INPUT, words, config, acquire=True, commit=True)
+                packets.insert(0, sent) if not repeat else packets.append(sent)
+            received = self.engine.exchange(np.concatenate(packets), count * beats)
+            raw = received.reshape(count, program.output_words, -1).view(np.uint8)[..., : config.rows]
+            results.extend(program.unpack_outputs(words) for words in raw)
+            if self.progress is not None:
+                self.progress(first + count, repeats)
+        self.counts += self._read_counters()
+        return np.concatenate(results)[: len(x)]
+
+    def _read_counters(self) -> Counts:
+        lanes = self.config.link_bits // 32
+        request = packet(Target.COUNTERS, np.zeros((0, 1, lanes), np.uint32), self.config)
+        words = self.engine.exchange(request, 2 * len(Counter))[:, 0]
+        return Counts({c: int(words[2 * c]) | int(words[2 * c + 1]) << 32 for c in Counter}, self.config)
+
+
+def _columns(layer: Dense, columns: slice) -> Dense:
+    """The layer of some of the output channels."""
+    scaled = layer.multiplier is not None
+    return Dense(
+        layer.weights[:, columns],
+        layer.bias[columns],
+        layer.multiplier[columns] if scaled else None,
+        layer.shift[columns] if scaled else 0,
+        layer.input_zero_point,
+        layer.zero_point,
+        layer.low,
+        layer.high,
+    )
+
+
+def _finish(biased: np.ndarray, layer: Dense) -> np.ndarray:
+    from etchnet.sim.reference import requantise
+
+    assert layer.low is not None
+    assert layer.high is not None
+    if layer.wide:
+        return np.clip(biased, layer.low, layer.high)
+    left, right = np.maximum(layer.shift, 0), np.maximum(-layer.shift, 0)
+    return requantise(
+        biased, layer.multiplier, left, right, zero_point=layer.zero_point, low=layer.low, high=layer.high
+    ).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """How a matrix product is cut into programs: rows of x per repeat, terms and output channels per program."""
+
+    pixels: int
+    terms: int
+    channels: int
+
+    @classmethod
+    def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> _Cut:
+        """The cut with the fewest cycles by the issue slots and link words that it needs."""
+        blocks, tiles = -(-terms // config.rows), -(-channels // config.columns)
+        best: tuple[float, _Cut] | None = None
+        for block_parts in _parts(blocks):
+            block = -(-blocks // block_parts)
+            partial = wide or block < blocks
+            for tile_parts in _parts(tiles):
+                tile = -(-tiles // tile_parts)
+                cut = cls._fit(rows, block, tile, config, wide=partial)
+                if cut is None:
+                    continue
+                pixels = cut
+                repeats, programs = -(-rows // pixels), -(-blocks // block) * -(-tiles // tile)
+                slots = repeats * block * tile * max(pixels, config.load_cycles)
+                words = words_per_pixel(min(channels, tile * config.columns), config, wide=partial)
+                beats = chunks(8 * config.rows, config)
+                link = repeats * pixels * max(block, words) * beats
+                weights = block * tile * config.load_cycles * chunks(8 * config.weight_rows * config.columns, config)
+                cost = programs * (max(slots, link) + weights + 200)
+                if best is None or cost < best[0]:
+                    even = -(-rows // repeats)
+                    best = cost, cls(even, min(terms, block * config.rows), min(channels, tile * config.columns))
+        if best is None:
+            raise CapacityError("the machine's memories do not hold one column tile of this product")
+        return best[1]
+
+    @staticmethod
+    def _fit(rows: int, blocks: int, tiles: int, config: Config, *, wide: bool) -> int | None:
+        """The most rows of x that a program of blocks x tiles can take at once, or None."""
+        size = words_per_pixel(tiles * config.columns, config, wide=wide)
+        if blocks * tiles > config.weight_tiles or tiles > config.parameter_tiles:
+            return None
+        most = min(rows, config.input_words // blocks, config.output_words // size, 4 * config.accumulator_rows)
+        while most:
+            strips = -(-most // config.accumulator_rows) + 1
+            if blocks * (tiles * (strips - 1) + 1) <= config.passes and tiles * (strips - 1) + 1 <= config.drains:
+                return most
+            most = min(most - 1, (strips - 2) * config.accumulator_rows)
+        return None
+
+
+def _parts(whole: int) -> list[int]:
+    """Numbers of parts worth trying: every distinct part size, fewest parts first, thinned out for long ranges."""
+    sizes = sorted({-(-whole // parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2)))
+    return sorted({-(-whole // size) for size in sizes if size <= whole})

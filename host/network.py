@@ -1,0 +1,181 @@
+"""Networks as the compiler reads them: chains of fully connected int8 layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.sim.reference import dense, quantise_multiplier
+
+__all__ = ["MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
+
+MAX_TERMS = 131_071
+"""Products of int8 that an int32 accumulator holds whatever their values: floor((2**31 - 1) / 2**14)."""
+
+
+class NetworkError(ValueError):
+    """An operand or layer that the machine cannot take; the message names it, its value and what would be right."""
+
+
+def as_array(name: str, value: Any, ndim: int) -> np.ndarray:
+    """`value` as an array of `ndim` dimensions, none of them empty."""
+    array = np.asarray(value)
+    if array.ndim != ndim:
+        raise NetworkError(f"{name} must have {ndim} dimension{'s'[: ndim != 1]}, not shape {array.shape}")
+    if 0 in array.shape:
+        raise NetworkError(f"{name} must not be empty, but has shape {array.shape}")
+    return array
+
+
+def as_int8(name: str, value: Any, ndim: int) -> np.ndarray:
+    """`value` as an int8 array; other integer types are taken where every value fits."""
+    array = as_array(name, value, ndim)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise NetworkError(f"{name} must be int8, not {array.dtype}")
+    if array.dtype != np.int8:
+        outside = array[(array < -128) | (array > 127)]
+        if outside.size:
+            raise NetworkError(f"{name} must hold int8 values, from -128 to 127, not {outside.flat[0]}")
+    return array.astype(np.int8)
+
+
+def _per_channel(name: str, value: Any, channels: int, low: int, high: int) -> np.ndarray:
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise NetworkError(f"{name} must be whole numbers, not {array.dtype}")
+    if array.ndim == 0:
+        array = np.full(channels, array)
+    if array.shape != (channels,):
+        raise NetworkError(f"{name} must have one value per output channel, {channels}, not shape {array.shape}")
+    outside = array[(array < low) | (array > high)]
+    if outside.size:
+        raise NetworkError(f"{name} must be from {low} to {high}, not {outside[0]}")
+    return array.astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """``clamp(requantise((x - input_zero_point) @ weights + bias) + zero_point)``.
+
+    Parameters
+    ----------
+    weights
+        int8 (K, N).
+    bias
+        int32 (N,), or one value for all.
+    multiplier, shift
+        Requantisation by the contract `tflite-double`: x * multiplier * 2**(shift - 31); per channel or one for all.
+        `from_scale` makes them of real factors. None leaves sums as they are (int32 results).
+    input_zero_point, zero_point
+        Zero points of input and output, int8.
+    low, high
+        Clamp: ReLU is low = zero_point. By default the whole range of the result.
+    """
+
+    weights: np.ndarray
+    bias: Any = 0
+    multiplier: Any = None
+    shift: Any = 0
+    input_zero_point: int = 0
+    zero_point: int = 0
+    low: int | None = None
+    high: int | None = None
+
+    def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "weights", as_int8("weights", self.weights, 2))
+        terms, channels = self.weights.shape
+        if terms > MAX_TERMS:
+            raise NetworkError(f"weights must have at most {MAX_TERMS} rows, or int32 sums overflow, not {terms}")
+        int32 = -(1 << 31), (1 << 31) - 1
+        set_field(self, "bias", _per_channel("bias", self.bias, channels, *int32))
+        if self.multiplier is not None:
+            set_field(self, "multiplier", _per_channel("multiplier", self.multiplier, channels, 0, int32[1]))
+            set_field(self, "shift", _per_channel("shift", self.shift, channels, -31, 31))
+        elif self.zero_point:
+            raise NetworkError(f"zero_point must be 0 for int32 results, not {self.zero_point}")
+        for name in ("input_zero_point", "zero_point"):
+            set_field(self, name, int(_per_channel(name, getattr(self, name), 1, -128, 127)[0]))
+        limits = int32 if self.multiplier is None else (-128, 127)
+        for name, default in zip(("low", "high"), limits, strict=True):
+            value = default if getattr(self, name) is None else getattr(self, name)
+            set_field(self, name, int(_per_channel(name, value, 1, *limits)[0]))
+        if self.low > self.high:  # type: ignore[operator]
+            raise NetworkError(f"low must not be above high ({self.high}), not {self.low}")
+
+    @classmethod
+    def from_scale(cls, weights: np.ndarray, bias: Any = 0, *, scale: Any, **options: Any) -> Dense:
+        """A layer whose real requantisation factor is `scale`: one number, or one per output channel."""
+        try:
+            pairs = [quantise_multiplier(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
+        except (TypeError, ValueError) as error:
+            raise NetworkError(str(error)) from None
+        multiplier, shift = np.array(pairs, dtype=np.int64).T
+        if np.ndim(scale) == 0:
+            multiplier, shift = multiplier[0], shift[0]
+        return cls(weights, bias, multiplier, shift, **options)
+
+    @property
+    def wide(self) -> bool:
+        """Whether results are int32."""
+        return self.multiplier is None
+
+    @property
+    def folded_bias(self) -> np.ndarray:
+        """bias - input_zero_point * sum of weights, modulo 2**32: what the machine adds to its int8 x int8 sums."""
+        total = self.bias - self.input_zero_point * self.weights.sum(axis=0, dtype=np.int64)
+        return total.astype(np.int32)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """The layer in numpy, by `sim.reference`: int8 (M, K) to int8 or int32 (M, N)."""
+        if self.wide:
+            total = (x.astype(np.int64) - self.input_zero_point) @ self.weights.astype(np.int64) + self.bias
+            return np.clip(total.astype(np.int32), self.low, self.high)
+        return dense(
+            x, self.weights, self.bias, self.multiplier, self.shift,
+            input_zero_point=self.input_zero_point, zero_point=self.zero_point,
+            low=self.low, high=self.high,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Fully connected layers, one behind the other; all but the last give int8."""
+
+    layers: Sequence[Dense]
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise NetworkError("a network must have at least one layer, not none")
+        for index, (layer, following) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
+            if layer.wide:
+                raise NetworkError(f"layer {index} must give int8: only the last may give int32")
+            if layer.weights.shape[1] != following.weights.shape[0]:
+                raise NetworkError(
+                    f"layer {index + 1} must take the {layer.weights.shape[1]} channels of layer {index}, "
+                    f"not {following.weights.shape[0]}"
+                )
+
+    @property
+    def inputs(self) -> int:
+        """Input channels."""
+        return self.layers[0].weights.shape[0]
+
+    @property
+    def outputs(self) -> int:
+        """Output channels."""
+        return self.layers[-1].weights.shape[1]
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications for one input."""
+        return sum(layer.weights.size for layer in self.layers)
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """The network in numpy: int8 (M, inputs) to int8 or int32 (M, outputs)."""
+        for layer in self.layers:
+            x = layer.reference(x)
+        return x

@@ -1,0 +1,135 @@
+// Drives a verilated Etchnet through its two links; called from Python through ctypes.
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+#include "Vetchnet.h"
+#include "verilated.h"
+
+namespace {
+
+constexpr int kLanes = LINK_BITS / 32;
+
+void put(IData& port, const uint32_t* word) { port = word[0]; }
+void put(QData& port, const uint32_t* word) { port = word[0] | static_cast<QData>(word[1]) << 32; }
+template <std::size_t N>
+void put(VlWide<N>& port, const uint32_t* word) {
+    for (std::size_t i = 0; i < N; ++i) port[i] = word[i];
+}
+
+void get(const IData& port, uint32_t* word) { word[0] = port; }
+void get(const QData& port, uint32_t* word) {
+    word[0] = static_cast<uint32_t>(port);
+    word[1] = static_cast<uint32_t>(port >> 32);
+}
+template <std::size_t N>
+void get(const VlWide<N>& port, uint32_t* word) {
+    for (std::size_t i = 0; i < N; ++i) word[i] = port[i];
+}
+
+// When one end of the link is willing: one byte per cycle since reset, and always after those.
+struct Pattern {
+    const uint8_t* bytes = nullptr;
+    int64_t count = 0;
+    bool willing(int64_t cycle) const { return cycle >= count || bytes[cycle]; }
+};
+
+struct Machine {
+    VerilatedContext context;
+    std::unique_ptr<Vetchnet> top{new Vetchnet{&context}};
+    int64_t cycle = 0;
+    int64_t last_moved = 0;
+    bool offering = false;
+    Pattern offers, accepts;
+
+    const uint32_t* words = nullptr;
+    int64_t to_send = 0, sent = 0;
+    uint32_t* results = nullptr;
+    int64_t to_receive = 0, received = 0;
+    int64_t* sent_cycles = nullptr;
+    int64_t* received_cycles = nullptr;
+
+    Machine() {
+        top->clk = 0;
+        top->rst = 1;
+        top->link_in_valid = 0;
+        top->link_out_ready = 0;
+        for (int i = 0; i < 2; ++i) tick();
+        top->rst = 0;
+    }
+
+    void tick() {
+        top->clk = 0;
+        top->eval();
+        top->clk = 1;
+        top->eval();
+    }
+
+    bool done() const { return sent == to_send && received == to_receive; }
+
+    void step() {
+        offering = sent < to_send && (offering || offers.willing(cycle));
+        const bool accepting = received < to_receive && accepts.willing(cycle);
+        top->link_in_valid = offering;
+        if (offering) put(top->link_in_payload, words + sent * kLanes);
+        top->link_out_ready = accepting;
+        top->clk = 0;
+        top->eval();
+        const bool taken = offering && top->link_in_ready;
+        const bool given = accepting && top->link_out_valid;
+        if (given) {
+            get(top->link_out_payload, results + received * kLanes);
+            received_cycles[received++] = cycle;
+        }
+        if (taken) {
+            sent_cycles[sent++] = cycle;
+            offering = false;
+        }
+        if (taken || given) last_moved = cycle;
+        top->clk = 1;
+        top->eval();
+        ++cycle;
+    }
+};
+
+}  // namespace
+
+extern "C" {
+
+Machine* etchnet_new(const uint8_t* offers, int64_t offers_count, const uint8_t* accepts, int64_t accepts_count) {
+    auto* machine = new Machine;
+    machine->offers = {offers, offers_count};
+    machine->accepts = {accepts, accepts_count};
+    return machine;
+}
+
+void etchnet_delete(Machine* machine) { delete machine; }
+
+int64_t etchnet_cycle(const Machine* machine) { return machine->cycle; }
+
+void etchnet_begin(Machine* machine, const uint32_t* words, int64_t to_send, uint32_t* results, int64_t to_receive,
+                   int64_t* sent_cycles, int64_t* received_cycles) {
+    machine->words = words;
+    machine->to_send = to_send;
+    machine->results = results;
+    machine->to_receive = to_receive;
+    machine->sent_cycles = sent_cycles;
+    machine->received_cycles = received_cycles;
+    machine->sent = machine->received = 0;
+    machine->last_moved = machine->cycle;
+}
+
+// Runs until everything has moved (1), `cycles` have passed (0), or nothing has moved for `patience` cycles (-1).
+int etchnet_run(Machine* machine, int64_t cycles, int64_t patience) {
+    for (int64_t i = 0; i < cycles && !machine->done(); ++i) {
+        if (machine->cycle - machine->last_moved > patience) return -1;
+        machine->step();
+    }
+    return machine->done();
+}
+
+void etchnet_progress(const Machine* machine, int64_t* sent, int64_t* received) {
+    *sent = machine->sent;
+    *received = machine->received;
+}
+}

