@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Parameters, Pass, RunCommand, Source
+from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Parameters, Pass, RunCommand, Source, Target
 from etchnet.host.network import Dense, Network
 from etchnet.sim.timing import run_counts, schedule
 
@@ -53,11 +53,26 @@ class Program:
         wide = self.network.layers[-1].wide
         return self.pixels * words_per_pixel(self.network.outputs, self.config, wide=wide)
 
-    def command(self, repeats: int) -> RunCommand:
+    def command(self, repeats: int, *, first_pass: int = 0, first_drain: int = 0) -> RunCommand:
         """The run that takes `repeats` times `pixels` inputs."""
         return RunCommand(
-            passes=len(self.passes), drains=len(self.drains), output_words=self.output_words, repeats=repeats
+            first_pass=first_pass,
+            passes=len(self.passes),
+            first_drain=first_drain,
+            drains=len(self.drains),
+            output_words=self.output_words,
+            repeats=repeats,
         )
+
+    def image(self) -> dict[Target, list[int]]:
+        """Memory words, by what they are: what a machine with this network inside is built with."""
+        weights = self.weights.reshape(len(self.weights), -1).view(np.uint8)
+        return {
+            Target.PASSES: [p.encode(self.config) for p in self.passes],
+            Target.DRAINS: [d.encode(self.config) for d in self.drains],
+            Target.PARAMETERS: self.parameters,
+            Target.WEIGHTS: [int.from_bytes(word.tobytes(), "little") for word in weights],
+        }
 
     def counts(self, repeats: int = 1) -> dict[Counter, int]:
         """What the machine's counters will read after a run that never waits for its links."""
@@ -166,8 +181,9 @@ class _Layout:
             self.tiles.append(tiles)
             self.first_tile.append(len(stored))
             self.first_parameter.append(len(parameters))
-            for block in range(words):
-                for tile in range(tiles):
+            # Column tile after column tile, as they are streamed in.
+            for tile in range(tiles):
+                for block in range(words):
                     part = padded[block * rows : (block + 1) * rows, tile * columns : (tile + 1) * columns]
                     stored.append(tile_words(part, config))
             parameters += _parameter_words(layer, tiles, config)
@@ -192,7 +208,7 @@ class _Layout:
                 f"{available}"
             )
 
-    def emit(self, orders: Sequence[int]) -> tuple[list[Pass], list[Drain], list[int]]:
+    def emit(self, orders: Sequence[int], *, streamed: bool = False) -> tuple[list[Pass], list[Drain], list[int]]:
         """Passes without idle cycles, their drains, and the layer of each pass."""
         passes: list[Pass] = []
         drains: list[Drain] = []
@@ -217,6 +233,7 @@ class _Layout:
                                 wait_input=first and not block and not tile,
                                 release_input=not index and last_group and release,
                                 wait_output=release and to_output and waits_output,
+                                wait_weights=streamed and not block and not group.pixel,
                             )
                         )  # fmt: skip
                         layers.append(index)
@@ -230,7 +247,7 @@ class _Layout:
     def _pass(self, index: int, group: _Group, block: int, tile: int, bank: int, **flags: bool) -> Pass:
         config = self.config
         column_tile = group.tile + tile
-        stored = self.first_tile[index] + block * self.tiles[index] + column_tile
+        stored = self.first_tile[index] + column_tile * self.blocks[index] + block
         channels = self.network.layers[index].weights.shape[1]
         columns_used = min(config.columns, channels - column_tile * config.columns)
         base = self.activations[index - 1] if index else 0
@@ -298,8 +315,10 @@ def _parameter_words(layer: Dense, tiles: int, config: Config) -> list[int]:
     ]
 
 
-def compile_network(network: Network, config: Config, *, pixels: int = 1) -> Program:
+def compile_network(network: Network, config: Config, *, pixels: int = 1, streamed: bool = False) -> Program:
     """The fastest program found for `pixels` inputs at once, by scheduling the order of every layer both ways.
+
+    A `streamed` program goes column tile by column tile, and waits for one committed weights packet before each.
 
     Raises
     ------
@@ -319,7 +338,7 @@ def compile_network(network: Network, config: Config, *, pixels: int = 1) -> Pro
             return
         tried.add(tuple(orders))
         try:
-            passes, drains, _ = layout.emit(orders)
+            passes, drains, _ = layout.emit(orders, streamed=streamed)
         except CapacityError as error:
             failure = error
             return
@@ -327,9 +346,9 @@ def compile_network(network: Network, config: Config, *, pixels: int = 1) -> Pro
         if best is None or cycles < best[0]:
             best = cycles, list(orders)
 
-    for order in range(len(_ORDERS)):
+    for order in range(1 if streamed else len(_ORDERS)):
         attempt([order] * len(network.layers))
-    if best is not None:
+    if best is not None and not streamed:
         for index in range(len(network.layers)):
             orders = list(best[1])
             orders[index] = 1 - orders[index]
@@ -337,7 +356,7 @@ def compile_network(network: Network, config: Config, *, pixels: int = 1) -> Pro
     if best is None:
         assert failure is not None
         raise failure
-    passes, drains, layers = layout.emit(best[1])
+    passes, drains, layers = layout.emit(best[1], streamed=streamed)
     return Program(
         config=config,
         network=network,

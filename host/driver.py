@@ -11,7 +11,7 @@ import numpy as np
 
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Counter, Drain, Pass, Target, chunks, pack, pack_bytes, packet
+from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks, pack, pack_bytes, packet
 from etchnet.host.compiler import CapacityError, Program, compile_network, words_per_pixel
 from etchnet.host.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.exact import ExactEngine
@@ -126,7 +126,15 @@ class Accelerator:
         return self._product(as_int8("x", x, 2), Dense(as_int8("w", w, 2)))
 
     def matmul_relu(
-        self, x: Any, w: Any, bias: Any = 0, *, scale: Any = None, zero_point: int = 0, relu: bool = True
+        self,
+        x: Any,
+        w: Any,
+        bias: Any = 0,
+        *,
+        scale: Any = None,
+        zero_point: int = 0,
+        relu: bool = True,
+        stream: bool = False,
     ) -> np.ndarray:
         """``relu(x @ w + bias)``: int32, or with `scale` requantised to int8.
 
@@ -142,20 +150,33 @@ class Accelerator:
             Added after scaling; ReLU clamps to it.
         relu
             False leaves the clamp at the range of the result.
+        stream
+            Multiply the first rows while weights are still coming in: fewer cycles from the first link word to the
+            last, of which those that wait for weights are counted as WAIT_IN. Only where one program takes all of w.
         """
         w = as_int8("w", w, 2)
         if scale is None:
             layer = Dense(w, bias, zero_point=zero_point, low=0 if relu else None)
         else:
             layer = Dense.from_scale(w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None)
-        return self._product(as_int8("x", x, 2), layer)
+        return self._product(as_int8("x", x, 2), layer, stream=stream)
 
-    def _product(self, x: np.ndarray, layer: Dense) -> np.ndarray:
+    def _product(self, x: np.ndarray, layer: Dense, *, stream: bool = False) -> np.ndarray:
         terms, channels = layer.weights.shape
         if x.shape[1] != terms:
             raise NetworkError(f"w must have as many rows as x has columns, {x.shape[1]}, not {terms}")
         cut = _Cut.best(len(x), terms, channels, self.config, wide=layer.wide)
         split = cut.terms < terms
+        if stream:
+            if split or cut.channels < channels:
+                raise CapacityError("stream: the machine's memories do not hold all of w at once")
+            program, streamed = (
+                compile_network(Network([layer]), self.config, pixels=cut.pixels, streamed=s) for s in (False, True)
+            )
+            self._program, self.counts = None, self._zero()
+            result = self._stream(program, streamed, x)[: len(x)]
+            self.counts += self._read_counters()
+            return result
         total = np.zeros((len(x), channels), np.int32 if layer.wide or split else np.int8)
         self.counts = self._zero()
         for first in range(0, channels, cut.channels):
@@ -195,42 +216,79 @@ class Accelerator:
 
     # The link
 
-    def _load(self, program: Program) -> None:
+    def _instructions(self, program: Program, *, first_pass: int = 0, first_drain: int = 0) -> list[np.ndarray]:
         config = self.config
-        passes = [p.encode(config) for p in program.passes]
-        drains = [d.encode(config) for d in program.drains]
-        weights = program.weights.reshape(len(program.weights), -1)
-        packets = [
-            packet(Target.PASSES, pack(passes, Pass.layout(config).size, config), config),
-            packet(Target.DRAINS, pack(drains, Drain.layout(config).size, config), config),
-            packet(Target.PARAMETERS, pack(program.parameters, word_bits(Target.PARAMETERS, config), config), config),
-            packet(Target.WEIGHTS, pack_bytes(weights, config), config),
-        ]
-        self.engine.exchange(np.concatenate(packets), 0)
+        packets = []
+        for target, kind, words, address in (
+            (Target.PASSES, Pass, program.passes, first_pass),
+            (Target.DRAINS, Drain, program.drains, first_drain),
+        ):
+            packed = pack([word.encode(config) for word in words], kind.layout(config).size, config)  # type: ignore[attr-defined]
+            packets.append(packet(target, packed, config, address=address))
+        return packets
+
+    def _constants(self, program: Program, *, weights: bool = True) -> list[np.ndarray]:
+        config = self.config
+        packed = pack(program.parameters, word_bits(Target.PARAMETERS, config), config)
+        packets = [packet(Target.PARAMETERS, packed, config)]
+        if weights:
+            packets.append(packet(Target.WEIGHTS, pack_bytes(_flat(program.weights), config), config))
+        return packets
+
+    def _load(self, program: Program) -> None:
+        self.engine.exchange(np.concatenate([*self._instructions(program), *self._constants(program)]), 0)
+
+    def _inputs(self, program: Program, x: np.ndarray, repeat: int) -> np.ndarray:
+        rows = x[repeat * program.pixels : (repeat + 1) * program.pixels]
+        words = pack_bytes(program.pack_inputs(rows), self.config)
+        return packet(Target.INPUT, words, self.config, acquire=True, commit=True)
+
+    def _run_packet(self, command: RunCommand) -> np.ndarray:
+        return packet(Target.RUN, command.words(self.config), self.config)
+
+    def _stream(self, program: Program, streamed: Program, x: np.ndarray) -> np.ndarray:
+        """Load `program` and run it on `x`, its weights coming in while `streamed` takes the first rows."""
+        config = self.config
+        repeats = -(-len(x) // program.pixels)
+        packets = [*self._instructions(streamed), *self._constants(program, weights=False)]
+        packets += [self._inputs(program, x, 0), self._run_packet(streamed.command(1))]
+        tiles = -(-program.network.outputs // config.columns)
+        for tile, part in enumerate(np.split(_flat(program.weights), tiles)):
+            words = pack_bytes(part, config)
+            packets.append(packet(Target.WEIGHTS, words, config, address=tile * len(part), commit=True))
+        if repeats > 1:
+            behind = {"first_pass": len(streamed.passes), "first_drain": len(streamed.drains)}
+            packets += self._instructions(program, **behind)
+            packets.append(self._run_packet(program.command(repeats - 1, **behind)))
+            packets += [self._inputs(program, x, repeat) for repeat in range(1, repeats)]
+        received = self.engine.exchange(np.concatenate(packets), repeats * self._output_beats(program))
+        return self._unpack(program, received, repeats)
+
+    def _output_beats(self, program: Program) -> int:
+        return program.output_words * chunks(8 * self.config.rows, self.config)
+
+    def _unpack(self, program: Program, received: np.ndarray, repeats: int) -> np.ndarray:
+        raw = received.reshape(repeats, program.output_words, -1).view(np.uint8)[..., : self.config.rows]
+        return np.concatenate([program.unpack_outputs(words) for words in raw])
 
     def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
         """All of `x`, `pixels` rows per repeat; the last repeat is filled up with zeros."""
         config = self.config
         repeats = -(-len(x) // program.pixels)
-        beats = program.output_words * chunks(8 * config.rows, config)
+        beats = self._output_beats(program)
         results = []
         # As many repeats an exchange as keep the host's copy of the link words small; the machine does not notice.
         most = max(1, (1 << 22) // max(beats, program.input_words * chunks(8 * config.rows, config)))
-        run = packet(Target.RUN, program.command(repeats).words(config), config)
         for first in range(0, repeats, most):
-            count = min(most, repeats - first)
-            packets = [run] if not first else []
-            # The first input is in memory before the run starts; later ones arrive while it goes on.
-            for repeat in range(first, first + count):
-                rows = x[repeat * program.pixels : (repeat + 1) * program.pixels]
-                words = pack_bytes(program.pack_inputs(rows), config)
-                sent = packet(Target.INPUT, words, config, acquire=True, commit=True)
-                packets.insert(0, sent) if not repeat else packets.append(sent)
-            received = self.engine.exchange(np.concatenate(packets), count * beats)
-            raw = received.reshape(count, program.output_words, -1).view(np.uint8)[..., : config.rows]
-            results.extend(program.unpack_outputs(words) for words in raw)
+            last = min(first + most, repeats)
+            packets = [self._inputs(program, x, repeat) for repeat in range(first, last)]
+            if not first:
+                # The first input is in memory before the run starts; later ones arrive while it goes on.
+                packets.insert(1, self._run_packet(program.command(repeats)))
+            received = self.engine.exchange(np.concatenate(packets), (last - first) * beats)
+            results.append(self._unpack(program, received, last - first))
             if self.progress is not None:
-                self.progress(first + count, repeats)
+                self.progress(last, repeats)
         self.counts += self._read_counters()
         return np.concatenate(results)[: len(x)]
 
@@ -239,6 +297,10 @@ class Accelerator:
         request = packet(Target.COUNTERS, np.zeros((0, 1, lanes), np.uint32), self.config)
         words = self.engine.exchange(request, 2 * len(Counter))[:, 0]
         return Counts({c: int(words[2 * c]) | int(words[2 * c + 1]) << 32 for c in Counter}, self.config)
+
+
+def _flat(weights: np.ndarray) -> np.ndarray:
+    return weights.reshape(len(weights), -1)
 
 
 def _columns(layer: Dense, columns: slice) -> Dense:

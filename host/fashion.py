@@ -72,23 +72,8 @@ def held_out() -> Split:
 
 def network() -> Network:
     """The trained network: 784 - 256 - 128 - 10, ReLU between, int8 scores out."""
-    with resources.files("etchnet.host.data").joinpath("fashion_network.npz").open("rb") as file:
-        data = np.load(file, allow_pickle=False)
-        last = len(_WIDTHS) - 2
-        return Network(
-            [
-                Dense(
-                    data[f"weights_{i}"],
-                    data[f"bias_{i}"],
-                    data[f"multiplier_{i}"].astype(np.int64),
-                    data[f"shift_{i}"].astype(np.int64),
-                    input_zero_point=-128,
-                    zero_point=0 if i == last else -128,
-                    low=-128,
-                )
-                for i in range(last + 1)
-            ]
-        )
+    with resources.as_file(resources.files("etchnet.host.data").joinpath("fashion_network.npz")) as path:
+        return Network.load(path)
 
 
 # Training
@@ -177,12 +162,11 @@ def _train(split: Split, *, epochs: int, seed: int) -> list[np.ndarray]:
     return adam.average
 
 
-def _quantise(parameters: list[np.ndarray], split: Split) -> dict[str, np.ndarray]:
+def _quantise(parameters: list[np.ndarray], split: Split) -> Network:
     """Per-channel symmetric int8 weights, int8 activations scaled to the largest value seen in `split`."""
-    from etchnet.sim.reference import quantise_multiplier
-
     x = split.images.reshape(len(split.images), -1).astype(np.float32) / 255
-    scale_in, arrays = 1 / 255, {}
+    scale_in = 1 / 255
+    layers = []
     last = len(parameters) // 2 - 1
     for i in range(last + 1):
         weights, bias = parameters[2 * i], parameters[2 * i + 1]
@@ -193,13 +177,17 @@ def _quantise(parameters: list[np.ndarray], split: Split) -> dict[str, np.ndarra
         else:
             scale_out = float(np.abs(x).max()) / 127
         scale = np.abs(weights).max(axis=0).astype(np.float64) / 127
-        arrays[f"weights_{i}"] = np.rint(weights / scale).astype(np.int8)
-        arrays[f"bias_{i}"] = np.rint(bias / (scale * scale_in)).astype(np.int32)
-        pairs = [quantise_multiplier(float(s) * scale_in / scale_out) for s in scale]
-        arrays[f"multiplier_{i}"] = np.array([m for m, _ in pairs], np.int32)
-        arrays[f"shift_{i}"] = np.array([s for _, s in pairs], np.int8)
+        layers.append(
+            Dense.from_scale(
+                np.rint(weights / scale).astype(np.int8),
+                np.rint(bias / (scale * scale_in)).astype(np.int64),
+                scale=scale * scale_in / scale_out,
+                input_zero_point=-128,
+                zero_point=-128 if i < last else 0,
+            )
+        )
         scale_in = scale_out
-    return arrays
+    return Network(layers)
 
 
 @click.command()
@@ -211,8 +199,7 @@ def _main(data: Path, output: Path | None, epochs: int, seed: int) -> None:
     """Train the demonstration network and write it with its held-out images."""
     output = output or Path(str(resources.files("etchnet.host.data")))
     training, test = read_split(data, "train"), read_split(data, "t10k")
-    arrays = _quantise(_train(training, epochs=epochs, seed=seed), training)
-    np.savez_compressed(output / "fashion_network.npz", **arrays)  # type: ignore[arg-type]
+    _quantise(_train(training, epochs=epochs, seed=seed), training).save(output / "fashion_network.npz")
     np.savez_compressed(
         output / "fashion_held_out.npz",
         images=test.images[:_HELD_OUT],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ __all__ = ["MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8
 
 MAX_TERMS = 131_071
 """Products of int8 that an int32 accumulator holds whatever their values: floor((2**31 - 1) / 2**14)."""
+
+_LARGEST_FILE = 1 << 30
 
 
 class NetworkError(ValueError):
@@ -173,6 +177,58 @@ class Network:
     def multiplications(self) -> int:
         """Multiplications for one input."""
         return sum(layer.weights.size for layer in self.layers)
+
+    def save(self, path: Path) -> None:
+        """Write the network as an .npz file: for each layer i, weights_i, bias_i, settings_i and, for int8 results,
+        multiplier_i and shift_i; settings are input zero point, zero point, low and high.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for i, layer in enumerate(self.layers):
+            arrays[f"weights_{i}"] = layer.weights
+            arrays[f"bias_{i}"] = layer.bias.astype(np.int32)
+            settings = (layer.input_zero_point, layer.zero_point, layer.low, layer.high)
+            arrays[f"settings_{i}"] = np.array(settings, np.int32)
+            if not layer.wide:
+                arrays[f"multiplier_{i}"] = layer.multiplier.astype(np.int32)
+                arrays[f"shift_{i}"] = layer.shift.astype(np.int8)
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Network:
+        """Read what `save` wrote; raises NetworkError for a file that is damaged or is something else."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                # Refuse what would not fit in memory before anything is unpacked.
+                size = sum(entry.file_size for entry in archive.infolist())
+                if size > _LARGEST_FILE:
+                    raise NetworkError(f"{path} would unpack to {size} bytes; at most {_LARGEST_FILE} are taken")
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except NetworkError:
+            raise
+        except FileNotFoundError:
+            raise NetworkError(f"{path} does not exist") from None
+        except Exception as error:  # numpy and zipfile raise many kinds for damaged files
+            raise NetworkError(f"{path} is not a readable .npz file: {error}") from None
+        layers = []
+        while f"weights_{len(layers)}" in arrays:
+            i = len(layers)
+            try:
+                settings = [int(value) for value in arrays[f"settings_{i}"]]
+                layers.append(
+                    Dense(
+                        arrays[f"weights_{i}"], arrays[f"bias_{i}"],
+                        arrays.get(f"multiplier_{i}"), arrays.get(f"shift_{i}", 0),
+                        *settings,
+                    )
+                )  # fmt: skip
+            except KeyError as error:
+                raise NetworkError(f"{path} has no array {error.args[0]!r}") from None
+            except (NetworkError, TypeError, ValueError) as error:
+                raise NetworkError(f"{path}, layer {i}: {error}") from None
+        if not layers:
+            raise NetworkError(f"{path} has no array 'weights_0'; it is not a network that Network.save wrote")
+        return cls(layers)
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         """The network in numpy: int8 (M, inputs) to int8 or int32 (M, outputs)."""

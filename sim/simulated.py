@@ -14,6 +14,8 @@ from etchnet.sim.link import Engine, LinkError, LinkTrace
 
 __all__ = ["AmaranthEngine"]
 
+_PERIOD = 1e-8
+
 
 class AmaranthEngine(Engine):
     """Runs `hdl.Accelerator` cycle by cycle; slow, needs nothing but Python.
@@ -46,7 +48,7 @@ class AmaranthEngine(Engine):
         self._wanted = 0
         self._results: list[int] = []
         self._simulator = Simulator(self._machine)
-        self._simulator.add_clock(1e-8)
+        self._simulator.add_clock(_PERIOD)
         self._simulator.add_testbench(self._drive, background=True)
 
     @property
@@ -69,6 +71,8 @@ class AmaranthEngine(Engine):
         offers, accepts = self.trace.offers, self.trace.accepts
         offering, sent = False, 0
         while True:
+            # Decide a little after the clock edge: what the host does between two cycles counts for the next.
+            await ctx.delay(_PERIOD / 4)
             offering = sent < len(self._words) and (
                 offering or self._cycle >= len(offers) or bool(offers[self._cycle])
             )
