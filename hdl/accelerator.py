@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.accumulators import AccumulatorBank
@@ -205,9 +205,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             self.weights.request.eq(sequencer.request),
             self.array.weights.eq(self.weights.weights),
-            self.array.load.eq(
-                delay(m, sequencer.request.first, self.read_latency(config) - 1, name="first")
-            ),
+            self.array.load.eq(delay(m, sequencer.request.first, self.read_latency(config) - 1, name="first")),
         ]
 
         # Sums: folded into the bank that the pass names, or that the output stage names.
@@ -263,14 +261,10 @@ class Accelerator(wiring.Component):
                 for name, _ in sequencer.classes.shape()
             ),
             sender.counters.eq(
-                loader.counters
-                & ~loader.run_pending
-                & ~sequencer.running
-                & (tokens["output_free"].count == 2)
+                loader.counters & ~loader.run_pending & ~sequencer.running & (tokens["output_free"].count == 2)
             ),
             sender.totals.eq(self.counters.totals),
             self.counters.clear.eq(sender.counters_done),
             loader.counters_done.eq(sender.counters_done),
         ]
         return m
-

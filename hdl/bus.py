@@ -59,9 +59,7 @@ class LoadableMemory(wiring.Component):
         Names the file of initial words, where there is one.
     """
 
-    def __init__(
-        self, config: Config, *, bits: int, depth: int, init: Sequence[int] = (), name: str
-    ) -> None:
+    def __init__(self, config: Config, *, bits: int, depth: int, init: Sequence[int] = (), name: str) -> None:
         self._config, self._bits, self._depth, self._init, self._name = config, bits, depth, init, name
         super().__init__(
             {

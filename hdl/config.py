@@ -76,9 +76,7 @@ class Config:
                 raise ConfigError(f"{f.name} must be a power of two, not {value!r}")
         for part, whole in (("weight_rows", "rows"), ("requantisers", "columns")):
             if getattr(self, whole) % getattr(self, part):
-                raise ConfigError(
-                    f"{part} must divide {whole} ({getattr(self, whole)}), not {getattr(self, part)!r}"
-                )
+                raise ConfigError(f"{part} must divide {whole} ({getattr(self, whole)}), not {getattr(self, part)!r}")
         if self.link_bits % 32:
             raise ConfigError(f"link_bits must be a multiple of 32, not {self.link_bits!r}")
 

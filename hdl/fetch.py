@@ -24,9 +24,7 @@ class InstructionMemory(wiring.Component):
     the last instruction of the last repeat. `start` may only come when everything asked for before has been taken.
     """
 
-    def __init__(
-        self, instruction: type[Instruction], config: Config, *, depth: int, init: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, instruction: type[Instruction], config: Config, *, depth: int, init: Sequence[int] = ()) -> None:
         self._config, self._layout, self._depth, self._init = config, instruction.layout(config), depth, init
         self._name = f"{instruction.__name__.lower()}_program"
         super().__init__(

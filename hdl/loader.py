@@ -72,9 +72,7 @@ class Loader(wiring.Component):
         address, chunk, first = Signal(24), Signal(self.bus.chunk.shape()), Signal()
         half, pending = Signal(), Signal()
         run = Signal(RunCommand.layout(config))
-        last_chunks = Array(
-            Const(chunks(word_bits(t, config), config) - 1, chunk.shape()) for t in Target
-        )
+        last_chunks = Array(Const(chunks(word_bits(t, config), config) - 1, chunk.shape()) for t in Target)
 
         def is_target(target: Target) -> Any:
             return header.target == target

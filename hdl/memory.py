@@ -14,6 +14,7 @@ from etchnet.hdl.config import Config
 
 __all__ = ["Ram"]
 
+
 class Ram(wiring.Component):
     """One write port and one read port of a whole word each.
 

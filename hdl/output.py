@@ -186,7 +186,10 @@ class OutputStage(wiring.Component):
 
         # Read, select, requantise.
         parameters = LoadableMemory(
-            config, bits=word_bits(Target.PARAMETERS, config), depth=config.parameter_words, init=self._init,
+            config,
+            bits=word_bits(Target.PARAMETERS, config),
+            depth=config.parameter_words,
+            init=self._init,
             name="parameters",
         )
         submodule(m, platform, "parameters", parameters, variant="parameters")

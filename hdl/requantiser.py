@@ -83,9 +83,7 @@ class Requantiser(wiring.Component):
 
         product = Signal(signed(64))
         scaled = Signal(signed(32), reset_less=True)
-        m.d.comb += product.eq(
-            (high_high << 32) + ((high_low + low_high) << 16) + low_low + Mux(raw[3], 0, 1 << 30)
-        )
+        m.d.comb += product.eq((high_high << 32) + ((high_low + low_high) << 16) + low_low + Mux(raw[3], 0, 1 << 30))
         m.d.sync += scaled.eq(Mux(raw[3], product[:32], product[31:63]))
 
         # Ties away from zero: round the half up, but for a negative value only when something below the half is set.

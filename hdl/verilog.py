@@ -78,10 +78,7 @@ def _port_name(path: tuple[str | int, ...]) -> str:
 
 def _ports(component: wiring.Component) -> dict[str, tuple[Value, None]]:
     """The ports of a component by name; which are inputs follows from what drives them."""
-    return {
-        _port_name(path): (Value.cast(value), None)
-        for path, _, value in component.signature.flatten(component)
-    }
+    return {_port_name(path): (Value.cast(value), None) for path, _, value in component.signature.flatten(component)}
 
 
 # Operands of unequal widths are meant to be extended, and results to be cut, as Verilog does it.
@@ -249,5 +246,3 @@ def manifest(config: Config, *, contents: Sequence[str] = ()) -> dict[str, Any]:
         "counters": {"names": [c.name.lower() for c in Counter], "bits": COUNTER_BITS},
         "contents": list(contents),
     }
-
-

@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.bus import load_bus
 from etchnet.hdl.config import Config
-from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.delay import taps
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.memory import Ram
 

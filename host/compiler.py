@@ -310,9 +310,7 @@ def _parameter_words(layer: Dense, tiles: int, config: Config) -> list[int]:
         values = {name: int(array[channel]) for name, array in fields.items()} if inside else {}
         records.append(Parameters(**values).encode(config))
     n = config.requantisers
-    return [
-        sum(record << lane * size for lane, record in enumerate(records[i : i + n])) for i in range(0, channels, n)
-    ]
+    return [sum(record << lane * size for lane, record in enumerate(records[i : i + n])) for i in range(0, channels, n)]
 
 
 def compile_network(network: Network, config: Config, *, pixels: int = 1, streamed: bool = False) -> Program:

@@ -109,9 +109,7 @@ class Accelerator:
         **options: Any,
     ) -> None:
         self.config = config or (engine.config if isinstance(engine, Engine) else Config())
-        self.engine = (
-            engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
-        )
+        self.engine = engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
         self.progress = progress
         self.counts = self._zero()
         self._program: Program | None = None
@@ -122,7 +120,7 @@ class Accelerator:
     # Matrix products
 
     def matmul(self, x: Any, w: Any) -> np.ndarray:
-        """x @ w, exact: int8 (M, K) and int8 (K, N) to int32 (M, N), for any M, K, N >= 1 (K at most 131,071)."""
+        """X @ w, exact: int8 (M, K) and int8 (K, N) to int32 (M, N), for any M, K, N >= 1 (K at most 131,071)."""
         return self._product(as_int8("x", x, 2), Dense(as_int8("w", w, 2)))
 
     def matmul_relu(
@@ -192,7 +190,7 @@ class Accelerator:
         if not split:
             return total
         # The sum of partial sums does not pass through the machine again: it takes int8 only.
-        biased = (total.astype(np.int64) + layer.bias).astype(np.int32)
+        biased = (total.astype(np.int64) + layer.folded_bias).astype(np.int32)
         return _finish(biased, layer)
 
     # Networks
@@ -361,7 +359,7 @@ class _Cut:
                 weights = block * tile * config.load_cycles * chunks(8 * config.weight_rows * config.columns, config)
                 cost = programs * (max(slots, link) + weights + 200)
                 if best is None or cost < best[0]:
-                    even = -(-rows // repeats)
+                    even = int(-(-rows // repeats))
                     best = cost, cls(even, min(terms, block * config.rows), min(channels, tile * config.columns))
         if best is None:
             raise CapacityError("the machine's memories do not hold one column tile of this product")
@@ -384,5 +382,7 @@ class _Cut:
 
 def _parts(whole: int) -> list[int]:
     """Numbers of parts worth trying: every distinct part size, fewest parts first, thinned out for long ranges."""
-    sizes = sorted({-(-whole // parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2)))
+    sizes = sorted(
+        {-(-whole // parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2))
+    )
     return sorted({-(-whole // size) for size in sizes if size <= whole})

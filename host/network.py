@@ -129,7 +129,7 @@ class Dense:
 
     @property
     def folded_bias(self) -> np.ndarray:
-        """bias - input_zero_point * sum of weights, modulo 2**32: what the machine adds to its int8 x int8 sums."""
+        """Bias - input_zero_point * sum of weights, modulo 2**32: what the machine adds to its int8 x int8 sums."""
         total = self.bias - self.input_zero_point * self.weights.sum(axis=0, dtype=np.int64)
         return total.astype(np.int32)
 

@@ -238,7 +238,9 @@ class ExactEngine(Engine):
                 self._tokens["weights_full"].times.append(visible)
             elif target is Target.RUN:
                 fields = [int(b[0, 0]) for b in beats.reshape(count, size, self._lanes)]
-                self._commands.append(RunCommand(**dict(zip(RunCommand.layout(self.config).members, fields, strict=True))))
+                self._commands.append(
+                    RunCommand(**dict(zip(RunCommand.layout(self.config).members, fields, strict=True)))
+                )
                 self._tokens["run"].times.append(last + 1)
 
     def _store(self, target: Target, address: int, beats: np.ndarray) -> None:

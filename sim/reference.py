@@ -35,13 +35,13 @@ def split_shift(shift: int) -> tuple[int, int]:
 
 
 def shift_left(values: np.ndarray, left: np.ndarray | int) -> np.ndarray:
-    """values * 2**left, wrapped to int32; as int64."""
+    """Values * 2**left, wrapped to int32; as int64."""
     wrapped = (np.asarray(values, dtype=np.int64) << np.asarray(left, dtype=np.int64)).astype(np.int32)
     return wrapped.astype(np.int64)
 
 
 def rounding_shift(values: np.ndarray, right: np.ndarray | int) -> np.ndarray:
-    """values / 2**right to nearest, ties away from zero: gemmlowp's RoundingDivideByPOT; as int64."""
+    """Values / 2**right to nearest, ties away from zero: gemmlowp's RoundingDivideByPOT; as int64."""
     values = np.asarray(values, dtype=np.int64)
     divisor = np.int64(1) << np.asarray(right, dtype=np.int64)
     magnitude = (2 * np.abs(values) + divisor) // (2 * divisor)
@@ -79,7 +79,7 @@ def requantise(
 
 
 def matmul(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """x @ w modulo 2**32: int8 (M, K) and int8 (K, N) to int32 (M, N)."""
+    """X @ w modulo 2**32: int8 (M, K) and int8 (K, N) to int32 (M, N)."""
     return (x.astype(np.int64) @ w.astype(np.int64)).astype(np.int32)
 
 

@@ -73,9 +73,7 @@ class AmaranthEngine(Engine):
         while True:
             # Decide a little after the clock edge: what the host does between two cycles counts for the next.
             await ctx.delay(_PERIOD / 4)
-            offering = sent < len(self._words) and (
-                offering or self._cycle >= len(offers) or bool(offers[self._cycle])
-            )
+            offering = sent < len(self._words) and (offering or self._cycle >= len(offers) or bool(offers[self._cycle]))
             accepting = self._wanted > len(self._results) and (
                 self._cycle >= len(accepts) or bool(accepts[self._cycle])
             )

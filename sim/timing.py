@@ -225,7 +225,9 @@ def tail(last: Pass, drain: Drain, config: Config) -> tuple[int, int]:
     return behind_pixel - (max(last.pixels, config.load_cycles) - last.pixels), reading
 
 
-def run_counts(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, repeats: int = 1) -> dict[Counter, int]:
+def run_counts(
+    passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, repeats: int = 1
+) -> dict[Counter, int]:
     """Every counter of a run that never waits for its links; waits add to CYCLES and to their own class alone."""
     counts = dict.fromkeys(Counter, 0)
     for p in passes:
@@ -238,7 +240,5 @@ def run_counts(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, 
     total, reading = tail(passes[-1], drains[-1], config)
     counts[Counter.REQUANTISE] += reading
     counts[Counter.FILL_DRAIN] += total - reading + Latencies.of(config).fetch - 1
-    counts[Counter.CYCLES] = sum(
-        counts[c] for c in Counter if c not in (Counter.CYCLES, Counter.USEFUL)
-    )
+    counts[Counter.CYCLES] = sum(counts[c] for c in Counter if c not in (Counter.CYCLES, Counter.USEFUL))
     return counts

@@ -36,7 +36,7 @@ def configs(draw: st.DrawFn, *, largest: int = 9) -> Config:
 
 
 def randoms() -> st.SearchStrategy[np.random.Generator]:
-    """numpy generators; hypothesis shrinks the seed."""
+    """Numpy generators; hypothesis shrinks the seed."""
     return st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 

@@ -1,0 +1,121 @@
+"""Benchmarks: the chip's cycles, how long simulating them takes, and this CPU in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Counter
+from etchnet.host.compiler import CapacityError
+from etchnet.host.driver import Accelerator, Counts
+from etchnet.sim.reference import quantise_multiplier, requantise
+
+__all__ = ["GemmResult", "bench_gemm"]
+
+_SCALE = 1 / 1024
+
+
+@dataclass(frozen=True)
+class GemmResult:
+    """One square product, int8 in and out, operands and results in the chip's memories but for `streamed`."""
+
+    size: int
+    counts: Counts
+    streamed: int | None
+    """cycles from the first link word to the last, weights coming in over the link; None where they do not fit at once"""
+    simulation: dict[str, float]
+    """seconds per engine, links included"""
+    cpu: dict[str, float]
+    """seconds on this CPU"""
+
+    @property
+    def ideal(self) -> int:
+        """Cycles if every multiplier were busy in every cycle."""
+        return -(-(self.size**3) // self.counts.config.multipliers)
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "size": self.size,
+            "cycles": self.counts.cycles,
+            "ideal_cycles": self.ideal,
+            "share_of_ideal": self.ideal / self.counts.cycles,
+            "streamed_cycles": self.streamed,
+            "streamed_share_of_ideal": None if self.streamed is None else self.ideal / self.streamed,
+            "counters": {c.name.lower(): self.counts[c] for c in Counter},
+            "shares": self.counts.shares(),
+            "chip_seconds": self.counts.cycles / clock,
+            "simulation_seconds": self.simulation,
+            "cpu_seconds": self.cpu,
+        }
+
+
+def _seconds(function: Callable[[], Any], *, least: float = 0.3) -> float:
+    """Median wall time of repeated calls."""
+    function()
+    times: list[float] = []
+    end = time.perf_counter() + least
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
+    """Numpy's float32 product alone, and the int8 product through float32 with scaling and clamping."""
+    x32, w32 = x.astype(np.float32), w.astype(np.float32)
+
+    def through_float32() -> np.ndarray:
+        sums = x.astype(np.float32) @ w32
+        return np.clip(np.rint(sums * np.float32(_SCALE)), 0, 127).astype(np.int8)
+
+    return {"numpy_float32": _seconds(lambda: x32 @ w32), "numpy_int8_through_float32": _seconds(through_float32)}
+
+
+def bench_gemm(
+    sizes: Sequence[int],
+    config: Config,
+    engines: Sequence[str],
+    *,
+    report: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> list[GemmResult]:
+    """``relu(x @ w)`` requantised to int8 for each size, on every engine, each result checked against numpy first."""
+    random = np.random.default_rng(0)
+    multiplier, shift = quantise_multiplier(_SCALE)
+    results = []
+    for size in sizes:
+        x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
+        # float64 holds these sums exactly, and BLAS makes the check quick.
+        sums = (x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
+        expected = requantise(sums, multiplier, max(shift, 0), max(-shift, 0), low=0)
+        simulation, counts = {}, None
+        for engine in engines:
+            report(f"{size} x {size} x {size} on {engine}")
+            accelerator = Accelerator(config, engine=engine, **(options.get(engine) or {}))
+            start = time.perf_counter()
+            got = accelerator.matmul_relu(x, w, scale=_SCALE)
+            simulation[engine] = time.perf_counter() - start
+            if not np.array_equal(got, expected):
+                raise AssertionError(f"{engine} does not give numpy's product at size {size}")
+            if counts is not None and counts != accelerator.counts:
+                raise AssertionError(f"{engine} counts {accelerator.counts.totals}, not {counts.totals}")
+            counts = accelerator.counts
+        assert counts is not None
+        report(f"{size} x {size} x {size}, weights streaming in")
+        streaming = Accelerator(config)
+        try:
+            if not np.array_equal(streaming.matmul_relu(x, w, scale=_SCALE, stream=True), expected):
+                raise AssertionError(f"streaming does not give numpy's product at size {size}")
+            streamed = streaming.engine.cycle
+        except CapacityError:
+            streamed = None
+        report(f"{size} x {size} x {size} on this CPU")
+        results.append(GemmResult(size, counts, streamed, simulation, _on_cpu(x, w)))
+    return results

@@ -1,0 +1,363 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from etchnet.hdl.config import Config, ConfigError
+from etchnet.hdl.isa import InstructionError
+from etchnet.host.compiler import CapacityError, compile_network
+from etchnet.host.driver import ENGINES, Accelerator
+from etchnet.host.network import Network, NetworkError
+from etchnet.sim.link import LinkError
+from etchnet.sim.timing import ProgramError
+from etchnet.sim.verilated import MissingToolError
+
+__all__ = ["cli", "main"]
+
+_ERRORS = (
+    CapacityError,
+    ConfigError,
+    InstructionError,
+    LinkError,
+    MissingToolError,
+    NetworkError,
+    ProgramError,
+    OSError,
+)
+
+
+class UsageError(click.ClickException):
+    """Input that the command line does not take."""
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
+    """A line on stderr that says what is going on: call it with a text and, where known, the done share."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(text: str, share: float | None = None) -> None:
+            if share is None:
+                progress.update(task, description=text, total=None)
+            else:
+                progress.update(task, description=text, total=1.0, completed=share)
+
+        yield report
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+
+
+def machine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that describe a machine; the command gets them as `config`."""
+
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        rows: int | None,
+        cols: int | None,
+        weight_rows: int | None,
+        requantisers: int | None,
+        config: Path | None,
+        **options: Any,
+    ) -> Any:
+        values = _read_config(config) if config else {}
+        given = {"rows": rows, "columns": cols, "weight_rows": weight_rows, "requantisers": requantisers}
+        values |= {name: value for name, value in given.items() if value is not None}
+        return function(*args, config=Config.from_dict(values), **options)
+
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                     help="TOML file of machine parameters; the options above take precedence."),
+        click.option("--requantisers", type=int, help="Requantisers of the output stage; divides columns.  [columns]"),
+        click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); divides rows.  [1]"),
+        click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
+        click.option("--rows", type=int, help="Rows of the array.  [16]"),
+    ):  # fmt: skip
+        command = option(command)  # type: ignore[assignment]
+    return command
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+_clock_option = click.option(
+    "--clock", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True,
+    help="Clock in MHz that the chip's times are stated for.",
+)  # fmt: skip
+
+
+def _engine_options(engine: str, report: Callable[[str], None]) -> dict[str, Any]:
+    return {"report": report} if engine == "verilator" else {}
+
+
+def _print_json(result: Any) -> None:
+    click.echo(json.dumps(result))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("etchnet"), prog_name="etchnet")
+def cli() -> None:
+    """A matmul-and-ReLU systolic array for int8 neural networks: simulate it, get its Verilog, compare it with a CPU."""
+
+
+@cli.command()
+@machine_options
+@click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Images in the array at once.")
+@click.option("--images", type=click.IntRange(1), help="How many of the images to classify.  [all]")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of the Fashion-MNIST files: classify its 10,000 test images instead of those that come along.",
+)
+@_clock_option
+@_json_option
+def demo(config: Config, engine: str, batch: int, images: int | None, data: Path | None, clock: float,
+         as_json: bool) -> None:  # fmt: skip
+    """Classify held-out images with a small network on the simulated chip."""
+    from etchnet.host import fashion
+    from etchnet.host.demo import check_on_rtl, run_demo
+
+    try:
+        split = fashion.read_split(data, "t10k") if data else fashion.held_out()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if images is not None:
+        split = fashion.Split(split.images[:images], split.labels[:images])
+    with _progress(quiet=as_json) as report:
+        report(f"classifying {len(split.labels)} images on {engine}")
+        accelerator = Accelerator(
+            config,
+            engine=engine,
+            progress=lambda done, all_: report(f"classifying {len(split.labels)} images on {engine}", done / all_),
+            **_engine_options(engine, report),
+        )
+        result = run_demo(split, accelerator, batch=batch)
+        report("checking one tile on the RTL in Amaranth's simulator")
+        check = check_on_rtl(split)
+    if not check.equal:
+        raise UsageError("the RTL and the exact engine differ: please report this")
+    if as_json:
+        values = result.to_dict(clock * 1e6)
+        values["rtl_check"] = {"rows": check.rows, "columns": check.columns, "images": check.images,
+                               "cycles": check.cycles, "equal": check.equal}  # fmt: skip
+        _print_json(values)
+        return
+    _draw(split, result.answers)
+    hertz, c = clock * 1e6, result.config
+    numpy_name = f"numpy {np.__version__} on this CPU"
+    click.echo(f"engine       {result.engine}: {c.rows} x {c.columns} array, {c.requantisers} requantisers, "
+               f"W = {c.weight_rows}")  # fmt: skip
+    click.echo(f"accuracy     {result.accuracy:.2%} of {result.images} held-out images "
+               f"(same answers as numpy: {result.numpy_agreement:.2%})")  # fmt: skip
+    click.echo()
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("", "one image alone", f"{batch} at once"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    table.add_row("cycles per image", f"{result.cycles_alone:,.0f}", f"{result.cycles_together:,.0f}")
+    table.add_row("utilisation", f"{result.alone.utilisation:.1%}", f"{result.together.utilisation:.1%}")
+    table.add_row(f"images/s, chip at {clock:g} MHz (simulated)",
+                  f"{hertz / result.cycles_alone:,.0f}", f"{hertz / result.cycles_together:,.0f}")  # fmt: skip
+    table.add_row(f"images/s, {numpy_name}", f"{result.numpy_alone:,.0f}", f"{result.numpy_together:,.0f}")
+    Console(width=100, highlight=False).print(table)
+    click.echo()
+    click.echo(f"where the cycles of {batch} at once go: " + _shares(result.together.shares()))
+    click.echo(f"RTL check    one {check.rows} x {check.columns} tile, {check.images} images, {check.cycles} cycles in "
+               f"Amaranth's simulator: equal in every bit and every count")  # fmt: skip
+
+
+def _shares(shares: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share >= 0.0005)
+
+
+def _draw(split: Any, answers: np.ndarray) -> None:
+    from etchnet.host.fashion import CLASSES
+    from etchnet.host.picture import side_by_side, sketch
+
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    unicode = encoding.startswith("utf")
+    count = max(1, min(4, (Console().width + 3) // 31, len(answers)))
+    captions = []
+    for answer, label in zip(answers[:count], split.labels, strict=False):
+        mark = "right" if answer == label else f"wrong: {CLASSES[label]}"
+        captions.append(f"{CLASSES[answer]} ({mark})")
+    pictures = [sketch(image, unicode=unicode) for image in split.images[:count]]
+    for line in side_by_side(pictures, captions):
+        click.echo(line)
+    click.echo()
+
+
+@cli.command()
+@machine_options
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
+)
+@click.option("--network", help="'demo', or an .npz file of Network.save: its weights and program go inside.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
+@_json_option
+def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
+    """Write the machine as Verilog, with a manifest of its parameters, ports and memories."""
+    from etchnet.hdl.verilog import generate
+
+    init = None
+    start = time.perf_counter()
+    with _progress(quiet=as_json) as report:
+        if network is not None:
+            report("compiling the network")
+            init = compile_network(_network(network), config, pixels=batch).image()
+        report("generating Verilog")
+        design = generate(config, init=init)
+    paths = design.write(output)
+    seconds = time.perf_counter() - start
+    modules = sum(line.startswith("module ") for line in design.verilog.splitlines())
+    if as_json:
+        _print_json({"files": [str(p) for p in paths], "bytes": {p.name: p.stat().st_size for p in paths},
+                     "modules": modules, "seconds": seconds, "config": config.to_dict()})  # fmt: skip
+        return
+    click.echo(f"{paths[0]}: {paths[0].stat().st_size:,} bytes, {modules} modules, {seconds:.1f} s")
+    for path in paths[1:]:
+        click.echo(f"{path}: {path.stat().st_size:,} bytes")
+
+
+def _network(name: str) -> Network:
+    if name == "demo":
+        from etchnet.host import fashion
+
+        return fashion.network()
+    return Network.load(Path(name))
+
+
+@cli.group()
+def bench() -> None:
+    """Measure the chip, its simulators, and this CPU in the same run."""
+
+
+@bench.command()
+@machine_options
+@click.option(
+    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M = K = N; may be repeated.  [64 256 1024]"
+)
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    help="May be repeated.  [exact, and verilator where it is installed]",
+)
+@_clock_option
+@_json_option
+def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: float, as_json: bool) -> None:
+    """Matrix products relu(x @ w), int8 in and out: cycles, share of ideal, simulation time, and numpy."""
+    from etchnet.host.bench import bench_gemm
+
+    engines = list(dict.fromkeys(engines)) or _installed_engines()
+    with _progress(quiet=as_json) as report:
+        options = {engine: _engine_options(engine, report) for engine in engines}
+        results = bench_gemm(sizes or (64, 256, 1024), config, engines, report=report, **options)
+    hertz = clock * 1e6
+    if as_json:
+        _print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__,
+                     "results": [r.to_dict(hertz) for r in results]})  # fmt: skip
+        return
+    click.echo(f"relu(x @ w), int8, on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
+               f"{config.requantisers} requantisers; chip at {clock:g} MHz")  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("size")
+    for result in results:
+        table.add_column(f"{result.size}³" if sys.stdout.encoding.lower().startswith("utf") else f"{result.size}^3",
+                         justify="right")  # fmt: skip
+    rows: list[tuple[str, Callable[[Any], str]]] = [
+        ("cycles, operands in memory", lambda r: f"{r.counts.cycles:,}"),
+        ("ideal cycles", lambda r: f"{r.ideal:,}"),
+        ("share of ideal", lambda r: f"{r.ideal / r.counts.cycles:.2%}"),
+        ("cycles, first link word to last, weights streaming in", lambda r: f"{r.streamed:,}" if r.streamed else "-"),
+        ("share of ideal", lambda r: f"{r.ideal / r.streamed:.2%}" if r.streamed else "-"),
+        ("chip, ms (simulated)", lambda r: f"{r.counts.cycles / hertz * 1e3:.3f}"),
+        *(
+            (f"simulating on {engine}, ms (measured)", lambda r, engine=engine: f"{r.simulation[engine] * 1e3:,.0f}")
+            for engine in engines
+        ),
+        ("this CPU, numpy float32, ms (measured)", lambda r: f"{r.cpu['numpy_float32'] * 1e3:.3f}"),
+        ("this CPU, numpy int8 through float32, ms (measured)",
+         lambda r: f"{r.cpu['numpy_int8_through_float32'] * 1e3:.3f}"),
+    ]  # fmt: skip
+    for name, value in rows:
+        table.add_row(name, *(value(result) for result in results))
+    Console(width=110, highlight=False).print(table)
+
+
+def _installed_engines() -> list[str]:
+    from etchnet.sim.verilated import find_compiler, find_verilator
+
+    try:
+        find_verilator()
+        find_compiler()
+    except MissingToolError:
+        return ["exact"]
+    return ["exact", "verilator"]
+
+
+@cli.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """Say what is installed, what is missing, and what each missing piece would give."""
+    from etchnet.host.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json({f.name: {"version": f.version, "gives": f.gives, "remedy": f.remedy} for f in findings})
+        return
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        if finding.version is not None:
+            click.echo(f"{finding.name:{width}}  {finding.version}")
+        else:
+            click.echo(f"{finding.name:{width}}  missing; would give {finding.gives}: {finding.remedy}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; errors are one line on stderr and exit status 2."""
+    try:
+        cli.main(args=arguments, prog_name="etchnet", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        click.echo("etchnet: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+    except _ERRORS as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    click.echo(f"etchnet: {' '.join(message.split())}", err=True)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Pictures in a terminal, from characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["side_by_side", "sketch"]
+
+_SHADES = {True: " ░▒▓█", False: " .:*#"}
+
+
+def sketch(image: np.ndarray, *, unicode: bool = True) -> list[str]:
+    """A uint8 image, dark to light, as lines of characters; one character stands for one column and two rows."""
+    if len(image) % 2:
+        image = np.concatenate([image, image[-1:]])
+    shades = _SHADES[unicode]
+    cells = (image[0::2].astype(int) + image[1::2]) // 2
+    return ["".join(shades[value * len(shades) // 256] for value in row) for row in cells]
+
+
+def side_by_side(pictures: Sequence[Sequence[str]], captions: Sequence[str], *, gap: int = 3) -> list[str]:
+    """Pictures of equal height beside each other, each over its caption."""
+    width = max(len(line) for picture in pictures for line in picture)
+    width = max([width, *map(len, captions)])
+    rows = [*zip(*pictures, strict=True), tuple(captions)]
+    return [(" " * gap).join(cell.ljust(width) for cell in row).rstrip() for row in rows]
