@@ -34,8 +34,8 @@ _WEIGHT_TOKENS = 255
 class Accelerator(wiring.Component):
     """Memories, sequencer, array, accumulators, output stage and both links of one machine.
 
-    Ports: `link_in` and `link_out`, streams of `link_bits`; see `Loader` and `Sender` for what they carry. All timing of a
-    run follows from the properties below, which add up what the parts say of themselves.
+    Ports: `link_in` and `link_out`, streams of `link_bits`; see `Loader` and `Sender` for what they carry. All timing
+    of a run follows from the properties below, which add up what the parts say of themselves.
 
     Parameters
     ----------

@@ -19,10 +19,10 @@ __all__ = ["AccumulatorBank"]
 class AccumulatorBank(wiring.Component):
     """`accumulator_rows` rows of `columns` int32, set, added to (modulo 2**32) or maximised a row a cycle.
 
-    A fold names its row in cycle t, gives `values` in cycle t + 1 and is written in cycle t + `latency`; from the cycle after
-    that the row may be read again. A read (`read`, `read_row`) gives `data` one cycle later. There is one read port: a fold
-    that adds or maximises and a read must not fall into the same cycle, and a row must not be read while it is written. The
-    program's idle cycles see to both; the bank does not check.
+    A fold names its row in cycle t, gives `values` in cycle t + 1 and is written in cycle t + `latency`; from the
+    cycle after that the row may be read again. A read (`read`, `read_row`) gives `data` one cycle later. There is one
+    read port: a fold that adds or maximises and a read must not fall into the same cycle, and a row must not be read
+    while it is written. The program's idle cycles see to both; the bank does not check.
     """
 
     def __init__(self, config: Config) -> None:

@@ -23,8 +23,8 @@ class SystolicArray(wiring.Component):
     r after r cycles and move right; sums move down and leave column c after columns - 1 - c more cycles, so that
     a vector goes in, and comes out, whole.
 
-    A new tile replaces the old one behind a diagonal wavefront: where `load` is high in cycle t, element (r, c)
-    takes `weights[r // load_cycles][c]` in cycle t + r + c, and activations from cycle t + 1 on meet the new tile. Until
+    A new tile replaces the old one behind a diagonal wavefront: where `load` is high in cycle t, element (r, c) takes
+    `weights[r // load_cycles][c]` in cycle t + r + c, and activations from cycle t + 1 on meet the new tile. Until
     cycle t + rows / weight_rows the next `load` may not come, because the weight memory is busy; the array itself
     would take one every cycle.
     """

@@ -46,8 +46,8 @@ def load_bus(config: Config) -> data.StructLayout:
 class LoadableMemory(wiring.Component):
     """A memory with one read port, written over the link in chunks of `link_bits`.
 
-    A read takes one cycle, and `data` stays until the next cycle with `enable`. A word must not be read in the cycle that
-    writes it.
+    A read takes one cycle, and `data` stays until the next cycle with `enable`. A word must not be read in the cycle
+    that writes it.
 
     Parameters
     ----------

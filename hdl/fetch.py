@@ -20,8 +20,9 @@ __all__ = ["InstructionMemory"]
 class InstructionMemory(wiring.Component):
     """Holds instructions; after `start`, streams `count` of them from `first` on, `repeats` times over, without a gap.
 
-    The first is valid `latency` cycles after `start`; from then on there is one every cycle that takes one. `final` marks
-    the last instruction of the last repeat. `start` may only come when everything asked for before has been taken.
+    The first is valid `latency` cycles after `start`; from then on there is one every cycle that takes one. `final`
+    marks the last instruction of the last repeat. `start` may only come when everything asked for before has been
+    taken.
     """
 
     def __init__(self, instruction: type[Instruction], config: Config, *, depth: int, init: Sequence[int] = ()) -> None:

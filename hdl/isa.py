@@ -312,7 +312,7 @@ def packet(
 
 
 def pack_bytes(values: np.ndarray, config: Config) -> np.ndarray:
-    """Rows of bytes as memory words: int8 or uint8 of shape (words, bytes) to uint32 of (words, chunks, link_bits / 32)."""
+    """Rows of bytes, (words, bytes), as memory words: uint32 of shape (words, chunks, link_bits / 32)."""
     size = chunks(8 * values.shape[1], config) * config.link_bits // 8
     padded = np.zeros((len(values), size), dtype=np.uint8)
     padded[:, : values.shape[1]] = values.view(np.uint8)

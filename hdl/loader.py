@@ -25,11 +25,12 @@ class _State(enum.Enum, shape=2):
 class Loader(wiring.Component):
     """Takes packets from the link, a link word a cycle.
 
-    A packet is the header (`isa.header_layout`, in the low 32 bits), the number of memory words, and those words, each cut
-    into whole link words, lowest bits first. Words go to consecutive addresses from `address` on. With `acquire` an INPUT
-    packet waits for a free half of the input memory, a WEIGHTS packet for a pass that releases weights; with `commit` the
-    half, or the weights, are handed to the sequencer. A RUN packet waits until no earlier run is pending. A COUNTERS packet
-    (count 0) waits until everything is done and sent; then the counters leave on the outgoing link and are cleared.
+    A packet is the header (`isa.header_layout`, in the low 32 bits), the number of memory words, and those words,
+    each cut into whole link words, lowest bits first. Words go to consecutive addresses from `address` on. With
+    `acquire` an INPUT packet waits for a free half of the input memory, a WEIGHTS packet for a pass that releases
+    weights; with `commit` the half, or the weights, are handed to the sequencer. A RUN packet waits until no earlier
+    run is pending. A COUNTERS packet (count 0) waits until everything is done and sent; then the counters leave on
+    the outgoing link and are cleared.
 
     A link word is on `bus`, and its memory's strobe in `writes`, one cycle after it was accepted.
     """

@@ -18,8 +18,9 @@ __all__ = ["Ram"]
 class Ram(wiring.Component):
     """One write port and one read port of a whole word each.
 
-    A read takes `latency` cycles, and its data stay until the next cycle with `enable`. `write_lanes` enables equal parts
-    of the word. Reading a word in the cycle that writes it gives the old word in simulation and should not be relied on.
+    A read takes `latency` cycles, and its data stay until the next cycle with `enable`. `write_lanes` enables equal
+    parts of the word. Reading a word in the cycle that writes it gives the old word in simulation and should not be
+    relied on.
 
     Parameters
     ----------

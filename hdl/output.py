@@ -24,11 +24,12 @@ class OutputStage(wiring.Component):
     """Executes drains, one accumulator row every max(groups, memory words per row) cycles.
 
     `start` begins the drain at the head of `drains`: its first accumulator row is read `start_delay` cycles later. A
-    result is written `latency` cycles after its row was last read, one memory word a cycle. Drains must not overlap: the
-    program's idle cycles see to it.
+    result is written `latency` cycles after its row was last read, one memory word a cycle. Drains must not overlap:
+    the program's idle cycles see to it.
 
-    A row of `columns` results is written as ceil(columns / rows) words, the last padded with zeros; where columns divide rows,
-    `rows / columns` column tiles share a word. Wide results (int32, little endian) always start a word of their own.
+    A row of `columns` results is written as ceil(columns / rows) words, the last padded with zeros; where columns
+    divide rows, `rows / columns` column tiles share a word. Wide results (int32, little endian) always start a word
+    of their own.
     """
 
     def __init__(self, config: Config, *, parameters: Sequence[int] = ()) -> None:

@@ -16,14 +16,15 @@ __all__ = ["Requantiser"]
 
 
 class Requantiser(wiring.Component):
-    """One value a cycle: ``clamp(round(round((value + bias) * 2**left * multiplier / 2**31) / 2**right) + zero_point)``.
+    """One value a cycle: ``clamp(round(round((value + bias) * 2**left * multiplier / 2**31) / 2**right) + zero)``.
 
-    The first rounding is to nearest with ties upwards, the second to nearest with ties away from zero: TensorFlow Lite's
-    MultiplyByQuantizedMultiplier with a double-rounding shift. ``(value + bias) * 2**left`` is taken modulo 2**32; whoever
-    chooses the parameters makes sure that it fits. With `raw` the low 32 bits of the product stand in for the
-    first rounding, so that multiplier 1 and no shifts pass the biased value on exactly.
+    The first rounding is to nearest with ties upwards, the second to nearest with ties away from zero: TensorFlow
+    Lite's MultiplyByQuantizedMultiplier with a double-rounding shift. ``(value + bias) * 2**left`` is taken modulo
+    2**32; whoever chooses the parameters makes sure that it fits. With `raw` the low 32 bits of the product stand in
+    for the first rounding, so that multiplier 1 and no shifts pass the biased value on exactly.
 
-    `zero_point` belongs to the value of `zero_point_delay` cycles ago, `low` and `high` to that of `clamp_delay` cycles ago.
+    `zero_point` belongs to the value of `zero_point_delay` cycles ago, `low` and `high` to that of `clamp_delay`
+    cycles ago.
     """
 
     def __init__(self, config: Config) -> None:

@@ -17,9 +17,9 @@ __all__ = ["Sender"]
 class Sender(wiring.Component):
     """Sends `words` memory words of every committed half, in order, each cut into link words, lowest bits first.
 
-    The first link word is valid `latency` cycles after `full` rises; then there is one every cycle that takes one, across
-    halves too. `half_sent` says that the last word of a half was accepted. With `counters`, and nothing else left to send,
-    every counter follows as two link words, the low 32 bits first, and `counters_done` marks the last.
+    The first link word is valid `latency` cycles after `full` rises; then there is one every cycle that takes one,
+    across halves too. `half_sent` says that the last word of a half was accepted. With `counters`, and nothing else
+    left to send, every counter follows as two link words, the low 32 bits first, and `counters_done` marks the last.
     """
 
     def __init__(self, config: Config) -> None:

@@ -22,11 +22,11 @@ __all__ = ["WeightMemory"]
 class WeightMemory(wiring.Component):
     """Delivers a tile to the array in rows / weight_rows cycles, along the wavefront.
 
-    Weight word j of a tile holds, in byte b * columns + c, the weight of row b * load_cycles + j and column c, for every
-    band b of load_cycles rows. Bank (b, c) holds that byte of all words. Words are asked for one a cycle, the first
-    with `first`; bank (b, c) sees each address b * load_cycles + c cycles later, so that the weight for element (r, c)
-    is on `weights` in cycle t + r + c + `latency`, t being the cycle of `first`. Delaying addresses, not data, keeps the
-    wavefront cheap at any weight_rows.
+    Weight word j of a tile holds, in byte b * columns + c, the weight of row b * load_cycles + j and column c, for
+    every band b of load_cycles rows. Bank (b, c) holds that byte of all words. Words are asked for one a cycle, the
+    first with `first`; bank (b, c) sees each address b * load_cycles + c cycles later, so that the weight for element
+    (r, c) is on `weights` in cycle t + r + c + `latency`, t being the cycle of `first`. Delaying addresses, not data,
+    keeps the wavefront cheap at any weight_rows.
 
     For a diagonal tile the same word is asked for all along; only the element on the diagonal takes its byte, others
     take zero. For an identity tile the diagonal takes 1 and memory is not looked at.

@@ -27,7 +27,7 @@ class GemmResult:
     size: int
     counts: Counts
     streamed: int | None
-    """cycles from the first link word to the last, weights coming in over the link; None where they do not fit at once"""
+    """cycles from the first link word to the last, weights streaming in; None where they do not fit at once"""
     simulation: dict[str, float]
     """seconds per engine, links included"""
     cpu: dict[str, float]

@@ -118,7 +118,7 @@ def _print_json(result: Any) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metadata.version("etchnet"), prog_name="etchnet")
 def cli() -> None:
-    """A matmul-and-ReLU systolic array for int8 neural networks: simulate it, get its Verilog, compare it with a CPU."""
+    """A matmul-and-ReLU systolic array for int8 neural networks: simulation, Verilog, benchmarks."""
 
 
 @cli.command()

@@ -1,9 +1,9 @@
 """From networks to programs: layers to groups of passes, memory layout, and the order that runs fastest.
 
-A layer of K x N weights on M pixels is ceil(K / rows) x ceil(N / columns) tiles. A *group* of passes fills some accumulator
-rows, and one drain empties them: either one column tile and a strip of pixels, tile after tile, or several column tiles side by
-side, input block after input block. Which is better depends on what the layer waits for, so the compiler schedules both and
-keeps the faster.
+A layer of K x N weights on M pixels is ceil(K / rows) x ceil(N / columns) tiles. A *group* of passes fills some
+accumulator rows, and one drain empties them: either one column tile and a strip of pixels, tile after tile, or
+several column tiles side by side, input block after input block. Which is better depends on what the layer waits for,
+so the compiler schedules both and keeps the faster.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class _Group:
 
 def _strips(pixels: int, longest: int, shortest: int, *, short_end: bool) -> list[tuple[int, int]]:
     """Cut pixels into (first, count) strips; with `short_end` the last is short, so that its drain is."""
-    ends = list(range(0, pixels, longest)) + [pixels]
+    ends = [*range(0, pixels, longest), pixels]
     if short_end and pixels - ends[-2] > shortest:
         ends.insert(-1, pixels - shortest)
     return [(a, b - a) for a, b in zip(ends, ends[1:], strict=False)]
@@ -204,8 +204,8 @@ class _Layout:
     def _require(self, memory: str, needed: int, available: int) -> None:
         if needed > available:
             raise CapacityError(
-                f"{memory}: {needed} needed for {self.pixels} input{'s'[: self.pixels != 1]} at once, but the machine has "
-                f"{available}"
+                f"{memory}: {needed} needed for {self.pixels} input{'s'[: self.pixels != 1]} at once, "
+                f"but the machine has {available}"
             )
 
     def emit(self, orders: Sequence[int], *, streamed: bool = False) -> tuple[list[Pass], list[Drain], list[int]]:

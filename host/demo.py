@@ -22,8 +22,8 @@ __all__ = ["DemoResult", "NumpyNetwork", "RtlCheck", "check_on_rtl", "run_demo"]
 class NumpyNetwork:
     """The same network on this CPU: float32 matrix products by BLAS, scaled, rounded and clamped.
 
-    Sums of the int8 products stay below 2**24, so float32 holds them exactly; scaling rounds half to even where the machine
-    rounds twice, which changes a result now and then by one. This is what the chip's speed is set beside.
+    Sums of the int8 products stay below 2**24, so float32 holds them exactly; scaling rounds half to even where the
+    machine rounds twice, which changes a result now and then by one. This is what the chip's speed is set beside.
     """
 
     def __init__(self, network: Network) -> None:

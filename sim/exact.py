@@ -1,14 +1,14 @@
 """The exact engine: outputs with numpy, cycles in closed form.
 
-Because time never depends on data, a run splits into a timing part and a functional part that do not look at each other.
-The timing part follows tokens: three processes (loader, sequencer, sender) that only ever wait for one another's tokens,
-and each of which knows, from the config, the program and the link's trace, the cycle of its next token. The functional part
-multiplies whole passes at a time, for all repeats of a run at once.
+Because time never depends on data, a run splits into a timing part and a functional part that do not look at each
+other. The timing part follows tokens: three processes (loader, sequencer, sender) that only ever wait for one
+another's tokens, and each of which knows, from the config, the program and the link's trace, the cycle of its next
+token. The functional part multiplies whole passes at a time, for all repeats of a run at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,12 +63,12 @@ class _Tokens:
     times: list[int] = field(default_factory=list)
     taken: int = 0
 
-    def take(self) -> Iterator[None]:
+    def take(self) -> Generator[None, None, int]:
         """Wait until the next token's cycle is known, take it, and return that cycle."""
         while self.taken >= len(self.times):
             yield
         self.taken += 1
-        return self.times[self.taken - 1]  # type: ignore[return-value]
+        return self.times[self.taken - 1]
 
 
 @dataclass
@@ -96,7 +96,7 @@ class _Run:
     program: _Program
     output_words: int
     halves: list[np.ndarray] = field(default_factory=list)
-    tiles: list[list[np.ndarray] | None] = field(default_factory=list)
+    tiles: list[list[np.ndarray | None] | None] = field(default_factory=list)
     done: int = 0
     """repeats whose operands are complete"""
     computed: int = 0
@@ -150,7 +150,6 @@ class ExactEngine(Engine):
         self._results: list[np.ndarray] = []
         self._queue: list[str] = []
         self._processes = [self._sequence(), self._send()]
-        self._loading: Iterator[None] | None = None
 
     @property
     def cycle(self) -> int:
@@ -291,7 +290,7 @@ class ExactEngine(Engine):
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
             releases = sum(p.release_input for p in program.passes)
             for repeat in range(command.repeats):
-                tiles = None
+                tiles: list[np.ndarray | None] | None = None
                 for index in program.barriers:
                     p = program.passes[index]
                     now = origin + int(program.starts[index])
@@ -461,7 +460,7 @@ class ExactEngine(Engine):
         self._results.extend(beats for repeat in outputs for beats in repeat)
 
     def _execute(
-        self, program: _Program, halves: np.ndarray, tiles: list[np.ndarray] | None, words: int
+        self, program: _Program, halves: np.ndarray, tiles: list[np.ndarray | None] | None, words: int
     ) -> list[list[np.ndarray]]:
         """Run `program` on a batch of inputs; for each, the link words of its committed halves."""
         config = self.config

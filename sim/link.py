@@ -22,8 +22,8 @@ class LinkTrace:
     """When the two ends of the link that are not the machine are willing to move a word.
 
     `offers` and `accepts` are bool, one entry per cycle since reset; beyond their end the link is always willing. The
-    source starts to offer its next word in a cycle with `offers`, and then keeps offering it until it is taken; the sink
-    takes a word in a cycle with `accepts`.
+    source starts to offer its next word in a cycle with `offers`, and then keeps offering it until it is taken; the
+    sink takes a word in a cycle with `accepts`.
     """
 
     offers: Sequence[bool] | np.ndarray = ()
@@ -88,5 +88,5 @@ class Engine(ABC):
             Nothing moves any more and words are still outstanding.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing
         """Give back what the engine holds."""

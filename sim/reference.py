@@ -58,11 +58,11 @@ def requantise(
     low: int = -128,
     high: int = 127,
 ) -> np.ndarray:
-    """The rounding contract `tflite-double`, as int64: ``clamp(round(round(v * 2**left * m / 2**31) / 2**right) + zp)``.
+    """The rounding contract `tflite-double`: ``clamp(round(round(v * 2**left * m / 2**31) / 2**right) + zp)``; int64.
 
-    The inner rounding is that of gemmlowp's SaturatingRoundingDoublingHighMul: add 2**30 where the product is not negative, 1 -
-    2**30 where it is, and truncate; the outer is RoundingDivideByPOT: to nearest, ties away from zero. Arrays
-    broadcast. ``v * 2**left`` wraps to int32.
+    The inner rounding is that of gemmlowp's SaturatingRoundingDoublingHighMul: add 2**30 where the product is not
+    negative, 1 - 2**30 where it is, and truncate; the outer is RoundingDivideByPOT: to nearest, ties away from zero.
+    Arrays broadcast. ``v * 2**left`` wraps to int32.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The timing of a program: when each pass may start, and how many cycles a run takes.
 
-Everything here follows from the config and the program; no data value is looked at. Cycles are those in which a pass issues its
-pixels, counted from an arbitrary zero; latencies are those that the gateware states.
+Everything here follows from the config and the program; no data value is looked at. Cycles are those in which a pass
+issues its pixels, counted from an arbitrary zero; latencies are those that the gateware states.
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ def drain_words(drain: Drain, config: Config) -> np.ndarray:
 class Timeline:
     """Places passes one after another, each as early as its operands, banks and ports allow.
 
-    A pass waits for: the slot of the pass before; the activation words it reads; the accumulators it adds to; the read port of its
-    bank, if it adds; the drain of the rows it overwrites; and, if it releases a drain, the end of the drain before.
+    A pass waits for: the slot of the pass before; the activation words it reads; the accumulators it adds to; the
+    read port of its bank, if it adds; the drain of the rows it overwrites; and, if it releases a drain, the end of
+    the drain before.
     """
 
     def __init__(self, config: Config) -> None:
@@ -204,6 +205,9 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
         raise ProgramError("a program must end with a pass that releases a drain to memory")
     if sum(p.release for p in passes) != len(drains):
         raise ProgramError(f"{sum(p.release for p in passes)} passes release {len(drains)} drains")
+    if sum(p.wait_output for p in passes) != sum(d.commit for d in drains):
+        raise ProgramError("a program must wait for one half of the output memory for each that it commits")
+    _check_input(passes)
     timeline = Timeline(config)
     for _ in range(min(repeats, 2)):
         timeline.begin_repeat()
@@ -214,6 +218,15 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
             if (needed := timeline.earliest(p, drain, index)) > start:
                 raise ProgramError(f"pass {index} starts {needed - start} cycles before it may")
             timeline.place(p, drain, start)
+
+
+def _check_input(passes: Sequence[Pass]) -> None:
+    held = False
+    for index, p in enumerate(passes):
+        held |= p.wait_input
+        if p.source == Source.INPUT and not held:
+            raise ProgramError(f"pass {index} reads the input memory, which it has not waited for or has released")
+        held &= not p.release_input
 
 
 def tail(last: Pass, drain: Drain, config: Config) -> tuple[int, int]:
