@@ -114,7 +114,7 @@ class Accelerator(wiring.Component):
             self.link_out.payload.eq(sender.link.payload),
             sender.link.ready.eq(self.link_out.ready),
         ]
-        loaded = {
+        loaded: dict[Target, tuple[Any, str]] = {
             Target.PASSES: (self.passes, "write"),
             Target.DRAINS: (self.drains, "write"),
             Target.PARAMETERS: (output, "write_parameters"),
@@ -184,7 +184,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, self.drains.instructions, output.drains)
 
         # Pixels: read, select, enter the array. A cycle without a pixel enters zeros.
-        word = {"bits": 8 * config.rows, "lanes": config.tiles_per_word}
+        word: dict[str, Any] = {"bits": 8 * config.rows, "lanes": config.tiles_per_word}
         activation = Ram(**word, depth=config.activation_words, name="activations")
         submodule(m, platform, "activation", activation)
         pixel = sequencer.pixel

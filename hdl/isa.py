@@ -166,13 +166,13 @@ class Instruction:
     def describe(cls, config: Config) -> list[tuple[str, int, int, str]]:
         """Name, first bit, bits and meaning of every field."""
         layout, docs = cls.layout(config), {f.name: f.metadata["doc"] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        return [(name, f.offset, f.width, docs[str(name)]) for name, f in layout]  # type: ignore[misc]
+        return [(name, f.offset, f.width, docs[str(name)]) for name, f in layout]
 
     def encode(self, config: Config) -> int:
         """The record as one whole number, field by field from bit 0; raises InstructionError."""
         word = 0
         for name, f in self.layout(config):
-            value, shape = int(getattr(self, name)), Shape.cast(f.shape)  # type: ignore[call-overload]
+            value, shape = int(getattr(self, name)), Shape.cast(f.shape)
             low, high = (-(1 << f.width - 1), (1 << f.width - 1) - 1) if shape.signed else (0, (1 << f.width) - 1)
             if not low <= value <= high:
                 raise InstructionError(

@@ -15,7 +15,7 @@ from etchnet.hdl.isa import RunCommand, Target, chunks, header_layout
 __all__ = ["Loader"]
 
 
-class _State(enum.Enum, shape=2):
+class _State(enum.Enum, shape=2):  # type: ignore[call-arg]
     HEADER = 0
     COUNT = 1
     DATA = 2
@@ -115,7 +115,7 @@ class Loader(wiring.Component):
                         remaining.eq(self.link.payload[:32]),
                         chunk.eq(0),
                         first.eq(1),
-                        state.eq(Mux(is_target(Target.COUNTERS), _State.COUNTERS.value, _State.DATA.value)),
+                        state.eq(Mux(is_target(Target.COUNTERS), _State.COUNTERS, _State.DATA)),
                     ]
             with m.Case(_State.DATA):
                 with m.If(accepted):

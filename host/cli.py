@@ -47,7 +47,7 @@ class UsageError(click.ClickException):
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[str, float | None], None]]:
+def _progress(*, quiet: bool) -> Iterator[Callable[..., None]]:
     """A line on stderr that says what is going on: call it with a text and, where known, the done share."""
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -70,7 +70,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
 
 
-def machine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def machine_options(function: Callable[..., Any]) -> Any:
     """Options that describe a machine; the command gets them as `config`."""
 
     @functools.wraps(function)
@@ -96,7 +96,7 @@ def machine_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
         click.option("--rows", type=int, help="Rows of the array.  [16]"),
     ):  # fmt: skip
-        command = option(command)  # type: ignore[assignment]
+        command = option(command)
     return command
 
 

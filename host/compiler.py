@@ -166,7 +166,8 @@ class _Layout:
         self.first_tile: list[int] = []
         self.first_parameter: list[int] = []
         self.rows_used: list[np.ndarray] = []
-        stored, parameters = [], []
+        stored: list[np.ndarray] = []
+        parameters: list[int] = []
         for index, layer in enumerate(network.layers):
             terms, channels = layer.weights.shape
             if index:
@@ -190,9 +191,9 @@ class _Layout:
         self.weights = np.concatenate(stored)
         self.parameters = parameters
         # Layers write by turns to the bottom and to the top of the activation memory.
-        words = [pixels * words_per_pixel(layer.weights.shape[1], config) for layer in network.layers[:-1]]
-        self.activations = [0 if i % 2 == 0 else config.activation_words - w for i, w in enumerate(words)]
-        most = max([a + b for a, b in zip(words, words[1:], strict=False)] + words + [0])
+        sizes = [pixels * words_per_pixel(layer.weights.shape[1], config) for layer in network.layers[:-1]]
+        self.activations = [0 if i % 2 == 0 else config.activation_words - w for i, w in enumerate(sizes)]
+        most = max([a + b for a, b in zip(sizes, sizes[1:], strict=False)] + sizes + [0])
         self._require("weight_tiles", len(stored), config.weight_tiles)
         self._require("parameter_tiles", sum(self.tiles), config.parameter_tiles)
         self._require("activation_words", most, config.activation_words)
@@ -271,8 +272,6 @@ class _Layout:
         shared = 1 if layer.wide else config.tiles_per_word
         size = config.words_per_pixel(wide=layer.wide)
         base = 0 if final else self.activations[index]
-        assert layer.low is not None
-        assert layer.high is not None
         return Drain(
             bank=bank,
             tiles=group.tiles,
@@ -313,10 +312,13 @@ def _parameter_words(layer: Dense, tiles: int, config: Config) -> list[int]:
     return [sum(record << lane * size for lane, record in enumerate(records[i : i + n])) for i in range(0, channels, n)]
 
 
-def compile_network(network: Network, config: Config, *, pixels: int = 1, streamed: bool = False) -> Program:
+def compile_network(
+    network: Network, config: Config, *, pixels: int = 1, streamed: bool = False, once: bool = False
+) -> Program:
     """The fastest program found for `pixels` inputs at once, by scheduling the order of every layer both ways.
 
-    A `streamed` program goes column tile by column tile, and waits for one committed weights packet before each.
+    A `streamed` program goes column tile by column tile, and waits for one committed weights packet before each. One
+    that runs `once` per command need not leave room for itself.
 
     Raises
     ------
@@ -340,7 +342,7 @@ def compile_network(network: Network, config: Config, *, pixels: int = 1, stream
         except CapacityError as error:
             failure = error
             return
-        cycles = run_counts(schedule(passes, drains, config), drains, config)[Counter.CYCLES]
+        cycles = run_counts(schedule(passes, drains, config, once=once), drains, config)[Counter.CYCLES]
         if best is None or cycles < best[0]:
             best = cycles, list(orders)
 
@@ -359,7 +361,7 @@ def compile_network(network: Network, config: Config, *, pixels: int = 1, stream
         config=config,
         network=network,
         pixels=pixels,
-        passes=schedule(passes, drains, config),
+        passes=schedule(passes, drains, config, once=once),
         drains=drains,
         weights=layout.weights,
         parameters=layout.parameters,

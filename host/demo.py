@@ -120,7 +120,8 @@ class DemoResult:
 def _rate(function: Callable[[], Any], images: int, *, seconds: float = 0.3) -> float:
     """Images per second: the median of repeated calls."""
     function()
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 5:
         start = time.perf_counter()
         function()

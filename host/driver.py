@@ -16,6 +16,7 @@ from etchnet.host.compiler import CapacityError, Program, compile_network, words
 from etchnet.host.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.link import Engine, LinkTrace
+from etchnet.sim.reference import requantise
 
 __all__ = ["ENGINES", "Accelerator", "Counts", "make_engine"]
 
@@ -182,7 +183,8 @@ class Accelerator:
             for start in range(0, terms, cut.terms):
                 rows = slice(start, start + cut.terms)
                 part = Dense(layer.weights[rows, columns]) if split else _columns(layer, columns)
-                program = compile_network(Network([part]), self.config, pixels=cut.pixels)
+                once = len(x) <= cut.pixels
+                program = compile_network(Network([part]), self.config, pixels=cut.pixels, once=once)
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result
@@ -221,7 +223,7 @@ class Accelerator:
             (Target.PASSES, Pass, program.passes, first_pass),
             (Target.DRAINS, Drain, program.drains, first_drain),
         ):
-            packed = pack([word.encode(config) for word in words], kind.layout(config).size, config)  # type: ignore[attr-defined]
+            packed = pack([word.encode(config) for word in words], kind.layout(config).size, config)
             packets.append(packet(target, packed, config, address=address))
         return packets
 
@@ -317,10 +319,6 @@ def _columns(layer: Dense, columns: slice) -> Dense:
 
 
 def _finish(biased: np.ndarray, layer: Dense) -> np.ndarray:
-    from etchnet.sim.reference import requantise
-
-    assert layer.low is not None
-    assert layer.high is not None
     if layer.wide:
         return np.clip(biased, layer.low, layer.high)
     left, right = np.maximum(layer.shift, 0), np.maximum(-layer.shift, 0)

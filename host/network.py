@@ -85,8 +85,8 @@ class Dense:
     shift: Any = 0
     input_zero_point: int = 0
     zero_point: int = 0
-    low: int | None = None
-    high: int | None = None
+    low: Any = None
+    high: Any = None
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -107,7 +107,7 @@ class Dense:
         for name, default in zip(("low", "high"), limits, strict=True):
             value = default if getattr(self, name) is None else getattr(self, name)
             set_field(self, name, int(_per_channel(name, value, 1, *limits)[0]))
-        if self.low > self.high:  # type: ignore[operator]
+        if self.low > self.high:
             raise NetworkError(f"low must not be above high ({self.high}), not {self.low}")
 
     @classmethod
@@ -210,11 +210,13 @@ class Network:
             raise NetworkError(f"{path} does not exist") from None
         except Exception as error:  # numpy and zipfile raise many kinds for damaged files
             raise NetworkError(f"{path} is not a readable .npz file: {error}") from None
-        layers = []
+        layers: list[Dense] = []
         while f"weights_{len(layers)}" in arrays:
             i = len(layers)
             try:
-                settings = [int(value) for value in arrays[f"settings_{i}"]]
+                settings = [int(value) for value in arrays[f"settings_{i}"].ravel()]
+                if len(settings) != 4:
+                    raise NetworkError(f"settings must hold 4 values, not {len(settings)}")
                 layers.append(
                     Dense(
                         arrays[f"weights_{i}"], arrays[f"bias_{i}"],

@@ -472,8 +472,9 @@ class ExactEngine(Engine):
         cache: dict[tuple[int, int], np.ndarray] = {}
         pending = iter(program.drains)
         for index, p in enumerate(program.passes):
-            if tiles is not None and tiles[index] is not None:
-                tile = tiles[index].astype(np.float32)
+            held = tiles[index] if tiles is not None else None
+            if held is not None:
+                tile = held.astype(np.float32)
             else:
                 key = (p.kind, p.weights)
                 if key not in cache:

@@ -179,11 +179,14 @@ class Timeline:
         return sum(max(0, min(end, stop) - max(start, first)) for first, stop in self._drains)
 
 
-def schedule(passes: Sequence[Pass], drains: Sequence[Drain], config: Config) -> list[Pass]:
-    """The same passes with their idle cycles, so that the program may run any number of times back to back."""
+def schedule(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, once: bool = False) -> list[Pass]:
+    """The same passes with their idle cycles, so that the program may run any number of times back to back.
+
+    With `once` it may only run once per command: its first passes do not wait for its own last drains.
+    """
     timeline = Timeline(config)
-    idle = np.zeros((2, len(passes), 2), dtype=np.int64)
-    for repeat in range(2):
+    idle = np.zeros((1 if once else 2, len(passes), 2), dtype=np.int64)
+    for repeat in range(len(idle)):
         timeline.begin_repeat()
         pending = iter(drains)
         for index, p in enumerate(passes):

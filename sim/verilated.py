@@ -126,7 +126,16 @@ def build(config: Config, *, report: Callable[[str], None] | None = None) -> Pat
         runtime = [include / file for file in ("verilated.cpp", "verilated_threads.cpp")]
         sources = [*sorted((folder / "obj").glob("*.cpp")), *runtime, Path(__file__).with_name("harness.cpp")]
         say(f"compiling {len(sources)} C++ files")
-        flags = ["-std=c++17", "-O2", "-fPIC", f"-DLINK_BITS={config.link_bits}", "-I", "obj", "-I", include]
+        flags: list[str | Path] = [
+            "-std=c++17",
+            "-O2",
+            "-fPIC",
+            f"-DLINK_BITS={config.link_bits}",
+            "-I",
+            "obj",
+            "-I",
+            include,
+        ]
         flags += ["-I", include / "vltstd", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w"]
 
         def compile_one(source: Path) -> Path:

@@ -32,9 +32,7 @@ def machines(draw):
 @settings(max_examples=25)
 @given(machines(), randoms(), st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_back_to_back_passes_equal_numpy(config, random, lengths):
-    passes = [
-        (int8(random, (config.rows, config.columns)), int8(random, (length, config.rows))) for length in lengths
-    ]
+    passes = [(int8(random, (config.rows, config.columns)), int8(random, (length, config.rows))) for length in lengths]
     for got, want in zip(rtl.array(config, passes), expected(passes), strict=True):
         assert np.array_equal(got, want)
 

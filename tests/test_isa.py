@@ -38,9 +38,7 @@ def test_decode_reads_what_encode_wrote(kind, data, config):
 def test_fields_lie_side_by_side_in_the_order_of_the_class():
     for kind in (Pass, Drain, Parameters):
         position = 0
-        for (name, first, bits, meaning), f in zip(
-            kind.describe(Config()), dataclasses.fields(kind), strict=True
-        ):
+        for (name, first, bits, meaning), f in zip(kind.describe(Config()), dataclasses.fields(kind), strict=True):
             assert (name, first) == (f.name, position)
             assert meaning
             position += bits
@@ -61,9 +59,7 @@ def test_a_field_that_does_not_fit_is_refused(record, message):
         record.encode(Config())
 
 
-@given(
-    words=st.lists(st.integers(0, (1 << 75) - 1), max_size=5), link_bits=st.sampled_from([32, 64, 96, 512])
-)
+@given(words=st.lists(st.integers(0, (1 << 75) - 1), max_size=5), link_bits=st.sampled_from([32, 64, 96, 512]))
 def test_unpack_reads_what_pack_wrote(words, link_bits):
     config = Config(link_bits=link_bits)
     beats = pack(words, 75, config)

@@ -22,7 +22,7 @@ def truncate(numerator, denominator):
 
 
 def formula(row):
-    """gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT, as their definitions say."""
+    """Gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT, as their definitions say."""
     value = to_int32(to_int32(row["value"] + row["bias"]) << row["left"])
     product = value * row["multiplier"]
     nudge = 1 << 30 if product >= 0 else 1 - (1 << 30)

@@ -1,0 +1,50 @@
+"""The demonstration's network, its images and its speed on this CPU."""
+
+import numpy as np
+import pytest
+
+from etchnet.host import demo, fashion
+from etchnet.host.picture import side_by_side, sketch
+
+
+def test_package_data_are_small():
+    from importlib import resources
+
+    for name in ("fashion_network.npz", "fashion_held_out.npz"):
+        assert len(resources.files("etchnet.host.data").joinpath(name).read_bytes()) < 300_000
+
+
+def test_the_network_is_right_about_most_held_out_images():
+    split = fashion.held_out()
+    assert len(split.labels) >= 300
+    scores = fashion.network().reference(fashion.quantise_image(split.images))
+    assert (scores.argmax(axis=1) == split.labels).mean() > 0.88
+
+
+def test_numpy_in_float32_gives_nearly_the_same_scores():
+    """What the chip's speed is set beside computes the same network: scores differ by one at most."""
+    x = fashion.quantise_image(fashion.held_out().images)
+    network = fashion.network()
+    difference = demo.NumpyNetwork(network)(x).astype(int) - network.reference(x)
+    assert np.abs(difference).max() <= 1
+    assert (difference == 0).mean() > 0.99
+
+
+def test_images_keep_their_values():
+    images = np.array([[[0, 1], [128, 255]]], np.uint8)
+    assert fashion.quantise_image(images).tolist() == [[-128, -127, 0, 127]]
+
+
+@pytest.mark.parametrize("unicode", [True, False])
+def test_sketches_show_light_and_dark(unicode):
+    image = np.array([[0, 255], [0, 255], [255, 0], [255, 0]], np.uint8)
+    first, second = sketch(image, unicode=unicode)
+    assert first == second[::-1]
+    assert first[0] == " "
+    assert first[1] in "█#"
+    assert len(sketch(image[:3], unicode=unicode)) == 2
+
+
+def test_pictures_stand_side_by_side():
+    lines = side_by_side([["ab", "cd"], ["ef", "gh"]], ["one", "two"], gap=1)
+    assert lines == ["ab  ef", "cd  gh", "one two"]
