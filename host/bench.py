@@ -30,6 +30,8 @@ class GemmResult:
     """cycles from the first link word to the last, weights streaming in; None where they do not fit at once"""
     simulation: dict[str, float]
     """seconds per engine, links included"""
+    simulated: int
+    """cycles that each engine simulated, loading included"""
     cpu: dict[str, float]
     """seconds on this CPU"""
 
@@ -51,6 +53,7 @@ class GemmResult:
             "shares": self.counts.shares(),
             "chip_seconds": self.counts.cycles / clock,
             "simulation_seconds": self.simulation,
+            "simulated_cycles_per_second": {name: self.simulated / s for name, s in self.simulation.items()},
             "cpu_seconds": self.cpu,
         }
 
@@ -95,7 +98,8 @@ def bench_gemm(
         # float64 holds these sums exactly, and BLAS makes the check quick.
         sums = (x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
         expected = requantise(sums, multiplier, max(shift, 0), max(-shift, 0), low=0)
-        simulation, counts = {}, None
+        simulation: dict[str, float] = {}
+        counts, simulated = None, 0
         for engine in engines:
             report(f"{size} x {size} x {size} on {engine}")
             accelerator = Accelerator(config, engine=engine, **(options.get(engine) or {}))
@@ -106,7 +110,7 @@ def bench_gemm(
                 raise AssertionError(f"{engine} does not give numpy's product at size {size}")
             if counts is not None and counts != accelerator.counts:
                 raise AssertionError(f"{engine} counts {accelerator.counts.totals}, not {counts.totals}")
-            counts = accelerator.counts
+            counts, simulated = accelerator.counts, accelerator.engine.cycle
         assert counts is not None
         report(f"{size} x {size} x {size}, weights streaming in")
         streaming = Accelerator(config)
@@ -117,5 +121,5 @@ def bench_gemm(
         except CapacityError:
             streamed = None
         report(f"{size} x {size} x {size} on this CPU")
-        results.append(GemmResult(size, counts, streamed, simulation, _on_cpu(x, w)))
+        results.append(GemmResult(size, counts, streamed, simulation, simulated, _on_cpu(x, w)))
     return results

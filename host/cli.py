@@ -107,8 +107,12 @@ _clock_option = click.option(
 )  # fmt: skip
 
 
-def _engine_options(engine: str, report: Callable[[str], None]) -> dict[str, Any]:
-    return {"report": report} if engine == "verilator" else {}
+def _engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
+    """What an engine that steps through cycles reports while it does."""
+    if engine == "exact":
+        return {}
+    options: dict[str, Any] = {"progress": lambda cycle: report(f"engine {engine}, cycle {cycle:,}")}
+    return options | ({"report": report} if engine == "verilator" else {})
 
 
 def _print_json(result: Any) -> None:
@@ -150,7 +154,6 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
         accelerator = Accelerator(
             config,
             engine=engine,
-            progress=lambda done, all_: report(f"classifying {len(split.labels)} images on {engine}", done / all_),
             **_engine_options(engine, report),
         )
         result = run_demo(split, accelerator, batch=batch)
@@ -296,6 +299,11 @@ def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: fl
         ("chip, ms (simulated)", lambda r: f"{r.counts.cycles / hertz * 1e3:.3f}"),
         *(
             (f"simulating on {engine}, ms (measured)", lambda r, engine=engine: f"{r.simulation[engine] * 1e3:,.0f}")
+            for engine in engines
+        ),
+        *(
+            (f"simulated cycles/s on {engine} (measured)",
+             lambda r, engine=engine: f"{r.simulated / r.simulation[engine]:,.0f}")
             for engine in engines
         ),
         ("this CPU, numpy float32, ms (measured)", lambda r: f"{r.cpu['numpy_float32'] * 1e3:.3f}"),

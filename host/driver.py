@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,12 +105,10 @@ class Accelerator:
         *,
         engine: str | Engine = "exact",
         trace: LinkTrace | None = None,
-        progress: Callable[[int, int], None] | None = None,
         **options: Any,
     ) -> None:
         self.config = config or (engine.config if isinstance(engine, Engine) else Config())
         self.engine = engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
-        self.progress = progress
         self.counts = self._zero()
         self._program: Program | None = None
 
@@ -287,8 +284,6 @@ class Accelerator:
                 packets.insert(1, self._run_packet(program.command(repeats)))
             received = self.engine.exchange(np.concatenate(packets), (last - first) * beats)
             results.append(self._unpack(program, received, last - first))
-            if self.progress is not None:
-                self.progress(last, repeats)
         self.counts += self._read_counters()
         return np.concatenate(results)[: len(x)]
 

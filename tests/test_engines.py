@@ -108,7 +108,7 @@ def test_networks_keep_their_activations_on_the_chip(config, random, depth, batc
 @settings(max_examples=10)
 @given(configs(largest=5), randoms())
 def test_time_never_depends_on_data(config, random):
-    """One trace, the same counters for any data; no trace, all the same but waits; a recorded trace, the same totals."""
+    """One trace: the same counters for any data. No trace: all but waits the same. A recorded one: the same totals."""
     config = dataclasses.replace(config, weight_tiles=200, output_words=256, input_words=64)
     one = layer(random, 9, 7, wide=False)
     trace = traces(random)
