@@ -35,7 +35,7 @@ class Accelerator(wiring.Component):
     """Memories, sequencer, array, accumulators, output stage and both links of one machine.
 
     Ports: `link_in` and `link_out`, streams of `link_bits`; see `Loader` and `Sender` for what they carry. All timing
-    of a run follows from the properties below, which add up what the parts say of themselves.
+    of a run follows from the static methods below, which add up what the parts say of themselves.
 
     Parameters
     ----------
@@ -166,7 +166,6 @@ class Accelerator(wiring.Component):
             loader.run_taken.eq(start),
             command.eq(Mux(start, loader.run, run)),
             sequencer.start.eq(start),
-            sender.words.eq(run.output_words),
         ]
         with m.If(start):
             m.d.sync += run.eq(loader.run)
@@ -236,8 +235,15 @@ class Accelerator(wiring.Component):
         results = Ram(**word, depth=2 * config.output_words, name="results")
         submodule(m, platform, "results", results)
         write_half = Signal()
+        # A half is sent as the run that committed it says, though another may have begun.
+        words = [Signal.like(run.output_words, name=f"words_{half}") for half in range(2)]
         with m.If(output.commit):
             m.d.sync += write_half.eq(~write_half)
+            with m.If(write_half):
+                m.d.sync += words[1].eq(run.output_words)
+            with m.Else():
+                m.d.sync += words[0].eq(run.output_words)
+        m.d.comb += sender.words.eq(Mux(sender.address[-1], words[1], words[0]))
         m.d.comb += [
             activation.write_address.eq(output.write.address),
             activation.write_data.eq(output.write.data),

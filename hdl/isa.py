@@ -54,7 +54,7 @@ class TileKind(enum.IntEnum):
     STORED = 0
     """rows x columns bytes in the weight memory"""
     DIAGONAL = 1
-    """the first row of a stored tile, spread over the diagonal; zero elsewhere"""
+    """one weight word: element (i, i) takes byte b * columns + i, b = i // load_cycles; zero elsewhere"""
     IDENTITY = 2
     """ones on the diagonal, zero elsewhere; nothing is stored"""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, Const, Module, Mux, ResetSignal, Signal, unsigned
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -117,6 +117,8 @@ class Loader(wiring.Component):
                         first.eq(1),
                         state.eq(Mux(is_target(Target.COUNTERS), _State.COUNTERS, _State.DATA)),
                     ]
+                    with m.If((self.link.payload[:32] == 0) & ~is_target(Target.COUNTERS)):
+                        m.d.sync += state.eq(_State.HEADER)
             with m.Case(_State.DATA):
                 with m.If(accepted):
                     m.d.sync += [first.eq(0), chunk.eq(chunk + 1)]
@@ -148,8 +150,11 @@ class Loader(wiring.Component):
             self.input_commit.eq(last & is_target(Target.INPUT) & header.commit),
             self.weights_commit.eq(last & is_target(Target.WEIGHTS) & header.commit),
         ]
+        # Nothing is written under reset: registers may power up as anything, and memories have initial contents.
         for name, _ in self.writes.shape():
-            m.d.sync += self.writes[name].eq(accepted & is_target(Target[name]))
+            strobe = Signal(name=f"write_{name.lower()}")
+            m.d.sync += strobe.eq(accepted & is_target(Target[name]))
+            m.d.comb += self.writes[name].eq(strobe & ~ResetSignal())
         with m.If(last & is_target(Target.INPUT) & header.commit):
             m.d.sync += half.eq(~half)
         return m

@@ -132,7 +132,8 @@ class OutputStage(wiring.Component):
                         parameter.eq(parameter + groups),
                         lane_offset.eq(lane_offset + 1),
                     ]
-                    with m.If((lane == config.tiles_per_word - 1) | head.wide):
+                    whole_words = head.wide | (head.destination == Destination.ACCUMULATORS)
+                    with m.If((lane == config.tiles_per_word - 1) | whole_words):
                         m.d.sync += [lane_offset.eq(-head.lane), word.eq(word + head.tile_stride)]
         with m.If(last):
             m.d.sync += [row.eq(0), tile.eq(0), parameter.eq(0), word.eq(0), lane_offset.eq(0)]

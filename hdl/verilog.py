@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from amaranth.lib import wiring
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, Target, chunks, header_layout
+from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunCommand, Target, chunks, header_layout
 from etchnet.hdl.memory import Ram
 
 __all__ = ["TOP", "VerilogDesign", "generate", "manifest"]
@@ -25,7 +26,7 @@ TOP = "etchnet"
 RAM_MODULE = "etchnet_ram"
 
 _RAM = f"""\
-// One write port, one read port. A read takes one cycle; rdata stays until the next cycle with enable.
+// One write port, one read port. A read takes one cycle; data stay until the next cycle with enable.
 // write_lanes enables equal parts of the word. INIT names a $readmemh file of initial words, or is empty.
 module {RAM_MODULE} #(
   parameter WIDTH = 8,
@@ -46,19 +47,19 @@ module {RAM_MODULE} #(
   reg [WIDTH-1:0] words [0:DEPTH-1];
   integer lane;
 
+`ifndef SYNTHESIS
+  integer word;
+  initial begin
+    for (word = 0; word < DEPTH; word = word + 1) words[word] = {{WIDTH{{1'b0}}}};
+    data = {{WIDTH{{1'b0}}}};
+    if (INIT != "") $readmemh(INIT, words);
+  end
+`else
   generate
     if (INIT != "") begin : contents
       initial $readmemh(INIT, words);
     end
-`ifndef SYNTHESIS
-    else begin : zeros
-      integer word;
-      initial for (word = 0; word < DEPTH; word = word + 1) words[word] = {{WIDTH{{1'b0}}}};
-    end
-`endif
   endgenerate
-`ifndef SYNTHESIS
-  initial data = {{WIDTH{{1'b0}}}};
 `endif
 
   always @(posedge clk) begin
@@ -155,8 +156,12 @@ class VerilogDesign:
         return paths
 
 
-def generate(config: Config, *, init: Mapping[Target, Sequence[int]] | None = None) -> VerilogDesign:
+def generate(
+    config: Config, *, init: Mapping[Target, Sequence[int]] | None = None, run: RunCommand | None = None
+) -> VerilogDesign:
     """The machine of `config`, with `init` (see `Accelerator`) as initial memory contents.
+
+    `run` is the command that starts the program inside; the manifest tells it.
 
     Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
     """
@@ -170,7 +175,7 @@ def generate(config: Config, *, init: Mapping[Target, Sequence[int]] | None = No
     )
     files = {
         f"{TOP}.v": header + _RAM + "\n" + body,
-        f"{TOP}.json": json.dumps(manifest(config, contents=sorted(platform.contents)), indent=2) + "\n",
+        f"{TOP}.json": json.dumps(manifest(config, contents=sorted(platform.contents), run=run), indent=2) + "\n",
         **platform.contents,
     }
     return VerilogDesign(config, files)
@@ -198,7 +203,7 @@ def _to_verilog(modules: Sequence[str]) -> str:
     return text[text.index("module ") :]
 
 
-def manifest(config: Config, *, contents: Sequence[str] = ()) -> dict[str, Any]:
+def manifest(config: Config, *, contents: Sequence[str] = (), run: RunCommand | None = None) -> dict[str, Any]:
     """Parameters, ports and memory map of the machine, as written to `etchnet.json`."""
     depths = {
         Target.PASSES: config.passes,
@@ -245,4 +250,5 @@ def manifest(config: Config, *, contents: Sequence[str] = ()) -> dict[str, Any]:
         },
         "counters": {"names": [c.name.lower() for c in Counter], "bits": COUNTER_BITS},
         "contents": list(contents),
+        "run": None if run is None else dataclasses.asdict(run),
     }

@@ -223,14 +223,15 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
     """Write the machine as Verilog, with a manifest of its parameters, ports and memories."""
     from etchnet.hdl.verilog import generate
 
-    init = None
+    init = run = None
     start = time.perf_counter()
     with _progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
-            init = compile_network(_network(network), config, pixels=batch).image()
+            program = compile_network(_network(network), config, pixels=batch)
+            init, run = program.image(), program.command(1)
         report("generating Verilog")
-        design = generate(config, init=init)
+        design = generate(config, init=init, run=run)
     paths = design.write(output)
     seconds = time.perf_counter() - start
     modules = sum(line.startswith("module ") for line in design.verilog.splitlines())

@@ -204,6 +204,8 @@ class ExactEngine(Engine):
         position = 0
         while position < len(words):
             header, count = int(words[position, 0]), int(words[position + 1, 0])
+            if header & 15 > max(Target):
+                raise LinkError(f"a packet names target {header & 15}; there are {len(Target)}")
             target, acquire, commit = Target(header & 15), header >> 4 & 1, header >> 5 & 1
             address = header >> 8
             position += HEADER_WORDS
@@ -213,6 +215,9 @@ class ExactEngine(Engine):
             free = int(times[-1]) + 1
             if target is Target.COUNTERS:
                 yield from self._read_counters(free)
+                continue
+            self._loader_free = free
+            if not count:
                 continue
             size = chunks(word_bits(target, self.config), self.config)
             beats = words[position : position + count * size]
@@ -244,6 +249,7 @@ class ExactEngine(Engine):
 
     def _store(self, target: Target, address: int, beats: np.ndarray) -> None:
         where = slice(address, address + len(beats))
+        self._compute_all()  # what has run so far used what is stored so far
         if target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS):
             memory = {Target.PASSES: self._passes, Target.DRAINS: self._drains, Target.PARAMETERS: self._parameters}
             memory[target][where] = beats
@@ -442,6 +448,10 @@ class ExactEngine(Engine):
         )
         return tile
 
+    def _compute_all(self) -> None:
+        while any(run.computed < run.done for run in self._runs):
+            self._compute()
+
     def _compute(self) -> None:
         """The outputs of the next repeats whose operands are known, appended to the results."""
         while self._runs[0].computed == self._runs[0].done:
@@ -524,13 +534,14 @@ class ExactEngine(Engine):
             )  # fmt: skip
         values = values.astype(np.int32)
         if drain.destination == Destination.ACCUMULATORS:
-            target = banks[1 - drain.bank][:, drain.address : drain.address + count]
+            where = (slice(None), drain_words(drain, config).ravel())
+            target = banks[1 - drain.bank]
             if drain.fold == Fold.ADD:
-                target += values
+                target[where] += values
             elif drain.fold == Fold.MAX:
-                np.maximum(target, values, out=target)
+                target[where] = np.maximum(target[where], values)
             else:
-                target[:] = values
+                target[where] = values
             return
         memory = activations.view(np.uint8) if drain.destination == Destination.ACTIVATION else results
         tiled = values.reshape(batch, drain.tiles, drain.pixels, config.columns)

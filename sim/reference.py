@@ -13,7 +13,7 @@ __all__ = ["dense", "matmul", "quantise_multiplier", "requantise", "rounding_shi
 def quantise_multiplier(scale: float) -> tuple[int, int]:
     """A real factor as (multiplier, shift): scale = multiplier / 2**31 * 2**shift, multiplier in [2**30, 2**31) or 0.
 
-    TensorFlow Lite's QuantizeMultiplier: round half away from zero; below 2**-32 both are 0.
+    TensorFlow Lite's QuantizeMultiplier: round half away from zero; both are 0 where that gives less than 2**-32.
 
     Raises
     ------
@@ -26,6 +26,8 @@ def quantise_multiplier(scale: float) -> tuple[int, int]:
     multiplier = math.floor(Fraction(fraction) * 2**31 + Fraction(1, 2))
     if multiplier == 1 << 31:
         multiplier, shift = multiplier // 2, shift + 1
+    if shift > 31:
+        raise ValueError(f"a requantisation scale must be finite and in [0, 2**31), not {scale!r}: it rounds to 2**31")
     return (0, 0) if shift < -31 or multiplier == 0 else (multiplier, shift)
 
 

@@ -58,9 +58,9 @@ class Latencies:
 
 
 def drain_words(drain: Drain, config: Config) -> np.ndarray:
-    """First word that each row of a drain writes: int64 of shape (tiles, pixels)."""
+    """First word, or accumulator row, that each row of a drain writes: int64 of shape (tiles, pixels)."""
     tile, pixel = np.arange(drain.tiles), np.arange(drain.pixels)
-    if drain.wide:
+    if drain.wide or drain.destination == Destination.ACCUMULATORS:
         word = tile
     else:
         word = (drain.lane + tile) // config.tiles_per_word
@@ -167,7 +167,15 @@ class Timeline:
                 self._written[words + word] = True
         elif drain.destination == Destination.ACCUMULATORS:
             target, named = 1 - drain.bank, last_read + lat.feedback
-            folded = slice(drain.address, drain.address + count)
+            folded = drain_words(drain, config).ravel()
+            if folded.max() >= config.accumulator_rows:
+                raise ProgramError(
+                    f"a drain folds into accumulator row {folded.max()}; the last is {config.accumulator_rows - 1}"
+                )
+            if drain.fold != Fold.SET and not self._set[target, folded].all():
+                raise ProgramError(f"a drain adds to rows of bank {target} that the program has not set")
+            if (np.diff(np.sort(folded)) < 1).any() or drain.wide:
+                raise ProgramError("a drain to accumulators must give every row once, and int32 as it is")
             self._visible[target, folded] = named + AccumulatorBank.latency(config) + 1
             self._set[target, folded] = True
             self._fold_free[target] = int(named[-1]) + 1

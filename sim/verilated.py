@@ -58,8 +58,8 @@ def find_compiler() -> str:
 def cache_folder() -> Path:
     """Where compiled machines are kept: $ETCHNET_CACHE, or etchnet in the user's cache folder."""
     if chosen := os.environ.get("ETCHNET_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etchnet"
+        return Path(chosen).absolute()
+    return (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etchnet").absolute()
 
 
 def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str] | None = None) -> None:

@@ -28,6 +28,7 @@ from etchnet.hdl.isa import (
 )
 from etchnet.host.compiler import tile_words
 from etchnet.sim.exact import ExactEngine
+from etchnet.sim.link import LinkError, LinkTrace
 from etchnet.sim.reference import requantise
 from etchnet.sim.simulated import AmaranthEngine
 from etchnet.sim.timing import ProgramError, check, run_counts, schedule
@@ -201,6 +202,85 @@ def test_weights_come_and_go_while_a_program_runs():
             part = got[index // 2, 3 * (index % 2) :][:3].view(np.int8)
             assert np.array_equal(part, requantise(sums, 1 << 30, 0, 7))
         assert counts[Counter.WAIT_IN] > 0
+
+
+def test_runs_queue_up_behind_each_other():
+    """Two programs with different outputs, and the second's parameters loaded while nothing runs: in one exchange."""
+    config, random = SMALL, np.random.default_rng(7)
+    x = int8(random, (4, 4))
+    passes = [
+        Pass(kind=TileKind.IDENTITY, pixels=pixels, wait_input=True, wait_output=True, release=True, release_input=True)
+        for pixels in (4, 1)
+    ]
+    drains = [Drain(pixels=p.pixels, destination=Destination.OUTPUT, commit=True) for p in passes]
+    packets = load(config, passes, drains, parameter_words(config, [PLAIN] * 4))
+    for index, p in enumerate(passes):
+        command = RunCommand(first_pass=index, first_drain=index, output_words=p.pixels)
+        packets += [input_packet(config, x), packet(Target.RUN, command.words(config), config)]
+    for trace in (None, LinkTrace(accepts=np.arange(400) % 9 == 0)):
+        exact, rtl = (
+            engine(config, trace=trace).exchange(np.concatenate(packets), 5) for engine in (ExactEngine, AmaranthEngine)
+        )
+        wanted = np.concatenate([x, x[:1]]).view(np.uint8)
+        assert np.array_equal(exact.view(np.uint8).reshape(5, 4), wanted)
+        assert np.array_equal(exact, rtl)
+
+
+def test_what_ran_before_new_parameters_came_used_the_old_ones():
+    config, random = SMALL, np.random.default_rng(8)
+    x = int8(random, (3, 4))
+    passes = [Pass(kind=TileKind.IDENTITY, pixels=3, wait_input=True, wait_output=True, release=True,
+                   release_input=True)]  # fmt: skip
+    drains = [Drain(pixels=3, destination=Destination.OUTPUT, commit=True)]
+    packets = []
+    for bias in (0, 10):
+        parameters = parameter_words(config, [dataclasses.replace(PLAIN, bias=bias)] * 4)
+        packets += [*load(config, passes, drains, parameters), input_packet(config, x), run(config, passes, drains, 3),
+                    counters_packet(config)]  # fmt: skip
+    count = 2 * (3 + 2 * len(Counter))
+    exact, rtl = (engine(config).exchange(np.concatenate(packets), count) for engine in (ExactEngine, AmaranthEngine))
+    assert np.array_equal(exact, rtl)
+    second = exact[count // 2 :][:3].view(np.int8).reshape(3, 4)
+    assert np.array_equal(second, np.clip(x.astype(int) + 10, -128, 127))
+
+
+def test_packets_without_words_and_of_no_target():
+    config = SMALL
+    empty = packet(Target.INPUT, np.zeros((0, 1, 1), np.uint32), config, commit=True)
+    for engine in (ExactEngine, AmaranthEngine):
+        words = engine(config).exchange(np.concatenate([empty, empty, counters_packet(config)]), 2 * len(Counter))
+        assert not words.any()
+    unknown = empty.copy()
+    unknown[0] = 9
+    with pytest.raises(LinkError, match="a packet names target 9; there are 7"):
+        ExactEngine(config).exchange(unknown, 0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
+def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
+    config = Config(rows=rows, columns=columns, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
+                    accumulator_rows=16, passes=16, drains=8, parameter_tiles=4)  # fmt: skip
+    random = np.random.default_rng(9)
+    x = int8(random, (6, rows))
+    passes = [
+        Pass(kind=TileKind.IDENTITY, pixels=6, wait_input=True, wait_output=True, release=True, release_input=True),
+        Pass(kind=TileKind.IDENTITY, pixels=1, row=15, source=Source.INPUT, wait_input=True, release=True,
+             release_input=True),
+    ]  # fmt: skip
+    drains = [
+        Drain(tiles=2, pixels=3, destination=Destination.ACCUMULATORS, address=1, stride=2, tile_stride=1),
+        Drain(bank=1, row=1, pixels=6, destination=Destination.OUTPUT, commit=True,
+              stride=config.words_per_pixel()),
+    ]  # fmt: skip
+    passes = schedule(passes, drains, config)
+    parameters = parameter_words(config, [PLAIN] * columns + [dataclasses.replace(PLAIN, bias=1)] * columns)
+    words = 6 * config.words_per_pixel()
+    packets = [*load(config, passes, drains, parameters), input_packet(config, x), input_packet(config, x),
+               run(config, passes, drains, words)]  # fmt: skip
+    got, _, _ = on_both(config, packets, words)
+    first = x[[0, 3, 1, 4, 2, 5]].astype(int) + [[0], [1]] * 3
+    wanted = np.clip(first, -128, 127)[:, : min(rows, columns)]
+    assert np.array_equal(got[0].reshape(6, -1).view(np.int8)[:, : min(rows, columns)], wanted)
 
 
 @st.composite
