@@ -292,7 +292,7 @@ class _Layout:
 
 
 def _parameter_words(layer: Dense, tiles: int, config: Config) -> list[int]:
-    """The parameters of a layer's channels, `requantisers` to a word; what padding channels give is of no consequence."""
+    """The parameters of a layer's channels, `requantisers` to a word; results of padding channels are never used."""
     assert config.requantisers is not None
     size = Parameters.layout(config).size
     channels = tiles * config.columns
