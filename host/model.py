@@ -1,0 +1,113 @@
+"""Models: a network for the machine, and what the host does before and behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.host.network import Network
+from etchnet.sim.softmax import softmax
+
+__all__ = ["Model", "ModelError", "Quantisation", "Softmax"]
+
+
+class ModelError(ValueError):
+    """A model file, or an input for one, that cannot be taken; the message names the operator or value and why."""
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """real = scale * (int8 - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+    def quantise(self, x: np.ndarray) -> np.ndarray:
+        """Float to int8, as the QUANTIZE operator does: x / scale in float32, to nearest, ties away from zero."""
+        scaled = np.asarray(x, np.float32) / np.float32(self.scale)
+        rounded = np.copysign(np.floor(np.abs(scaled) + np.float32(0.5)), scaled)
+        return np.clip(rounded.astype(np.float64) + self.zero_point, -128, 127).astype(np.int8)
+
+    def dequantise(self, x: np.ndarray) -> np.ndarray:
+        """int8 to float32."""
+        return (x.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax over the last axis, int8 to int8 with scale 1/256 and zero point -128, on the host."""
+
+    input_scale: float
+    beta: float = 1.0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """int8 (M, N) to int8 (M, N)."""
+        return softmax(x, scale=self.input_scale, beta=self.beta)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network as a model file describes it.
+
+    Parameters
+    ----------
+    name
+        What to call it.
+    network
+        What runs on the machine.
+    names
+        A name for every layer of the network.
+    input, output
+        How the model's ends stand for real numbers.
+    input_shape, output_shape
+        Shapes of one input and one output, without the batch.
+    steps
+        What the host does with the network's results, in order.
+    float_input, float_output
+        Whether the model itself begins with QUANTIZE, ends with DEQUANTIZE.
+    """
+
+    name: str
+    network: Network
+    names: Sequence[str]
+    input: Quantisation
+    output: Quantisation
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    steps: Sequence[Softmax] = ()
+    float_input: bool = False
+    float_output: bool = False
+
+    def prepare(self, x: Any) -> np.ndarray:
+        """The network's input, int8 (M, inputs), from int8 values as they are or from float values.
+
+        Raises
+        ------
+        ModelError
+            Another dtype, a shape that is not a batch of `input_shape`, or values that are not finite.
+        """
+        x = np.asarray(x)
+        if x.shape == self.input_shape:
+            x = x[None]
+        if x.shape[1:] != self.input_shape and x.shape[1:] != (self.network.inputs,):
+            wanted = ", ".join(["N", *map(str, self.input_shape)])
+            raise ModelError(f"inputs must have shape ({wanted}), not {x.shape}")
+        if not len(x):
+            raise ModelError("there must be at least one input, not none")
+        if np.issubdtype(x.dtype, np.floating):
+            if not np.isfinite(x).all():
+                raise ModelError("float inputs must be finite")
+            x = self.input.quantise(x)
+        elif x.dtype != np.int8:
+            raise ModelError(f"inputs must be int8 (already quantised) or float, not {x.dtype}")
+        return x.reshape(len(x), -1)
+
+    def finish(self, y: np.ndarray) -> np.ndarray:
+        """The model's output from the network's: host steps, shape, and float32 where the model says so."""
+        for step in self.steps:
+            y = step(y)
+        y = y.reshape(len(y), *self.output_shape)
+        return self.output.dequantise(y) if self.float_output else y
