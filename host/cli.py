@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import sys
@@ -20,10 +21,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from etchnet.hdl.config import Config, ConfigError
-from etchnet.hdl.isa import InstructionError
+from etchnet.hdl.isa import Counter, InstructionError
 from etchnet.host.compiler import CapacityError, compile_network
-from etchnet.host.driver import ENGINES, Accelerator
-from etchnet.host.network import Network, NetworkError
+from etchnet.host.driver import ENGINES, Accelerator, make_engine
+from etchnet.host.model import ModelError
+from etchnet.host.network import NetworkError
 from etchnet.sim.link import LinkError
 from etchnet.sim.timing import ProgramError
 from etchnet.sim.verilated import MissingToolError
@@ -36,6 +38,7 @@ _ERRORS = (
     InstructionError,
     LinkError,
     MissingToolError,
+    ModelError,
     NetworkError,
     ProgramError,
     OSError,
@@ -216,19 +219,20 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
-@click.option("--network", help="'demo', or an .npz file of Network.save: its weights and program go inside.")
+@click.option("--network", help="A model (.tflite, .npz of Network.save, or demo): its weights and program go inside.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
 @_json_option
 def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
     """Write the machine as Verilog, with a manifest of its parameters, ports and memories."""
     from etchnet.hdl.verilog import generate
+    from etchnet.host.files import load_model
 
     init = run = None
     start = time.perf_counter()
     with _progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
-            program = compile_network(_network(network), config, pixels=batch)
+            program = compile_network(load_model(network).network, config, pixels=batch)
             init, run = program.image(), program.command(1)
         report("generating Verilog")
         design = generate(config, init=init, run=run)
@@ -244,12 +248,173 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
         click.echo(f"{path}: {path.stat().st_size:,} bytes")
 
 
-def _network(name: str) -> Network:
-    if name == "demo":
-        from etchnet.host import fashion
+@cli.command()
+@click.argument("model")
+@machine_options
+@click.option(
+    "--input",
+    "source",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Inputs: .npy, .txt, .csv, or a picture.",
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the outputs, as .npy.")
+@click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
+@_clock_option
+@_json_option
+def run(model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float,
+        as_json: bool) -> None:  # fmt: skip
+    """Run MODEL (.tflite, .npz of Network.save, or demo) on inputs from a file."""
+    from etchnet.host.files import load_input, load_model
 
-        return fashion.network()
-    return Network.load(Path(name))
+    loaded = load_model(model)
+    x = load_input(source, loaded)
+    if output is not None and output.suffix != ".npy":
+        raise UsageError(f"--output must end with .npy, not {output.name!r}")
+    with _progress(quiet=as_json) as report:
+        report(f"running {len(x)} inputs on {engine}")
+        accelerator = Accelerator(config, engine=engine, **_engine_options(engine, report))
+        accelerator.load(loaded.network, batch=batch)
+        start = time.perf_counter()
+        y = loaded.finish(accelerator.run(x))
+        seconds = time.perf_counter() - start
+    if output is not None:
+        partial = output.with_name(f".{output.name}.partial")
+        with partial.open("wb") as file:
+            np.save(file, y)
+        partial.replace(output)
+    counts, hertz = accelerator.counts, clock * 1e6
+    best = y.reshape(len(y), -1).argmax(axis=1)
+    if as_json:
+        _print_json({
+            "model": loaded.name, "engine": engine, "config": config.to_dict(), "inputs": len(x),
+            "output_shape": list(y.shape), "output_dtype": str(y.dtype), "argmax": best.tolist(),
+            "output": None if output is None else str(output), "clock_hz": hertz,
+            "counters": {c.name.lower(): counts[c] for c in Counter}, "shares": counts.shares(),
+            "inferences_per_second": hertz * len(x) / counts.cycles, "simulation_seconds": seconds,
+        })  # fmt: skip
+        return
+    click.echo(f"{loaded.name} on {engine}: {len(x)} inputs, outputs {y.dtype} {y.shape}"
+               + (f", written to {output}" if output else ""))  # fmt: skip
+    shown = ", ".join(map(str, best[:10])) + (", ..." if len(best) > 10 else "")
+    click.echo(f"largest output of each: {shown}")
+    click.echo(f"cycles {counts.cycles:,}, {counts.cycles / len(x):,.1f} per input; at {clock:g} MHz "
+               f"{hertz * len(x) / counts.cycles:,.0f} inputs/s (simulated)")  # fmt: skip
+    click.echo("counters: " + ", ".join(f"{c.name.lower()} {counts[c]:,}" for c in Counter))
+    click.echo("where the cycles go: " + _shares(counts.shares()))
+
+
+@cli.command()
+@click.argument("model")
+@machine_options
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
+@click.option("--passes", is_flag=True, help="List every pass.")
+@_clock_option
+@_json_option
+def report(model: str, config: Config, batch: int, passes: bool, clock: float, as_json: bool) -> None:
+    """Say, before any run of MODEL, how long it takes, where each cycle goes, and that nothing can overflow."""
+    from etchnet.host.files import load_model
+    from etchnet.host.report import certify, layer_reports, memory_use, pass_rows, totals
+
+    loaded = load_model(model)
+    with _progress(quiet=as_json) as say:
+        say("compiling")
+        program = compile_network(loaded.network, config, pixels=batch)
+    layers = layer_reports(program, loaded.names)
+    total, memories = totals(layers), memory_use(program)
+    certificates = [certify(layer, index, config) for index, layer in enumerate(loaded.network.layers)]
+    back_to_back = program.counts(2)[Counter.CYCLES] - program.counts()[Counter.CYCLES]
+    hertz = clock * 1e6
+    if as_json:
+        values: dict[str, Any] = {
+            "model": loaded.name, "config": config.to_dict(), "batch": batch, "clock_hz": hertz,
+            "cycles": total.cycles, "cycles_back_to_back": back_to_back,
+            "inferences_per_second": hertz * batch / back_to_back,
+            "counters": {c.name.lower(): n for c, n in program.counts().items()},
+            "utilisation": total.utilisation, "shares": total.shares,
+            "layers": [{"name": r.name, "passes": r.passes, "cycles": r.cycles, "shares": r.shares,
+                        "limit": r.limit(config)} for r in layers],
+            "memories": {m.name: {"used": m.used, "available": m.available} for m in memories},
+            "certificate": [dataclasses.asdict(c) | {"holds": c.holds} for c in certificates],
+        }  # fmt: skip
+        if passes:
+            values["passes"] = pass_rows(program)
+        _print_json(values)
+        return
+    click.echo(f"{loaded.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
+               f"{config.requantisers} requantisers; {batch} at once")  # fmt: skip
+    click.echo(f"{total.cycles:,} cycles from operands in memory to the last result, {back_to_back:,} back to back: "
+               f"{hertz * batch / back_to_back:,.0f} inputs/s at {clock:g} MHz (simulated)")  # fmt: skip
+    click.echo()
+    names = [name for name in total.slots if any(r.slots[name] for r in layers)]
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("layer", "passes", "cycles", *(name.replace("_", " ") for name in names)):
+        table.add_column(heading, justify="left" if heading == "layer" else "right", max_width=34, no_wrap=True)
+    for r in (*layers, total):
+        shares = [f"{r.shares[name]:.1%}" for name in names]
+        table.add_row(r.name if r.index < 0 else f"{r.index} {r.name}", f"{r.passes:,}", f"{r.cycles:,}", *shares)
+    Console(width=120, highlight=False).print(table)
+    click.echo()
+    worst = max(layers, key=lambda r: r.cycles * (1 - r.utilisation))
+    for r in layers:
+        click.echo(f"layer {r.index} is limited by {r.limit(config)}" + ("  <- costs most" if r is worst else ""))
+    click.echo()
+    for m in memories:
+        click.echo(f"{m.name:24} {m.used:>9,} of {m.available:>9,} ({m.used / m.available:.0%})")
+    click.echo()
+    for c in certificates:
+        click.echo(
+            f"layer {c.layer}: any int8 input gives array sums in {c.sums[0]:,}..{c.sums[1]:,} ({c.sum_bits} bits), "
+            f"accumulators in {c.accumulators[0]:,}..{c.accumulators[1]:,}, shifted {c.shifted[0]:,}..{c.shifted[1]:,} "
+            f"(32 bits): {'no overflow' if c.holds else 'MAY OVERFLOW'}"
+        )
+    if passes:
+        click.echo()
+        columns = list(pass_rows(program)[0])
+        rows = [[str(row[c]) for c in columns] for row in pass_rows(program)]
+        widths = [max(len(c), *(len(row[i]) for row in rows)) for i, c in enumerate(columns)]
+        for line in [columns, *rows]:
+            click.echo("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+
+
+@cli.command()
+@click.argument("model")
+@machine_options
+@click.option("--engines", default="exact,amaranth", show_default=True, help="Two engines, with a comma between.")
+@click.option(
+    "--input",
+    "source",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Inputs: .npy, .txt, .csv, or a picture.  [one random input]",
+)
+@_json_option
+def compare(model: str, config: Config, engines: str, source: Path | None, as_json: bool) -> None:
+    """Run MODEL on two engines: equal (exit status 0), or the first layer, element, pass and cycle that differ (1)."""
+    from etchnet.host.compare import compare as compare_engines
+    from etchnet.host.compare import default_inputs
+    from etchnet.host.files import load_input, load_model
+
+    pair = engines.split(",")
+    if len(pair) != 2 or any(name not in ENGINES for name in pair):
+        raise UsageError(f"--engines must be two of {', '.join(ENGINES)} with a comma between, not {engines!r}")
+    loaded = load_model(model)
+    x = load_input(source, loaded) if source else default_inputs(loaded, 1)
+    with _progress(quiet=as_json) as say:
+        first, second = (functools.partial(make_engine, name, config, **_engine_options(name, say)) for name in pair)
+        difference = compare_engines(loaded, first, second, x, report=say)
+    if as_json:
+        _print_json({"equal": difference is None, "engines": pair, "inputs": len(x), "layers": len(loaded.names),
+                     "difference": None if difference is None else dataclasses.asdict(difference)})  # fmt: skip
+    elif difference is None:
+        click.echo(
+            f"{loaded.name}: {pair[0]} and {pair[1]} are equal in every output of every layer, every counter and the "
+            f"cycle of every link word, for {len(x)} inputs"
+        )
+    else:
+        click.echo(f"{loaded.name}, layer {difference.layer} ({difference.name}): {difference.message}")
+    if difference is not None:
+        sys.exit(1)
 
 
 @cli.group()

@@ -41,6 +41,8 @@ class Program:
     """parameter words"""
     layers: list[int]
     """for each pass, the layer that it belongs to"""
+    activation_words: int
+    """activation memory words in use at once, at most"""
 
     @property
     def input_words(self) -> int:
@@ -196,6 +198,7 @@ class _Layout:
         most = max([a + b for a, b in zip(sizes, sizes[1:], strict=False)] + sizes + [0])
         self._require("weight_tiles", len(stored), config.weight_tiles)
         self._require("parameter_tiles", sum(self.tiles), config.parameter_tiles)
+        self.activation_words = most
         self._require("activation_words", most, config.activation_words)
         self._require("input_words", pixels * self.blocks[0], config.input_words)
         last = network.layers[-1]
@@ -366,4 +369,5 @@ def compile_network(
         weights=layout.weights,
         parameters=layout.parameters,
         layers=layers,
+        activation_words=layout.activation_words,
     )

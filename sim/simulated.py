@@ -26,6 +26,8 @@ class AmaranthEngine(Engine):
         Called with the number of cycles after every cycle.
     patience
         Cycles without a word moved after which `exchange` gives up.
+    machine
+        What to simulate instead of `Accelerator(config)`: a changed copy, say.
     """
 
     name = "amaranth"
@@ -37,9 +39,10 @@ class AmaranthEngine(Engine):
         trace: LinkTrace | None = None,
         progress: Callable[[int], None] | None = None,
         patience: int = 100_000,
+        machine: Accelerator | None = None,
     ) -> None:
         super().__init__(config, trace=trace)
-        self._machine = Accelerator(config)
+        self._machine = machine or Accelerator(config)
         self._progress, self._patience = progress, patience
         self._cycle = 0
         self._sent: list[int] = []
