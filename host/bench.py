@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter
-from etchnet.host.compiler import CapacityError
+from etchnet.host.compiler import CapacityError, Program, compile_network
+from etchnet.host.demo import NumpyNetwork
 from etchnet.host.driver import Accelerator, Counts
+from etchnet.host.model import Model
+from etchnet.host.network import Dense, Network
+from etchnet.host.runtimes import Runtime, runtimes, to_tflite
 from etchnet.sim.reference import quantise_multiplier, requantise
 
-__all__ = ["GemmResult", "bench_gemm"]
+__all__ = ["GemmResult", "ModelResult", "bench_gemm", "bench_model"]
 
 _SCALE = 1 / 1024
 
@@ -81,6 +86,72 @@ def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
     return {"numpy_float32": _seconds(lambda: x32 @ w32), "numpy_int8_through_float32": _seconds(through_float32)}
 
 
+@dataclass(frozen=True)
+class ModelResult:
+    """One network: the chip's cycles, and seconds per inference on this CPU by runtime and batch."""
+
+    name: str
+    batch: int
+    alone: int
+    """cycles from one input in memory to its result in memory"""
+    back_to_back: int
+    """cycles per input, one after the other, links overlapped"""
+    batched: float
+    """cycles per input, `batch` in the array at once, links overlapped"""
+    config: Config
+    cpu: dict[str, dict[int, float]]
+    """runtime to batch to seconds per input, each checked for the right answer first"""
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "model": self.name,
+            "config": self.config.to_dict(),
+            "clock_hz": clock,
+            "batch": self.batch,
+            "cycles": {"alone": self.alone, "back_to_back": self.back_to_back, "batch": self.batched},
+            "inferences_per_second": {
+                "chip_back_to_back": clock / self.back_to_back,
+                "chip_batch": clock / self.batched,
+                **{f"{name}, batch {b}": 1 / s for name, by_batch in self.cpu.items() for b, s in by_batch.items()},
+            },
+        }
+
+
+def _runtimes(network: Network, x: np.ndarray, expected: np.ndarray) -> Iterator[Runtime]:
+    """Numpy, and what else is installed, each checked on `x`."""
+    yield Runtime("numpy float32", NumpyNetwork(network))
+    yield from runtimes(network, partial(to_tflite, network, batch=len(x)), x, expected)
+
+
+def bench_model(
+    model: Model, config: Config, *, batch: int, report: Callable[[str], None] = lambda line: None
+) -> ModelResult:
+    """The chip from its counters, each output checked; then numpy, LiteRT and ONNX Runtime on the same inputs."""
+    x = np.random.default_rng(0).integers(-128, 128, (4 * batch, model.network.inputs)).astype(np.int8)
+    expected = model.network.reference(x)
+    cycles = []
+    for pixels, items in ((1, 1), (1, len(x)), (batch, len(x))):
+        report(f"{items} inputs, {pixels} at once, on the chip")
+        accelerator = Accelerator(config)
+        accelerator.load(model.network, batch=pixels)
+        if not np.array_equal(accelerator.run(x[:items]), expected[:items]):
+            raise AssertionError("the chip does not give the reference's results")
+        cycles.append(accelerator.counts.cycles)
+    steady = compile_network(model.network, config, pixels=batch)
+    one = compile_network(model.network, config)
+    cpu: dict[str, dict[int, float]] = {}
+    for size in (1, batch) if not model.network.layers[-1].wide else ():
+        for runtime in _runtimes(model.network, x[:size], expected[:size]):
+            report(f"{runtime.name}, batch {size}")
+            cpu.setdefault(runtime.name, {})[size] = _seconds(partial(runtime.run, x[:size])) / size
+
+    def apart(program: Program) -> int:
+        return program.counts(2)[Counter.CYCLES] - program.counts()[Counter.CYCLES]
+
+    return ModelResult(model.name, batch, cycles[0], apart(one), apart(steady) / batch, config, cpu)
+
+
 def bench_gemm(
     sizes: Sequence[int],
     config: Config,
@@ -121,5 +192,9 @@ def bench_gemm(
         except CapacityError:
             streamed = None
         report(f"{size} x {size} x {size} on this CPU")
-        results.append(GemmResult(size, counts, streamed, simulation, simulated, _on_cpu(x, w)))
+        cpu = _on_cpu(x, w)
+        network = Network([Dense.from_scale(w, scale=_SCALE, low=0)])
+        for runtime in runtimes(network, partial(to_tflite, network, batch=size), x, expected):
+            cpu[f"{runtime.name}, int8"] = _seconds(partial(runtime.run, x))
+        results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))
     return results

@@ -356,9 +356,11 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
         table.add_row(r.name if r.index < 0 else f"{r.index} {r.name}", f"{r.passes:,}", f"{r.cycles:,}", *shares)
     Console(width=120, highlight=False).print(table)
     click.echo()
-    worst = max(layers, key=lambda r: r.cycles * (1 - r.utilisation))
+    limits: dict[str, list[str]] = {}
     for r in layers:
-        click.echo(f"layer {r.index} is limited by {r.limit(config)}" + ("  <- costs most" if r is worst else ""))
+        limits.setdefault(r.limit(config), []).append(str(r.index))
+    for limit, which in limits.items():
+        click.echo(f"layer{'s'[: len(which) != 1]} {', '.join(which)} limited by {limit}")
     click.echo()
     for m in memories:
         click.echo(f"{m.name:24} {m.used:>9,} of {m.available:>9,} ({m.used / m.available:.0%})")
@@ -417,9 +419,52 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
         sys.exit(1)
 
 
-@cli.group()
+class _BenchGroup(click.Group):
+    """A group in which anything that is not a command is a model."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["model", *args]
+        return super().resolve_command(ctx, args)
+
+
+@cli.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm [OPTIONS]")
 def bench() -> None:
-    """Measure the chip, its simulators, and this CPU in the same run."""
+    """Measure the chip, its simulators, and this CPU in the same run: of a MODEL, or of matrix products (gemm)."""
+
+
+@bench.command(name="model")
+@click.argument("model")
+@machine_options
+@click.option("--batch", type=click.IntRange(2), default=16, show_default=True, help="Inputs in the array at once.")
+@_clock_option
+@_json_option
+def bench_one(model: str, config: Config, batch: int, clock: float, as_json: bool) -> None:
+    """A model on the chip, beside numpy, LiteRT and ONNX Runtime at one thread and at all (extra bench)."""
+    from etchnet.host.bench import bench_model
+    from etchnet.host.files import load_model
+
+    loaded = load_model(model)
+    with _progress(quiet=as_json) as say:
+        result = bench_model(loaded, config, batch=batch, report=say)
+    hertz = clock * 1e6
+    if as_json:
+        _print_json(result.to_dict(hertz))
+        return
+    click.echo(
+        f"{result.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
+        f"{config.requantisers} requantisers; chip at {clock:g} MHz (simulated), this CPU (measured)"
+    )
+    click.echo(f"cycles for one input, operands in memory to result in memory: {result.alone:,}")
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("inferences per second", "one at a time", f"{batch} at once"):
+        table.add_column(heading, justify="left" if heading.startswith("inf") else "right")
+    table.add_row("chip, back to back", f"{hertz / result.back_to_back:,.0f}", f"{hertz / result.batched:,.0f}")
+    for name, by_batch in result.cpu.items():
+        table.add_row(name, *(f"{1 / by_batch[size]:,.0f}" for size in (1, batch)))
+    Console(width=100, highlight=False).print(table)
 
 
 @bench.command()
@@ -472,9 +517,10 @@ def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: fl
              lambda r, engine=engine: f"{r.simulated / r.simulation[engine]:,.0f}")
             for engine in engines
         ),
-        ("this CPU, numpy float32, ms (measured)", lambda r: f"{r.cpu['numpy_float32'] * 1e3:.3f}"),
-        ("this CPU, numpy int8 through float32, ms (measured)",
-         lambda r: f"{r.cpu['numpy_int8_through_float32'] * 1e3:.3f}"),
+        *(
+            (f"this CPU, {name.replace('_', ' ')}, ms (measured)", lambda r, name=name: f"{r.cpu[name] * 1e3:.3f}")
+            for name in results[0].cpu
+        ),
     ]  # fmt: skip
     for name, value in rows:
         table.add_row(name, *(value(result) for result in results))

@@ -17,9 +17,8 @@ from etchnet.host.driver import Accelerator
 from etchnet.host.model import ModelError, Quantisation
 
 tflite = pytest.importorskip("tflite", reason="the package tflite is not installed")
-from tflite_writer import Graph  # noqa: E402
-
 from etchnet.host.tflite import load_tflite, parse_tflite  # noqa: E402
+from etchnet.host.tflite_writer import Graph  # noqa: E402
 
 MODELS = os.environ.get("ETCHNET_MODELS")
 needs_models = pytest.mark.skipif(MODELS is None, reason="ETCHNET_MODELS does not name a folder of models")

@@ -1,4 +1,4 @@
-"""Writes small int8 TensorFlow Lite files, by the schema's own builders, for the reader and the runtime to read."""
+"""Writes int8 TensorFlow Lite files of fully connected layers, by the schema's own builders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import tflite
 
 @dataclass
 class Tensor:
+    """One tensor, with data if it is constant."""
+
     name: str
     shape: tuple[int, ...]
     type: int = tflite.TensorType.INT8
@@ -28,10 +30,12 @@ class Graph:
     operators: list[tuple[int, int, dict[str, Any], list[int], list[int]]] = field(default_factory=list)
 
     def tensor(self, *args: Any, **options: Any) -> int:
+        """Add a tensor; returns its index."""
         self.tensors.append(Tensor(*args, **options))
         return len(self.tensors) - 1
 
     def activation(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
+        """Add an int8 tensor that operators write."""
         return self.tensor(name, shape, scales=[scale], zero_points=[zero_point])
 
     def fully_connected(
@@ -57,12 +61,14 @@ class Graph:
         return result
 
     def softmax(self, source: int, shape: tuple[int, ...], beta: float = 1.0) -> int:
+        """Softmax over the last axis; returns its result."""
         result = self.activation("softmax", shape, 1 / 256, -128)
         self.operators.append((tflite.BuiltinOperator.SOFTMAX, tflite.BuiltinOptions.SoftmaxOptions, {"Beta": beta},
                                [source], [result]))  # fmt: skip
         return result
 
     def simple(self, code: int, source: int, result: int, *, constant: np.ndarray | None = None) -> int:
+        """Add an operator without options, with a second, constant input on request."""
         inputs = [source]
         if constant is not None:
             inputs.append(self.tensor("shape", constant.shape, tflite.TensorType.INT32, data=constant))
