@@ -140,6 +140,57 @@ def test_the_autoencoder_equals_the_runtime(runtime, weight_rows, most):
     assert counts.cycles <= 20 * most
 
 
+def rewritten(data, bias_of):
+    """The chain of fully connected layers in `data` once more, each with the bias that `bias_of` gives.
+
+    `bias_of` gets the layer's index, weights, real factors per channel, zero points in and out, and activation.
+    """
+    model = tflite.Model.GetRootAs(data, 0)
+    old, new = model.Subgraphs(0), Graph()
+
+    def ends(index):
+        q = old.Tensors(index).Quantization()
+        return q.Scale(0), int(q.ZeroPoint(0))
+
+    first = at = new.activation("input", (1, 640), *ends(old.Operators(0).Inputs(0)))
+    for index in range(old.OperatorsLength()):
+        operator = old.Operators(index)
+        options = tflite.FullyConnectedOptions()
+        options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+        tensor = old.Tensors(operator.Inputs(1))
+        weights = model.Buffers(tensor.Buffer()).DataAsNumpy().view(np.int8).reshape(tensor.ShapeAsNumpy())
+        scales = tensor.Quantization().ScaleAsNumpy()
+        (scale_in, zero_in), (scale_out, zero_out) = ends(operator.Inputs(0)), ends(operator.Outputs(0))
+        factors = scale_in * scales.astype(np.float64) / scale_out
+        activation = options.FusedActivationFunction()
+        bias = bias_of(index, weights, np.broadcast_to(factors, len(weights)), zero_in, zero_out, activation)
+        result = new.activation(f"layer {index}", (1, len(weights)), scale_out, zero_out)
+        at = new.fully_connected(at, weights, scales, bias, result, activation=activation)
+    return new.write(first, at)
+
+
+@needs_models
+def test_the_autoencoder_with_biases_at_ties_equals_the_runtime(runtime):
+    """Each layer's biases put its sums for one input on a tie, or one step beside it; the input goes through them all."""
+    data = (Path(MODELS) / "autoencoder_ad_int8.tflite").read_bytes()
+    random = np.random.default_rng(4)
+    x = int8(random, (1, 640))
+    at = [x.astype(np.int64)[0]]
+
+    def bias_of(index, weights, factors, zero_in, zero_out, activation):
+        sums = weights.astype(np.int64) @ (at[0] - zero_in)
+        low = zero_out if activation == tflite.ActivationFunctionType.RELU else -128
+        results = random.integers(low, 127, len(weights))
+        tie = np.rint((results - zero_out + 0.5) / factors).astype(np.int64) + random.integers(-1, 2, len(weights))
+        # Roughly: what the next layer sees is only used to place its own ties.
+        at[0] = np.clip(np.rint(tie * factors).astype(np.int64) + zero_out, low, 127)
+        return np.clip(tie - sums, -(1 << 31), (1 << 31) - 1).astype(np.int32)
+
+    variant = rewritten(data, bias_of)
+    inputs = np.concatenate([x, int8(random, (5, 640))])
+    assert np.array_equal(ours(parse_tflite(variant), inputs)[0], runtime(variant, inputs))
+
+
 def test_the_demonstration_network_through_a_file(runtime):
     """The network that comes with the package, written as TensorFlow Lite, gives the same scores."""
     network, g, scale = fashion.network(), Graph(), 1.0
