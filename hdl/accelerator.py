@@ -26,9 +26,10 @@ from etchnet.hdl.sender import Sender
 from etchnet.hdl.sequencer import Sequencer
 from etchnet.hdl.weights import WeightMemory
 
-__all__ = ["Accelerator"]
+__all__ = ["WEIGHT_TOKENS", "Accelerator"]
 
-_WEIGHT_TOKENS = 255
+WEIGHT_TOKENS = 255
+"""committed weights packets, and released weights, that may be waiting at once"""
 
 
 class Accelerator(wiring.Component):
@@ -132,8 +133,8 @@ class Accelerator(wiring.Component):
             "input_full": Semaphore(initial=0, maximum=2),
             "output_free": Semaphore(initial=2, maximum=2),
             "output_full": Semaphore(initial=0, maximum=2),
-            "weights_free": Semaphore(initial=0, maximum=_WEIGHT_TOKENS),
-            "weights_full": Semaphore(initial=0, maximum=_WEIGHT_TOKENS),
+            "weights_free": Semaphore(initial=0, maximum=WEIGHT_TOKENS),
+            "weights_full": Semaphore(initial=0, maximum=WEIGHT_TOKENS),
         }
         for name, semaphore in tokens.items():
             submodule(m, platform, name, semaphore, variant=semaphore.variant)

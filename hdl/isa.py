@@ -20,7 +20,6 @@ from amaranth.lib import data
 from etchnet.hdl.config import Config
 
 __all__ = [
-    "COUNTERS",
     "COUNTER_BITS",
     "HEADER_WORDS",
     "Counter",
@@ -118,7 +117,6 @@ class Counter(enum.IntEnum):
     """any other cycle: the pipeline fills or empties"""
 
 
-COUNTERS = tuple(Counter)
 COUNTER_BITS = 48
 HEADER_WORDS = 2
 
@@ -212,7 +210,7 @@ class Pass(Instruction):
     weights: int = _field(_bits(lambda c: c.weight_words), "first weight word of the tile")
     source: Source = _field(lambda c: unsigned(1), "input or activation memory", Source.INPUT)
     address: int = _field(_bits(lambda c: max(c.activation_words, c.input_words)), "word of the first pixel")
-    stride: int = _field(_bits(lambda c: max(c.activation_words, c.input_words)), "words from pixel to pixel", 1)
+    stride: int = _field(_range(lambda c: max(c.activation_words, c.input_words)), "words from pixel to pixel", 1)
     pixels: int = _field(_range(lambda c: c.accumulator_rows), "pixels to stream, at least 1", 1)
     bank: int = _field(lambda c: unsigned(1), "accumulator bank")
     row: int = _field(_bits(lambda c: c.accumulator_rows), "accumulator row of the first pixel; one more each pixel")
@@ -242,9 +240,9 @@ class Drain(Instruction):
         _bits(lambda c: max(c.activation_words, c.output_words, c.accumulator_rows)),
         "first word written; for accumulators, first row of the other bank",
     )
-    stride: int = _field(_bits(lambda c: max(c.activation_words, c.output_words)), "words from pixel to pixel", 1)
+    stride: int = _field(_range(lambda c: max(c.activation_words, c.output_words)), "words from pixel to pixel", 1)
     tile_stride: int = _field(
-        _bits(lambda c: max(c.activation_words, c.output_words)), "words from a word's tiles to the next word's", 1
+        _range(lambda c: max(c.activation_words, c.output_words)), "words from a word's tiles to the next word's", 1
     )
     lane: int = _field(
         _bits(lambda c: c.tiles_per_word), "place of the first tile in its word, where columns divide rows"

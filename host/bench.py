@@ -18,6 +18,7 @@ from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.model import Model
 from etchnet.host.network import Dense, Network
 from etchnet.host.runtimes import Runtime, runtimes, to_tflite
+from etchnet.sim.link import Disagreement
 from etchnet.sim.reference import quantise_multiplier, requantise
 
 __all__ = ["GemmResult", "ModelResult", "bench_gemm", "bench_model"]
@@ -136,7 +137,7 @@ def bench_model(
         accelerator = Accelerator(config)
         accelerator.load(model.network, batch=pixels)
         if not np.array_equal(accelerator.run(x[:items]), expected[:items]):
-            raise AssertionError("the chip does not give the reference's results")
+            raise Disagreement("the chip does not give the reference's results")
         cycles.append(accelerator.counts.cycles)
     steady = compile_network(model.network, config, pixels=batch)
     one = compile_network(model.network, config)
@@ -178,16 +179,16 @@ def bench_gemm(
             got = accelerator.matmul_relu(x, w, scale=_SCALE)
             simulation[engine] = time.perf_counter() - start
             if not np.array_equal(got, expected):
-                raise AssertionError(f"{engine} does not give numpy's product at size {size}")
+                raise Disagreement(f"{engine} does not give numpy's product at size {size}")
             if counts is not None and counts != accelerator.counts:
-                raise AssertionError(f"{engine} counts {accelerator.counts.totals}, not {counts.totals}")
+                raise Disagreement(f"{engine} counts {accelerator.counts.totals}, not {counts.totals}")
             counts, simulated = accelerator.counts, accelerator.engine.cycle
         assert counts is not None
         report(f"{size} x {size} x {size}, weights streaming in")
         streaming = Accelerator(config)
         try:
             if not np.array_equal(streaming.matmul_relu(x, w, scale=_SCALE, stream=True), expected):
-                raise AssertionError(f"streaming does not give numpy's product at size {size}")
+                raise Disagreement(f"streaming does not give numpy's product at size {size}")
             streamed = streaming.engine.cycle
         except CapacityError:
             streamed = None

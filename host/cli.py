@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 import numpy as np
+from amaranth.back.verilog import YosysError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -26,9 +27,9 @@ from etchnet.host.compiler import CapacityError, compile_network
 from etchnet.host.driver import ENGINES, Accelerator, make_engine
 from etchnet.host.model import ModelError
 from etchnet.host.network import NetworkError
-from etchnet.sim.link import LinkError
+from etchnet.sim.link import Disagreement, LinkError
 from etchnet.sim.timing import ProgramError
-from etchnet.sim.verilated import MissingToolError
+from etchnet.sim.verilated import BuildError, MissingToolError
 
 __all__ = ["cli", "main"]
 
@@ -37,10 +38,13 @@ _ERRORS = (
     ConfigError,
     InstructionError,
     LinkError,
+    BuildError,
+    Disagreement,
     MissingToolError,
     ModelError,
     NetworkError,
     ProgramError,
+    YosysError,
     OSError,
 )
 
@@ -104,8 +108,16 @@ def machine_options(function: Callable[..., Any]) -> Any:
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+
+
+def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 _clock_option = click.option(
-    "--clock", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True,
+    "--clock", type=click.FloatRange(min=0, min_open=True), callback=_finite, default=100.0, show_default=True,
     help="Clock in MHz that the chip's times are stated for.",
 )  # fmt: skip
 
@@ -119,7 +131,7 @@ def _engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
 
 
 def _print_json(result: Any) -> None:
-    click.echo(json.dumps(result))
+    click.echo(json.dumps(result, allow_nan=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -163,7 +175,7 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
         report("checking one tile on the RTL in Amaranth's simulator")
         check = check_on_rtl(split)
     if not check.equal:
-        raise UsageError("the RTL and the exact engine differ: please report this")
+        raise Disagreement("the RTL and the exact engine differ in a tile: please report this")
     if as_json:
         values = result.to_dict(clock * 1e6)
         values["rtl_check"] = {"rows": check.rows, "columns": check.columns, "images": check.images,
@@ -314,8 +326,9 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
 @_json_option
 def report(model: str, config: Config, batch: int, passes: bool, clock: float, as_json: bool) -> None:
     """Say, before any run of MODEL, how long it takes, where each cycle goes, and that nothing can overflow."""
+    from etchnet.host.certificate import certify
     from etchnet.host.files import load_model
-    from etchnet.host.report import certify, layer_reports, memory_use, pass_rows, totals
+    from etchnet.host.report import layer_reports, memory_use, pass_rows, totals
 
     loaded = load_model(model)
     with _progress(quiet=as_json) as say:
@@ -567,9 +580,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.Abort:
         click.echo("etchnet: interrupted", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
     except _ERRORS as error:
         _fail(str(error))
 

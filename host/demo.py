@@ -15,6 +15,7 @@ from etchnet.host import fashion
 from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.fashion import Split
 from etchnet.host.network import Dense, Network
+from etchnet.sim.link import Disagreement
 
 __all__ = ["DemoResult", "NumpyNetwork", "RtlCheck", "check_on_rtl", "run_demo"]
 
@@ -142,7 +143,7 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int) -> DemoResul
     together = accelerator.counts
     seconds = time.perf_counter() - start
     if not np.array_equal(first, scores[:1]):
-        raise AssertionError("one image alone and in a batch must give the same scores")
+        raise Disagreement("one image alone and in a batch must give the same scores")
     answers = scores.argmax(axis=1)
     on_cpu = NumpyNetwork(network)
     return DemoResult(

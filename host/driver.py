@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.hdl.accelerator import WEIGHT_TOKENS
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks, pack, pack_bytes, packet
+from etchnet.host.certificate import certify
 from etchnet.host.compiler import CapacityError, Program, compile_network, words_per_pixel
 from etchnet.host.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.exact import ExactEngine
@@ -25,7 +27,7 @@ ENGINES = ("exact", "amaranth", "verilator")
 def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **options: Any) -> Engine:
     """The engine called `name`, for one machine; raises ValueError for a name that is not in `ENGINES`."""
     if name == "exact":
-        return ExactEngine(config, trace=trace)
+        return ExactEngine(config, trace=trace, **options)
     if name == "amaranth":
         from etchnet.sim.simulated import AmaranthEngine
 
@@ -108,6 +110,8 @@ class Accelerator:
         **options: Any,
     ) -> None:
         self.config = config or (engine.config if isinstance(engine, Engine) else Config())
+        if isinstance(engine, Engine) and (trace is not None or options or engine.config != self.config):
+            raise ValueError("an engine that is made already has its own config, trace and options")
         self.engine = engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
         self.counts = self._zero()
         self._program: Program | None = None
@@ -142,6 +146,7 @@ class Accelerator:
             int32 (N,), or one value for all.
         scale
             Real factor, one or per column, by the contract `tflite-double`; None gives int32 sums, modulo 2**32.
+            Factors of 1 and more shift sums left, and are refused where that could leave int32.
         zero_point
             Added after scaling; ReLU clamps to it.
         relu
@@ -155,6 +160,11 @@ class Accelerator:
             layer = Dense(w, bias, zero_point=zero_point, low=0 if relu else None)
         else:
             layer = Dense.from_scale(w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None)
+            if not (certificate := certify(layer, 0, self.config)).holds:
+                raise NetworkError(
+                    f"scale must keep shifted sums within int32 for any x, but {np.max(scale):g} shifts some to "
+                    f"{certificate.shifted[0]}..{certificate.shifted[1]}"
+                )
         return self._product(as_int8("x", x, 2), layer, stream=stream)
 
     def _product(self, x: np.ndarray, layer: Dense, *, stream: bool = False) -> np.ndarray:
@@ -163,18 +173,18 @@ class Accelerator:
             raise NetworkError(f"w must have as many rows as x has columns, {x.shape[1]}, not {terms}")
         cut = _Cut.best(len(x), terms, channels, self.config, wide=layer.wide)
         split = cut.terms < terms
+        self._program, self.counts = None, self._zero()
         if stream:
             if split or cut.channels < channels:
-                raise CapacityError("stream: the machine's memories do not hold all of w at once")
+                raise CapacityError("stream: this product is cut into programs, and only one program's weights stream")
             program, streamed = (
                 compile_network(Network([layer]), self.config, pixels=cut.pixels, streamed=s) for s in (False, True)
             )
-            self._program, self.counts = None, self._zero()
+            self._require_stream(program, streamed, repeats=-(-len(x) // cut.pixels))
             result = self._stream(program, streamed, x)[: len(x)]
             self.counts += self._read_counters()
             return result
         total = np.zeros((len(x), channels), np.int32 if layer.wide or split else np.int8)
-        self.counts = self._zero()
         for first in range(0, channels, cut.channels):
             columns = slice(first, first + cut.channels)
             for start in range(0, terms, cut.terms):
@@ -185,7 +195,6 @@ class Accelerator:
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result
-        self._program = None
         if not split:
             return total
         # The sum of partial sums does not pass through the machine again: it takes int8 only.
@@ -196,10 +205,11 @@ class Accelerator:
 
     def load(self, network: Network, *, batch: int = 1) -> Program:
         """Compile a network for `batch` inputs at once and load it; `run` then only sends inputs."""
-        self.counts = self._zero()
-        self._program = compile_network(network, self.config, pixels=batch)
-        self._load(self._program)
-        return self._program
+        self._program, self.counts = None, self._zero()
+        program = compile_network(network, self.config, pixels=batch)
+        self._load(program)
+        self._program = program
+        return program
 
     def run(self, x: Any) -> np.ndarray:
         """Run the loaded network on int8 (M, inputs): int8 or int32 (M, outputs), for any M >= 1."""
@@ -260,6 +270,18 @@ class Accelerator:
             packets += [self._inputs(program, x, repeat) for repeat in range(1, repeats)]
         received = self.engine.exchange(np.concatenate(packets), repeats * self._output_beats(program))
         return self._unpack(program, received, repeats)
+
+    def _require_stream(self, program: Program, streamed: Program, *, repeats: int) -> None:
+        """Both programs are in the machine at once, and every column tile's weights may be waiting."""
+        config = self.config
+        tiles = -(-program.network.outputs // config.columns)
+        needs = [("committed weights packets", tiles, WEIGHT_TOKENS)]
+        if repeats > 1:
+            needs.append(("passes", len(streamed.passes) + len(program.passes), config.passes))
+            needs.append(("drains", len(streamed.drains) + len(program.drains), config.drains))
+        for what, needed, available in needs:
+            if needed > available:
+                raise CapacityError(f"stream: {needed} {what} needed, but the machine has room for {available}")
 
     def _output_beats(self, program: Program) -> int:
         return program.output_words * chunks(8 * self.config.rows, self.config)

@@ -7,6 +7,7 @@ data set (Debian: dataset-fashion-mnist) with nothing but numpy, and writes the 
 from __future__ import annotations
 
 import gzip
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -38,7 +39,7 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
         raw = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path} is missing: --data must name the folder of the Fashion-MNIST files") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a readable gzip file: {error}") from None
     header = 4 + 4 * ndim
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, ndim]):
@@ -55,6 +56,8 @@ def read_split(folder: Path, name: str) -> Split:
     labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", 1)
     if images.shape != (len(labels), SIZE, SIZE):
         raise ValueError(f"{folder}: {name} images have shape {images.shape}, but there are {len(labels)} labels")
+    if not len(labels) or labels.max() >= len(CLASSES):
+        raise ValueError(f"{folder}: {name} labels must be from 0 to {len(CLASSES) - 1}, and there must be some")
     return Split(images, labels.astype(np.int64))
 
 

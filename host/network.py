@@ -17,7 +17,7 @@ __all__ = ["MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8
 MAX_TERMS = 131_071
 """Products of int8 that an int32 accumulator holds whatever their values: floor((2**31 - 1) / 2**14)."""
 
-_LARGEST_FILE = 1 << 30
+_LARGEST_FILE = 1 << 28
 
 
 class NetworkError(ValueError):
@@ -26,7 +26,10 @@ class NetworkError(ValueError):
 
 def as_array(name: str, value: Any, ndim: int) -> np.ndarray:
     """`value` as an array of `ndim` dimensions, none of them empty."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise NetworkError(f"{name} must be an array: {error}") from None
     if array.ndim != ndim:
         raise NetworkError(f"{name} must have {ndim} dimension{'s'[: ndim != 1]}, not shape {array.shape}")
     if 0 in array.shape:
@@ -117,6 +120,8 @@ class Dense:
             pairs = [quantise_multiplier(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
         except (TypeError, ValueError) as error:
             raise NetworkError(str(error)) from None
+        if not pairs:
+            raise NetworkError("scale must be one factor, or one per output channel, not none")
         multiplier, shift = np.array(pairs, dtype=np.int64).T
         if np.ndim(scale) == 0:
             multiplier, shift = multiplier[0], shift[0]
@@ -173,11 +178,6 @@ class Network:
         """Output channels."""
         return self.layers[-1].weights.shape[1]
 
-    @property
-    def multiplications(self) -> int:
-        """Multiplications for one input."""
-        return sum(layer.weights.size for layer in self.layers)
-
     def save(self, path: Path) -> None:
         """Write the network as an .npz file: for each layer i, weights_i, bias_i, settings_i and, for int8 results,
         multiplier_i and shift_i; settings are input zero point, zero point, low and high.
@@ -214,9 +214,10 @@ class Network:
         while f"weights_{len(layers)}" in arrays:
             i = len(layers)
             try:
-                settings = [int(value) for value in arrays[f"settings_{i}"].ravel()]
-                if len(settings) != 4:
-                    raise NetworkError(f"settings must hold 4 values, not {len(settings)}")
+                values = arrays[f"settings_{i}"]
+                if values.shape != (4,) or not np.issubdtype(values.dtype, np.integer):
+                    raise NetworkError(f"settings must be 4 whole numbers, not {values.dtype} of shape {values.shape}")
+                settings = [int(value) for value in values]
                 layers.append(
                     Dense(
                         arrays[f"weights_{i}"], arrays[f"bias_{i}"],

@@ -1,4 +1,4 @@
-"""What a network will take on a machine, before any run: cycles, memory, and that nothing overflows."""
+"""What a network will take on a machine, before any run: cycles, where they go, and memory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from etchnet.hdl.config import Config, sum_width
+from etchnet.hdl.config import Config
 from etchnet.hdl.isa import TileKind
 from etchnet.host.compiler import Program
-from etchnet.host.network import Dense
 from etchnet.sim.timing import Latencies, tail
 
-__all__ = ["Certificate", "LayerReport", "MemoryUse", "certify", "layer_reports", "memory_use", "pass_rows", "totals"]
+__all__ = ["LayerReport", "MemoryUse", "layer_reports", "memory_use", "pass_rows", "totals"]
 
 _CLASSES = ("useful", "padding", "weight_load", "requantise", "fill_drain")
 
@@ -105,52 +102,6 @@ def memory_use(program: Program) -> list[MemoryUse]:
         MemoryUse("passes", len(program.passes), config.passes),
         MemoryUse("drains", len(program.drains), config.drains),
     ]
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The extremes that any int8 input can cause in one layer, against the widths that hold them."""
-
-    layer: int
-    sums: tuple[int, int]
-    """of one array column, in `sum_bits`"""
-    sum_bits: int
-    accumulators: tuple[int, int]
-    """with the bias, in 32 bits"""
-    shifted: tuple[int, int]
-    """accumulators after the left shift, in 32 bits"""
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing can overflow."""
-
-        def fits(extremes: tuple[int, int], bits: int) -> bool:
-            return -(1 << bits - 1) <= extremes[0] and extremes[1] <= (1 << bits - 1) - 1
-
-        return fits(self.sums, self.sum_bits) and fits(self.accumulators, 32) and fits(self.shifted, 32)
-
-
-def certify(layer: Dense, index: int, config: Config) -> Certificate:
-    """Bounds from the actual weights: every product is bounded by its weight times -128 or 127.
-
-    The folded bias stands for all that the machine adds, the input's zero point included. Sums that pass the limits
-    of int32 on the way are no harm: accumulation is modulo 2**32, and the last value is what has to fit.
-    """
-    weights = layer.weights.astype(np.int64)
-    low, high = np.minimum(-128 * weights, 127 * weights), np.maximum(-128 * weights, 127 * weights)
-    starts = np.arange(0, len(weights), config.rows)
-    blocks = [np.add.reduceat(bound, starts, axis=0) for bound in (low, high)]
-    exact_bias = layer.bias - layer.input_zero_point * weights.sum(axis=0)
-    totals = low.sum(axis=0) + exact_bias, high.sum(axis=0) + exact_bias
-    left = np.zeros(len(exact_bias), np.int64) if layer.wide else np.maximum(layer.shift, 0)
-    shifted = [[int(t) << int(s) for t, s in zip(total, left, strict=True)] for total in totals]
-    return Certificate(
-        layer=index,
-        sums=(int(blocks[0].min()), int(blocks[1].max())),
-        sum_bits=sum_width(config.rows),
-        accumulators=(int(totals[0].min()), int(totals[1].max())),
-        shifted=(min(shifted[0]), max(shifted[1])),
-    )
 
 
 def pass_rows(program: Program) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from etchnet.host.network import Dense, Network
 from etchnet.host.tflite_writer import Graph
+from etchnet.sim.link import Disagreement
 from etchnet.sim.verilated import MissingToolError
 
 __all__ = ["Runtime", "litert", "onnx_runtime", "runtimes", "to_tflite"]
@@ -131,7 +132,7 @@ def runtimes(network: Network, data: Callable[[], bytes], x: np.ndarray, expecte
 
     Raises
     ------
-    AssertionError
+    Disagreement
         A runtime gives other results.
     """
     cores = os.cpu_count() or 1
@@ -143,7 +144,7 @@ def runtimes(network: Network, data: Callable[[], bytes], x: np.ndarray, expecte
                 continue
             difference = np.abs(runtime.run(x).astype(int) - expected)
             if difference.mean() > 0.5 or difference.max() > 4:
-                raise AssertionError(
+                raise Disagreement(
                     f"{runtime.name} gives other results: {difference.mean():.3f} off on average, "
                     f"{difference.max()} at most"
                 )

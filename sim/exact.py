@@ -34,7 +34,7 @@ from etchnet.hdl.loader import Loader
 from etchnet.hdl.sender import Sender
 from etchnet.sim.link import Engine, LinkError, LinkTrace
 from etchnet.sim.reference import requantise, rounding_shift, shift_left
-from etchnet.sim.timing import Latencies, check, drain_words, run_counts, tail
+from etchnet.sim.timing import Latencies, check, drain_words, reading_cycles, run_counts, tail
 
 __all__ = ["ExactEngine"]
 
@@ -85,6 +85,8 @@ class _Program:
     """passes that wait, release input or weights, or whose drain commits an output"""
     commits: dict[int, int]
     """for the passes whose drain commits, cycles from their decision until the sender sees the half"""
+    streams: bool
+    """whether weights are waited for or released"""
     inputs: list[int]
     """for each pass, how many halves of the input were released before it in its repeat"""
 
@@ -96,10 +98,11 @@ class _Run:
     program: _Program
     output_words: int
     halves: list[np.ndarray] = field(default_factory=list)
-    tiles: list[list[np.ndarray | None] | None] = field(default_factory=list)
+    tiles: list[list[np.ndarray] | None] = field(default_factory=list)
     done: int = 0
     """repeats whose operands are complete"""
     computed: int = 0
+    finished: bool = False
 
 
 class ExactEngine(Engine):
@@ -146,10 +149,19 @@ class ExactEngine(Engine):
         self._sent: list[int] = []
         self._received: list[int] = []
         self._counter_words: list[int] = []
+        self._counter_reads: list[int] = []
+        self._depths = {
+            Target.PASSES: config.passes,
+            Target.DRAINS: config.drains,
+            Target.PARAMETERS: config.parameter_words,
+            Target.WEIGHTS: config.weight_words,
+            Target.INPUT: config.input_words,
+            Target.RUN: len(RunCommand.layout(config).members),
+        }
         self._runs: list[_Run] = []
         self._results: list[np.ndarray] = []
-        self._queue: list[str] = []
-        self._processes = [self._sequence(), self._send()]
+        self._queue: list[tuple[str, int]] = []
+        self._processes = [self._sequence(), self._send(), self._read_counters()]
 
     @property
     def cycle(self) -> int:
@@ -195,6 +207,7 @@ class ExactEngine(Engine):
             len(self._sent),
             len(self._received),
             len(self._finished),
+            len(self._counter_reads),
             *(len(t.times) + t.taken for t in self._tokens.values()),
         )
 
@@ -203,6 +216,10 @@ class ExactEngine(Engine):
     def _load(self, words: np.ndarray) -> Iterator[None]:
         position = 0
         while position < len(words):
+            while self._counter_reads:
+                yield
+            if len(words) - position < HEADER_WORDS:
+                raise LinkError("a packet ends within its header: whole packets are sent")
             header, count = int(words[position, 0]), int(words[position + 1, 0])
             if header & 15 > max(Target):
                 raise LinkError(f"a packet names target {header & 15}; there are {len(Target)}")
@@ -214,7 +231,7 @@ class ExactEngine(Engine):
             self._sent.extend(map(int, times))
             free = int(times[-1]) + 1
             if target is Target.COUNTERS:
-                yield from self._read_counters(free)
+                self._counter_reads.append(free)
                 continue
             self._loader_free = free
             if not count:
@@ -222,6 +239,13 @@ class ExactEngine(Engine):
             size = chunks(word_bits(target, self.config), self.config)
             beats = words[position : position + count * size]
             position += count * size
+            if len(beats) < count * size:
+                raise LinkError(
+                    f"a packet of {count * size} link words ends after {len(beats)}: whole packets are sent"
+                )
+            depth = self._depths[target]
+            if address + count > depth:
+                raise LinkError(f"a {target.name} packet writes word {address + count - 1}; the last is {depth - 1}")
             offered = int(self._offers.take(free, 1)[0])
             if acquire and target in (Target.INPUT, Target.WEIGHTS):
                 token = "input_free" if target is Target.INPUT else "weights_free"
@@ -242,6 +266,8 @@ class ExactEngine(Engine):
                 self._tokens["weights_full"].times.append(visible)
             elif target is Target.RUN:
                 fields = [int(b[0, 0]) for b in beats.reshape(count, size, self._lanes)]
+                if len(fields) != self._depths[target] or not all(fields[i] for i in (1, 3, 4, 5)):
+                    raise LinkError(f"a RUN packet carries {fields}: six numbers, all but the first and third positive")
                 self._commands.append(
                     RunCommand(**dict(zip(RunCommand.layout(self.config).members, fields, strict=True)))
                 )
@@ -249,7 +275,8 @@ class ExactEngine(Engine):
 
     def _store(self, target: Target, address: int, beats: np.ndarray) -> None:
         where = slice(address, address + len(beats))
-        self._compute_all()  # what has run so far used what is stored so far
+        if target in (Target.PARAMETERS, Target.WEIGHTS):
+            self._compute_all()  # what has run so far used what is stored so far
         if target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS):
             memory = {Target.PASSES: self._passes, Target.DRAINS: self._drains, Target.PARAMETERS: self._parameters}
             memory[target][where] = beats
@@ -261,7 +288,14 @@ class ExactEngine(Engine):
             else:
                 self._input[self._input_write, where] = raw[:, : self.config.rows]
 
-    def _read_counters(self, free: int) -> Iterator[None]:
+    def _read_counters(self) -> Iterator[None]:
+        while True:
+            while not self._counter_reads:
+                yield
+            yield from self._read_all(self._counter_reads[0])
+            self._counter_reads.pop(0)
+
+    def _read_all(self, free: int) -> Iterator[None]:
         while len(self._finished) < len(self._commands) or self._sent_halves < len(self._half_words):
             yield
         idle = [free, self._sender_free, self._last_sent + 1]
@@ -274,7 +308,7 @@ class ExactEngine(Engine):
                 taken = int(self._accepts.take(max(valid, self._sender_free), 1)[0])
                 self._budget -= 1
                 self._received.append(taken)
-                self._queue.append("counter")
+                self._queue.append(("counter", 1))
                 self._counter_words.append(self._counts[counter] >> 32 * part & 0xFFFFFFFF)
                 valid = taken + 1
         self._sender_free = self._loader_free = valid
@@ -296,7 +330,8 @@ class ExactEngine(Engine):
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
             releases = sum(p.release_input for p in program.passes)
             for repeat in range(command.repeats):
-                tiles: list[np.ndarray | None] | None = None
+                # Weights that come and go while a repeat runs are those of its start, or of the last wait.
+                tiles = [self._tile(p) for p in program.passes] if program.streams else None
                 for index in program.barriers:
                     p = program.passes[index]
                     now = origin + int(program.starts[index])
@@ -317,12 +352,8 @@ class ExactEngine(Engine):
                         waited[Counter.WAIT_OUT] += blocked - now
                         origin += blocked - now
                         now = blocked
-                    if p.wait_weights or (p.release_weights and tiles is None):
-                        tiles = tiles or [None] * len(program.passes)
-                        for later in range(index, len(program.passes)):
-                            if later > index and program.passes[later].wait_weights:
-                                break
-                            tiles[later] = self._tile(program.passes[later])
+                    if p.wait_weights and tiles is not None:
+                        tiles[index:] = [self._tile(later) for later in program.passes[index:]]
                     if p.release_input:
                         run.halves.append(self._input[self._input_read].copy())
                         self._input_read ^= 1
@@ -347,6 +378,7 @@ class ExactEngine(Engine):
                 counts[Counter.CYCLES] += wait
             for counter, count in counts.items():
                 self._counts[counter] += count
+            run.finished = True
             self._finished.append(finish)
 
     def _commits(self, passes: list[Pass], drains: list[Drain]) -> dict[int, int]:
@@ -355,10 +387,7 @@ class ExactEngine(Engine):
         pending = iter(drains)
         for index, p in enumerate(passes):
             if p.release and (drain := next(pending)).commit:
-                rows = drain.tiles * drain.pixels - 1
-                first = lat.decide + p.pixels - 1 + lat.drain_delay
-                last = first + rows * config.drain_cycles_per_row(wide=drain.wide) + config.groups - 1
-                commits[index] = last + lat.result + config.words_per_pixel(wide=drain.wide)
+                commits[index] = lat.decide + p.pixels - 1 + lat.drain_delay + reading_cycles(drain, config)[1] + 1
         return commits
 
     def _program(self, command: RunCommand) -> _Program:
@@ -391,6 +420,7 @@ class ExactEngine(Engine):
                     or p.release_weights
                 ],
                 commits=commits,
+                streams=any(p.wait_weights or p.release_weights for p in decoded_passes),
                 inputs=[int(r) - int(p.release_input) for r, p in zip(released, decoded_passes, strict=True)],
             )
         return self._programs[key]
@@ -409,7 +439,7 @@ class ExactEngine(Engine):
                 count = min(left, self._budget)
                 taken = self._accepts.take(max(valid, self._sender_free), count)
                 self._received.extend(map(int, taken))
-                self._queue.extend(["result"] * count)
+                self._queue.append(("result", count))
                 self._budget -= count
                 left -= count
                 self._sender_free = int(taken[-1]) + 1
@@ -421,17 +451,22 @@ class ExactEngine(Engine):
     # What the words hold
 
     def _collect(self, count: int) -> np.ndarray:
-        kinds, self._queue = self._queue[:count], self._queue[count:]
-        results = sum(kind == "result" for kind in kinds)
+        # An exchange takes its words to the last: what is queued is what it asked for.
+        queue, self._queue = self._queue, []
+        results = sum(size for kind, size in queue if kind == "result")
         while sum(map(len, self._results)) < results:
             self._compute()
         ready = np.concatenate(self._results) if self._results else np.zeros((0, self._lanes), np.uint32)
         self._results = [ready[results:]]
-        words = np.zeros((count, self._lanes), np.uint32)
-        is_result = np.array([kind == "result" for kind in kinds], dtype=bool)
-        words[is_result] = ready[:results]
-        counters, self._counter_words = self._counter_words[: count - results], self._counter_words[count - results :]
-        words[~is_result, 0] = counters
+        counters, self._counter_words = iter(self._counter_words), []
+        words, position, result = np.zeros((count, self._lanes), np.uint32), 0, 0
+        for kind, size in queue:
+            if kind == "result":
+                words[position : position + size] = ready[result : result + size]
+                result += size
+            else:
+                words[position, 0] = next(counters)
+            position += size
         return words
 
     def _tile(self, p: Pass) -> np.ndarray:
@@ -454,9 +489,8 @@ class ExactEngine(Engine):
 
     def _compute(self) -> None:
         """The outputs of the next repeats whose operands are known, appended to the results."""
-        while self._runs[0].computed == self._runs[0].done:
-            self._runs.pop(0)
-        run = self._runs[0]
+        self._runs = [run for run in self._runs if not run.finished or run.computed < run.done]
+        run = next(run for run in self._runs if run.computed < run.done)
         count = min(run.done - run.computed, max(1, _BATCH_WORDS // (self.config.input_words * self.config.rows)))
         tiles = run.tiles[run.computed]
         if tiles is not None:
@@ -470,7 +504,7 @@ class ExactEngine(Engine):
         self._results.extend(beats for repeat in outputs for beats in repeat)
 
     def _execute(
-        self, program: _Program, halves: np.ndarray, tiles: list[np.ndarray | None] | None, words: int
+        self, program: _Program, halves: np.ndarray, tiles: list[np.ndarray] | None, words: int
     ) -> list[list[np.ndarray]]:
         """Run `program` on a batch of inputs; for each, the link words of its committed halves."""
         config = self.config
@@ -482,9 +516,8 @@ class ExactEngine(Engine):
         cache: dict[tuple[int, int], np.ndarray] = {}
         pending = iter(program.drains)
         for index, p in enumerate(program.passes):
-            held = tiles[index] if tiles is not None else None
-            if held is not None:
-                tile = held.astype(np.float32)
+            if tiles is not None:
+                tile = tiles[index].astype(np.float32)
             else:
                 key = (p.kind, p.weights)
                 if key not in cache:

@@ -10,7 +10,11 @@ import numpy as np
 
 from etchnet.hdl.config import Config
 
-__all__ = ["Engine", "LinkError", "LinkTrace"]
+__all__ = ["Disagreement", "Engine", "LinkError", "LinkTrace"]
+
+
+class Disagreement(RuntimeError):
+    """Two engines, or an engine and a reference, that must agree and do not."""
 
 
 class LinkError(RuntimeError):

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["dense", "matmul", "quantise_multiplier", "requantise", "rounding_shift", "shift_left", "split_shift"]
+__all__ = ["dense", "quantise_multiplier", "requantise", "rounding_shift", "shift_left"]
 
 
 def quantise_multiplier(scale: float) -> tuple[int, int]:
@@ -29,11 +29,6 @@ def quantise_multiplier(scale: float) -> tuple[int, int]:
     if shift > 31:
         raise ValueError(f"a requantisation scale must be finite and in [0, 2**31), not {scale!r}: it rounds to 2**31")
     return (0, 0) if shift < -31 or multiplier == 0 else (multiplier, shift)
-
-
-def split_shift(shift: int) -> tuple[int, int]:
-    """A shift as (left, right), one of them zero: what most operators use."""
-    return max(shift, 0), max(-shift, 0)
 
 
 def shift_left(values: np.ndarray, left: np.ndarray | int) -> np.ndarray:
@@ -78,11 +73,6 @@ def requantise(
     magnitude = np.abs(nudged) >> 31
     scaled = np.where(nudged < 0, -magnitude, magnitude)
     return np.clip(rounding_shift(scaled, right) + zero_point, low, high)
-
-
-def matmul(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """X @ w modulo 2**32: int8 (M, K) and int8 (K, N) to int32 (M, N)."""
-    return (x.astype(np.int64) @ w.astype(np.int64)).astype(np.int32)
 
 
 def dense(

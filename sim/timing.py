@@ -16,11 +16,21 @@ from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.accumulators import AccumulatorBank
 from etchnet.hdl.config import Config
 from etchnet.hdl.fetch import InstructionMemory
-from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Pass, Source
+from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.output import OutputStage
 from etchnet.hdl.sequencer import Sequencer
 
-__all__ = ["Latencies", "ProgramError", "Timeline", "check", "drain_words", "run_counts", "schedule", "tail"]
+__all__ = [
+    "Latencies",
+    "ProgramError",
+    "Timeline",
+    "check",
+    "drain_words",
+    "reading_cycles",
+    "run_counts",
+    "schedule",
+    "tail",
+]
 
 _PAST = -(1 << 40)
 
@@ -130,6 +140,10 @@ class Timeline:
             bounds.append(self._output_free - offset)
             bounds.append(self._port_free[drain.bank] - offset)
             bounds.append(int((self._visible[drain.bank, drained] - np.arange(count) * pace).max()) - offset)
+            if drain.destination == Destination.ACCUMULATORS and drain.fold != Fold.SET:
+                folded = self._folded(drain)
+                named = np.arange(count) * pace + self.config.groups - 1 + lat.feedback
+                bounds.append(int((self._visible[1 - drain.bank, folded] - named).max()) - offset)
         return max(bounds)
 
     def place(self, p: Pass, drain: Drain | None, start: int) -> None:
@@ -167,19 +181,22 @@ class Timeline:
                 self._written[words + word] = True
         elif drain.destination == Destination.ACCUMULATORS:
             target, named = 1 - drain.bank, last_read + lat.feedback
-            folded = drain_words(drain, config).ravel()
-            if folded.max() >= config.accumulator_rows:
-                raise ProgramError(
-                    f"a drain folds into accumulator row {folded.max()}; the last is {config.accumulator_rows - 1}"
-                )
+            folded = self._folded(drain)
             if drain.fold != Fold.SET and not self._set[target, folded].all():
                 raise ProgramError(f"a drain adds to rows of bank {target} that the program has not set")
-            if (np.diff(np.sort(folded)) < 1).any() or drain.wide:
-                raise ProgramError("a drain to accumulators must give every row once, and int32 as it is")
             self._visible[target, folded] = named + AccumulatorBank.latency(config) + 1
             self._set[target, folded] = True
             self._fold_free[target] = int(named[-1]) + 1
             self._port_free[target] = max(self._port_free[target], int(named[-1]) + 1)
+
+    def _folded(self, drain: Drain) -> np.ndarray:
+        """The rows of the other bank that a drain to accumulators folds into."""
+        rows, most = drain_words(drain, self.config).ravel(), self.config.accumulator_rows
+        if rows.max() >= most:
+            raise ProgramError(f"a drain folds into accumulator row {rows.max()}; the last is {most - 1}")
+        if drain.wide or len(np.unique(rows)) < len(rows):
+            raise ProgramError("a drain to accumulators must not be wide, and must fold into every row once")
+        return rows
 
     def draining(self, start: int, end: int) -> int:
         """Cycles from `start` up to `end` in which the output stage reads accumulators."""
@@ -211,14 +228,13 @@ def schedule(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *,
 
 
 def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, repeats: int) -> None:
-    """Raise ProgramError where a pass's idle cycles are fewer than its operands need."""
-    if not passes or not passes[-1].release or not drains or drains[-1].destination == Destination.ACCUMULATORS:
-        raise ProgramError("a program must end with a pass that releases a drain to memory")
+    """Raise ProgramError for a program that breaks a rule of the machine, or whose passes come before they may."""
+    _check_fields(passes, drains, config)
+    if not passes or not passes[-1].release or not drains or not drains[-1].commit:
+        raise ProgramError("a program must end with a pass that releases a drain that commits its output")
     if sum(p.release for p in passes) != len(drains):
         raise ProgramError(f"{sum(p.release for p in passes)} passes release {len(drains)} drains")
-    if sum(p.wait_output for p in passes) != sum(d.commit for d in drains):
-        raise ProgramError("a program must wait for one half of the output memory for each that it commits")
-    _check_input(passes)
+    _check_halves(passes, drains)
     timeline = Timeline(config)
     for _ in range(min(repeats, 2)):
         timeline.begin_repeat()
@@ -231,21 +247,66 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
             timeline.place(p, drain, start)
 
 
-def _check_input(passes: Sequence[Pass]) -> None:
-    held = False
+def _check_fields(passes: Sequence[Pass], drains: Sequence[Drain], config: Config) -> None:
+    """Values that a field holds but the machine does not have."""
+    for index, p in enumerate(passes):
+        tile = config.load_cycles if p.kind == TileKind.STORED else 1
+        if p.pixels < 1:
+            raise ProgramError(f"pass {index} must have at least 1 pixel, not {p.pixels}")
+        if p.kind not in list(TileKind) or p.fold not in list(Fold):
+            raise ProgramError(f"pass {index} has tile kind {p.kind} and fold {p.fold}: one of them does not exist")
+        if p.kind != TileKind.IDENTITY and p.weights + tile > config.weight_words:
+            raise ProgramError(f"pass {index} reads weight word {p.weights + tile - 1}; the last is "
+                               f"{config.weight_words - 1}")  # fmt: skip
+    for index, d in enumerate(drains):
+        if d.tiles < 1 or d.pixels < 1:
+            raise ProgramError(f"drain {index} must have at least 1 tile and 1 pixel, not {d.tiles} and {d.pixels}")
+        if d.destination not in list(Destination) or d.fold not in list(Fold):
+            raise ProgramError(f"drain {index} has destination {d.destination} and fold {d.fold}: one does not exist")
+        last = d.parameters + d.tiles * config.groups - 1
+        if last >= config.parameter_words:
+            raise ProgramError(f"drain {index} reads parameter word {last}; the last is {config.parameter_words - 1}")
+        if d.lane >= config.tiles_per_word:
+            raise ProgramError(f"drain {index} has lane {d.lane}; the last is {config.tiles_per_word - 1}")
+        if d.low > d.high:
+            raise ProgramError(f"drain {index} clamps to {d.low}..{d.high}: low must not be above high")
+        if d.wide and d.destination == Destination.ACTIVATION:
+            raise ProgramError(f"drain {index} writes int32 to the activation memory, which holds int8")
+
+
+def _check_halves(passes: Sequence[Pass], drains: Sequence[Drain]) -> None:
+    """Halves of the input memory are waited for before they are read; a half of the output, before it is written."""
+    held = wrote = False
+    pending = iter(drains)
     for index, p in enumerate(passes):
         held |= p.wait_input
-        if p.source == Source.INPUT and not held:
+        if (p.source == Source.INPUT or p.release_input) and not held:
             raise ProgramError(f"pass {index} reads the input memory, which it has not waited for or has released")
         held &= not p.release_input
+        if p.wait_output and wrote:
+            raise ProgramError(f"pass {index} waits for a second half of the output memory; a program has one")
+        wrote |= p.wait_output
+        drain = next(pending) if p.release else None
+        if drain is not None and drain.commit and (drain.destination != Destination.OUTPUT or drain is not drains[-1]):
+            raise ProgramError(f"the drain of pass {index} commits an output; only the last may, and it must write one")
+        if drain is not None and drain.destination == Destination.OUTPUT and not wrote:
+            raise ProgramError(f"the drain of pass {index} writes the output memory, which no pass has waited for")
+    if held and any(p.release_input for p in passes):
+        raise ProgramError("a program that releases input must release every half that it waits for")
+
+
+def reading_cycles(drain: Drain, config: Config) -> tuple[int, int]:
+    """Cycles from a drain's first read to its last, and to the write of its last word."""
+    rows = drain.tiles * drain.pixels - 1
+    last_read = rows * config.drain_cycles_per_row(wide=drain.wide) + config.groups - 1
+    return last_read, last_read + OutputStage.latency(config) + config.words_per_pixel(wide=drain.wide) - 1
 
 
 def tail(last: Pass, drain: Drain, config: Config) -> tuple[int, int]:
     """Cycles from the end of the last pass's slot to its last result: (all, those that read accumulators)."""
     lat = Latencies.of(config)
     reading = drain.tiles * drain.pixels * config.drain_cycles_per_row(wide=drain.wide)
-    last_read = reading - config.drain_cycles_per_row(wide=drain.wide) + config.groups - 1
-    behind_pixel = lat.decide + lat.drain_delay + last_read + lat.result + config.words_per_pixel(wide=drain.wide) - 1
+    behind_pixel = lat.decide + lat.drain_delay + reading_cycles(drain, config)[1]
     return behind_pixel - (max(last.pixels, config.load_cycles) - last.pixels), reading
 
 

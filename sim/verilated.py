@@ -21,9 +21,21 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.verilog import TOP, generate
 from etchnet.sim.link import Engine, LinkError, LinkTrace
 
-__all__ = ["MissingToolError", "VerilatorEngine", "build", "cache_folder", "find_compiler", "find_verilator"]
+__all__ = [
+    "BuildError",
+    "MissingToolError",
+    "VerilatorEngine",
+    "build",
+    "cache_folder",
+    "find_compiler",
+    "find_verilator",
+]
 
 _CHUNK = 1 << 18
+
+
+class BuildError(RuntimeError):
+    """A tool that failed on the generated design; the message gives what it said first."""
 
 
 class MissingToolError(RuntimeError):
@@ -47,8 +59,12 @@ def find_verilator() -> tuple[Path, Path]:
 
 def find_compiler() -> str:
     """The C++ compiler: $CXX, or the first of c++, g++ and clang++ on the PATH."""
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        if name and (found := shutil.which(name)):
+    if chosen := os.environ.get("CXX"):
+        if found := shutil.which(chosen):
+            return found
+        raise MissingToolError(f"CXX must name a C++ compiler on the PATH, without arguments, not {chosen!r}")
+    for name in ("c++", "g++", "clang++"):
+        if found := shutil.which(name):
             return found
     raise MissingToolError(
         "engine 'verilator' needs a C++ compiler: put c++, g++ or clang++ on the PATH, or name one in CXX"
@@ -75,7 +91,7 @@ def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str
     )
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[:3]
-        raise RuntimeError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(last)}")
+        raise BuildError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(last)}")
 
 
 def _key(config: Config, verilator: Path, compiler: str) -> str:

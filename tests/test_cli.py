@@ -80,6 +80,13 @@ def test_demo_refuses_damaged_data(capsys, tmp_path):
     write_idx(images, np.zeros((3, 28, 28), np.uint8))
     write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(4, np.uint8))
     assert "images have shape (3, 28, 28), but there are 4 labels" in error(capsys, "demo", "--data", str(tmp_path))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.full(3, 10, np.uint8))
+    assert "labels must be from 0 to 9" in error(capsys, "demo", "--data", str(tmp_path))
+    write_idx(images, np.zeros((0, 28, 28), np.uint8))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(0, np.uint8))
+    assert "and there must be some" in error(capsys, "demo", "--data", str(tmp_path))
+    images.write_bytes(images.read_bytes()[:10] + b"\xff" * 20)
+    assert "is not a readable gzip file" in error(capsys, "demo", "--data", str(tmp_path))
 
 
 def test_verilog_writes_files_and_says_so(capsys, tmp_path):
@@ -140,6 +147,8 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
         (["demo", "--engine", "spice"], "Invalid value for '--engine': 'spice' is not one of"),
         (["demo", "--batch", "0"], "Invalid value for '--batch': 0 is not in the range x>=1."),
         (["demo", "--batch", "100"], "input_words: 4900 needed for 100 inputs at once, but the machine has 1024"),
+        (["demo", "--clock", "nan"], "Invalid value for '--clock': nan is not a finite number."),
+        (["demo", "--clock", "inf"], "Invalid value for '--clock': inf is not a finite number."),
         (["demo", "--clock", "0"], "Invalid value for '--clock': 0.0 is not in the range x>0."),
         (["demo", "--rows", "1", "--cols", "1"], "weight_tiles: 234752 needed for 1 input at once"),
         (["verilog"], "Missing option '-o' / '--output'."),
@@ -173,6 +182,18 @@ def test_missing_compiler_says_what_to_install(capsys, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     assert "needs a C++ compiler" in error(capsys, "demo", "--engine", "verilator")
+
+
+def test_a_compiler_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ETCHNET_CACHE", str(tmp_path))
+    monkeypatch.setattr(verilated, "find_verilator", lambda: (Path("/bin/false"), Path("/")))
+    monkeypatch.setattr(verilated, "find_compiler", lambda: "/bin/false")
+    arguments = ["demo", "--engine", "verilator", "--rows", "2", "--cols", "2"]
+    assert error(capsys, *arguments) == "false failed with exit status 1: no output"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    assert "CXX must name a C++ compiler on the PATH" in error(capsys, *arguments)
 
 
 def test_doctor_as_json_is_one_object(capsys):

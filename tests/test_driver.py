@@ -136,8 +136,41 @@ def test_run_needs_a_network_and_inputs_of_its_size():
 
 
 def test_streaming_needs_all_weights_on_the_machine():
-    with pytest.raises(CapacityError, match="do not hold all of w"):
-        Accelerator(SMALL).matmul_relu(np.ones((2, 99), np.int8), np.ones((99, 9), np.int8), scale=1.0, stream=True)
+    with pytest.raises(CapacityError, match="only one program's weights stream"):
+        Accelerator(SMALL).matmul_relu(np.ones((2, 99), np.int8), np.ones((99, 9), np.int8), scale=0.5, stream=True)
+    config = Config(rows=4, columns=4, passes=40, weight_tiles=64)
+    with pytest.raises(CapacityError, match="stream: 72 passes needed, but the machine has room for 40"):
+        Accelerator(config).matmul_relu(
+            np.ones((2000, 16), np.int8), np.ones((16, 32), np.int8), scale=0.1, stream=True
+        )
+    config = Config(rows=1, columns=1, weight_tiles=512, parameter_tiles=512, output_words=8192, input_words=16)
+    with pytest.raises(
+        CapacityError, match="stream: 400 committed weights packets needed, but the machine has room for 255"
+    ):
+        Accelerator(config).matmul_relu(np.ones((16, 1), np.int8), np.ones((1, 400), np.int8), scale=0.1, stream=True)
+
+
+def test_scales_that_shift_sums_out_of_int32_are_refused():
+    x = np.full((1, 16), 127, np.int8)
+    with pytest.raises(NetworkError, match="scale must keep shifted sums within int32 for any x, but 10000 shifts"):
+        Accelerator(SMALL).matmul_relu(x, x.T, scale=1e4)
+    assert Accelerator(SMALL).matmul_relu(x, x.T, scale=1e3).tolist() == [[127]]
+
+
+def test_engines_that_are_made_already_keep_what_they_have():
+    engine = make_engine("exact", SMALL)
+    with pytest.raises(ValueError, match="has its own config, trace and options"):
+        Accelerator(Config(), engine=engine)
+    with pytest.raises(TypeError):
+        Accelerator(SMALL, engine="exact", patience=3)
+
+
+def test_strides_as_long_as_the_memory():
+    """One pixel of as many words as a memory has: its stride is used by nobody, but must be held."""
+    x, w = np.ones((1, 16384), np.int8), np.ones((16384, 4), np.int8)
+    assert (Accelerator(Config(activation_words=1024)).matmul(x, w) == 16384).all()
+    config = Config(rows=1, columns=4, input_words=16, output_words=16, activation_words=16)
+    assert (Accelerator(config).matmul(x[:, :4], w[:4]) == 4).all()
 
 
 def test_unknown_engines_are_refused():
@@ -181,8 +214,15 @@ def rewrite(path, **arrays):
         (lambda p: rewrite(p, weights_0=np.array([[None]])), "is not a readable .npz file"),
         (lambda p: rewrite(p, bias_0=np.ones(4, int)), "layer 0: bias must have one value per output channel, 5"),
         (lambda p: rewrite(p, shift_0=np.full(5, 32)), "layer 0: shift must be from -31 to 31, not 32"),
-        (lambda p: rewrite(p, settings_0=np.zeros(2, int)), "layer 0: settings must hold 4 values, not 2"),
-        (lambda p: rewrite(p, settings_0=np.zeros(9, int)), "layer 0: settings must hold 4 values, not 9"),
+        (
+            lambda p: rewrite(p, settings_0=np.zeros(2, int)),
+            "layer 0: settings must be 4 whole numbers, not int64 of shape",
+        ),
+        (
+            lambda p: rewrite(p, settings_0=np.zeros(9, int)),
+            "layer 0: settings must be 4 whole numbers, not int64 of shape",
+        ),
+        (lambda p: rewrite(p, settings_0=np.array([np.inf, 0, 0, 1])), "must be 4 whole numbers, not float64"),
         (lambda p: rewrite(p, settings_0=np.array([0, 200, 0, 1])), "layer 0: zero_point must be from -128 to 127"),
     ],
 )

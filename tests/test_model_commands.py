@@ -18,13 +18,14 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.requantiser import Requantiser
+from etchnet.host.certificate import certify
 from etchnet.host.compare import compare, default_inputs
 from etchnet.host.compiler import compile_network
 from etchnet.host.driver import Accelerator
 from etchnet.host.files import load_input, load_model
 from etchnet.host.model import ModelError
 from etchnet.host.network import Dense, Network
-from etchnet.host.report import certify, layer_reports, memory_use, totals
+from etchnet.host.report import layer_reports, memory_use, totals
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.link import LinkTrace
 from etchnet.sim.simulated import AmaranthEngine

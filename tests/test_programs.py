@@ -283,6 +283,51 @@ def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
     assert np.array_equal(got[0].reshape(6, -1).view(np.int8)[:, : min(rows, columns)], wanted)
 
 
+def test_feedback_waits_for_the_row_that_it_adds_to():
+    """Two drains of one row each, the second added to what the first has only just set."""
+    config = dataclasses.replace(SMALL, weight_rows=4)
+    random = np.random.default_rng(10)
+    x = int8(random, (2, 4))
+    passes = [
+        Pass(kind=TileKind.IDENTITY, address=0, row=0, wait_input=True, wait_output=True, release=True),
+        Pass(kind=TileKind.IDENTITY, address=1, row=1, release=True),
+        Pass(kind=TileKind.IDENTITY, address=0, row=2, release=True, release_input=True),
+    ]
+    drains = [
+        Drain(row=0, destination=Destination.ACCUMULATORS),
+        Drain(row=1, destination=Destination.ACCUMULATORS, fold=Fold.ADD),
+        Drain(bank=1, destination=Destination.OUTPUT, commit=True),
+    ]
+    passes = schedule(passes, drains, config)
+    packets = [*load(config, passes, drains, parameter_words(config, [PLAIN] * 4)), input_packet(config, x),
+               run(config, passes, drains, 1)]  # fmt: skip
+    got, _, _ = on_both(config, packets, 1)
+    assert np.array_equal(got[0, 0].view(np.int8), np.clip(x.sum(axis=0, dtype=int), -128, 127))
+
+
+def test_counters_may_be_asked_for_in_one_exchange_and_read_in_others():
+    for engine in (ExactEngine, AmaranthEngine):
+        machine = engine(SMALL)
+        assert len(machine.exchange(counters_packet(SMALL), 0)) == 0
+        assert not machine.exchange(np.zeros((0, 1), np.uint32), 5).any()
+        assert not machine.exchange(counters_packet(SMALL), 2 * len(Counter) - 5).any()
+        assert not machine.exchange(np.zeros((0, 1), np.uint32), 2 * len(Counter)).any()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([3, 40, *range(40)], "a WEIGHTS packet writes word 39; the last is 31"),
+        ([3, 4, 0], "a packet of 4 link words ends after 1"),
+        ([3], "a packet ends within its header"),
+        ([5, 6, 0, 0, 0, 1, 1, 1], "a RUN packet carries .0, 0, 0, 1, 1, 1."),
+    ],
+)
+def test_damaged_packets_are_refused(words, message):
+    with pytest.raises(LinkError, match=message):
+        ExactEngine(SMALL).exchange(np.array(words, np.uint32)[:, None], 0)
+
+
 @st.composite
 def chains(draw):
     """A machine, and the parts of a random program on it: groups of passes, each with its drain."""
@@ -393,11 +438,29 @@ def test_idle_cycles_are_needed_to_the_last():
     ("change", "message"),
     [
         (lambda p, d: ([p[0], dataclasses.replace(p[1], release=False)], d), "must end with a pass that releases"),
-        (lambda p, d: (p, d[:1]), "pass 1 releases a drain that the program does not have"),
+        (lambda p, d: (p, d[1:]), "2 passes release 1 drains"),
         (lambda p, d: (p, [*d, d[1]]), "2 passes release 3 drains"),
-        (lambda p, d: ([dataclasses.replace(p[0], wait_output=False), p[1]], d), "one half of the output memory for"),
+        (
+            lambda p, d: ([dataclasses.replace(p[0], wait_output=False), p[1]], d),
+            "writes the output memory, which no pass has waited",
+        ),
         (lambda p, d: ([dataclasses.replace(p[0], wait_input=False), p[1]], d), "pass 0 reads the input memory, which"),
         (lambda p, d: ([dataclasses.replace(p[0], fold=Fold.ADD), p[1]], d), "accumulators that the program has not"),
+        (lambda p, d: ([dataclasses.replace(p[0], pixels=0), p[1]], d), "pass 0 must have at least 1 pixel, not 0"),
+        (
+            lambda p, d: ([dataclasses.replace(p[0], weights=29), p[1]], d),
+            "pass 0 reads weight word 32; the last is 31",
+        ),
+        (
+            lambda p, d: ([p[0], dataclasses.replace(p[1], wait_output=True)], d),
+            "waits for a second half of the output",
+        ),
+        (lambda p, d: (p, [dataclasses.replace(d[0], tiles=0), d[1]]), "drain 0 must have at least 1 tile and 1 pixel"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], parameters=4), d[1]]), "reads parameter word 4; the last is 3"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], lane=1), d[1]]), "drain 0 has lane 1; the last is 0"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], low=5, high=4), d[1]]), "drain 0 clamps to 5..4"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], commit=True), d[1]]), "commits an output; only the last may"),
+        (lambda p, d: (p, [d[0], dataclasses.replace(d[1], commit=False)]), "must end with a pass that releases"),
         (lambda p, d: ([p[0], dataclasses.replace(p[1], address=1)], d), "reads activation words that the program"),
         (lambda p, d: ([dataclasses.replace(p[0], address=15), p[1]], d), "pass 0 reads beyond the input memory"),
         (lambda p, d: ([dataclasses.replace(p[0], row=15), p[1]], d), "folds into accumulator row 16; the last is 15"),
@@ -409,5 +472,6 @@ def test_idle_cycles_are_needed_to_the_last():
 )
 def test_programs_that_cannot_run_are_refused(change, message):
     passes, drains = change(*two_passes())
+    patient = [dataclasses.replace(p, idle=99) for p in passes]
     with pytest.raises(ProgramError, match=message):
-        check(schedule(passes, drains, SMALL), drains, SMALL, repeats=1)
+        check(patient, drains, SMALL, repeats=1)

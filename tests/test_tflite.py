@@ -171,7 +171,7 @@ def rewritten(data, bias_of):
 
 @needs_models
 def test_the_autoencoder_with_biases_at_ties_equals_the_runtime(runtime):
-    """Each layer's biases put its sums for one input on a tie, or one step beside it; the input goes through them all."""
+    """Each layer's biases put its sums for one input on a tie, or one step beside it."""
     data = (Path(MODELS) / "autoencoder_ad_int8.tflite").read_bytes()
     random = np.random.default_rng(4)
     x = int8(random, (1, 640))
