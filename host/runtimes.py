@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,26 +84,24 @@ def onnx_runtime(network: Network, *, threads: int) -> Runtime:
         raise MissingToolError("comparing with ONNX Runtime needs: pip install 'etchnet[bench]'") from None
     nodes, constants, at = [], [], "x"
 
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(value, name))
+    def constant(name: str, value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
-    one = constant("one", np.float32(1).reshape(()))
+    one = constant("one", np.float32(1))
     for i, layer in enumerate(network.layers):
         inputs = [
-            at, one, constant(f"zero_in_{i}", np.int8(layer.input_zero_point).reshape(())),
+            at, one, constant(f"zero_in_{i}", np.int8(layer.input_zero_point)),
             constant(f"weights_{i}", layer.weights),
             constant(f"scale_{i}", _real_scale(layer).astype(np.float32)),
             constant(f"zero_weights_{i}", np.zeros(layer.weights.shape[1], np.int8)),
             constant(f"bias_{i}", layer.bias.astype(np.int32)), one,
-            constant(f"zero_out_{i}", np.int8(layer.zero_point).reshape(())),
+            constant(f"zero_out_{i}", np.int8(layer.zero_point)),
         ]  # fmt: skip
         nodes.append(helper.make_node("QGemm", inputs, [f"gemm_{i}"], domain="com.microsoft"))
         at = f"gemm_{i}"
         if (layer.low, layer.high) != (-128, 127):
-            bounds = [
-                constant(f"{n}_{i}", np.int8(b).reshape(())) for n, b in (("low", layer.low), ("high", layer.high))
-            ]
+            bounds = [constant(f"{n}_{i}", np.int8(b)) for n, b in (("low", layer.low), ("high", layer.high))]
             nodes.append(helper.make_node("Clip", [at, *bounds], [f"clip_{i}"]))
             at = f"clip_{i}"
     ends = [

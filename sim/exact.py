@@ -567,14 +567,14 @@ class ExactEngine(Engine):
             )  # fmt: skip
         values = values.astype(np.int32)
         if drain.destination == Destination.ACCUMULATORS:
-            where = (slice(None), drain_words(drain, config).ravel())
+            folded = (slice(None), drain_words(drain, config).ravel())
             target = banks[1 - drain.bank]
             if drain.fold == Fold.ADD:
-                target[where] += values
+                target[folded] += values
             elif drain.fold == Fold.MAX:
-                target[where] = np.maximum(target[where], values)
+                target[folded] = np.maximum(target[folded], values)
             else:
-                target[where] = values
+                target[folded] = values
             return
         memory = activations.view(np.uint8) if drain.destination == Destination.ACTIVATION else results
         tiled = values.reshape(batch, drain.tiles, drain.pixels, config.columns)
