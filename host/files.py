@@ -87,7 +87,9 @@ def _picture(path: Path, model: Model) -> np.ndarray:
     try:
         from PIL import Image
     except ImportError:
-        raise ModelError(f"{path}: .npy, .txt and .csv are read; for pictures, pip install pillow") from None
+        raise ModelError(
+            f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
+        ) from None
     shape = model.input_shape
     colour = len(shape) == 3 and shape[2] == 3
     with Image.open(path) as image:

@@ -3,7 +3,8 @@
 Because time never depends on data, a run splits into a timing part and a functional part that do not look at each
 other. The timing part follows tokens: three processes (loader, sequencer, sender) that only ever wait for one
 another's tokens, and each of which knows, from the config, the program and the link's trace, the cycle of its next
-token. The functional part multiplies whole passes at a time, for all repeats of a run at once.
+token. The functional part (`sim.datapath`) multiplies whole passes at a time, for all
+repeats of a run at once.
 """
 
 from __future__ import annotations
@@ -18,23 +19,18 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.isa import (
     HEADER_WORDS,
     Counter,
-    Destination,
     Drain,
-    Fold,
-    Parameters,
     Pass,
     RunCommand,
-    Source,
     Target,
-    TileKind,
     chunks,
     unpack,
 )
 from etchnet.hdl.loader import Loader
 from etchnet.hdl.sender import Sender
+from etchnet.sim.datapath import Datapath
 from etchnet.sim.link import Engine, LinkError, LinkTrace
-from etchnet.sim.reference import requantise, rounding_shift, shift_left
-from etchnet.sim.timing import Latencies, check, drain_words, reading_cycles, run_counts, tail
+from etchnet.sim.timing import Latencies, check, reading_cycles, run_counts, tail
 
 __all__ = ["ExactEngine"]
 
@@ -117,9 +113,7 @@ class ExactEngine(Engine):
         self._lanes = config.link_bits // 32
         self._passes = np.zeros((config.passes, chunks(Pass.layout(config).size, config), self._lanes), np.uint32)
         self._drains = np.zeros((config.drains, chunks(Drain.layout(config).size, config), self._lanes), np.uint32)
-        bits = word_bits(Target.PARAMETERS, config)
-        self._parameters = np.zeros((config.parameter_words, chunks(bits, config), self._lanes), np.uint32)
-        self._weights = np.zeros((config.weight_words, config.weight_rows, config.columns), np.int8)
+        self._datapath = Datapath(config)
         self._input = np.zeros((2, config.input_words, config.rows), np.int8)
         self._input_write, self._input_read = 0, 0
         self._programs: dict[tuple[bytes, bytes, bool], _Program] = {}
@@ -278,13 +272,17 @@ class ExactEngine(Engine):
         if target in (Target.PARAMETERS, Target.WEIGHTS):
             self._compute_all()  # what has run so far used what is stored so far
         if target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS):
-            memory = {Target.PASSES: self._passes, Target.DRAINS: self._drains, Target.PARAMETERS: self._parameters}
+            memory = {
+                Target.PASSES: self._passes,
+                Target.DRAINS: self._drains,
+                Target.PARAMETERS: self._datapath.parameters,
+            }
             memory[target][where] = beats
         elif target in (Target.WEIGHTS, Target.INPUT):
             raw = np.ascontiguousarray(beats).reshape(len(beats), -1).view(np.int8)
             if target is Target.WEIGHTS:
-                shape = self._weights.shape[1:]
-                self._weights[where] = raw[:, : shape[0] * shape[1]].reshape(-1, *shape)
+                shape = self._datapath.weights.shape[1:]
+                self._datapath.weights[where] = raw[:, : shape[0] * shape[1]].reshape(-1, *shape)
             else:
                 self._input[self._input_write, where] = raw[:, : self.config.rows]
 
@@ -331,7 +329,7 @@ class ExactEngine(Engine):
             releases = sum(p.release_input for p in program.passes)
             for repeat in range(command.repeats):
                 # Weights that come and go while a repeat runs are those of its start, or of the last wait.
-                tiles = [self._tile(p) for p in program.passes] if program.streams else None
+                tiles = [self._datapath.tile(p) for p in program.passes] if program.streams else None
                 for index in program.barriers:
                     p = program.passes[index]
                     now = origin + int(program.starts[index])
@@ -353,7 +351,7 @@ class ExactEngine(Engine):
                         origin += blocked - now
                         now = blocked
                     if p.wait_weights and tiles is not None:
-                        tiles[index:] = [self._tile(later) for later in program.passes[index:]]
+                        tiles[index:] = [self._datapath.tile(later) for later in program.passes[index:]]
                     if p.release_input:
                         run.halves.append(self._input[self._input_read].copy())
                         self._input_read ^= 1
@@ -469,20 +467,6 @@ class ExactEngine(Engine):
             position += size
         return words
 
-    def _tile(self, p: Pass) -> np.ndarray:
-        """A pass's weights as (rows, columns)."""
-        config = self.config
-        rows, columns, band = config.rows, config.columns, config.load_cycles
-        diagonal = np.arange(min(rows, columns))
-        tile = np.zeros((rows, columns), np.int8)
-        if p.kind == TileKind.STORED:
-            stored = self._weights[p.weights : p.weights + band]
-            return stored.transpose(1, 0, 2).reshape(rows, columns).copy()
-        tile[diagonal, diagonal] = (
-            1 if p.kind == TileKind.IDENTITY else self._weights[p.weights, diagonal // band, diagonal]
-        )
-        return tile
-
     def _compute_all(self) -> None:
         while any(run.computed < run.done for run in self._runs):
             self._compute()
@@ -500,116 +484,8 @@ class ExactEngine(Engine):
         halves = halves.reshape(count, per_repeat, *halves.shape[1:])
         del run.halves[: count * per_repeat]
         run.computed += count
-        outputs = self._execute(run.program, halves, tiles, run.output_words)
+        program = run.program
+        outputs = self._datapath.execute(
+            program.passes, program.drains, program.inputs, halves, tiles, run.output_words
+        )
         self._results.extend(beats for repeat in outputs for beats in repeat)
-
-    def _execute(
-        self, program: _Program, halves: np.ndarray, tiles: list[np.ndarray] | None, words: int
-    ) -> list[list[np.ndarray]]:
-        """Run `program` on a batch of inputs; for each, the link words of its committed halves."""
-        config = self.config
-        batch = len(halves)
-        activations = np.zeros((batch, config.activation_words, config.rows), np.int8)
-        results = np.zeros((batch, config.output_words, config.rows), np.uint8)
-        banks = np.zeros((2, batch, config.accumulator_rows, config.columns), np.int32)
-        committed: list[list[np.ndarray]] = [[] for _ in range(batch)]
-        cache: dict[tuple[int, int], np.ndarray] = {}
-        pending = iter(program.drains)
-        for index, p in enumerate(program.passes):
-            if tiles is not None:
-                tile = tiles[index].astype(np.float32)
-            else:
-                key = (p.kind, p.weights)
-                if key not in cache:
-                    cache[key] = self._tile(p).astype(np.float32)
-                tile = cache[key]
-            source = halves[:, program.inputs[index]] if p.source == Source.INPUT else activations
-            pixels = source[:, p.address : p.address + (p.pixels - 1) * p.stride + 1 : p.stride or 1]
-            if not p.stride:
-                pixels = np.repeat(pixels[:, :1], p.pixels, axis=1)
-            # At most 64 products of at most 2**14: exact in float32.
-            sums = (pixels.astype(np.float32) @ tile).astype(np.int32)
-            bank = banks[p.bank][:, p.row : p.row + p.pixels]
-            if p.fold == Fold.ADD:
-                bank += sums
-            elif p.fold == Fold.MAX:
-                np.maximum(bank, sums, out=bank)
-            else:
-                bank[:] = sums
-            if p.release:
-                self._drain(next(pending), banks, activations, results, committed, words)
-        return committed
-
-    def _drain(
-        self,
-        drain: Drain,
-        banks: np.ndarray,
-        activations: np.ndarray,
-        results: np.ndarray,
-        committed: list[list[np.ndarray]],
-        words: int,
-    ) -> None:
-        config = self.config
-        batch, count = banks.shape[1], drain.tiles * drain.pixels
-        rows = banks[drain.bank][:, drain.row : drain.row + count]
-        first = drain.parameters
-        fields = self._channel_parameters(first, drain.tiles)
-        per_row = {name: np.repeat(values, drain.pixels, axis=0) for name, values in fields.items()}
-        biased = rows + per_row["bias"].astype(np.int32)
-        if drain.raw:
-            low_word = (shift_left(biased, per_row["left"]) * per_row["multiplier"]).astype(np.int32)
-            rounded = rounding_shift(low_word, per_row["right"])
-            values = np.clip(rounded + drain.zero_point, drain.low, drain.high)
-        else:
-            values = requantise(
-                biased, per_row["multiplier"], per_row["left"], per_row["right"],
-                zero_point=drain.zero_point, low=drain.low, high=drain.high,
-            )  # fmt: skip
-        values = values.astype(np.int32)
-        if drain.destination == Destination.ACCUMULATORS:
-            folded = (slice(None), drain_words(drain, config).ravel())
-            target = banks[1 - drain.bank]
-            if drain.fold == Fold.ADD:
-                target[folded] += values
-            elif drain.fold == Fold.MAX:
-                target[folded] = np.maximum(target[folded], values)
-            else:
-                target[folded] = values
-            return
-        memory = activations.view(np.uint8) if drain.destination == Destination.ACTIVATION else results
-        tiled = values.reshape(batch, drain.tiles, drain.pixels, config.columns)
-        addresses = drain_words(drain, config)
-        if config.tiles_per_word > 1 and not drain.wide:
-            lanes = (drain.lane + np.arange(drain.tiles)) % config.tiles_per_word
-            for tile, lane in enumerate(lanes):
-                where = slice(lane * config.columns, (lane + 1) * config.columns)
-                memory[:, addresses[tile], where] = tiled[:, tile].astype(np.int8).view(np.uint8)
-        else:
-            raw = tiled.astype("<i4" if drain.wide else np.int8).view(np.uint8)
-            size = config.words_per_pixel(wide=drain.wide)
-            padded = np.zeros((*raw.shape[:3], size * config.rows), np.uint8)
-            padded[..., : raw.shape[3]] = raw
-            for word in range(size):
-                part = padded[..., word * config.rows : (word + 1) * config.rows]
-                memory[:, addresses + word] = part
-        if drain.commit:
-            size = chunks(8 * config.rows, config) * config.link_bits // 8
-            sent = np.zeros((batch, words, size), np.uint8)
-            sent[..., : config.rows] = results[:, :words]
-            for item in range(batch):
-                committed[item].append(sent[item].view("<u4").reshape(-1, self._lanes))
-
-    def _channel_parameters(self, first: int, tiles: int) -> dict[str, np.ndarray]:
-        """Requantisation parameters of whole column tiles: each of shape (tiles, columns)."""
-        config = self.config
-        assert config.requantisers is not None
-        layout = Parameters.layout(config)
-        stored = self._parameters[first : first + tiles * config.groups]
-        mask = (1 << layout.size) - 1
-        fields: dict[str, list[int]] = {str(name): [] for name, _ in layout}
-        for word in unpack(stored, word_bits(Target.PARAMETERS, config), config):
-            for lane in range(config.requantisers):
-                record = Parameters.decode(word >> lane * layout.size & mask, config)
-                for name, values in fields.items():
-                    values.append(getattr(record, name))
-        return {name: np.array(v, dtype=np.int64).reshape(tiles, config.columns) for name, v in fields.items()}
