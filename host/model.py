@@ -11,7 +11,7 @@ import numpy as np
 from etchnet.host.network import Network
 from etchnet.sim.softmax import softmax
 
-__all__ = ["Model", "ModelError", "Quantisation", "Softmax"]
+__all__ = ["ArgMax", "Model", "ModelError", "Quantisation", "Softmax"]
 
 
 class ModelError(ValueError):
@@ -48,6 +48,17 @@ class Softmax:
         return softmax(x, scale=self.input_scale, beta=self.beta)
 
 
+@dataclass(frozen=True)
+class ArgMax:
+    """The index of the largest value along the last axis, the first of equals, on the host."""
+
+    dtype: type = np.int64
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """int8 (M, N) to whole numbers (M,)."""
+        return x.argmax(axis=-1).astype(self.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A network as a model file describes it.
@@ -77,7 +88,7 @@ class Model:
     output: Quantisation
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    steps: Sequence[Softmax] = ()
+    steps: Sequence[Softmax | ArgMax] = ()
     float_input: bool = False
     float_output: bool = False
 

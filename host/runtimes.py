@@ -41,6 +41,9 @@ def to_tflite(network: Network, *, batch: int = 1) -> bytes:
     for index, layer in enumerate(network.layers):
         if layer.wide:
             raise ValueError("TensorFlow Lite's int8 layers give int8")
+        before = network.layers[index - 1].zero_point if index else layer.input_zero_point
+        if layer.input_zero_point != before:
+            raise ValueError(f"layer {index} takes zero point {layer.input_zero_point}, but {before} comes in")
         result = graph.activation(f"layer {index}", (batch, layer.weights.shape[1]), 1.0, layer.zero_point)
         clamped = layer.low > -128 and layer.low == layer.zero_point and layer.high == 127
         if (layer.low, layer.high) != (-128, 127) and not clamped:

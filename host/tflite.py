@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.model import Model, ModelError, Quantisation, Softmax
+from etchnet.host.model import ArgMax, Model, ModelError, Quantisation, Softmax
 from etchnet.host.network import Dense, Network, NetworkError
 from etchnet.sim.reference import quantise_multiplier
 
@@ -78,7 +78,7 @@ class _Chain:
     at: int
     layers: list[Dense] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    steps: list[Softmax] = field(default_factory=list)
+    steps: list[Softmax | ArgMax] = field(default_factory=list)
     input: Quantisation | None = None
     float_input: bool = False
     float_output: bool = False
@@ -160,6 +160,8 @@ class _Reader:
         if not chain.layers or chain.input is None or chain.ends is None:
             raise ModelError(f"{self._name} has no FULLY_CONNECTED operator on int8: there is nothing to run")
         last = self._tensor(chain.at)
+        indices = bool(chain.steps) and isinstance(chain.steps[-1], ArgMax)
+        output_shape = () if indices else last.shape[1:] or (chain.layers[-1].weights.shape[1],)
         try:
             network = Network(chain.layers)
         except NetworkError as error:
@@ -171,7 +173,7 @@ class _Reader:
             input=chain.input,
             output=self._activation("the output", chain.ends),
             input_shape=first.shape[1:] if len(first.shape) > 1 else (network.inputs,),
-            output_shape=last.shape[1:] if len(last.shape) > 1 else (network.outputs,),
+            output_shape=output_shape,
             steps=chain.steps,
             float_input=chain.float_input,
             float_output=chain.float_output,
@@ -191,6 +193,7 @@ class _Reader:
             "FULLY_CONNECTED": self._fully_connected,
             "RESHAPE": self._reshape,
             "SOFTMAX": self._softmax,
+            "ARG_MAX": self._arg_max,
             "QUANTIZE": self._quantise,
             "DEQUANTIZE": self._dequantise,
         }
@@ -205,6 +208,8 @@ class _Reader:
             raise ModelError(
                 f"{where} reads tensor {int(inputs[0])}, not the result of the operator before it: only chains are read"
             )
+        if chain.steps and isinstance(chain.steps[-1], ArgMax):
+            raise ModelError(f"{where} comes behind ARG_MAX, which must be the last operator")
         handlers[kind](where, operator, [int(i) for i in inputs], [int(i) for i in outputs], chain)
         chain.at = int(outputs[0])
 
@@ -277,6 +282,20 @@ class _Reader:
             raise ModelError(f"{where}: beta must be positive, not {beta}")
         chain.steps.append(Softmax(scale.scale, beta))
         chain.ends = after
+
+    def _arg_max(self, where: str, operator: Any, inputs: list[int], outputs: list[int], chain: _Chain) -> None:
+        types = self._tflite.TensorType
+        if len(inputs) != 2 or not chain.layers or chain.float_output:
+            raise ModelError(f"{where} is only read behind the layers, with one axis")
+        before, axis, after = self._tensor(inputs[0]), self._tensor(inputs[1]), self._tensor(outputs[0])
+        self._activation(f"{where}: the input", before)
+        number = {types.INT32: np.int32, types.INT64: np.int64}
+        if axis.type not in number or after.type not in number:
+            raise ModelError(f"{where}: axis and result must be int32 or int64")
+        along = self._constant(f"{where}: the axis", axis, np.dtype(number[axis.type]), (1,))[0]
+        if len(before.shape) != 2 or along not in (-1, 1):
+            raise ModelError(f"{where} must go along the last of 2 axes, not axis {along} of shape {before.shape}")
+        chain.steps.append(ArgMax(number[after.type]))
 
     def _quantise(self, where: str, operator: Any, inputs: list[int], outputs: list[int], chain: _Chain) -> None:
         before, after = self._tensor(inputs[0]), self._tensor(outputs[0])

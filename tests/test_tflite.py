@@ -208,6 +208,24 @@ def test_the_demonstration_network_through_a_file(runtime):
     assert np.array_equal(got.argmax(axis=1), network.reference(x).argmax(axis=1))
 
 
+@pytest.mark.parametrize("number", [np.int32, np.int64])
+def test_arg_max_at_the_end(runtime, number):
+    g, random = Graph(), np.random.default_rng(5)
+    first = g.activation("input", (1, 6), 0.1, 0)
+    scores = g.fully_connected(first, int8(random, (9, 6)), [0.1], None, g.activation("scores", (1, 9), 4.0, 0))
+    kind = {np.int32: tflite.TensorType.INT32, np.int64: tflite.TensorType.INT64}[number]
+    result = g.tensor("answer", (1,), kind)
+    g.simple(tflite.BuiltinOperator.ARG_MAX, scores, result, constant=np.array([1], np.int32))
+    data = g.write(first, result)
+    model = parse_tflite(data)
+    x = int8(random, (20, 6))
+    got = ours(model, x)[0]
+    if number is np.int32:  # the runtime has no other
+        assert np.array_equal(got, runtime(data, x))
+    assert (got.dtype, got.shape) == (number, (20,))
+    assert np.array_equal(got, model.network.reference(x).argmax(axis=1))
+
+
 def test_inputs_are_checked():
     data, terms = random_model(np.random.default_rng(3))
     model = parse_tflite(data)
