@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
-import math
 import sys
 import time
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,15 +15,24 @@ import click
 import numpy as np
 from amaranth.back.verilog import YosysError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter, InstructionError
+from etchnet.host.cli_bench import bench
 from etchnet.host.compiler import CapacityError, compile_network
 from etchnet.host.driver import ENGINES, Accelerator, make_engine
 from etchnet.host.model import ModelError
 from etchnet.host.network import NetworkError
+from etchnet.host.options import (
+    UsageError,
+    clock_option,
+    engine_options,
+    json_option,
+    machine_options,
+    print_json,
+    progress,
+)
 from etchnet.sim.link import Disagreement, LinkError
 from etchnet.sim.timing import ProgramError
 from etchnet.sim.verilated import BuildError, MissingToolError
@@ -50,91 +55,6 @@ _ERRORS = (
 )
 
 
-class UsageError(click.ClickException):
-    """Input that the command line does not take."""
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[..., None]]:
-    """A line on stderr that says what is going on: call it with a text and, where known, the done share."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-
-        def report(text: str, share: float | None = None) -> None:
-            if share is None:
-                progress.update(task, description=text, total=None)
-            else:
-                progress.update(task, description=text, total=1.0, completed=share)
-
-        yield report
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a TOML file: {error}") from None
-
-
-def machine_options(function: Callable[..., Any]) -> Any:
-    """Options that describe a machine; the command gets them as `config`."""
-
-    @functools.wraps(function)
-    def command(
-        *args: Any,
-        rows: int | None,
-        cols: int | None,
-        weight_rows: int | None,
-        requantisers: int | None,
-        config: Path | None,
-        **options: Any,
-    ) -> Any:
-        values = _read_config(config) if config else {}
-        given = {"rows": rows, "columns": cols, "weight_rows": weight_rows, "requantisers": requantisers}
-        values |= {name: value for name, value in given.items() if value is not None}
-        return function(*args, config=Config.from_dict(values), **options)
-
-    for option in (
-        click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                     help="TOML file of machine parameters; the options above take precedence."),
-        click.option("--requantisers", type=int, help="Requantisers of the output stage; divides columns.  [columns]"),
-        click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); divides rows.  [1]"),
-        click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
-        click.option("--rows", type=int, help="Rows of the array.  [16]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-
-
-def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number.")
-    return value
-
-
-_clock_option = click.option(
-    "--clock", type=click.FloatRange(min=0, min_open=True), callback=_finite, default=100.0, show_default=True,
-    help="Clock in MHz that the chip's times are stated for.",
-)  # fmt: skip
-
-
-def _engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
-    """What an engine that steps through cycles reports while it does."""
-    if engine == "exact":
-        return {}
-    options: dict[str, Any] = {"progress": lambda cycle: report(f"engine {engine}, cycle {cycle:,}")}
-    return options | ({"report": report} if engine == "verilator" else {})
-
-
-def _print_json(result: Any) -> None:
-    click.echo(json.dumps(result, allow_nan=False))
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metadata.version("etchnet"), prog_name="etchnet")
 def cli() -> None:
@@ -151,8 +71,8 @@ def cli() -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of the Fashion-MNIST files: classify its 10,000 test images instead of those that come along.",
 )
-@_clock_option
-@_json_option
+@clock_option
+@json_option
 def demo(config: Config, engine: str, batch: int, images: int | None, data: Path | None, clock: float,
          as_json: bool) -> None:  # fmt: skip
     """Classify held-out images with a small network on the simulated chip."""
@@ -165,12 +85,12 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
         raise UsageError(str(error)) from None
     if images is not None:
         split = fashion.Split(split.images[:images], split.labels[:images])
-    with _progress(quiet=as_json) as report:
+    with progress(quiet=as_json) as report:
         report(f"classifying {len(split.labels)} images on {engine}")
         accelerator = Accelerator(
             config,
             engine=engine,
-            **_engine_options(engine, report),
+            **engine_options(engine, report),
         )
         result = run_demo(split, accelerator, batch=batch)
         report("checking one tile on the RTL in Amaranth's simulator")
@@ -181,7 +101,7 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
         values = result.to_dict(clock * 1e6)
         values["rtl_check"] = {"rows": check.rows, "columns": check.columns, "images": check.images,
                                "cycles": check.cycles, "equal": check.equal}  # fmt: skip
-        _print_json(values)
+        print_json(values)
         return
     _draw(split, result.answers)
     hertz, c = clock * 1e6, result.config
@@ -234,7 +154,7 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 )
 @click.option("--network", help="A model (.tflite, .npz of Network.save, or demo): its weights and program go inside.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
-@_json_option
+@json_option
 def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
     """Write the machine as Verilog, with a manifest of its parameters, ports and memories."""
     from etchnet.hdl.verilog import generate
@@ -242,7 +162,7 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
 
     init = run = None
     start = time.perf_counter()
-    with _progress(quiet=as_json) as report:
+    with progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
             program = compile_network(load_model(network).network, config, pixels=batch)
@@ -253,7 +173,7 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
     seconds = time.perf_counter() - start
     modules = sum(line.startswith("module ") for line in design.verilog.splitlines())
     if as_json:
-        _print_json({"files": [str(p) for p in paths], "bytes": {p.name: p.stat().st_size for p in paths},
+        print_json({"files": [str(p) for p in paths], "bytes": {p.name: p.stat().st_size for p in paths},
                      "modules": modules, "seconds": seconds, "config": config.to_dict()})  # fmt: skip
         return
     click.echo(f"{paths[0]}: {paths[0].stat().st_size:,} bytes, {modules} modules, {seconds:.1f} s")
@@ -274,8 +194,8 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the outputs, as .npy.")
 @click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
-@_clock_option
-@_json_option
+@clock_option
+@json_option
 def run(model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float,
         as_json: bool) -> None:  # fmt: skip
     """Run MODEL (.tflite, .npz of Network.save, or demo) on inputs from a file."""
@@ -285,9 +205,9 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
     x = load_input(source, loaded)
     if output is not None and output.suffix != ".npy":
         raise UsageError(f"--output must end with .npy, not {output.name!r}")
-    with _progress(quiet=as_json) as report:
+    with progress(quiet=as_json) as report:
         report(f"running {len(x)} inputs on {engine}")
-        accelerator = Accelerator(config, engine=engine, **_engine_options(engine, report))
+        accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
         accelerator.load(loaded.network, batch=batch)
         start = time.perf_counter()
         y = loaded.finish(accelerator.run(x))
@@ -300,7 +220,7 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
     counts, hertz = accelerator.counts, clock * 1e6
     best = y.reshape(len(y), -1).argmax(axis=1)
     if as_json:
-        _print_json({
+        print_json({
             "model": loaded.name, "engine": engine, "config": config.to_dict(), "inputs": len(x),
             "output_shape": list(y.shape), "output_dtype": str(y.dtype), "argmax": best.tolist(),
             "output": None if output is None else str(output), "clock_hz": hertz,
@@ -323,8 +243,8 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
 @machine_options
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
 @click.option("--passes", is_flag=True, help="List every pass.")
-@_clock_option
-@_json_option
+@clock_option
+@json_option
 def report(model: str, config: Config, batch: int, passes: bool, clock: float, as_json: bool) -> None:
     """Say, before any run of MODEL, how long it takes, where each cycle goes, and that nothing can overflow."""
     from etchnet.host.certificate import certify
@@ -332,7 +252,7 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
     from etchnet.host.report import layer_reports, memory_use, pass_rows, totals
 
     loaded = load_model(model)
-    with _progress(quiet=as_json) as say:
+    with progress(quiet=as_json) as say:
         say("compiling")
         program = compile_network(loaded.network, config, pixels=batch)
     layers = layer_reports(program, loaded.names)
@@ -354,7 +274,7 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
         }  # fmt: skip
         if passes:
             values["passes"] = pass_rows(program)
-        _print_json(values)
+        print_json(values)
         return
     click.echo(f"{loaded.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
                f"{config.requantisers} requantisers; {batch} at once")  # fmt: skip
@@ -404,7 +324,7 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
     type=click.Path(path_type=Path, dir_okay=False),
     help="Inputs: .npy, .txt, .csv, or a picture.  [one random input]",
 )
-@_json_option
+@json_option
 def compare(model: str, config: Config, engines: str, source: Path | None, as_json: bool) -> None:
     """Run MODEL on two engines: equal (exit status 0), or the first layer, element, pass and cycle that differ (1)."""
     from etchnet.host.compare import compare as compare_engines
@@ -416,11 +336,11 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
         raise UsageError(f"--engines must be two of {', '.join(ENGINES)} with a comma between, not {engines!r}")
     loaded = load_model(model)
     x = load_input(source, loaded) if source else default_inputs(loaded, 1)
-    with _progress(quiet=as_json) as say:
-        first, second = (functools.partial(make_engine, name, config, **_engine_options(name, say)) for name in pair)
+    with progress(quiet=as_json) as say:
+        first, second = (functools.partial(make_engine, name, config, **engine_options(name, say)) for name in pair)
         difference = compare_engines(loaded, first, second, x, report=say)
     if as_json:
-        _print_json({"equal": difference is None, "engines": pair, "inputs": len(x), "layers": len(loaded.names),
+        print_json({"equal": difference is None, "engines": pair, "inputs": len(x), "layers": len(loaded.names),
                      "difference": None if difference is None else dataclasses.asdict(difference)})  # fmt: skip
     elif difference is None:
         click.echo(
@@ -433,134 +353,15 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
         sys.exit(1)
 
 
-class _BenchGroup(click.Group):
-    """A group in which anything that is not a command is a model."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            args = ["model", *args]
-        return super().resolve_command(ctx, args)
-
-
-@cli.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm [OPTIONS]")
-def bench() -> None:
-    """Measure the chip, its simulators, and this CPU in the same run: of a MODEL, or of matrix products (gemm)."""
-
-
-@bench.command(name="model")
-@click.argument("model")
-@machine_options
-@click.option("--batch", type=click.IntRange(2), default=16, show_default=True, help="Inputs in the array at once.")
-@_clock_option
-@_json_option
-def bench_one(model: str, config: Config, batch: int, clock: float, as_json: bool) -> None:
-    """A model on the chip, beside numpy, LiteRT and ONNX Runtime at one thread and at all (extra bench)."""
-    from etchnet.host.bench import bench_model
-    from etchnet.host.files import load_model
-
-    loaded = load_model(model)
-    with _progress(quiet=as_json) as say:
-        result = bench_model(loaded, config, batch=batch, report=say)
-    hertz = clock * 1e6
-    if as_json:
-        _print_json(result.to_dict(hertz))
-        return
-    click.echo(
-        f"{result.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
-        f"{config.requantisers} requantisers; chip at {clock:g} MHz (simulated), this CPU (measured)"
-    )
-    click.echo(f"cycles for one input, operands in memory to result in memory: {result.alone:,}")
-    table = Table(box=None, pad_edge=False, header_style="")
-    for heading in ("inferences per second", "one at a time", f"{batch} at once"):
-        table.add_column(heading, justify="left" if heading.startswith("inf") else "right")
-    table.add_row("chip, back to back", f"{hertz / result.back_to_back:,.0f}", f"{hertz / result.batched:,.0f}")
-    for name, by_batch in result.cpu.items():
-        table.add_row(name, *(f"{1 / by_batch[size]:,.0f}" for size in (1, batch)))
-    Console(width=100, highlight=False).print(table)
-
-
-@bench.command()
-@machine_options
-@click.option(
-    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M = K = N; may be repeated.  [64 256 1024]"
-)
-@click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(ENGINES),
-    multiple=True,
-    help="May be repeated.  [exact, and verilator where it is installed]",
-)
-@_clock_option
-@_json_option
-def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: float, as_json: bool) -> None:
-    """Matrix products relu(x @ w), int8 in and out: cycles, share of ideal, simulation time, and numpy."""
-    from etchnet.host.bench import bench_gemm
-
-    engines = list(dict.fromkeys(engines)) or _installed_engines()
-    with _progress(quiet=as_json) as report:
-        options = {engine: _engine_options(engine, report) for engine in engines}
-        results = bench_gemm(sizes or (64, 256, 1024), config, engines, report=report, **options)
-    hertz = clock * 1e6
-    if as_json:
-        _print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__,
-                     "results": [r.to_dict(hertz) for r in results]})  # fmt: skip
-        return
-    click.echo(f"relu(x @ w), int8, on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
-               f"{config.requantisers} requantisers; chip at {clock:g} MHz")  # fmt: skip
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("size")
-    for result in results:
-        table.add_column(f"{result.size}³" if sys.stdout.encoding.lower().startswith("utf") else f"{result.size}^3",
-                         justify="right")  # fmt: skip
-    rows: list[tuple[str, Callable[[Any], str]]] = [
-        ("cycles, operands in memory", lambda r: f"{r.counts.cycles:,}"),
-        ("ideal cycles", lambda r: f"{r.ideal:,}"),
-        ("share of ideal", lambda r: f"{r.ideal / r.counts.cycles:.2%}"),
-        ("cycles, first link word to last, weights streaming in", lambda r: f"{r.streamed:,}" if r.streamed else "-"),
-        ("share of ideal", lambda r: f"{r.ideal / r.streamed:.2%}" if r.streamed else "-"),
-        ("chip, ms (simulated)", lambda r: f"{r.counts.cycles / hertz * 1e3:.3f}"),
-        *(
-            (f"simulating on {engine}, ms (measured)", lambda r, engine=engine: f"{r.simulation[engine] * 1e3:,.0f}")
-            for engine in engines
-        ),
-        *(
-            (f"simulated cycles/s on {engine} (measured)",
-             lambda r, engine=engine: f"{r.simulated / r.simulation[engine]:,.0f}")
-            for engine in engines
-        ),
-        *(
-            (f"this CPU, {name.replace('_', ' ')}, ms (measured)", lambda r, name=name: f"{r.cpu[name] * 1e3:.3f}")
-            for name in results[0].cpu
-        ),
-    ]  # fmt: skip
-    for name, value in rows:
-        table.add_row(name, *(value(result) for result in results))
-    Console(width=110, highlight=False).print(table)
-
-
-def _installed_engines() -> list[str]:
-    from etchnet.sim.verilated import find_compiler, find_verilator
-
-    try:
-        find_verilator()
-        find_compiler()
-    except MissingToolError:
-        return ["exact"]
-    return ["exact", "verilator"]
-
-
 @cli.command()
-@_json_option
+@json_option
 def doctor(as_json: bool) -> None:
     """Say what is installed, what is missing, and what each missing piece would give."""
     from etchnet.host.doctor import examine
 
     findings = examine()
     if as_json:
-        _print_json({f.name: {"version": f.version, "gives": f.gives, "remedy": f.remedy} for f in findings})
+        print_json({f.name: {"version": f.version, "gives": f.gives, "remedy": f.remedy} for f in findings})
         return
     width = max(len(f.name) for f in findings)
     for finding in findings:
@@ -568,6 +369,9 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{finding.name:{width}}  {finding.version}")
         else:
             click.echo(f"{finding.name:{width}}  missing; would give {finding.gives}: {finding.remedy}")
+
+
+cli.add_command(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,8 @@ from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks, pack, pack_bytes, packet
 from etchnet.host.certificate import certify
-from etchnet.host.compiler import CapacityError, Program, compile_network, words_per_pixel
+from etchnet.host.compiler import CapacityError, Program, compile_network
+from etchnet.host.cut import Cut
 from etchnet.host.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.link import Engine, LinkTrace
@@ -171,7 +171,7 @@ class Accelerator:
         terms, channels = layer.weights.shape
         if x.shape[1] != terms:
             raise NetworkError(f"w must have as many rows as x has columns, {x.shape[1]}, not {terms}")
-        cut = _Cut.best(len(x), terms, channels, self.config, wide=layer.wide)
+        cut = Cut.best(len(x), terms, channels, self.config, wide=layer.wide)
         split = cut.terms < terms
         self._program, self.counts = None, self._zero()
         if stream:
@@ -189,7 +189,7 @@ class Accelerator:
             columns = slice(first, first + cut.channels)
             for start in range(0, terms, cut.terms):
                 rows = slice(start, start + cut.terms)
-                part = Dense(layer.weights[rows, columns]) if split else _columns(layer, columns)
+                part = Dense(layer.weights[rows, columns]) if split else layer.select(columns)
                 once = len(x) <= cut.pixels
                 program = compile_network(Network([part]), self.config, pixels=cut.pixels, once=once)
                 self._load(program)
@@ -320,21 +320,6 @@ def _flat(weights: np.ndarray) -> np.ndarray:
     return weights.reshape(len(weights), -1)
 
 
-def _columns(layer: Dense, columns: slice) -> Dense:
-    """The layer of some of the output channels."""
-    scaled = layer.multiplier is not None
-    return Dense(
-        layer.weights[:, columns],
-        layer.bias[columns],
-        layer.multiplier[columns] if scaled else None,
-        layer.shift[columns] if scaled else 0,
-        layer.input_zero_point,
-        layer.zero_point,
-        layer.low,
-        layer.high,
-    )
-
-
 def _finish(biased: np.ndarray, layer: Dense) -> np.ndarray:
     if layer.wide:
         return np.clip(biased, layer.low, layer.high)
@@ -342,62 +327,3 @@ def _finish(biased: np.ndarray, layer: Dense) -> np.ndarray:
     return requantise(
         biased, layer.multiplier, left, right, zero_point=layer.zero_point, low=layer.low, high=layer.high
     ).astype(np.int8)
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """How a matrix product is cut into programs: rows of x per repeat, terms and output channels per program."""
-
-    pixels: int
-    terms: int
-    channels: int
-
-    @classmethod
-    def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> _Cut:
-        """The cut with the fewest cycles by the issue slots and link words that it needs."""
-        blocks, tiles = -(-terms // config.rows), -(-channels // config.columns)
-        best: tuple[float, _Cut] | None = None
-        for block_parts in _parts(blocks):
-            block = -(-blocks // block_parts)
-            partial = wide or block < blocks
-            for tile_parts in _parts(tiles):
-                tile = -(-tiles // tile_parts)
-                cut = cls._fit(rows, block, tile, config, wide=partial)
-                if cut is None:
-                    continue
-                pixels = cut
-                repeats, programs = -(-rows // pixels), -(-blocks // block) * -(-tiles // tile)
-                slots = repeats * block * tile * max(pixels, config.load_cycles)
-                words = words_per_pixel(min(channels, tile * config.columns), config, wide=partial)
-                beats = chunks(8 * config.rows, config)
-                link = repeats * pixels * max(block, words) * beats
-                weights = block * tile * config.load_cycles * chunks(8 * config.weight_rows * config.columns, config)
-                cost = programs * (max(slots, link) + weights + 200)
-                if best is None or cost < best[0]:
-                    even = int(-(-rows // repeats))
-                    best = cost, cls(even, min(terms, block * config.rows), min(channels, tile * config.columns))
-        if best is None:
-            raise CapacityError("the machine's memories do not hold one column tile of this product")
-        return best[1]
-
-    @staticmethod
-    def _fit(rows: int, blocks: int, tiles: int, config: Config, *, wide: bool) -> int | None:
-        """The most rows of x that a program of blocks x tiles can take at once, or None."""
-        size = words_per_pixel(tiles * config.columns, config, wide=wide)
-        if blocks * tiles > config.weight_tiles or tiles > config.parameter_tiles:
-            return None
-        most = min(rows, config.input_words // blocks, config.output_words // size, 4 * config.accumulator_rows)
-        while most:
-            strips = -(-most // config.accumulator_rows) + 1
-            if blocks * (tiles * (strips - 1) + 1) <= config.passes and tiles * (strips - 1) + 1 <= config.drains:
-                return most
-            most = min(most - 1, (strips - 2) * config.accumulator_rows)
-        return None
-
-
-def _parts(whole: int) -> list[int]:
-    """Numbers of parts worth trying: every distinct part size, fewest parts first, thinned out for long ranges."""
-    sizes = sorted(
-        {-(-whole // parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2))
-    )
-    return sorted({-(-whole // size) for size in sizes if size <= whole})

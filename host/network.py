@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,6 +127,17 @@ class Dense:
         if np.ndim(scale) == 0:
             multiplier, shift = multiplier[0], shift[0]
         return cls(weights, bias, multiplier, shift, **options)
+
+    def select(self, columns: slice) -> Dense:
+        """The layer of some of the output channels."""
+        scaled = self.multiplier is not None
+        return dataclasses.replace(
+            self,
+            weights=self.weights[:, columns],
+            bias=self.bias[columns],
+            multiplier=self.multiplier[columns] if scaled else None,
+            shift=self.shift[columns] if scaled else 0,
+        )
 
     @property
     def wide(self) -> bool:

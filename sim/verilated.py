@@ -144,7 +144,7 @@ def build(config: Config, *, report: Callable[[str], None] | None = None) -> Pat
         say(f"compiling {len(sources)} C++ files")
         flags: list[str | Path] = [
             "-std=c++17",
-            "-O2",
+            "-O3",
             "-fPIC",
             f"-DLINK_BITS={config.link_bits}",
             "-I",

@@ -1,0 +1,138 @@
+"""`etchnet bench`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from etchnet.hdl.config import Config
+from etchnet.host.driver import ENGINES
+from etchnet.host.options import clock_option, engine_options, json_option, machine_options, print_json, progress
+from etchnet.sim.verilated import MissingToolError
+
+__all__ = ["bench"]
+
+
+class _BenchGroup(click.Group):
+    """A group in which anything that is not a command is a model."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["model", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm [OPTIONS]")
+def bench() -> None:
+    """Measure the chip, its simulators, and this CPU in the same run: of a MODEL, or of matrix products (gemm)."""
+
+
+@bench.command(name="model")
+@click.argument("model")
+@machine_options
+@click.option("--batch", type=click.IntRange(2), default=16, show_default=True, help="Inputs in the array at once.")
+@clock_option
+@json_option
+def bench_one(model: str, config: Config, batch: int, clock: float, as_json: bool) -> None:
+    """A model on the chip, beside numpy, LiteRT and ONNX Runtime at one thread and at all (extra bench)."""
+    from etchnet.host.bench import bench_model
+    from etchnet.host.files import load_model
+
+    loaded = load_model(model)
+    with progress(quiet=as_json) as say:
+        result = bench_model(loaded, config, batch=batch, report=say)
+    hertz = clock * 1e6
+    if as_json:
+        print_json(result.to_dict(hertz))
+        return
+    click.echo(
+        f"{result.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
+        f"{config.requantisers} requantisers; chip at {clock:g} MHz (simulated), this CPU (measured)"
+    )
+    click.echo(f"cycles for one input, operands in memory to result in memory: {result.alone:,}")
+    table = Table(box=None, pad_edge=False, header_style="")
+    for heading in ("inferences per second", "one at a time", f"{batch} at once"):
+        table.add_column(heading, justify="left" if heading.startswith("inf") else "right")
+    table.add_row("chip, back to back", f"{hertz / result.back_to_back:,.0f}", f"{hertz / result.batched:,.0f}")
+    for name, by_batch in result.cpu.items():
+        table.add_row(name, *(f"{1 / by_batch[size]:,.0f}" for size in (1, batch)))
+    Console(width=100, highlight=False).print(table)
+
+
+@bench.command()
+@machine_options
+@click.option(
+    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M = K = N; may be repeated.  [64 256 1024]"
+)
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    help="May be repeated.  [exact, and verilator where it is installed]",
+)
+@clock_option
+@json_option
+def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: float, as_json: bool) -> None:
+    """Matrix products relu(x @ w), int8 in and out: cycles, share of ideal, simulation time, and numpy."""
+    from etchnet.host.bench import bench_gemm
+
+    engines = list(dict.fromkeys(engines)) or _installed_engines()
+    with progress(quiet=as_json) as report:
+        options = {engine: engine_options(engine, report) for engine in engines}
+        results = bench_gemm(sizes or (64, 256, 1024), config, engines, report=report, **options)
+    hertz = clock * 1e6
+    if as_json:
+        print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__,
+                     "results": [r.to_dict(hertz) for r in results]})  # fmt: skip
+        return
+    click.echo(f"relu(x @ w), int8, on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
+               f"{config.requantisers} requantisers; chip at {clock:g} MHz")  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="")
+    table.add_column("size")
+    for result in results:
+        table.add_column(f"{result.size}³" if sys.stdout.encoding.lower().startswith("utf") else f"{result.size}^3",
+                         justify="right")  # fmt: skip
+    rows: list[tuple[str, Callable[[Any], str]]] = [
+        ("cycles, operands in memory", lambda r: f"{r.counts.cycles:,}"),
+        ("ideal cycles", lambda r: f"{r.ideal:,}"),
+        ("share of ideal", lambda r: f"{r.ideal / r.counts.cycles:.2%}"),
+        ("cycles, first link word to last, weights streaming in", lambda r: f"{r.streamed:,}" if r.streamed else "-"),
+        ("share of ideal", lambda r: f"{r.ideal / r.streamed:.2%}" if r.streamed else "-"),
+        ("chip, ms (simulated)", lambda r: f"{r.counts.cycles / hertz * 1e3:.3f}"),
+        *(
+            (f"simulating on {engine}, ms (measured)", lambda r, engine=engine: f"{r.simulation[engine] * 1e3:,.0f}")
+            for engine in engines
+        ),
+        *(
+            (f"simulated cycles/s on {engine} (measured)",
+             lambda r, engine=engine: f"{r.simulated / r.simulation[engine]:,.0f}")
+            for engine in engines
+        ),
+        *(
+            (f"this CPU, {name.replace('_', ' ')}, ms (measured)", lambda r, name=name: f"{r.cpu[name] * 1e3:.3f}")
+            for name in results[0].cpu
+        ),
+    ]  # fmt: skip
+    for name, value in rows:
+        table.add_row(name, *(value(result) for result in results))
+    Console(width=110, highlight=False).print(table)
+
+
+def _installed_engines() -> list[str]:
+    from etchnet.sim.verilated import find_compiler, find_verilator
+
+    try:
+        find_verilator()
+        find_compiler()
+    except MissingToolError:
+        return ["exact"]
+    return ["exact", "verilator"]

@@ -1,0 +1,114 @@
+"""What the commands share: options, progress, and how results are printed."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from etchnet.hdl.config import Config, ConfigError
+
+__all__ = [
+    "UsageError",
+    "clock_option",
+    "engine_options",
+    "json_option",
+    "machine_options",
+    "print_json",
+    "progress",
+]
+
+
+class UsageError(click.ClickException):
+    """Input that the command line does not take."""
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[..., None]]:
+    """A line on stderr that says what is going on: call it with a text and, where known, the done share."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(text: str, share: float | None = None) -> None:
+            if share is None:
+                bar.update(task, description=text, total=None)
+            else:
+                bar.update(task, description=text, total=1.0, completed=share)
+
+        yield report
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a TOML file: {error}") from None
+
+
+def machine_options(function: Callable[..., Any]) -> Any:
+    """Options that describe a machine; the command gets them as `config`."""
+
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        rows: int | None,
+        cols: int | None,
+        weight_rows: int | None,
+        requantisers: int | None,
+        config: Path | None,
+        **options: Any,
+    ) -> Any:
+        values = _read_config(config) if config else {}
+        given = {"rows": rows, "columns": cols, "weight_rows": weight_rows, "requantisers": requantisers}
+        values |= {name: value for name, value in given.items() if value is not None}
+        return function(*args, config=Config.from_dict(values), **options)
+
+    for option in (
+        click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                     help="TOML file of machine parameters; the options above take precedence."),
+        click.option("--requantisers", type=int, help="Requantisers of the output stage; divides columns.  [columns]"),
+        click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); divides rows.  [1]"),
+        click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
+        click.option("--rows", type=int, help="Rows of the array.  [16]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+
+
+def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
+clock_option = click.option(
+    "--clock", type=click.FloatRange(min=0, min_open=True), callback=_finite, default=100.0, show_default=True,
+    help="Clock in MHz that the chip's times are stated for.",
+)  # fmt: skip
+
+
+def engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
+    """What an engine that steps through cycles reports while it does."""
+    if engine == "exact":
+        return {}
+    options: dict[str, Any] = {"progress": lambda cycle: report(f"engine {engine}, cycle {cycle:,}")}
+    return options | ({"report": report} if engine == "verilator" else {})
+
+
+def print_json(result: Any) -> None:
+    """Print one JSON object and nothing else."""
+    click.echo(json.dumps(result, allow_nan=False))
