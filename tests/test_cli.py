@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it prints, where, and its exit status."""
 
+import builtins
 import gzip
 import json
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from etchnet.host import cli, doctor
+from etchnet.host import cli, doctor, entry
 from etchnet.host.network import Dense, Network
 from etchnet.sim import verilated
 from etchnet.sim.link import LinkError
@@ -210,6 +211,20 @@ def test_interruption_is_one_line_and_leaves_nothing_half_written(capsys, monkey
     status, out, err = run(capsys, "verilog", "-o", str(tmp_path / "a"))
     assert (status, out, err.strip()) == (130, "", "etchnet: interrupted")
     assert not (tmp_path / "a").exists()
+
+
+def test_interruption_while_it_still_imports_is_one_line(capsys, monkeypatch):
+    original = builtins.__import__
+
+    def interrupted(name, *args, **kwargs):
+        if name == "etchnet.host.cli":
+            raise KeyboardInterrupt
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        entry.main()
+    assert (stop.value.code, capsys.readouterr().err) == (130, "etchnet: interrupted\n")
 
 
 def test_errors_of_the_link_are_one_line(capsys, monkeypatch):
