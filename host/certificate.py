@@ -47,7 +47,7 @@ def certify(layer: Dense, index: int, config: Config) -> Certificate:
     blocks = [np.add.reduceat(bound, starts, axis=0) for bound in (low, high)]
     exact_bias = layer.bias - layer.input_zero_point * weights.sum(axis=0)
     totals = low.sum(axis=0) + exact_bias, high.sum(axis=0) + exact_bias
-    left = np.zeros(len(exact_bias), np.int64) if layer.wide else np.maximum(layer.shift, 0)
+    left, _ = layer.shifts
     shifted = [[int(t) << int(s) for t, s in zip(total, left, strict=True)] for total in totals]
     return Certificate(
         layer=index,

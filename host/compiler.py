@@ -301,11 +301,8 @@ def _parameter_words(layer: Dense, tiles: int, config: Config) -> list[int]:
     channels = tiles * config.columns
     fields = {"bias": layer.folded_bias}
     if not layer.wide:
-        fields |= {
-            "multiplier": layer.multiplier,
-            "left": np.maximum(layer.shift, 0),
-            "right": np.maximum(-layer.shift, 0),
-        }
+        left, right = layer.shifts
+        fields |= {"multiplier": layer.multiplier, "left": left, "right": right}
     records = []
     for channel in range(channels):
         inside = channel < layer.weights.shape[1]

@@ -17,7 +17,6 @@ from etchnet.host.cut import Cut
 from etchnet.host.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.link import Engine, LinkTrace
-from etchnet.sim.reference import requantise
 
 __all__ = ["ENGINES", "Accelerator", "Counts", "make_engine"]
 
@@ -198,8 +197,7 @@ class Accelerator:
         if not split:
             return total
         # The sum of partial sums does not pass through the machine again: it takes int8 only.
-        biased = (total.astype(np.int64) + layer.folded_bias).astype(np.int32)
-        return _finish(biased, layer)
+        return layer.finish(total.astype(np.int64) + layer.folded_bias)
 
     # Networks
 
@@ -318,12 +316,3 @@ class Accelerator:
 
 def _flat(weights: np.ndarray) -> np.ndarray:
     return weights.reshape(len(weights), -1)
-
-
-def _finish(biased: np.ndarray, layer: Dense) -> np.ndarray:
-    if layer.wide:
-        return np.clip(biased, layer.low, layer.high)
-    left, right = np.maximum(layer.shift, 0), np.maximum(-layer.shift, 0)
-    return requantise(
-        biased, layer.multiplier, left, right, zero_point=layer.zero_point, low=layer.low, high=layer.high
-    ).astype(np.int8)

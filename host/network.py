@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.sim.reference import dense, quantise_multiplier
+from etchnet.sim.reference import quantise_multiplier, requantise
 
 __all__ = ["MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
 
@@ -150,16 +150,25 @@ class Dense:
         total = self.bias - self.input_zero_point * self.weights.sum(axis=0, dtype=np.int64)
         return total.astype(np.int32)
 
+    @property
+    def shifts(self) -> tuple[np.ndarray, np.ndarray]:
+        """`shift` as the machine takes it: (left, right) per channel, at least one of them zero."""
+        shift = np.zeros_like(self.bias) if self.wide else self.shift
+        return np.maximum(shift, 0), np.maximum(-shift, 0)
+
+    def finish(self, sums: np.ndarray) -> np.ndarray:
+        """What the output stage makes of sums with their bias, (M, N): int8, or int32; sums wrap to int32."""
+        wrapped = sums.astype(np.int32)
+        if self.wide:
+            return np.clip(wrapped, self.low, self.high)
+        left, right = self.shifts
+        return requantise(
+            wrapped, self.multiplier, left, right, zero_point=self.zero_point, low=self.low, high=self.high
+        ).astype(np.int8)
+
     def reference(self, x: np.ndarray) -> np.ndarray:
         """The layer in numpy, by `sim.reference`: int8 (M, K) to int8 or int32 (M, N)."""
-        if self.wide:
-            total = (x.astype(np.int64) - self.input_zero_point) @ self.weights.astype(np.int64) + self.bias
-            return np.clip(total.astype(np.int32), self.low, self.high)
-        return dense(
-            x, self.weights, self.bias, self.multiplier, self.shift,
-            input_zero_point=self.input_zero_point, zero_point=self.zero_point,
-            low=self.low, high=self.high,
-        )  # fmt: skip
+        return self.finish((x.astype(np.int64) - self.input_zero_point) @ self.weights.astype(np.int64) + self.bias)
 
 
 @dataclass(frozen=True, eq=False)

@@ -136,7 +136,6 @@ class ExactEngine(Engine):
         self._counts = dict.fromkeys(Counter, 0)
 
         self._cycle = 0
-        self._packets = np.zeros((0, self._lanes), np.uint32)
         self._loader_free = 0
         self._sender_free = 0
         self._budget = 0

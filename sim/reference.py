@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["dense", "quantise_multiplier", "requantise", "rounding_shift", "shift_left"]
+__all__ = ["quantise_multiplier", "requantise", "rounding_shift", "shift_left"]
 
 
 def quantise_multiplier(scale: float) -> tuple[int, int]:
@@ -73,25 +73,3 @@ def requantise(
     magnitude = np.abs(nudged) >> 31
     scaled = np.where(nudged < 0, -magnitude, magnitude)
     return np.clip(rounding_shift(scaled, right) + zero_point, low, high)
-
-
-def dense(
-    x: np.ndarray,
-    w: np.ndarray,
-    bias: np.ndarray,
-    multiplier: np.ndarray,
-    shift: np.ndarray,
-    *,
-    input_zero_point: int = 0,
-    zero_point: int = 0,
-    low: int = -128,
-    high: int = 127,
-) -> np.ndarray:
-    """One fully connected layer: int8 (M, K), int8 (K, N), int32 (N,) to int8 (M, N).
-
-    ``requantise((x - input_zero_point) @ w + bias)``, per output channel; sums wrap to int32.
-    """
-    total = (x.astype(np.int64) - input_zero_point) @ w.astype(np.int64) + bias
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    wrapped = total.astype(np.int32)
-    return requantise(wrapped, multiplier, left, right, zero_point=zero_point, low=low, high=high).astype(np.int8)
