@@ -1,218 +1,217 @@
-"""Networks as the compiler reads them: chains of fully connected int8 layers."""
+"""Networks as the compiler reads them: layers, and which reads the result of which."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from etchnet.sim.reference import quantise_multiplier, requantise
+from etchnet.host.layers import (
+    MAX_TERMS,
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    Dense,
+    Depthwise,
+    Layer,
+    MaxPool,
+    NetworkError,
+    Pad,
+    Reshape,
+    Scaling,
+    Shape,
+    as_array,
+    as_int8,
+)
 
-__all__ = ["MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
+__all__ = ["INPUT", "MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
 
-MAX_TERMS = 131_071
-"""Products of int8 that an int32 accumulator holds whatever their values: floor((2**31 - 1) / 2**14)."""
+INPUT = -1
+"""the network's input, where a layer names its sources"""
 
 _LARGEST_FILE = 1 << 28
-
-
-class NetworkError(ValueError):
-    """An operand or layer that the machine cannot take; the message names it, its value and what would be right."""
-
-
-def as_array(name: str, value: Any, ndim: int) -> np.ndarray:
-    """`value` as an array of `ndim` dimensions, none of them empty."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise NetworkError(f"{name} must be an array: {error}") from None
-    if array.ndim != ndim:
-        raise NetworkError(f"{name} must have {ndim} dimension{'s'[: ndim != 1]}, not shape {array.shape}")
-    if 0 in array.shape:
-        raise NetworkError(f"{name} must not be empty, but has shape {array.shape}")
-    return array
-
-
-def as_int8(name: str, value: Any, ndim: int) -> np.ndarray:
-    """`value` as an int8 array; other integer types are taken where every value fits."""
-    array = as_array(name, value, ndim)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise NetworkError(f"{name} must be int8, not {array.dtype}")
-    if array.dtype != np.int8:
-        outside = array[(array < -128) | (array > 127)]
-        if outside.size:
-            raise NetworkError(f"{name} must hold int8 values, from -128 to 127, not {outside.flat[0]}")
-    return array.astype(np.int8)
-
-
-def _per_channel(name: str, value: Any, channels: int, low: int, high: int) -> np.ndarray:
-    array = np.asarray(value)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise NetworkError(f"{name} must be whole numbers, not {array.dtype}")
-    if array.ndim == 0:
-        array = np.full(channels, array)
-    if array.shape != (channels,):
-        raise NetworkError(f"{name} must have one value per output channel, {channels}, not shape {array.shape}")
-    outside = array[(array < low) | (array > high)]
-    if outside.size:
-        raise NetworkError(f"{name} must be from {low} to {high}, not {outside[0]}")
-    return array.astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """``clamp(requantise((x - input_zero_point) @ weights + bias) + zero_point)``.
-
-    Parameters
-    ----------
-    weights
-        int8 (K, N).
-    bias
-        int32 (N,), or one value for all.
-    multiplier, shift
-        Requantisation by the contract `tflite-double`: x * multiplier * 2**(shift - 31); per channel or one for all.
-        `from_scale` makes them of real factors. None leaves sums as they are (int32 results).
-    input_zero_point, zero_point
-        Zero points of input and output, int8.
-    low, high
-        Clamp: ReLU is low = zero_point. By default the whole range of the result.
-    """
-
-    weights: np.ndarray
-    bias: Any = 0
-    multiplier: Any = None
-    shift: Any = 0
-    input_zero_point: int = 0
-    zero_point: int = 0
-    low: Any = None
-    high: Any = None
-
-    def __post_init__(self) -> None:
-        set_field = object.__setattr__
-        set_field(self, "weights", as_int8("weights", self.weights, 2))
-        terms, channels = self.weights.shape
-        if terms > MAX_TERMS:
-            raise NetworkError(f"weights must have at most {MAX_TERMS} rows, or int32 sums overflow, not {terms}")
-        int32 = -(1 << 31), (1 << 31) - 1
-        set_field(self, "bias", _per_channel("bias", self.bias, channels, *int32))
-        if self.multiplier is not None:
-            set_field(self, "multiplier", _per_channel("multiplier", self.multiplier, channels, 0, int32[1]))
-            set_field(self, "shift", _per_channel("shift", self.shift, channels, -31, 31))
-        elif self.zero_point:
-            raise NetworkError(f"zero_point must be 0 for int32 results, not {self.zero_point}")
-        for name in ("input_zero_point", "zero_point"):
-            set_field(self, name, int(_per_channel(name, getattr(self, name), 1, -128, 127)[0]))
-        limits = int32 if self.multiplier is None else (-128, 127)
-        for name, default in zip(("low", "high"), limits, strict=True):
-            value = default if getattr(self, name) is None else getattr(self, name)
-            set_field(self, name, int(_per_channel(name, value, 1, *limits)[0]))
-        if self.low > self.high:
-            raise NetworkError(f"low must not be above high ({self.high}), not {self.low}")
-
-    @classmethod
-    def from_scale(cls, weights: np.ndarray, bias: Any = 0, *, scale: Any, **options: Any) -> Dense:
-        """A layer whose real requantisation factor is `scale`: one number, or one per output channel."""
-        try:
-            pairs = [quantise_multiplier(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
-        except (TypeError, ValueError) as error:
-            raise NetworkError(str(error)) from None
-        if not pairs:
-            raise NetworkError("scale must be one factor, or one per output channel, not none")
-        multiplier, shift = np.array(pairs, dtype=np.int64).T
-        if np.ndim(scale) == 0:
-            multiplier, shift = multiplier[0], shift[0]
-        return cls(weights, bias, multiplier, shift, **options)
-
-    def select(self, columns: slice) -> Dense:
-        """The layer of some of the output channels."""
-        scaled = self.multiplier is not None
-        return dataclasses.replace(
-            self,
-            weights=self.weights[:, columns],
-            bias=self.bias[columns],
-            multiplier=self.multiplier[columns] if scaled else None,
-            shift=self.shift[columns] if scaled else 0,
-        )
-
-    @property
-    def wide(self) -> bool:
-        """Whether results are int32."""
-        return self.multiplier is None
-
-    @property
-    def folded_bias(self) -> np.ndarray:
-        """Bias - input_zero_point * sum of weights, modulo 2**32: what the machine adds to its int8 x int8 sums."""
-        total = self.bias - self.input_zero_point * self.weights.sum(axis=0, dtype=np.int64)
-        return total.astype(np.int32)
-
-    @property
-    def shifts(self) -> tuple[np.ndarray, np.ndarray]:
-        """`shift` as the machine takes it: (left, right) per channel, at least one of them zero."""
-        shift = np.zeros_like(self.bias) if self.wide else self.shift
-        return np.maximum(shift, 0), np.maximum(-shift, 0)
-
-    def finish(self, sums: np.ndarray) -> np.ndarray:
-        """What the output stage makes of sums with their bias, (M, N): int8, or int32; sums wrap to int32."""
-        wrapped = sums.astype(np.int32)
-        if self.wide:
-            return np.clip(wrapped, self.low, self.high)
-        left, right = self.shifts
-        return requantise(
-            wrapped, self.multiplier, left, right, zero_point=self.zero_point, low=self.low, high=self.high
-        ).astype(np.int8)
-
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        """The layer in numpy, by `sim.reference`: int8 (M, K) to int8 or int32 (M, N)."""
-        return self.finish((x.astype(np.int64) - self.input_zero_point) @ self.weights.astype(np.int64) + self.bias)
+_KINDS: dict[str, type[Layer]] = {
+    kind.__name__: kind for kind in (Dense, Conv, Depthwise, AveragePool, MaxPool, Add, Concat, Pad, Reshape)
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Fully connected layers, one behind the other; all but the last give int8."""
+    """Layers in an order in which each comes behind those that it reads; the last gives the network's result.
 
-    layers: Sequence[Dense]
+    Parameters
+    ----------
+    layers
+        At least one. Only the last may give int32.
+    input_shape
+        (height, width, channels) of one input. By default what the first layer, a `Dense`, takes, as one pixel.
+    sources
+        For each layer, the layers whose results it reads, by index, or `INPUT`. By default the one before it.
+    contract
+        The rounding contract by which all layers requantise.
+
+    Attributes
+    ----------
+    shapes
+        (height, width, channels) of every layer's result.
+
+    Raises
+    ------
+    NetworkError
+        Shapes that do not fit together, layers that read what comes later, or results that no layer reads.
+    """
+
+    layers: Sequence[Layer]
+    input_shape: Shape | None = None
+    sources: Sequence[Sequence[int]] | None = None
+    contract: str = "tflite-double"
+    shapes: Sequence[Shape] = field(init=False)
 
     def __post_init__(self) -> None:
+        set_field = object.__setattr__
+        set_field(self, "layers", tuple(self.layers))
         if not self.layers:
             raise NetworkError("a network must have at least one layer, not none")
-        for index, (layer, following) in enumerate(zip(self.layers, self.layers[1:], strict=False)):
-            if layer.wide:
-                raise NetworkError(f"layer {index} must give int8: only the last may give int32")
-            if layer.weights.shape[1] != following.weights.shape[0]:
-                raise NetworkError(
-                    f"layer {index + 1} must take the {layer.weights.shape[1]} channels of layer {index}, "
-                    f"not {following.weights.shape[0]}"
-                )
+        if self.input_shape is None:
+            if not isinstance(self.layers[0], Dense):
+                raise NetworkError("input_shape must be (height, width, channels), not None")
+            set_field(self, "input_shape", (1, 1, len(self.layers[0].weights)))
+        assert self.input_shape is not None
+        shape = tuple(int(n) for n in self.input_shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise NetworkError(f"input_shape must be (height, width, channels), all at least 1, not {shape}")
+        set_field(self, "input_shape", shape)
+        sources = [(i - 1,) for i in range(len(self.layers))] if self.sources is None else self.sources
+        set_field(self, "sources", tuple(tuple(int(s) for s in which) for which in sources))
+        set_field(self, "shapes", tuple(self._shapes()))
+
+    def _shapes(self) -> list[Shape]:
+        assert self.sources is not None
+        if len(self.sources) != len(self.layers):
+            raise NetworkError(f"sources must name those of {len(self.layers)} layers, not {len(self.sources)}")
+        shapes: list[Shape] = []
+        for index, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
+            if not isinstance(layer, tuple(_KINDS.values())):
+                raise NetworkError(f"layer {index} must be one of {', '.join(_KINDS)}, not {type(layer).__name__}")
+            if not sources or (layer.arity and len(sources) != layer.arity):
+                raise NetworkError(f"layer {index} must have {layer.arity or 'some'} sources, not {len(sources)}")
+            for source in sources:
+                if not INPUT <= source < index:
+                    raise NetworkError(f"layer {index} must read layers before it, not {source}")
+                if source != INPUT and self.layers[source].wide:
+                    raise NetworkError(f"layer {source} must give int8: only the last may give int32")
+            try:
+                shapes.append(layer.shape(*(self._shape(shapes, s) for s in sources)))
+            except NetworkError as error:
+                raise NetworkError(f"layer {index}: {error}") from None
+        read = {source for which in self.sources for source in which}
+        if unread := [i for i in range(len(self.layers) - 1) if i not in read]:
+            raise NetworkError(f"no layer reads the result of layer {unread[0]}, and it is not the last")
+        return shapes
+
+    def _shape(self, shapes: Sequence[Shape], source: int) -> Shape:
+        assert self.input_shape is not None
+        return self.input_shape if source == INPUT else shapes[source]
+
+    def source_shapes(self, index: int) -> list[Shape]:
+        """Shapes of what a layer reads."""
+        assert self.sources is not None
+        return [self._shape(self.shapes, s) for s in self.sources[index]]
 
     @property
     def inputs(self) -> int:
-        """Input channels."""
-        return self.layers[0].weights.shape[0]
+        """Values of one input."""
+        assert self.input_shape is not None
+        return int(np.prod(self.input_shape))
+
+    @property
+    def output_shape(self) -> Shape:
+        """(height, width, channels) of one result."""
+        return self.shapes[-1]
 
     @property
     def outputs(self) -> int:
-        """Output channels."""
-        return self.layers[-1].weights.shape[1]
+        """Values of one result."""
+        return int(np.prod(self.output_shape))
+
+    @property
+    def wide(self) -> bool:
+        """Whether results are int32."""
+        return self.layers[-1].wide
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications by weights that one input needs."""
+        return sum(layer.multiplications(*self.source_shapes(i)) for i, layer in enumerate(self.layers))
+
+    def readers(self, index: int) -> list[int]:
+        """The layers that read a layer's result, or, for `INPUT`, the input."""
+        assert self.sources is not None
+        return [i for i, which in enumerate(self.sources) if index in which]
+
+    def upto(self, index: int) -> Network:
+        """The network whose result is that of layer `index`: what that needs, and nothing else."""
+        assert self.sources is not None
+        needed: set[int] = set()
+        stack = [index]
+        while stack:
+            if (layer := stack.pop()) not in needed and layer != INPUT:
+                needed.add(layer)
+                stack.extend(self.sources[layer])
+        order = sorted(needed)
+        number = {INPUT: INPUT} | {old: new for new, old in enumerate(order)}
+        return Network(
+            [self.layers[i] for i in order],
+            self.input_shape,
+            [[number[s] for s in self.sources[i]] for i in order],
+            self.contract,
+        )
+
+    # What it computes
+
+    def tensors(self, x: np.ndarray) -> list[np.ndarray]:
+        """The result of every layer in numpy, (M, H, W, C), for int8 (M, inputs)."""
+        assert self.sources is not None and self.input_shape is not None
+        results: list[np.ndarray] = []
+        first = x.reshape(len(x), *self.input_shape)
+        for layer, sources in zip(self.layers, self.sources, strict=True):
+            operands = [first if s == INPUT else results[s] for s in sources]
+            results.append(layer.reference(*operands, contract=self.contract))
+        return results
+
+    def reference(self, x: np.ndarray) -> np.ndarray:
+        """The network in numpy: int8 (M, inputs) to int8 or int32 (M, outputs)."""
+        return self.tensors(x)[-1].reshape(len(x), -1)
+
+    # Files
 
     def save(self, path: Path) -> None:
-        """Write the network as an .npz file: for each layer i, weights_i, bias_i, settings_i and, for int8 results,
-        multiplier_i and shift_i; settings are input zero point, zero point, low and high.
-        """
+        """Write the network as an .npz file: `network`, a JSON text of all settings, and the arrays that it names."""
+        assert self.sources is not None
         arrays: dict[str, np.ndarray] = {}
-        for i, layer in enumerate(self.layers):
-            arrays[f"weights_{i}"] = layer.weights
-            arrays[f"bias_{i}"] = layer.bias.astype(np.int32)
-            settings = (layer.input_zero_point, layer.zero_point, layer.low, layer.high)
-            arrays[f"settings_{i}"] = np.array(settings, np.int32)
-            if not layer.wide:
-                arrays[f"multiplier_{i}"] = layer.multiplier.astype(np.int32)
-                arrays[f"shift_{i}"] = layer.shift.astype(np.int8)
-        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        described = []
+        for i, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
+            settings: dict[str, Any] = {"kind": type(layer).__name__, "sources": list(sources)}
+            for f in dataclasses.fields(layer):  # type: ignore[arg-type]
+                value = getattr(layer, f.name)
+                if isinstance(value, np.ndarray):
+                    name = f"{f.name}_{i}"
+                    arrays[name] = value.astype(np.int8 if f.name == "weights" else np.int32)
+                    value = {"array": name}
+                elif isinstance(value, Scaling):
+                    value = {"scaling": dataclasses.astuple(value)}
+                settings[f.name] = value
+            described.append(settings)
+        text = json.dumps({"input_shape": self.input_shape, "contract": self.contract, "layers": described})
+        with path.open("wb") as file:
+            np.savez_compressed(file, network=np.array(text), **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -231,31 +230,36 @@ class Network:
             raise NetworkError(f"{path} does not exist") from None
         except Exception as error:  # numpy and zipfile raise many kinds for damaged files
             raise NetworkError(f"{path} is not a readable .npz file: {error}") from None
-        layers: list[Dense] = []
-        while f"weights_{len(layers)}" in arrays:
-            i = len(layers)
-            try:
-                values = arrays[f"settings_{i}"]
-                if values.shape != (4,) or not np.issubdtype(values.dtype, np.integer):
-                    raise NetworkError(f"settings must be 4 whole numbers, not {values.dtype} of shape {values.shape}")
-                settings = [int(value) for value in values]
-                layers.append(
-                    Dense(
-                        arrays[f"weights_{i}"], arrays[f"bias_{i}"],
-                        arrays.get(f"multiplier_{i}"), arrays.get(f"shift_{i}", 0),
-                        *settings,
-                    )
-                )  # fmt: skip
-            except KeyError as error:
-                raise NetworkError(f"{path} has no array {error.args[0]!r}") from None
-            except (NetworkError, TypeError, ValueError) as error:
-                raise NetworkError(f"{path}, layer {i}: {error}") from None
-        if not layers:
-            raise NetworkError(f"{path} has no array 'weights_0'; it is not a network that Network.save wrote")
-        return cls(layers)
+        if "network" not in arrays:
+            raise NetworkError(f"{path} has no array 'network'; it is not a network that Network.save wrote")
+        try:
+            described = json.loads(str(arrays["network"]))
+            layers = [_layer(i, settings, arrays) for i, settings in enumerate(described["layers"])]
+            sources = [settings["sources"] for settings in described["layers"]]
+            return cls(layers, described["input_shape"], sources, described["contract"])
+        except NetworkError as error:
+            raise NetworkError(f"{path}: {error}") from None
+        except KeyError as error:
+            raise NetworkError(f"{path} has no entry {error.args[0]!r}") from None
+        except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+            raise NetworkError(f"{path} is damaged: {error}") from None
 
-    def reference(self, x: np.ndarray) -> np.ndarray:
-        """The network in numpy: int8 (M, inputs) to int8 or int32 (M, outputs)."""
-        for layer in self.layers:
-            x = layer.reference(x)
-        return x
+
+def _layer(index: int, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Layer:
+    kind = _KINDS.get(settings["kind"])
+    if kind is None:
+        raise NetworkError(f"layer {index} must be one of {', '.join(_KINDS)}, not {settings['kind']!r}")
+    values: dict[str, Any] = {}
+    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
+        value = settings[f.name]
+        if isinstance(value, dict) and "array" in value:
+            value = arrays[value["array"]]
+        elif isinstance(value, dict):
+            value = Scaling(*(int(v) for v in value["scaling"]))
+        elif isinstance(value, list):
+            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        values[f.name] = value
+    try:
+        return kind(**values)
+    except NetworkError as error:
+        raise NetworkError(f"layer {index}: {error}") from None
