@@ -74,26 +74,37 @@ def test_convolution(seed):
     assert inside.mean() > 0.5, "most results must be decided by rounding, not by the clamp"
 
 
-@pytest.mark.parametrize("seed", range(6))
+def columns_with_sums(targets, terms):
+    """Int8 weights (terms, channels) whose product with `[127, 127, ..., 127, 1]` is `targets`."""
+    high = (targets + 63) // 127
+    base, more = np.divmod(high, terms - 1)
+    w = base + (np.arange(terms - 1)[:, None] < more)
+    return np.concatenate([w, (targets - 127 * high)[None]]).astype(np.int8)
+
+
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_matrix_product(seed, per_channel):
-    """QLinearMatMul, which has no bias: sums of up to 2**28 from long rows."""
+    """QLinearMatMul, which has no bias: weights that put the first row's sums, of up to 2**27, next to ties."""
     random = np.random.default_rng(seed)
-    terms, channels, pixels = 17000 if seed == 0 else int(random.choice([3, 40, 1000])), 64, 60
-    x, w = (random.integers(-128, 128, shape).astype(np.int8) for shape in ((pixels, terms), (terms, channels)))
-    if seed == 0:
-        # Operands of one sign each, so that sums pass 2**24.
-        x, w = np.maximum(x, 0), np.maximum(w, np.int8(0))
-        w[:, ::2] *= -1
-    zero_in, zero_out = (int(v) for v in random.integers(-128, 128, 2))
-    sums = (x.astype(np.float64) - zero_in) @ w.astype(np.float64)
+    terms, channels, pixels = int(random.choice([50, 1000, 9000])), 512, 12
     input_scale, output_scale = np.float32(random.uniform(0.001, 1)), np.float32(random.uniform(0.001, 1))
-    reach = np.abs(sums).max(axis=0) if per_channel else np.abs(sums).max()
-    weight_scale = np.asarray(random.uniform(60, 200) / reach * output_scale / input_scale).astype(np.float32)
-    g = float_scale(input_scale, weight_scale, output_scale)
+    largest = np.log2(126.0 * 127 * (terms - 1))
+    real = np.exp2(7.2 - random.uniform(8, largest, channels if per_channel else ()))
+    weight_scale = np.asarray(real * output_scale / input_scale).astype(np.float32)
+    if seed % 2:
+        input_scale, output_scale = np.float32(0.5), np.float32(2)
+        weight_scale = np.exp2(np.floor(np.log2(weight_scale))).astype(np.float32)
+    g = np.broadcast_to(float_scale(input_scale, weight_scale, output_scale), channels)
+    limit = 126 * 127 * (terms - 1)
+    w = columns_with_sums(np.clip(near_ties(random, g, channels), -limit, limit), terms)
+    x = random.integers(-128, 128, (pixels, terms)).astype(np.int8)
+    x[0] = [*[127] * (terms - 1), 1]
+    sums = x.astype(np.int64) @ w.astype(np.int64)
+    zero_out = int(random.integers(-128, 128))
     constants = {
-        "x_scale": input_scale, "x_zero": np.int8(zero_in), "w": w, "w_scale": weight_scale,
+        "x_scale": input_scale, "x_zero": np.int8(0), "w": w, "w_scale": weight_scale,
         "w_zero": np.zeros(weight_scale.shape, np.int8), "y_scale": output_scale, "y_zero": np.int8(zero_out),
     }  # fmt: skip
     got = session("QLinearMatMul", constants, [x.shape, (pixels, channels)]).run(None, {"x": x})[0]
-    assert np.array_equal(got, requantise(sums.astype(np.int64), np.broadcast_to(g, channels), zero_out))
+    assert np.array_equal(got, requantise(sums, g, zero_out))
