@@ -144,8 +144,8 @@ class Accelerator:
         bias
             int32 (N,), or one value for all.
         scale
-            Real factor, one or per column, by the contract `tflite-double`; None gives int32 sums, modulo 2**32.
-            Factors of 1 and more shift sums left, and are refused where that could leave int32.
+            Real factor, one or per column, by the contract of the machine; None gives int32 sums, modulo 2**32.
+            By `tflite-double`, factors of 1 and more shift sums left, and are refused where that could leave int32.
         zero_point
             Added after scaling; ReLU clamps to it.
         relu
@@ -158,7 +158,10 @@ class Accelerator:
         if scale is None:
             layer = Dense(w, bias, zero_point=zero_point, low=0 if relu else None)
         else:
-            layer = Dense.from_scale(w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None)
+            layer = Dense.from_scale(
+                w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None,
+                contract=self.config.contract,
+            )  # fmt: skip
             if not (certificate := certify(layer, 0, self.config)).holds:
                 raise NetworkError(
                     f"scale must keep shifted sums within int32 for any x, but {np.max(scale):g} shifts some to "

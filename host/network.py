@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.sim.reference import quantise_multiplier, requantise
+from etchnet.hdl.config import CONTRACTS
+from etchnet.sim.contracts import contract_of
 
 __all__ = ["MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
 
@@ -75,12 +76,14 @@ class Dense:
     bias
         int32 (N,), or one value for all.
     multiplier, shift
-        Requantisation by the contract `tflite-double`: x * multiplier * 2**(shift - 31); per channel or one for all.
+        Requantisation by `contract`: x * multiplier * 2**(shift - 31); per channel or one for all.
         `from_scale` makes them of real factors. None leaves sums as they are (int32 results).
     input_zero_point, zero_point
         Zero points of input and output, int8.
     low, high
         Clamp: ReLU is low = zero_point. By default the whole range of the result.
+    contract
+        How int8 results are rounded; only a machine with the same contract takes them.
     """
 
     weights: np.ndarray
@@ -91,6 +94,7 @@ class Dense:
     zero_point: int = 0
     low: Any = None
     high: Any = None
+    contract: str = CONTRACTS[0]
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
@@ -105,6 +109,10 @@ class Dense:
             set_field(self, "shift", _per_channel("shift", self.shift, channels, -31, 31))
         elif self.zero_point:
             raise NetworkError(f"zero_point must be 0 for int32 results, not {self.zero_point}")
+        try:
+            contract_of(self.contract).check(*((0, 0) if self.multiplier is None else (self.multiplier, self.shift)))
+        except ValueError as error:
+            raise NetworkError(str(error)) from None
         for name in ("input_zero_point", "zero_point"):
             set_field(self, name, int(_per_channel(name, getattr(self, name), 1, -128, 127)[0]))
         limits = int32 if self.multiplier is None else (-128, 127)
@@ -115,10 +123,13 @@ class Dense:
             raise NetworkError(f"low must not be above high ({self.high}), not {self.low}")
 
     @classmethod
-    def from_scale(cls, weights: np.ndarray, bias: Any = 0, *, scale: Any, **options: Any) -> Dense:
+    def from_scale(
+        cls, weights: np.ndarray, bias: Any = 0, *, scale: Any, contract: str = CONTRACTS[0], **options: Any
+    ) -> Dense:
         """A layer whose real requantisation factor is `scale`: one number, or one per output channel."""
         try:
-            pairs = [quantise_multiplier(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
+            quantise = contract_of(contract).quantise
+            pairs = [quantise(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
         except (TypeError, ValueError) as error:
             raise NetworkError(str(error)) from None
         if not pairs:
@@ -126,7 +137,7 @@ class Dense:
         multiplier, shift = np.array(pairs, dtype=np.int64).T
         if np.ndim(scale) == 0:
             multiplier, shift = multiplier[0], shift[0]
-        return cls(weights, bias, multiplier, shift, **options)
+        return cls(weights, bias, multiplier, shift, contract=contract, **options)
 
     def select(self, columns: slice) -> Dense:
         """The layer of some of the output channels."""
@@ -162,9 +173,11 @@ class Dense:
         if self.wide:
             return np.clip(wrapped, self.low, self.high)
         left, right = self.shifts
-        return requantise(
-            wrapped, self.multiplier, left, right, zero_point=self.zero_point, low=self.low, high=self.high
-        ).astype(np.int8)
+        return (
+            contract_of(self.contract)
+            .requantise(wrapped, self.multiplier, left, right, zero_point=self.zero_point, low=self.low, high=self.high)
+            .astype(np.int8)
+        )
 
     def reference(self, x: np.ndarray) -> np.ndarray:
         """The layer in numpy, by `sim.reference`: int8 (M, K) to int8 or int32 (M, N)."""
@@ -201,7 +214,7 @@ class Network:
 
     def save(self, path: Path) -> None:
         """Write the network as an .npz file: for each layer i, weights_i, bias_i, settings_i and, for int8 results,
-        multiplier_i and shift_i; settings are input zero point, zero point, low and high.
+        multiplier_i, shift_i and contract_i; settings are input zero point, zero point, low and high.
         """
         arrays: dict[str, np.ndarray] = {}
         for i, layer in enumerate(self.layers):
@@ -212,6 +225,7 @@ class Network:
             if not layer.wide:
                 arrays[f"multiplier_{i}"] = layer.multiplier.astype(np.int32)
                 arrays[f"shift_{i}"] = layer.shift.astype(np.int8)
+                arrays[f"contract_{i}"] = np.array(layer.contract)
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
     @classmethod
@@ -244,6 +258,7 @@ class Network:
                         arrays[f"weights_{i}"], arrays[f"bias_{i}"],
                         arrays.get(f"multiplier_{i}"), arrays.get(f"shift_{i}", 0),
                         *settings,
+                        contract=str(arrays.get(f"contract_{i}", CONTRACTS[0])),
                     )
                 )  # fmt: skip
             except KeyError as error:

@@ -14,7 +14,7 @@ from etchnet.sim.reference import quantise_multiplier, scale_double
 
 __all__ = [
     "Contract",
-    "contract",
+    "contract_of",
     "float_scale",
     "quantise_float",
     "quantise_single",
@@ -198,7 +198,7 @@ _CONTRACTS = {
 assert tuple(_CONTRACTS) == CONTRACTS
 
 
-def contract(which: Config | str) -> Contract:
+def contract_of(which: Config | str) -> Contract:
     """The contract of a machine, or the one of that name.
 
     Raises

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etchnet.hdl.config import CONTRACTS, Config
-from etchnet.sim.contracts import contract, float_scale, quantise_float, quantise_single, scale_float, scale_single
+from etchnet.sim.contracts import contract_of, float_scale, quantise_float, quantise_single, scale_float, scale_single
 from etchnet.sim.reference import quantise_multiplier, requantise
 
 INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -69,7 +69,7 @@ def formula(name, row):
 def numpy_result(name, row):
     biased = np.int64(to_int32(row["value"] + row["bias"]))
     options = {key: row[key] for key in ("zero_point", "low", "high")}
-    return int(contract(name).requantise(biased, row["multiplier"], row["left"], row["right"], **options))
+    return int(contract_of(name).requantise(biased, row["multiplier"], row["left"], row["right"], **options))
 
 
 def wide(row):
@@ -184,7 +184,7 @@ def test_factors_below_the_smallest_shift_give_zero_as_they_should(g, value):
 def test_arrays_broadcast(batch):
     values, m, left, right = (np.array([r[k] for r in batch]) for k in ("value", "multiplier", "left", "right"))
     for name in CONTRACTS:
-        scale = contract(name).scale
+        scale = contract_of(name).scale
         one_by_one = [[int(scale(v, *p)) for p in zip(m, left, right, strict=True)] for v in values]
         assert scale(values[:, None], m, left, right).tolist() == one_by_one
 
@@ -210,7 +210,7 @@ def test_both_shifts_count_as_one():
 def test_results_saturate_before_the_zero_point():
     for name in NEW:
         options = {"low": INT32[0], "high": INT32[1]}
-        big = contract(name).requantise(np.array([1 << 30, -(1 << 30)]), 3 << 29, 20, 0, zero_point=-5, **options)
+        big = contract_of(name).requantise(np.array([1 << 30, -(1 << 30)]), 3 << 29, 20, 0, zero_point=-5, **options)
         assert big.tolist() == [INT32[1] - 5, INT32[0]]
 
 
@@ -275,15 +275,15 @@ def test_raw_is_the_same_under_every_contract(name, batch):
 
 def test_every_contract_has_a_name_and_a_machine():
     for name in CONTRACTS:
-        assert contract(name) is contract(Config(contract=name))
-        assert contract(name).name == name
+        assert contract_of(name) is contract_of(Config(contract=name))
+        assert contract_of(name).name == name
     with pytest.raises(ValueError, match="contract must be one of tflite-double, tflite-single, onnx-float, not 'tfl'"):
-        contract("tfl")
+        contract_of("tfl")
 
 
 def test_the_default_contract_is_requantise():
     values = np.arange(-9999, 9999, 13)
-    c = contract(Config())
+    c = contract_of(Config())
     assert np.array_equal(
         c.requantise(values, 3 << 29, 1, 6, zero_point=3), requantise(values, 3 << 29, 1, 6, zero_point=3)
     )
@@ -309,7 +309,7 @@ def test_the_default_contract_is_requantise():
 )
 def test_quantise_float(g, multiplier, shift):
     assert quantise_float(g) == (multiplier, shift)
-    contract("onnx-float").check(multiplier, shift)
+    contract_of("onnx-float").check(multiplier, shift)
 
 
 @pytest.mark.parametrize("g", [-1.0, float("nan"), float("inf"), -float("inf"), 2.0**31, 2.0**31 - 1, 1e300])
@@ -344,7 +344,7 @@ def test_quantise_single():
 )
 def test_parameters_that_cannot_exist_are_refused(name, multiplier, shift, message):
     with pytest.raises(ValueError, match=message):
-        contract(name).check(multiplier, shift)
+        contract_of(name).check(multiplier, shift)
 
 
 def test_float_scale_rounds_twice():
