@@ -252,13 +252,13 @@ class Network:
                 values = arrays[f"settings_{i}"]
                 if values.shape != (4,) or not np.issubdtype(values.dtype, np.integer):
                     raise NetworkError(f"settings must be 4 whole numbers, not {values.dtype} of shape {values.shape}")
-                settings = [int(value) for value in values]
+                input_zero_point, zero_point, low, high = (int(value) for value in values)
                 layers.append(
                     Dense(
                         arrays[f"weights_{i}"], arrays[f"bias_{i}"],
                         arrays.get(f"multiplier_{i}"), arrays.get(f"shift_{i}", 0),
-                        *settings,
-                        contract=str(arrays.get(f"contract_{i}", CONTRACTS[0])),
+                        input_zero_point, zero_point, low, high,
+                        str(arrays.get(f"contract_{i}", CONTRACTS[0])),
                     )
                 )  # fmt: skip
             except KeyError as error:
