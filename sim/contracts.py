@@ -53,6 +53,8 @@ def scale_single(
 def quantise_single(scale: float) -> tuple[int, int]:
     """`quantise_multiplier` for `tflite-single`, whose largest shift is 30.
 
+    TensorFlow Lite's QuantizeMultiplier takes the largest factor below 2**30 instead of more; here that is refused.
+
     Raises
     ------
     ValueError
