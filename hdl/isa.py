@@ -336,12 +336,12 @@ class Drain(Instruction):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Instruction):
-    """How one output channel is requantised: ((x + bias) << left) x multiplier / 2**31, rounded, >> right, rounded."""
+    """How one output channel is requantised: (x + bias) x multiplier x 2**(left - right - 31), rounded by contract."""
 
     bias: int = _field(lambda c: signed(32), "added to the accumulator, modulo 2**32")
     multiplier: int = _field(lambda c: unsigned(31), "fraction with its binary point at 31", 1)
-    left: int = _field(lambda c: unsigned(5), "left shift before the product")
-    right: int = _field(lambda c: unsigned(5), "rounding right shift after the product")
+    left: int = _field(lambda c: unsigned(5), "left shift, under `tflite-double` before the product")
+    right: int = _field(lambda c: unsigned(5), "right shift after the product")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Parameters, Pass, RunCommand, Source, Target
-from etchnet.host.network import Dense, Network
+from etchnet.host.network import Dense, Network, NetworkError
 from etchnet.sim.timing import run_counts, schedule
 
 __all__ = ["CapacityError", "Program", "channel_places", "compile_network", "tile_words", "words_per_pixel"]
@@ -324,9 +324,14 @@ def compile_network(
     ------
     CapacityError
         The network does not fit the machine's memories.
+    NetworkError
+        A layer has another rounding contract than the machine.
     """
     if pixels < 1:
         raise CapacityError(f"pixels must be at least 1, not {pixels}")
+    for index, layer in enumerate(network.layers):
+        if not layer.wide and layer.contract != config.contract:
+            raise NetworkError(f"layer {index} must round by the machine's {config.contract}, not by {layer.contract}")
     layout = _Layout(network, config, pixels)
     best: tuple[int, list[int]] | None = None
     tried: set[tuple[int, ...]] = set()

@@ -31,7 +31,10 @@ from etchnet.host.layers import (
     Scaling,
     Shape,
 )
-from etchnet.sim.contracts import CONTRACTS
+from etchnet.sim.contracts import contract_of
+
+_POOL_SHIFTS = (8, 0, 4, 12)
+"""left shifts by which sums of pools get bits behind the point, so that the first rounding does no harm"""
 
 __all__ = ["Operand", "Output", "Part", "Region", "lower", "parameter_words", "pool_scaling"]
 
@@ -151,8 +154,7 @@ def _scaled(layer: Linear) -> Output:
 
 def _passed(contract: str, low: int = -128, high: int = 127) -> Output:
     """int8 sums as they are, but for a clamp."""
-    multiplier, left, right = CONTRACTS[contract].one
-    return Output([Parameters(multiplier=multiplier, left=left, right=right)], low=low, high=high)
+    return _scaling(Scaling.of(1.0, contract=contract), low=low, high=high)
 
 
 def _scaling(scaling: Scaling, zero_in: int = 0, *, zero_point: int = 0, low: int = -(1 << 31),
@@ -233,15 +235,12 @@ def pool_scaling(count: int, contract: str) -> Scaling:
     """
     sums = np.arange(-128 * count, 127 * count + 1)
     wanted = (np.abs(sums) + count // 2) // count * np.sign(sums)
-    for scaling in CONTRACTS[contract].divisions(count):
-        if np.array_equal(scaling_apply(scaling, sums, contract), wanted):
+    multiplier, shift = contract_of(contract).quantise(1 / count)
+    for left in _POOL_SHIFTS:
+        scaling = Scaling(multiplier, left + max(shift, 0), left + max(-shift, 0))
+        if left + (128 * count).bit_length() <= 31 and np.array_equal(scaling.apply(sums, contract), wanted):
             return scaling
     raise NetworkError(f"contract {contract} has no exact division by {count}, which an average pool needs")
-
-
-def scaling_apply(scaling: Scaling, values: np.ndarray, contract: str) -> np.ndarray:
-    """`Scaling.apply` without a zero point or a clamp."""
-    return scaling.apply(values, contract)
 
 
 def _runs(values: np.ndarray) -> list[tuple[int, int]]:

@@ -21,7 +21,8 @@ from etchnet.hdl.isa import (
     chunks,
     unpack,
 )
-from etchnet.sim.reference import requantise, rounding_shift, shift_left
+from etchnet.sim.contracts import contract_of
+from etchnet.sim.reference import rounding_shift, shift_left
 from etchnet.sim.timing import drain_words, drains_of
 
 __all__ = ["Datapath"]
@@ -168,7 +169,7 @@ class Datapath:
             rounded = rounding_shift(low_word, per_row["right"])
             values = np.clip(rounded + drain.zero_point, drain.low, drain.high)
         else:
-            values = requantise(
+            values = contract_of(config).requantise(
                 biased, per_row["multiplier"], per_row["left"], per_row["right"],
                 zero_point=drain.zero_point, low=drain.low, high=drain.high,
             )  # fmt: skip

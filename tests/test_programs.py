@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import configs, int8, randoms, traces
 
 from etchnet.hdl.bus import word_bits
-from etchnet.hdl.config import Config
+from etchnet.hdl.config import CONTRACTS, Config
 from etchnet.hdl.isa import (
     Counter,
     Destination,
@@ -341,7 +341,8 @@ def chains(draw):
 def test_random_programs_agree(chain, random):
     """Random folds, tiles, sources and destinations: outputs, counters and cycles of both engines, links stalling."""
     config, groups = chain
-    config = dataclasses.replace(config, output_words=1024, input_words=64)
+    contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
+    config = dataclasses.replace(config, output_words=1024, input_words=64, contract=contract)
     passes, drains, words, written = [], [], 0, 0
     for number, (pixels, tiles, depth) in enumerate(groups):
         tiles = min(tiles, config.accumulator_rows // pixels)
