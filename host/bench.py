@@ -139,7 +139,7 @@ def bench_model(
         if not np.array_equal(accelerator.run(x[:items]), expected[:items]):
             raise Disagreement("the chip does not give the reference's results")
         cycles.append(accelerator.counts.cycles)
-    steady = compile_network(model.network, config, pixels=batch)
+    steady = compile_network(model.network, config, batch=batch)
     one = compile_network(model.network, config)
     cpu: dict[str, dict[int, float]] = {}
     for size in (1, batch) if not model.network.layers[-1].wide else ():

@@ -180,7 +180,7 @@ class Accelerator:
             if split or cut.channels < channels:
                 raise CapacityError("stream: this product is cut into programs, and only one program's weights stream")
             program, streamed = (
-                compile_network(Network([layer], contract=self.config.contract), self.config, pixels=cut.pixels, streamed=s) for s in (False, True)
+                compile_network(Network([layer], contract=self.config.contract), self.config, batch=cut.pixels, streamed=s) for s in (False, True)
             )
             self._require_stream(program, streamed, repeats=-(-len(x) // cut.pixels))
             result = self._stream(program, streamed, x)[: len(x)]
@@ -193,7 +193,7 @@ class Accelerator:
                 rows = slice(start, start + cut.terms)
                 part = Dense(layer.weights[rows, columns]) if split else layer.select(columns)
                 once = len(x) <= cut.pixels
-                program = compile_network(Network([part], contract=self.config.contract), self.config, pixels=cut.pixels, once=once)
+                program = compile_network(Network([part], contract=self.config.contract), self.config, batch=cut.pixels, once=once)
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result
@@ -207,7 +207,7 @@ class Accelerator:
     def load(self, network: Network, *, batch: int = 1) -> Program:
         """Compile a network for `batch` inputs at once and load it; `run` then only sends inputs."""
         self._program, self.counts = None, self._zero()
-        program = compile_network(network, self.config, pixels=batch)
+        program = compile_network(network, self.config, batch=batch)
         self._load(program)
         self._program = program
         return program
@@ -247,7 +247,7 @@ class Accelerator:
         self.engine.exchange(np.concatenate([*self._instructions(program), *self._constants(program)]), 0)
 
     def _inputs(self, program: Program, x: np.ndarray, repeat: int) -> np.ndarray:
-        rows = x[repeat * program.pixels : (repeat + 1) * program.pixels]
+        rows = x[repeat * program.batch : (repeat + 1) * program.batch]
         words = pack_bytes(program.pack_inputs(rows), self.config)
         return packet(Target.INPUT, words, self.config, acquire=True, commit=True)
 
@@ -257,7 +257,7 @@ class Accelerator:
     def _stream(self, program: Program, streamed: Program, x: np.ndarray) -> np.ndarray:
         """Load `program` and run it on `x`, its weights coming in while `streamed` takes the first rows."""
         config = self.config
-        repeats = -(-len(x) // program.pixels)
+        repeats = -(-len(x) // program.batch)
         packets = [*self._instructions(streamed), *self._constants(program, weights=False)]
         packets += [self._inputs(program, x, 0), self._run_packet(streamed.command(1))]
         tiles = -(-program.network.outputs // config.columns)
@@ -294,7 +294,7 @@ class Accelerator:
     def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
         """All of `x`, `pixels` rows per repeat; the last repeat is filled up with zeros."""
         config = self.config
-        repeats = -(-len(x) // program.pixels)
+        repeats = -(-len(x) // program.batch)
         beats = self._output_beats(program)
         results = []
         # As many repeats an exchange as keep the host's copy of the link words small; the machine does not notice.
