@@ -29,6 +29,7 @@ __all__ = [
     "MaxPool",
     "NetworkError",
     "Pad",
+    "Padding",
     "Pool",
     "Reshape",
     "Scaling",
