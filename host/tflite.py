@@ -99,6 +99,7 @@ class _Importer:
             "SQUEEZE": self._reshape,
             "EXPAND_DIMS": self._reshape,
             "RELU": self._relu,
+            "RELU_N1_TO_1": self._relu,
             "RELU6": self._relu6,
             "QUANTIZE": self._quantise,
             "DEQUANTIZE": self._dequantise,
@@ -317,6 +318,7 @@ class _Importer:
     # Layers without weights
 
     def _pool(self, operator: Operator) -> None:
+        self._inputs(operator, 1)
         options = self._reader.options(operator, "Pool2DOptions")
         source, (_, out) = self._value(operator, 0), self._out(operator)
         before = source.quantisation
@@ -456,10 +458,13 @@ class _Importer:
     def _relu(self, operator: Operator) -> None:
         self._inputs(operator, 1)
         source, (result, out) = self._value(operator, 0), self._out(operator)
-        # The one operator whose factor is a quotient of float32.
-        with np.errstate(over="ignore", under="ignore"):
-            factor = float(np.float32(source.quantisation.scale) / np.float32(out.scale))
-        self._requantise(operator, source, result, out, factor, low=out.zero_point)
+        factor = source.quantisation.scale / out.scale
+        if operator.kind == "RELU_N1_TO_1":
+            # Only LiteRT has this operator, and it divides in float32.
+            with np.errstate(over="ignore", under="ignore"):
+                factor = float(np.float32(source.quantisation.scale) / np.float32(out.scale))
+        low, high = self._clamp(operator, getattr(self._reader.tflite.ActivationFunctionType, operator.kind), out)
+        self._requantise(operator, source, result, out, factor, low=low, high=high)
 
     def _relu6(self, operator: Operator) -> None:
         self._inputs(operator, 1)
