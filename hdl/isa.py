@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -183,6 +184,7 @@ class Instruction:
     """A frozen record whose fields, in order, are the bits of a memory word."""
 
     @classmethod
+    @functools.cache
     def layout(cls, config: Config) -> data.StructLayout:
         """The record as the gateware of `config` sees it."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]

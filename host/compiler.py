@@ -32,7 +32,7 @@ from etchnet.host.lowering import Part, Region, addition, is_alias, lower
 from etchnet.host.network import INPUT, Network
 from etchnet.host.packing import Packing, packings
 from etchnet.host.places import CapacityError, Lifetime, Place, allocate, channel_places, words_per_pixel
-from etchnet.sim.timing import Timeline, drains_of, place, run_counts, schedule
+from etchnet.sim.timing import Timeline, drains_of, run_counts, schedule
 
 __all__ = ["CapacityError", "Program", "channel_places", "compile_network", "tile_words", "words_per_pixel"]
 
@@ -294,17 +294,13 @@ def _lay_out(network: Network, units: Sequence[Unit], config: Config, images: in
     _require("output_words", output.size, config, images)
     stored = [tensor for tensor in read if tensor not in (INPUT, layout.output)]
     found = {tensor: Place.written(network.shapes[tensor], images, config) for tensor in stored}
-    bases, layout.activation_words = allocate(
-        [Lifetime(found[t].size, step[t], read[t]) for t in stored]
-    )
+    bases, layout.activation_words = allocate([Lifetime(found[t].size, step[t], read[t]) for t in stored])
     _require("activation_words", layout.activation_words, config, images)
     for tensor, base in zip(stored, bases, strict=True):
         layout.places[tensor] = dataclasses.replace(found[tensor], base=base)
     for tensor, root in aliases:
         shape = layout.shapes[tensor]
-        layout.places[tensor] = dataclasses.replace(
-            Place.written(shape, images, config), base=layout.places[root].base
-        )
+        layout.places[tensor] = dataclasses.replace(Place.written(shape, images, config), base=layout.places[root].base)
     kept: dict[int, int] = {}
     for number, unit in enumerate(units):
         if unit.fused:
@@ -351,26 +347,29 @@ def _extend(beginning: _Beginning, groups: Sequence[Group], option: Option) -> _
     timeline = beginning.timeline.copy()
     for group in groups:
         for index, p in enumerate(group.passes):
-            place(timeline, p, group.drains if index == len(group.passes) - 1 else ())
+            drains = group.drains if index == len(group.passes) - 1 else ()
+            timeline.place(p, drains, timeline.earliest(p, drains))
     return _Beginning(timeline, beginning.bank ^ len(groups) % 2, [*beginning.chosen, option])
 
 
-def _choose(units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None) -> tuple[list[Option], int]:
+def _choose(
+    units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None, width: int
+) -> tuple[list[Option], int]:
     """An order for every unit, by a beam search over the exact timing model, and the cycle of the last write."""
     beam = [_Beginning(Timeline(config), 0, [])]
     for unit in units:
         extended: list[_Beginning] = []
-        for beginning in beam:
-            for option in options(unit, config, alone=len(units) == 1):
-                if only is not None and option.order != only:
-                    continue
-                groups = emitter.groups(unit, option, beginning.bank)
+        for option in options(unit, config, emitter.images, alone=len(units) == 1):
+            if only is not None and option.order != only:
+                continue
+            for bank in sorted({beginning.bank for beginning in beam}):
+                groups = emitter.groups(unit, option, bank)
                 if groups is not None:
-                    extended.append(_extend(beginning, groups, option))
+                    extended += [_extend(b, groups, option) for b in beam if b.bank == bank]
         # Some are ahead in issuing, others in writing results: which is worth more shows later.
         by_slot = sorted(extended, key=lambda b: (b.timeline.slot, b.timeline.busy_until))
         by_write = sorted(extended, key=lambda b: (b.timeline.busy_until, b.timeline.slot))
-        beam = list(dict.fromkeys([*by_write[: _BEAM // 2], *by_slot[: _BEAM // 2]]))
+        beam = list(dict.fromkeys([*by_write[: (width + 1) // 2], *by_slot[: width // 2]]))
     best = min(beam, key=lambda b: b.timeline.busy_until)
     return best.chosen, best.timeline.busy_until
 
@@ -403,6 +402,7 @@ def compile_network(
     if network.contract != config.contract and any(not layer.wide for layer in network.layers):
         raise NetworkError(f"the network must round by the machine's {config.contract}, not by {network.contract}")
     simple, origin = _without_reshapes(network)
+    only = "tiles" if streamed else None
     best: tuple[int, _Plan] | None = None
     failure: CapacityError | None = None
     found = packings(simple, config.rows)
@@ -412,7 +412,7 @@ def compile_network(
         if packed is not None and packing.name != packed:
             continue
         try:
-            plan = _plan(packing, config, batch, "tiles" if streamed else None)
+            plan = _plan(packing, config, batch, only, width=1)
         except CapacityError as error:
             failure = failure or error
             continue
@@ -422,7 +422,11 @@ def compile_network(
     if best is None:
         assert failure is not None
         raise failure
-    return _finish(best[1], network, origin, config, batch, streamed=bool(streamed), once=once)
+    plan = best[1]
+    if len(plan.units) > 1:
+        wider = _plan(plan.packing, config, batch, only, width=_BEAM)
+        plan = min(plan, wider, key=lambda p: p.cycles)
+    return _finish(plan, network, origin, config, batch, streamed=bool(streamed), once=once)
 
 
 @dataclass(frozen=True, eq=False)
@@ -438,9 +442,9 @@ def _emitter(plan_layout: _Layout, config: Config, batch: int) -> Emitter:
     return Emitter(config, plan_layout.places, plan_layout.shapes, plan_layout.residual, plan_layout.output, batch)
 
 
-def _plan(packing: Packing, config: Config, batch: int, only: str | None) -> _Plan:
+def _plan(packing: Packing, config: Config, batch: int, only: str | None, *, width: int) -> _Plan:
     units, layout = _fused_units(packing.network, config, batch)
-    chosen, cycles = _choose(units, _emitter(layout, config, batch), config, only)
+    chosen, cycles = _choose(units, _emitter(layout, config, batch), config, only, width)
     return _Plan(packing, units, layout, chosen, cycles)
 
 
@@ -520,5 +524,3 @@ def _mark(passes: list[Pass], drains: list[Drain], labels: Sequence[Label], *, s
     for index, flags in changes.items():
         passes[index] = dataclasses.replace(passes[index], **flags)  # type: ignore[arg-type]
     drains[-1] = dataclasses.replace(drains[-1], commit=True)
-
-

@@ -162,7 +162,9 @@ class Accelerator:
                 w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None,
                 contract=self.config.contract,
             )  # fmt: skip
-            if not (certificate := certify(layer, 0, self.config)).holds:
+            certificate = certify(layer, 0, self.config)
+            assert certificate is not None
+            if not certificate.holds:
                 raise NetworkError(
                     f"scale must keep shifted sums within int32 for any x, but {np.max(scale):g} shifts some to "
                     f"{certificate.shifted[0]}..{certificate.shifted[1]}"
@@ -180,7 +182,10 @@ class Accelerator:
             if split or cut.channels < channels:
                 raise CapacityError("stream: this product is cut into programs, and only one program's weights stream")
             program, streamed = (
-                compile_network(Network([layer], contract=self.config.contract), self.config, batch=cut.pixels, streamed=s) for s in (False, True)
+                compile_network(
+                    Network([layer], contract=self.config.contract), self.config, batch=cut.pixels, streamed=s
+                )
+                for s in (False, True)
             )
             self._require_stream(program, streamed, repeats=-(-len(x) // cut.pixels))
             result = self._stream(program, streamed, x)[: len(x)]
@@ -193,7 +198,9 @@ class Accelerator:
                 rows = slice(start, start + cut.terms)
                 part = Dense(layer.weights[rows, columns]) if split else layer.select(columns)
                 once = len(x) <= cut.pixels
-                program = compile_network(Network([part], contract=self.config.contract), self.config, batch=cut.pixels, once=once)
+                program = compile_network(
+                    Network([part], contract=self.config.contract), self.config, batch=cut.pixels, once=once
+                )
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result

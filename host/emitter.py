@@ -14,8 +14,8 @@ import numpy as np
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
-from etchnet.host.lowering import Operand, Output, Part, parameter_words
 from etchnet.host.layers import Shape
+from etchnet.host.lowering import Operand, Output, Part, parameter_words
 from etchnet.host.network import INPUT
 from etchnet.host.places import Place
 
@@ -168,9 +168,11 @@ def _columns(part: Part, config: Config) -> int:
     return -(-part.channels // config.columns)
 
 
-def options(unit: Unit, config: Config, *, alone: bool) -> list[Option]:
+def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
     """The ways worth trying; all of them give the same result."""
     most, least = config.accumulator_rows, config.load_cycles
+    # Strips shorter than what there is to cut, and tiles by turns with strips, only where there are several strips.
+    pixels = images * max(p.region.height * p.region.width for p in unit.parts)
     if unit.pair:
         return [Option("pair", "strips", most // 2)]
     methods = ["taps"]
@@ -181,8 +183,8 @@ def options(unit: Unit, config: Config, *, alone: bool) -> list[Option]:
     windows = [p.operands[0].window for p in unit.parts]
     if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):
         methods.append("window")
-    caps = [most] if alone else [most, *(c for c in (most // 2, most // 4) if c >= 2 * least)]
-    orders = ["tiles", "side"] if alone else ["tiles", "side", "strips"]
+    caps = [most] if alone else [most, *(c for c in (most // 2, most // 4) if 2 * least <= c < pixels)]
+    orders = ["tiles", "side"] if alone or pixels <= caps[-1] else ["tiles", "side", "strips"]
     if all(_columns(p, config) == 1 for p in unit.parts):
         orders = ["tiles"]
     found = []
@@ -233,15 +235,18 @@ class Emitter:
 
     def _parameter(self, output: Output, tiles: int) -> int:
         """The first parameter word of an output's records."""
-        words = parameter_words(output, tiles, self.config)
-        key = tuple(words) if output.shared else id(output)
-        if key not in self._parameter_places:
-            self._parameter_places[key] = len(self.parameters)
-            self.parameters += words
-        return self._parameter_places[key]
+        if id(output) not in self._parameter_places:
+            words = parameter_words(output, tiles, self.config)
+            # One set for all channels may serve several layers.
+            known: object = tuple(words) if output.shared else id(output)
+            if known not in self._parameter_places:
+                self._parameter_places[known] = len(self.parameters)
+                self.parameters += words
+            self._parameter_places[id(output)] = self._parameter_places[known]
+        return self._parameter_places[id(output)]
 
     def _mask(self, operand: Operand, channels: int) -> np.ndarray:
-        """bool (input words, column tiles): where there may be weights."""
+        """Bool (input words, column tiles): where there may be weights."""
         place, config = self.places[operand.source], self.config
         words, tiles = place.words, -(-channels // config.columns)
         if operand.mask is None:
@@ -251,7 +256,9 @@ class Emitter:
         found[place.channels[inputs] // config.rows, outputs // config.columns] = True
         return found
 
-    def _tile(self, unit: Unit, operand: Operand, channels: int, tap: int, word: int, tile: int) -> tuple[TileKind, int, int]:
+    def _tile(
+        self, unit: Unit, operand: Operand, channels: int, tap: int, word: int, tile: int
+    ) -> tuple[TileKind, int, int]:
         """Kind, first weight word and useful elements of the tile under a tap."""
         config = self.config
         # Tiles that only move values are the same for every tap and every layer that looks alike.
@@ -367,7 +374,9 @@ class Emitter:
             for y, end in zip(edges, edges[1:], strict=False):
                 for x, columns in spans:
                     first = at + y * result[1] + x
-                    strips.append(_Strip(first, (end - y) * columns, image, region.y + y, region.x + x, end - y, columns))
+                    strips.append(
+                        _Strip(first, (end - y) * columns, image, region.y + y, region.x + x, end - y, columns)
+                    )
         return strips
 
     def _runs(self, unit: Unit, strip: _Strip) -> list[tuple[int, int, int]]:

@@ -146,9 +146,7 @@ def _scaled(layer: Linear) -> Output:
     if not layer.wide:
         left, right = layer.shifts
         fields |= {"multiplier": layer.multiplier, "left": left, "right": right}
-    records = [
-        Parameters(**{name: int(array[c]) for name, array in fields.items()}) for c in range(layer.channels)
-    ]
+    records = [Parameters(**{name: int(array[c]) for name, array in fields.items()}) for c in range(layer.channels)]
     return Output(records, layer.zero_point, layer.low, layer.high, raw=layer.wide)
 
 

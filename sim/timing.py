@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -106,6 +107,35 @@ def drain_pace(drain: Drain, config: Config) -> int:
     return config.drain_cycles_per_row(wide=drain.wide)
 
 
+_STEPS = np.arange(1 << 14)
+_STEPS.flags.writeable = False
+
+
+@dataclass(frozen=True)
+class _Footprint:
+    """What a pass touches: accumulator rows, the pixel that each belongs to, the words that it reads and when."""
+
+    rows: slice
+    steps: np.ndarray
+    words: np.ndarray
+    when: np.ndarray
+
+    def within(self, memory: int) -> bool:
+        """Whether all words lie in a memory of that many."""
+        return not len(self.words) or (int(self.words.min()) >= 0 and int(self.words.max()) < memory)
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def _footprint(p: Pass, config: Config) -> _Footprint:
+    steps = p.kept(config) if p.kind == TileKind.DEPTHWISE else _STEPS[: p.pixels]
+    walked = p.walk()
+    when = np.flatnonzero(walked != OUTSIDE)
+    if p.hold != Fold.SET:
+        # One row, set by the first sum and complete with the last.
+        return _Footprint(slice(p.row, p.row + 1), steps[-1:], walked[when], when)
+    return _Footprint(slice(p.row, p.row + len(steps)), steps, walked[when], when)
+
+
 class Timeline:
     """Places passes one after another, each as early as its operands, banks and ports allow.
 
@@ -152,30 +182,30 @@ class Timeline:
     def earliest(self, p: Pass, drains: Sequence[Drain], index: int = 0) -> int:
         """The first cycle in which pass `index` may issue; raises ProgramError where none is right."""
         lat, config = self.latencies, self.config
-        steps, rows = p.kept(config), p.rows(config)
-        if len(rows) and rows[-1] >= config.accumulator_rows:
+        touched = _footprint(p, config)
+        rows, steps, words = touched.rows, touched.steps, touched.words
+        if rows.stop > config.accumulator_rows:
             raise ProgramError(
-                f"pass {index} folds into accumulator row {rows[-1]}; the last is {config.accumulator_rows - 1}"
+                f"pass {index} folds into accumulator row {rows.stop - 1}; the last is {config.accumulator_rows - 1}"
             )
         bounds = [self.slot]
-        if len(rows):
-            bounds.append(int((self._read[p.bank, rows] - steps).max()) + 1 - lat.fold_write)
-            bounds.append(self._fold_free[p.bank] - lat.fold_delay - int(steps[0]))
+        if rows.stop > rows.start:
+            # Of a held row the first sum counts.
+            first = 0 if p.hold != Fold.SET else int(steps[0])
+            before = 0 if p.hold != Fold.SET else steps
+            bounds.append(int((self._read[p.bank, rows] - before).max()) + 1 - lat.fold_write)
+            bounds.append(self._fold_free[p.bank] - lat.fold_delay - first)
             if p.fold != Fold.SET:
                 if not self._set[p.bank, rows].all():
                     raise ProgramError(f"pass {index} adds to accumulators that the program has not set")
-                bounds.append(int((self._visible[p.bank, rows] - steps).max()) - lat.fold_delay)
-                bounds.append(self._port_free[p.bank] - lat.fold_delay - int(steps[0]))
-        walked = p.walk()
-        words, when = walked[walked != OUTSIDE], np.flatnonzero(walked != OUTSIDE)
+                bounds.append(int((self._visible[p.bank, rows] - before).max()) - lat.fold_delay)
+                bounds.append(self._port_free[p.bank] - lat.fold_delay - first)
         if p.source == Source.ACTIVATION:
-            if len(words) and (
-                words.min() < 0 or words.max() >= config.activation_words or not self._written[words].all()
-            ):
+            if not touched.within(config.activation_words) or not self._written[words].all():
                 raise ProgramError(f"pass {index} reads activation words that the program has not written")
             if len(words):
-                bounds.append(int((self._activation[words] - when).max()))
-        elif len(words) and (words.min() < 0 or words.max() >= config.input_words):
+                bounds.append(int((self._activation[words] - touched.when).max()))
+        elif not touched.within(config.input_words):
             raise ProgramError(f"pass {index} reads beyond the input memory")
         if p.kind == TileKind.DEPTHWISE and p.line_pixels != self._window[0]:
             bounds.append(self._window[1])
@@ -205,7 +235,9 @@ class Timeline:
             bounds.append(self._fold_free[drain.into] - int(named[0]))
             if drain.fold != Fold.SET:
                 if not drain.residual and drain.into == drain.bank:
-                    raise ProgramError(f"a drain of pass {index} reads the bank that it adds to: there is one read port")
+                    raise ProgramError(
+                        f"a drain of pass {index} reads the bank that it adds to: there is one read port"
+                    )
                 bounds.append(int((self._visible[drain.into, folded] - named).max()))
                 bounds.append(self._port_free[drain.into] - int(named[0]))
         return max(bounds)
@@ -213,9 +245,9 @@ class Timeline:
     def place(self, p: Pass, drains: Sequence[Drain], start: int, index: int = 0) -> list[int]:
         """Issue pass `p` in cycle `start`; returns the idle cycles that its drains need."""
         lat, config = self.latencies, self.config
-        steps, rows = p.kept(config), p.rows(config)
-        self._visible[p.bank, rows] = start + steps + lat.fold_visible
-        self._set[p.bank, rows] = True
+        touched = _footprint(p, config)
+        self._visible[p.bank, touched.rows] = touched.steps + (start + lat.fold_visible)
+        self._set[p.bank, touched.rows] = True
         self.slot = start + max(p.pixels, config.load_cycles)
         if p.kind == TileKind.DEPTHWISE:
             # Windows of lines of another length may begin when the last column has taken its last sample.
@@ -408,9 +440,7 @@ def _check_halves(passes: Sequence[Pass], drains: Sequence[Drain], started: Sequ
                     f"the drain of pass {index} commits an output; only the last may, and it must write one"
                 )
             if drain.destination == Destination.OUTPUT and not wrote:
-                raise ProgramError(
-                    f"the drain of pass {index} writes the output memory, which no pass has waited for"
-                )
+                raise ProgramError(f"the drain of pass {index} writes the output memory, which no pass has waited for")
     if held and any(p.release_input for p in passes):
         raise ProgramError("a program that releases input must release every half that it waits for")
 
