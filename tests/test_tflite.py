@@ -434,6 +434,18 @@ def test_float_inputs_may_be_reshaped_before_they_are_quantised():
 # The host's part
 
 
+def test_float_inputs_next_to_ties_equal_the_runtime():
+    g = Graph()
+    real = g.tensor("real", (1, 8), tflite.TensorType.FLOAT32)
+    first = g.operator("QUANTIZE", "", {}, [real], g.activation("quantised", (1, 8), 1.0, 7))
+    data = g.write(real, g.operator("QUANTIZE", "", {}, [first], g.activation("moved", (1, 8), 1.0, 0)))
+    halves = np.array([0.5, -0.5, 2.5, -127.5], np.float32)
+    x = np.concatenate([np.nextafter(halves, np.float32(0)), np.nextafter(halves, np.float32(1000) * halves)])[None]
+    x = np.concatenate([x, np.tile(halves, 2)[None], np.array([[1e6, -1e6, 0, 120.5, 120.49999, 1e-30, -1e-30, -0.0]])])
+    x = x.astype(np.float32)
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
 @pytest.mark.parametrize("shape", [(9,), (3, 9), (2, 4, 5)])
 @pytest.mark.parametrize("number", [np.int32, np.int64])
 def test_softmax_and_arg_max_go_along_the_last_axis(shape, number):
