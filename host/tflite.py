@@ -313,7 +313,7 @@ class _Importer:
         if name not in ranges:
             raise ModelError(f"{operator}: activation {name} is not supported; supported are {', '.join(ranges)}")
         low, high = ranges[name]
-        return _bound(low, -128, out), _bound(high, 127, out)
+        return (-128 if low is None else _quantised(low, out)), (127 if high is None else _quantised(high, out))
 
     # Layers without weights
 
@@ -471,7 +471,7 @@ class _Importer:
         source, (result, out) = self._value(operator, 0), self._out(operator)
         if source.quantisation != out:
             raise ModelError(f"{operator} must keep scale and zero point: the reference clamps and does not rescale")
-        self._requantise(operator, source, result, out, 1.0, low=out.zero_point, high=_bound(6.0, 127, out))
+        self._requantise(operator, source, result, out, 1.0, low=out.zero_point, high=_quantised(6.0, out))
 
     def _requantise(self, operator: Operator, source: Value, result: Tensor, out: Quantisation, factor: float, *,
                     low: int = -128, high: int = 127) -> None:  # fmt: skip
@@ -562,10 +562,5 @@ class _Importer:
         )
 
 
-def _bound(value: float | None, default: int, out: Quantisation) -> int:
-    """A real bound in quantised values, as the reference rounds it: in float32, ties away from zero."""
-    if value is None:
-        return default
-    scaled = np.float64(np.float32(value) / np.float32(out.scale))
-    rounded = math.copysign(math.floor(abs(scaled) + 0.5), scaled)
-    return max(-128, min(127, out.zero_point + int(rounded)))
+def _quantised(value: float, quantisation: Quantisation) -> int:
+    return int(quantisation.quantise(np.float32(value)))
