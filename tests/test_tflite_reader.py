@@ -200,7 +200,7 @@ def deep(c):
         (tensor("conv", type=tflite.TensorType.INT16), r"CONV_2D .*: the result must be int8, not int16"),
         (tensor("first", scales=[-1.0]), "the input must have a positive scale, not -1.0"),
         (tensor("first", scales=[float("nan")]), "the input must have a positive scale, not nan"),
-        (tensor("first", scales=[0.5, 0.5]), "the input must have one scale and one zero point, not 2"),
+        (tensor("first", scales=[0.5, 0.5]), "the input must have one scale and one zero point, not 2 and 1"),
         (tensor("first", zero_points=[200]), "the input must have a zero point from -128 to 127, not 200"),
         (two_quantisations, r"QUANTIZE \(operator 1\): the input is quantised in two ways"),
         (weights(0, type=tflite.TensorType.INT4), r"CONV_2D \(operator 0\): weights must be int8, not int4"),
