@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.hdl.config import Config, sum_width
-from etchnet.host.network import Dense
+from etchnet.host.layers import Dense
+from etchnet.sim.contracts import contract_of
 
 __all__ = ["Certificate", "certify"]
 
@@ -23,7 +24,7 @@ class Certificate:
     accumulators: tuple[int, int]
     """with the bias, in 32 bits"""
     shifted: tuple[int, int]
-    """accumulators after the left shift, in 32 bits"""
+    """accumulators after the left shift, in 32 bits; the same where the contract has no such step"""
 
     @property
     def holds(self) -> bool:
@@ -47,7 +48,8 @@ def certify(layer: Dense, index: int, config: Config) -> Certificate:
     blocks = [np.add.reduceat(bound, starts, axis=0) for bound in (low, high)]
     exact_bias = layer.bias - layer.input_zero_point * weights.sum(axis=0)
     totals = low.sum(axis=0) + exact_bias, high.sum(axis=0) + exact_bias
-    left, _ = layer.shifts
+    # Only a contract whose shifted values wrap asks more of them than of the accumulators.
+    left = layer.shifts[0] if contract_of(config).wraps else np.zeros_like(layer.bias)
     shifted = [[int(t) << int(s) for t, s in zip(total, left, strict=True)] for total in totals]
     return Certificate(
         layer=index,

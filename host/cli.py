@@ -165,7 +165,7 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
     with progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
-            program = compile_network(load_model(network).network, config, pixels=batch)
+            program = compile_network(load_model(network).network, config, batch=batch)
             init, run = program.image(), program.command(1)
         report("generating Verilog")
         design = generate(config, init=init, run=run)
@@ -254,7 +254,7 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
     loaded = load_model(model)
     with progress(quiet=as_json) as say:
         say("compiling")
-        program = compile_network(loaded.network, config, pixels=batch)
+        program = compile_network(loaded.network, config, batch=batch)
     layers = layer_reports(program, loaded.names)
     total, memories = totals(layers), memory_use(program)
     certificates = [certify(layer, index, config) for index, layer in enumerate(loaded.network.layers)]
