@@ -83,6 +83,8 @@ class _Importer:
         self._values: dict[int, Value] = {}
         self._reals: dict[int, tuple[int, ...]] = {}
         """float32 tensors that hold the input as it is, and their shapes without the batch"""
+        self._sizes: set[int] = set()
+        """int32 tensors that are computed from shapes; a reshape has its shape from the file all the same"""
         self._builder: GraphBuilder | None = None
         self._handlers: dict[str, Callable[[Operator], None]] = {
             "FULLY_CONNECTED": self._fully_connected,
@@ -98,6 +100,9 @@ class _Importer:
             "RESHAPE": self._reshape,
             "SQUEEZE": self._reshape,
             "EXPAND_DIMS": self._reshape,
+            "SHAPE": self._size,
+            "STRIDED_SLICE": self._size,
+            "PACK": self._size,
             "RELU": self._relu,
             "RELU_N1_TO_1": self._relu,
             "RELU6": self._relu6,
@@ -126,7 +131,8 @@ class _Importer:
             if not operator.inputs or len(operator.outputs) != 1:
                 raise ModelError(f"{operator} has {len(operator.inputs)} inputs and {len(operator.outputs)} outputs")
             written = reader.tensor(operator.outputs[0])
-            if written.index in self._values or written.index in self._reals or written.constant:
+            there = (self._values, self._reals, self._sizes)
+            if written.constant or any(written.index in kind for kind in there):
                 raise ModelError(f"{operator} writes {written}, which is already there")
             self._handlers[operator.kind](operator)
         if reader.output not in self._values:
@@ -454,6 +460,17 @@ class _Importer:
         elif not value.floating:
             raise ModelError(f"{operator} comes behind ARG_MAX, which must be the last operator")
         self._set(operator, self._made.reshape(str(operator), value, after.shape[1:], name=after.name))
+
+    def _size(self, operator: Operator) -> None:
+        """What converters compute a reshape's shape with, where a batch was left open: it is known here."""
+        reader, tensors = self._reader, [self._reader.tensor(index) for index in operator.inputs]
+        reader.check_type(f"{operator}: the result", reader.tensor(operator.outputs[0]), "int32")
+        for position, tensor in enumerate(tensors):
+            if operator.kind == "SHAPE":
+                self._value(operator, position, host=True)
+            elif tensor.index not in self._sizes and not tensor.constant:
+                raise ModelError(f"{operator} is only read on sizes for a RESHAPE, not on {tensor}")
+        self._sizes.add(operator.outputs[0])
 
     def _relu(self, operator: Operator) -> None:
         self._inputs(operator, 1)

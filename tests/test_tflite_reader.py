@@ -257,6 +257,14 @@ def deep(c):
         (weights(3, shape=(6, 28)), r"weights take 28 values, but the input has shape \(1, 24\)"),
         (tensor("dense", shape=(1, 7, 1)), r"FULLY_CONNECTED \(operator 3\) gives 7 values, but the file says shape"),
         (options(3, WeightsFormat=1), r"FULLY_CONNECTED \(operator 3\) has shuffled weights \(format 1\)"),
+        (
+            lambda c: c.g.operator("PACK", "PackOptions", {}, [c.dense], c.g.tensor("packed", (1,), INT32)),
+            r"PACK \(operator 4\) is only read on sizes for a RESHAPE, not on tensor \d+ \(dense\)",
+        ),
+        (
+            lambda c: c.g.operator("SHAPE", "ShapeOptions", {}, [c.dense], c.g.like(c.dense)),
+            r"SHAPE \(operator 4\): the result must be int32, not int8",
+        ),
         # additions and concatenations
         (add("conv", "pool"), r"ADD .* must add equal shapes, not \(1, 6, 5, 4\) and \(1, 3, 2, 4\)"),
         (add_constant, r"ADD \(operator 4\) adds a constant; only results of operators are added"),
