@@ -36,6 +36,7 @@ __all__ = ["load_tflite", "parse_tflite"]
 
 _LARGEST_FILE = 1 << 28
 _LARGEST_STEP = 1 << 15
+_LARGEST_BOUND = (1 << 31) - 128
 _EQUAL_SCALES = 1e-6
 """by which scales before and behind a pool may differ, as TensorFlow Lite Micro has it"""
 
@@ -319,7 +320,9 @@ class _Importer:
         if name not in ranges:
             raise ModelError(f"{operator}: activation {name} is not supported; supported are {', '.join(ranges)}")
         low, high = ranges[name]
-        return (-128 if low is None else _quantised(low, out)), (127 if high is None else _quantised(high, out))
+        return (-128 if low is None else _quantised(operator, low, out)), (
+            127 if high is None else _quantised(operator, high, out)
+        )
 
     # Layers without weights
 
@@ -488,7 +491,7 @@ class _Importer:
         source, (result, out) = self._value(operator, 0), self._out(operator)
         if source.quantisation != out:
             raise ModelError(f"{operator} must keep scale and zero point: the reference clamps and does not rescale")
-        self._requantise(operator, source, result, out, 1.0, low=out.zero_point, high=_quantised(6.0, out))
+        self._requantise(operator, source, result, out, 1.0, low=out.zero_point, high=_quantised(operator, 6.0, out))
 
     def _requantise(self, operator: Operator, source: Value, result: Tensor, out: Quantisation, factor: float, *,
                     low: int = -128, high: int = 127) -> None:  # fmt: skip
@@ -579,5 +582,11 @@ class _Importer:
         )
 
 
-def _quantised(value: float, quantisation: Quantisation) -> int:
+def _quantised(operator: Operator, value: float, quantisation: Quantisation) -> int:
+    """A bound of an activation as int8."""
+    if abs(value) / quantisation.scale > _LARGEST_BOUND:
+        raise ModelError(
+            f"{operator}: an activation's bound of {value} must be at most 2**31 times the result's scale, not of "
+            f"{quantisation.scale}"
+        )
     return int(quantisation.quantise(np.float32(value)))

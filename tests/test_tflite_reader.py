@@ -213,6 +213,10 @@ def deep(c):
         (weights(0, data=np.ones(7, np.int8)), r"weights must have 72 bytes for shape \(4, 3, 2, 3\), not 7"),
         (lambda c: c.g.tensors[c.operator(0)[1][2]].__setattr__("type", tflite.TensorType.INT64),
          r"CONV_2D \(operator 0\): the bias must be int32, not int64"),
+        (
+            lambda c: (tensor("dense", scales=[1e-9])(c), options(3, FusedActivationFunction=3)(c)),
+            r"FULLY_CONNECTED .*: an activation's bound of 6.0 must be at most 2\*\*31 times the result's scale",
+        ),
         # windows
         (options(0, FusedActivationFunction=4), r"CONV_2D \(operator 0\): activation TANH is not supported"),
         (options(0, FusedActivationFunction=99), r"CONV_2D \(operator 0\): activation 99 is not supported"),
