@@ -19,9 +19,12 @@ _LARGEST_CHANNELS = 20
 
 
 def _quantisation(random: np.random.Generator, scale: float) -> tuple[float, int]:
-    """A scale near the given one, and any zero point; the extremes more often."""
+    """A scale near the given one, and any zero point; the extremes more often.
+
+    Scales stay above 1e-6: the runtime has no clamps at 6 for much smaller ones.
+    """
     zero = int(random.choice([-128, 0, 127, random.integers(-128, 128), random.integers(-128, 128)]))
-    return float(np.float32(scale * np.exp(random.uniform(-1, 1)))), zero
+    return float(np.float32(max(scale * np.exp(random.uniform(-1, 1)), 1e-6))), zero
 
 
 def _result(g: Graph, random: np.random.Generator, shape: tuple[int, ...], scale: float) -> int:

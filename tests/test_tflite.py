@@ -24,6 +24,7 @@ from tflm import results, run, with_output  # noqa: E402
 from etchnet.host.tflite import parse_tflite  # noqa: E402
 from etchnet.host.tflite_writer import Graph  # noqa: E402
 
+INT32 = tflite.TensorType.INT32
 MODELS, DATA = os.environ.get("ETCHNET_MODELS"), os.environ.get("ETCHNET_DATA")
 needs_models = pytest.mark.skipif(MODELS is None, reason="ETCHNET_MODELS does not name a folder of models")
 needs_data = pytest.mark.skipif(DATA is None, reason="ETCHNET_DATA does not name a folder of data")
@@ -394,6 +395,26 @@ def test_a_reshape_in_front_of_a_fully_connected_layer_is_no_layer():
     assert np.array_equal(ours(data, x), run(data, x))
 
 
+def test_shapes_that_are_computed_from_the_batch_are_known():
+    """What converters write for Flatten where the batch was left open."""
+    random, g = np.random.default_rng(1), Graph()
+    first = g.activation("input", (1, 2, 6, 3), 0.1, 7)
+    image = g.pool_2d("max", first, g.like(first, (1, 1, 5, 3)), window=(2, 2))
+    shape = g.operator("SHAPE", "ShapeOptions", {"OutType": INT32}, [image], g.tensor("shape", (4,), INT32))
+    ends = [g.constant(np.array([n], np.int32)) for n in (0, 1, 1)]
+    batch = g.tensor("batch", (), INT32)
+    g.operator("STRIDED_SLICE", "StridedSliceOptions", {"ShrinkAxisMask": 1}, [shape, *ends], batch)
+    values = g.tensor("values", (), INT32, data=np.array(15, np.int32))
+    sizes = g.tensor("sizes", (2,), INT32)
+    g.operator("PACK", "PackOptions", {"ValuesCount": 2, "Axis": 0}, [batch, values], sizes)
+    flat = g.operator("RESHAPE", "", {}, [image, sizes], g.like(image, (1, 15)))
+    result = g.activation("result", (1, 5), 2.0, -1)
+    data = g.write(first, g.fully_connected(flat, int8(random, (5, 15)), [0.05], None, result))
+    assert [type(layer) for layer in parse_tflite(data).network.layers] == [MaxPool, Dense]
+    x = int8(random, (4, 2, 6, 3))
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
 def test_a_reshape_that_two_operators_read_is_one_layer():
     random, g = np.random.default_rng(1), Graph()
     first = g.activation("input", (1, 2, 6, 3), 0.1, 7)
@@ -432,6 +453,18 @@ def test_float_inputs_may_be_reshaped_before_they_are_quantised():
 
 
 # The host's part
+
+
+def test_float_inputs_next_to_ties_equal_the_runtime():
+    g = Graph()
+    real = g.tensor("real", (1, 8), tflite.TensorType.FLOAT32)
+    first = g.operator("QUANTIZE", "", {}, [real], g.activation("quantised", (1, 8), 1.0, 7))
+    data = g.write(real, g.operator("QUANTIZE", "", {}, [first], g.activation("moved", (1, 8), 1.0, 0)))
+    halves = np.array([0.5, -0.5, 2.5, -127.5], np.float32)
+    x = np.concatenate([np.nextafter(halves, np.float32(0)), np.nextafter(halves, np.float32(1000) * halves)])[None]
+    x = np.concatenate([x, np.tile(halves, 2)[None], np.array([[1e6, -1e6, 0, 120.5, 120.49999, 1e-30, -1e-30, -0.0]])])
+    x = x.astype(np.float32)
+    assert np.array_equal(ours(data, x), run(data, x))
 
 
 @pytest.mark.parametrize("shape", [(9,), (3, 9), (2, 4, 5)])

@@ -200,7 +200,7 @@ def deep(c):
         (tensor("conv", type=tflite.TensorType.INT16), r"CONV_2D .*: the result must be int8, not int16"),
         (tensor("first", scales=[-1.0]), "the input must have a positive scale, not -1.0"),
         (tensor("first", scales=[float("nan")]), "the input must have a positive scale, not nan"),
-        (tensor("first", scales=[0.5, 0.5]), "the input must have one scale and one zero point, not 2"),
+        (tensor("first", scales=[0.5, 0.5]), "the input must have one scale and one zero point, not 2 and 1"),
         (tensor("first", zero_points=[200]), "the input must have a zero point from -128 to 127, not 200"),
         (two_quantisations, r"QUANTIZE \(operator 1\): the input is quantised in two ways"),
         (weights(0, type=tflite.TensorType.INT4), r"CONV_2D \(operator 0\): weights must be int8, not int4"),
@@ -213,6 +213,10 @@ def deep(c):
         (weights(0, data=np.ones(7, np.int8)), r"weights must have 72 bytes for shape \(4, 3, 2, 3\), not 7"),
         (lambda c: c.g.tensors[c.operator(0)[1][2]].__setattr__("type", tflite.TensorType.INT64),
          r"CONV_2D \(operator 0\): the bias must be int32, not int64"),
+        (
+            lambda c: (tensor("dense", scales=[1e-9])(c), options(3, FusedActivationFunction=3)(c)),
+            r"FULLY_CONNECTED .*: an activation's bound of 6.0 must be at most 2\*\*31 times the result's scale",
+        ),
         # windows
         (options(0, FusedActivationFunction=4), r"CONV_2D \(operator 0\): activation TANH is not supported"),
         (options(0, FusedActivationFunction=99), r"CONV_2D \(operator 0\): activation 99 is not supported"),
@@ -257,6 +261,14 @@ def deep(c):
         (weights(3, shape=(6, 28)), r"weights take 28 values, but the input has shape \(1, 24\)"),
         (tensor("dense", shape=(1, 7, 1)), r"FULLY_CONNECTED \(operator 3\) gives 7 values, but the file says shape"),
         (options(3, WeightsFormat=1), r"FULLY_CONNECTED \(operator 3\) has shuffled weights \(format 1\)"),
+        (
+            lambda c: c.g.operator("PACK", "PackOptions", {}, [c.dense], c.g.tensor("packed", (1,), INT32)),
+            r"PACK \(operator 4\) is only read on sizes for a RESHAPE, not on tensor \d+ \(dense\)",
+        ),
+        (
+            lambda c: c.g.operator("SHAPE", "ShapeOptions", {}, [c.dense], c.g.like(c.dense)),
+            r"SHAPE \(operator 4\): the result must be int32, not int8",
+        ),
         # additions and concatenations
         (add("conv", "pool"), r"ADD .* must add equal shapes, not \(1, 6, 5, 4\) and \(1, 3, 2, 4\)"),
         (add_constant, r"ADD \(operator 4\) adds a constant; only results of operators are added"),
