@@ -9,7 +9,10 @@ from typing import Any
 
 from amaranth.utils import ceil_log2
 
-__all__ = ["Config", "ConfigError", "sum_width"]
+__all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
+
+CONTRACTS = ("tflite-double", "tflite-single", "onnx-float")
+"""The rounding contracts a machine may have: `etchnet.sim.contracts` in numpy, `etchnet.hdl.requantiser` in gates."""
 
 
 class ConfigError(ValueError):
@@ -28,13 +31,17 @@ def _parameter(default: int | None, low: int, high: int, doc: str, **checks: boo
     return field(default=default, metadata={"low": low, "high": high, "doc": doc, **checks})
 
 
+def _choice(choices: tuple[str, ...], doc: str) -> Any:
+    return field(default=choices[0], metadata={"choices": choices, "doc": doc})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One machine: the size of its array, its output stage, its memories and its link.
 
-    Every field is a whole number. The array multiplies vectors of `rows` int8 values with tiles of `rows` x
-    `columns` int8 weights. Memories are counted in the words of their users: activations, inputs and outputs in
-    words of `rows` bytes, weights in tiles, programs in instructions.
+    Every field is a whole number, but for `contract`, which is a name. The array multiplies vectors of `rows` int8
+    values with tiles of `rows` x `columns` int8 weights. Memories are counted in the words of their users:
+    activations, inputs and outputs in words of `rows` bytes, weights in tiles, programs in instructions.
 
     Raises
     ------
@@ -62,12 +69,17 @@ class Config:
     parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters are stored")
     link_bits: int = _parameter(32, 32, 512, "width of both links; a multiple of 32")
     multiplier_latency: int = _parameter(1, 1, 8, "register stages of the multiplier of a processing element")
+    contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
 
     def __post_init__(self) -> None:
         if self.requantisers is None:
             object.__setattr__(self, "requantisers", self.columns)
         for f in dataclasses.fields(self):
             value, meta = getattr(self, f.name), f.metadata
+            if "choices" in meta:
+                if value not in meta["choices"]:
+                    raise ConfigError(f"{f.name} must be one of {', '.join(meta['choices'])}, not {value!r}")
+                continue
             if type(value) is not int or not meta["low"] <= value <= meta["high"]:
                 raise ConfigError(
                     f"{f.name} must be a whole number from {meta['low']} to {meta['high']}, not {value!r}"
@@ -131,7 +143,7 @@ class Config:
 
     # Files
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, int | str]:
         """All fields, by name."""
         return dataclasses.asdict(self)
 

@@ -9,7 +9,8 @@ import numpy as np
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Destination, Drain, Fold, Parameters, Pass, Source, Target, TileKind, chunks, unpack
-from etchnet.sim.reference import requantise, rounding_shift, shift_left
+from etchnet.sim.contracts import contract
+from etchnet.sim.reference import rounding_shift, shift_left
 from etchnet.sim.timing import drain_words
 
 __all__ = ["Datapath"]
@@ -126,7 +127,7 @@ class Datapath:
             rounded = rounding_shift(low_word, per_row["right"])
             values = np.clip(rounded + drain.zero_point, drain.low, drain.high)
         else:
-            values = requantise(
+            values = contract(config).requantise(
                 biased, per_row["multiplier"], per_row["left"], per_row["right"],
                 zero_point=drain.zero_point, low=drain.low, high=drain.high,
             )  # fmt: skip

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["quantise_multiplier", "requantise", "rounding_shift", "shift_left"]
+__all__ = ["quantise_multiplier", "requantise", "rounding_shift", "scale_double", "shift_left"]
 
 
 def quantise_multiplier(scale: float) -> tuple[int, int]:
@@ -45,17 +45,10 @@ def rounding_shift(values: np.ndarray, right: np.ndarray | int) -> np.ndarray:
     return np.where(values < 0, -magnitude, magnitude)
 
 
-def requantise(
-    values: np.ndarray,
-    multiplier: np.ndarray | int,
-    left: np.ndarray | int,
-    right: np.ndarray | int,
-    *,
-    zero_point: int = 0,
-    low: int = -128,
-    high: int = 127,
+def scale_double(
+    values: np.ndarray, multiplier: np.ndarray | int, left: np.ndarray | int, right: np.ndarray | int
 ) -> np.ndarray:
-    """The rounding contract `tflite-double`: ``clamp(round(round(v * 2**left * m / 2**31) / 2**right) + zp)``; int64.
+    """``round(round(v * 2**left * m / 2**31) / 2**right)``, the rounding contract `tflite-double`; as int64.
 
     The inner rounding is that of gemmlowp's SaturatingRoundingDoublingHighMul: add 2**30 where the product is not
     negative, 1 - 2**30 where it is, and truncate; the outer is RoundingDivideByPOT: to nearest, ties away from zero.
@@ -72,4 +65,18 @@ def requantise(
     nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
     magnitude = np.abs(nudged) >> 31
     scaled = np.where(nudged < 0, -magnitude, magnitude)
-    return np.clip(rounding_shift(scaled, right) + zero_point, low, high)
+    return rounding_shift(scaled, right)
+
+
+def requantise(
+    values: np.ndarray,
+    multiplier: np.ndarray | int,
+    left: np.ndarray | int,
+    right: np.ndarray | int,
+    *,
+    zero_point: int = 0,
+    low: int = -128,
+    high: int = 127,
+) -> np.ndarray:
+    """``clamp(scale_double(v, m, left, right) + zero_point)``; int64. `sim.contracts` has the other contracts."""
+    return np.clip(scale_double(values, multiplier, left, right) + zero_point, low, high)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from etchnet.hdl.config import Config, ConfigError, sum_width
@@ -35,6 +37,8 @@ def test_sum_width_holds_the_extremes_and_is_no_wider(terms):
         ({"output_words": 3}, "output_words must be a power of two, not 3"),
         ({"link_bits": 48}, "link_bits must be a multiple of 32, not 48"),
         ({"multiplier_latency": 0}, "multiplier_latency must be a whole number from 1 to 8, not 0"),
+        ({"contract": "onnx"}, "contract must be one of tflite-double, tflite-single, onnx-float, not 'onnx'"),
+        ({"contract": 1}, "contract must be one of tflite-double, tflite-single, onnx-float, not 1"),
         ({"accumulator_rows": 3}, "accumulator_rows must be a whole number from 4 to 4096, not 3"),
     ],
 )
@@ -44,8 +48,9 @@ def test_a_machine_that_cannot_exist_is_refused(values, message):
 
 
 def test_from_dict_reads_to_dict_and_refuses_unknown_names():
-    config = Config(rows=3, columns=5)
+    config = Config(rows=3, columns=5, contract="onnx-float")
     assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(json.loads(config.to_json())) == config
     with pytest.raises(ConfigError, match="unknown config parameter 'row'"):
         Config.from_dict({"row": 3})
 
