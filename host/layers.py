@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.sim.reference import quantise_multiplier, requantise
+from etchnet.sim.contracts import contract as contract_of
+from etchnet.sim.reference import quantise_multiplier
 
 __all__ = [
     "MAX_TERMS",
@@ -143,7 +144,9 @@ class Scaling:
 
 def _requantise(contract: str, values: Any, multiplier: Any, left: Any, right: Any, zero_point: int, low: int,
                 high: int) -> np.ndarray:  # fmt: skip
-    return requantise(values, multiplier, left, right, zero_point=zero_point, low=low, high=high)
+    return contract_of(contract).requantise(
+        values, multiplier, left, right, zero_point=zero_point, low=low, high=high
+    )
 
 
 class Layer:
