@@ -30,6 +30,7 @@ __all__ = [
     "MaxPool",
     "NetworkError",
     "Pad",
+    "Padding",
     "Pool",
     "Reshape",
     "Scaling",

@@ -38,25 +38,42 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over the last axis, int8 to int8 with scale 1/256 and zero point -128, on the host."""
+    """Softmax over the last axis, int8 to int8 with scale 1/256 and zero point -128, on the host.
+
+    Parameters
+    ----------
+    channels
+        Size of that axis; by default all values of an image.
+    """
 
     input_scale: float
     beta: float = 1.0
+    channels: int | None = None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """int8 (M, N) to int8 (M, N)."""
-        return softmax(x, scale=self.input_scale, beta=self.beta)
+        rows = x.reshape(-1, self.channels or x.shape[1])
+        return softmax(rows, scale=self.input_scale, beta=self.beta).reshape(x.shape)
 
 
 @dataclass(frozen=True)
 class ArgMax:
-    """The index of the largest value along the last axis, the first of equals, on the host."""
+    """The index of the largest value along the last axis, the first of equals, on the host.
+
+    Parameters
+    ----------
+    dtype
+        Of the indices.
+    channels
+        Size of that axis; by default all values of an image.
+    """
 
     dtype: type = np.int64
+    channels: int | None = None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, N) to whole numbers (M,)."""
-        return x.argmax(axis=-1).astype(self.dtype)
+        """int8 (M, N) to whole numbers (M, N / channels)."""
+        return x.reshape(len(x), -1, self.channels or x.shape[1]).argmax(axis=-1).astype(self.dtype)
 
 
 @dataclass(frozen=True, eq=False)
