@@ -119,7 +119,7 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
 
 @dataclass(frozen=True)
 class Scaling:
-    """How int32 values become smaller ones: `multiplier`, `left` and `right` of a rounding contract, for all channels."""
+    """How int32 values become smaller ones, the same for all channels: settings of a rounding contract."""
 
     multiplier: int
     left: int
