@@ -33,7 +33,7 @@ def _scaling(factor: Any) -> Scaling:
     return Scaling(multiplier, max(shift, 0), max(-shift, 0))
 
 
-def _nudged(factor: Any, steps: int) -> np.float32:
+def _nudged(factor: Any, steps: int) -> Any:
     """A float32 some steps up or down."""
     return (np.asarray(factor, np.float32).view(np.int32) + np.int32(steps)).view(np.float32)[()]
 
@@ -48,8 +48,17 @@ class Fit:
     zero_point: int
 
 
-def fit_map(x: np.ndarray, target: np.ndarray, ratio: float, offset: float, zero_points: Sequence[int],
-            low: int = -128, high: int = 127, *, first: Fit | None = None, weights: int = 127) -> Fit | None:  # fmt: skip
+def fit_map(
+    x: np.ndarray,
+    target: np.ndarray,
+    ratio: float,
+    offset: float,
+    zero_points: Sequence[int],
+    low: int = -128,
+    high: int = 127,
+    *,
+    first: Fit | None = None,
+) -> Fit | None:
     """A `Fit` that gives `target` for all of `x`, or None.
 
     Parameters
@@ -63,9 +72,7 @@ def fit_map(x: np.ndarray, target: np.ndarray, ratio: float, offset: float, zero
     low, high
         Clamp.
     first
-        To try before all others.
-    weights
-        Largest weight to try: larger ones place the bias more finely.
+        To try before all others. Weights above 1 place the bias more finely.
     """
 
     def fits(weight: Any, bias: Any, factor: Any, zero_point: int) -> np.ndarray:
@@ -76,7 +83,7 @@ def fit_map(x: np.ndarray, target: np.ndarray, ratio: float, offset: float, zero
         return first
     largest = 1 << 30
     with np.errstate(all="ignore"):
-        for weight in range(1, weights + 1):
+        for weight in range(1, 128):
             exact = np.float32(ratio / weight)
             if not 2.0**-32 <= exact < 2.0**31:
                 continue

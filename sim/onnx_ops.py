@@ -41,7 +41,7 @@ def dequantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
 
 
 def fused_multiply_add(a: Any, b: Any, c: Any) -> np.ndarray:
-    """a * b + c for float32, rounded once to float32."""
+    """Float32 products plus float32, rounded once: a * b + c to nearest even."""
     product = np.asarray(a, np.float64) * np.asarray(b, np.float64)  # 24 x 24 bits: exact
     addend = np.asarray(c, np.float64)
     total = product + addend
@@ -94,8 +94,8 @@ def qlinear_average(
     """QLinearAveragePool of int8 windows (..., taps): float32 sums in the order of the taps; int8 (...).
 
     ``clamp(rint(fl32(fl32(fl32(sum) / count) / output scale) + zero_point))`` over dequantised taps; the zero point is
-    added in float32, before the rounding. `scales` and `zero_points` are of input and output; `count` is what the sum is
-    divided by, which counts padding or does not.
+    added in float32, before the rounding. `scales` and `zero_points` are of input and output; `count` is what the sum
+    is divided by, which counts padding or does not.
     """
     values = dequantise_linear(windows, scales[0], zero_points[0])
     total = np.zeros(values.shape[:-1], np.float32)
@@ -112,7 +112,7 @@ def _averaged(total: np.ndarray, count: int, scale: Any, zero_point: int) -> np.
 def average_bounds(
     taps: int, count: int, scales: tuple[Any, Any], zero_points: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest result of `qlinear_average` for every sum of `taps` int8 values, from -128 * taps on.
+    """The least and the greatest result of `qlinear_average` for every sum of `taps` int8 values, from -128 * taps on.
 
     Float32 sums depend on the values and their order, not on the whole sum alone. Since rounding keeps order, the
     extremes of a partial sum come from extremes of the one before: what is returned is exact, not a bound.
