@@ -152,7 +152,7 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
-@click.option("--network", help="A model (.tflite, .npz of Network.save, or demo): its weights and program go inside.")
+@click.option("--network", help="A model (.tflite, .onnx, .npz, or demo): its weights and program go inside.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
 @json_option
 def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
@@ -198,7 +198,7 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
 @json_option
 def run(model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float,
         as_json: bool) -> None:  # fmt: skip
-    """Run MODEL (.tflite, .npz of Network.save, or demo) on inputs from a file."""
+    """Run MODEL (.tflite, .onnx, .npz of Network.save, or demo) on inputs from a file."""
     from etchnet.host.files import load_input, load_model
 
     loaded = load_model(model)
