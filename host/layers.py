@@ -145,9 +145,7 @@ class Scaling:
 
 def _requantise(contract: str, values: Any, multiplier: Any, left: Any, right: Any, zero_point: int, low: int,
                 high: int) -> np.ndarray:  # fmt: skip
-    return contract_of(contract).requantise(
-        values, multiplier, left, right, zero_point=zero_point, low=low, high=high
-    )
+    return contract_of(contract).requantise(values, multiplier, left, right, zero_point=zero_point, low=low, high=high)
 
 
 class Layer:

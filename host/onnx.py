@@ -94,11 +94,14 @@ class _Tensor:
         As the file has it, without the batch.
     channels_last
         Whether the file's order of values is that of the image, or (channel, y, x).
+    raw
+        Whether its values stand for reals as the model's input does: nothing with a scale lies between.
     """
 
     value: Value
     shape: tuple[int, ...]
     channels_last: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class _Importer:
             image = (1, 1, math.prod(shape))
         # The quantisation is known when the first operator reads the input.
         self._builder = GraphBuilder(graph.name, image, Quantisation(1.0, 0, True), contract=CONTRACT)
-        self._input = _Tensor(self._builder.input, shape, self._channels_last)
+        self._input = _Tensor(self._builder.input, shape, self._channels_last, raw=True)
         self._handlers: dict[str, Callable[[Node], _Item]] = {
             "QuantizeLinear": self._quantise_linear,
             "DequantizeLinear": self._dequantise_linear,
@@ -218,11 +221,13 @@ class _Importer:
         else:
             raise ModelError(f"the output {graph.output!r} is not what an operator on int8 gives")
         model = self._builder.finish(tensor.value)
-        assert self._input_quantisation is not None
+        # A model of int8 pools and pads alone does not say what its values stand for.
+        into = self._input_quantisation or Quantisation(1.0, 0, True)
         ordered = tensor.channels_last or _trivial(self._image_of(tensor)) or bool(tensor.value.steps)
         return dataclasses.replace(
             model,
-            input=self._input_quantisation,
+            input=into,
+            output=into if tensor.raw else model.output,
             input_shape=graph.input_shape,
             output_shape=tensor.shape,
             float_input=graph.input_type == "float32",
@@ -288,7 +293,7 @@ class _Importer:
         if not isinstance(item, _Tensor):
             raise ModelError(f"{node.where} must read an int8 tensor at input {index}, not {_describe(item)}")
         self._check_open(node.where, item)
-        if item.value.node == INPUT:
+        if item.raw:
             self._set_input(node.where, quantisation)
         return item
 
@@ -417,7 +422,8 @@ class _Importer:
             raise ModelError(f"{where}: from {_say(before)} to {_say(out)} the machine has no equal arithmetic")
         channels = self._image_of(item.tensor)[2]
         layer = _mapped(where, [fit] * channels, fit.zero_point, *clamp)
-        return dataclasses.replace(item.tensor, value=self._layer(where, layer, [item.tensor.value], out, name))
+        value = self._layer(where, layer, [item.tensor.value], out, name)
+        return dataclasses.replace(item.tensor, value=value, raw=False)
 
     # Products
 
@@ -651,7 +657,7 @@ class _Importer:
                 f"{where} of {_say(first)} and {_say(second)} to {_say(out)}: ONNX Runtime's float32 sums meet "
                 "rounding ties that the machine has no equal arithmetic for. Other calibration data gives other scales"
             )
-        return dataclasses.replace(a, value=self._layer(where, layer, [a.value, b.value], out, name))
+        return dataclasses.replace(a, value=self._layer(where, layer, [a.value, b.value], out, name), raw=False)
 
     def _added_constant(self, where: str, operands: Sequence[tuple[_Tensor | np.ndarray, Quantisation]],
                         out: Quantisation, name: str) -> _Tensor:  # fmt: skip
@@ -687,7 +693,8 @@ class _Importer:
                 fits.append(fit)
             if len(fits) == channels:
                 layer = _mapped(where, fits, zero_point)
-                return dataclasses.replace(tensor, value=self._layer(where, layer, [tensor.value], out, name))
+                value = self._layer(where, layer, [tensor.value], out, name)
+                return dataclasses.replace(tensor, value=value, raw=False)
         raise ModelError(f"{where}: the machine has no arithmetic equal to ONNX Runtime's for this constant operand")
 
     # Clamps, pools
@@ -745,7 +752,7 @@ class _Importer:
         )
         result = self._layer(node.where, layer, [value], tensor.value.quantisation, _name(node))
         image = self._builder.geometry(result)
-        pooled = _Tensor(result, (image[2], *image[2 - len(size) : 2]))
+        pooled = _Tensor(result, (image[2], *image[2 - len(size) : 2]), raw=tensor.raw)
         return pooled if isinstance(item, _Tensor) else _Real(pooled, self._real(node, 0).quantisation)
 
     def _average_pool(self, node: Node) -> _Item:
@@ -910,7 +917,7 @@ class _Importer:
         layer = _made(node.where, Pad, tuple(space), number, sides[0])
         result = self._layer(node.where, layer, [value], tensor.value.quantisation, _name(node))
         image = self._builder.geometry(result)
-        padded = _Tensor(result, (image[2], *image[3 - len(tensor.shape) : 2]))
+        padded = _Tensor(result, (image[2], *image[3 - len(tensor.shape) : 2]), raw=tensor.raw)
         return padded if real is None else _Real(padded, real.quantisation)
 
     # Shapes
