@@ -24,8 +24,12 @@ _INT8 = np.arange(-128, 128)
 _NEAR_TIE = 2.0**-9
 _FRACTIONS = (16, 15, 17, 14, 18, 13, 19, 20, 21, 12, 22, 10, 8)
 """bits behind the point of the common scale of an addition"""
-_NUDGES = sorted(itertools.product(range(-3, 4), repeat=2), key=lambda pair: (abs(pair[0]) + abs(pair[1]), pair))
-_MOST_STEPS = 64
+_NUDGES = sorted(itertools.product(range(-1, 2), repeat=2), key=lambda pair: (abs(pair[0]) + abs(pair[1]), pair))
+_MOST_STEPS = 200
+_MOST_MOVES = 500
+_LARGEST_OFFSET = 2.0**-14
+_NEAREST = 32
+_MOST_WORK = 1 << 23
 
 
 def _scaling(factor: Any) -> Scaling:
@@ -100,26 +104,35 @@ def fit_map(
     return None
 
 
-def _integer_steps(ratio: float) -> int | None:
-    """The least number of steps of `ratio` that make an odd whole number, exactly."""
-    for steps in range(1, _MOST_STEPS + 1):
-        total = steps * ratio
-        if total == int(total):
-            return steps if int(total) % 2 else None
-    return None
+def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
+    """Zero points that mean nearly the same: steps of the operands that make up a whole number of the result's.
 
-
-def _parities(ratios: Sequence[np.float32], zero_points: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Zero points that mean the same: as they are, and with an odd amount moved from the result to an operand."""
-    yield zero_points[0], zero_points[1], zero_points[2]
-    for operand, sign in itertools.product((0, 1), (1, -1)):
-        steps = _integer_steps(float(ratios[operand]))
-        if steps is not None:
-            moved = list(zero_points)
-            moved[operand] -= sign * steps
-            moved[2] -= sign * int(steps * float(ratios[operand]))
-            if -128 <= moved[2] <= 127:
-                yield moved[0], moved[1], moved[2]
+    What is left over is an offset far below a step: the runtime's rounded constants have such offsets, and these are what
+    can follow them. Where ratios are exact, it is none, but the parity of the result's zero point may change: that
+    decides ties.
+    """
+    yield zero_points
+    steps = np.arange(-_MOST_STEPS, _MOST_STEPS + 1)
+    total = float(ratios[0]) * steps[:, None] + float(ratios[1]) * steps
+    whole = np.rint(total)
+    rest = np.abs(total - whole)
+    fits = (rest < _LARGEST_OFFSET) & (np.abs(zero_points[2] - whole + 0.5) <= 127.5)
+    seen = {(0.0, 0)}
+    places = np.argwhere(fits)
+    size = np.abs(steps[places]).sum(axis=1)
+    order = np.lexsort((size, rest[fits]))
+    count = 0
+    for i, j in places[order]:
+        moved = int(whole[i, j])
+        # Of moves that are exact, one of each parity is enough.
+        kind = (float(total[i, j] - moved), moved % 2)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        yield zero_points[0] - int(steps[i]), zero_points[1] - int(steps[j]), zero_points[2] - moved
+        count += 1
+        if count == _MOST_MOVES:
+            return
 
 
 def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, single: bool = False) -> Add | None:
@@ -141,27 +154,38 @@ def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, 
     if not all(2.0**-20 <= ratio < 2.0**16 for ratio in ratios):
         return None
     real = float(ratios[0]) * (a - zero_points[0]) + float(ratios[1]) * (b - zero_points[1]) + zero_points[2]
-    near = np.abs(real - np.floor(real) - 0.5) < _NEAR_TIE
-    near &= (real > -130) & (real < 129)
-    for zeros in _parities(ratios, zero_points):
-        for fraction in _FRACTIONS:
-            size = float(sum(ratios)) * 512 * 2.0**fraction
-            if size >= 2.0**31 or min(ratios) * 2.0**fraction >= 2.0**31:
+    distance = np.abs(real - np.floor(real) - 0.5)
+    distance[(real < -130) | (real > 129)] = 1
+    # Settings are tried on the pairs that are nearest to ties, then on all that are near, then on all.
+    near = np.flatnonzero(distance < _NEAR_TIE)
+    nearest = near[np.argsort(distance[near], kind="stable")[:_NEAREST]]
+    settings = [
+        (*(_nudged(r * np.float32(2.0**fraction), n) for r, n in zip(ratios, steps, strict=True)), fraction)
+        for fraction in _FRACTIONS
+        if float(sum(ratios)) * 512 * 2.0**fraction < 2.0**31
+        for steps in _NUDGES
+    ]
+    work = 0
+    for zeros in _moved(ratios, zero_points):
+        for index in np.flatnonzero(_agree(a[nearest], b[nearest], target[nearest], settings, zeros)):
+            first, second, fraction = settings[index]
+            work += len(near)
+            if work > _MOST_WORK:
+                return None
+            if not _agree(a[near], b[near], target[near], [settings[index]], zeros)[0]:
                 continue
-            for steps in _NUDGES:
-                factors = [_nudged(r * np.float32(2.0**fraction), n) for r, n in zip(ratios, steps, strict=True)]
-                if not _agrees(a[near], b[near], target[near], factors, fraction, zeros):
-                    continue
-                layer = Add(zeros[:2], _scaling(factors[0]), _scaling(factors[1]), _scaling(2.0**-fraction), zeros[2])
-                # The proof: the layer itself, on every pair.
-                if np.array_equal(layer.reference(a.astype(np.int8), b.astype(np.int8), contract=CONTRACT), target):
-                    return layer
+            layer = Add(zeros[:2], _scaling(first), _scaling(second), _scaling(2.0**-fraction), zeros[2])
+            # The proof: the layer itself, on every pair.
+            if np.array_equal(layer.reference(a.astype(np.int8), b.astype(np.int8), contract=CONTRACT), target):
+                return layer
     return None
 
 
-def _agrees(a: np.ndarray, b: np.ndarray, target: np.ndarray, factors: Sequence[np.float32], fraction: int,
-            zeros: tuple[int, int, int]) -> bool:  # fmt: skip
-    total = np.rint((a - zeros[0]).astype(np.float32) * factors[0]).astype(np.int64)
-    total += np.rint((b - zeros[1]).astype(np.float32) * factors[1]).astype(np.int64)
-    scaled = np.rint(total.astype(np.float32) * np.float32(2.0**-fraction))
-    return np.array_equal(np.clip(scaled + zeros[2], -128, 127), target)
+def _agree(a: np.ndarray, b: np.ndarray, target: np.ndarray, settings: Sequence[tuple[Any, Any, int]],
+           zeros: tuple[int, int, int]) -> np.ndarray:  # fmt: skip
+    """For which of the settings (factor of a, factor of b, bits behind the point) all sums come out as the target."""
+    first, second, fraction = (np.array(column)[:, None] for column in zip(*settings, strict=True))
+    total = np.rint((a - zeros[0]).astype(np.float32) * first).astype(np.int64)
+    total += np.rint((b - zeros[1]).astype(np.float32) * second).astype(np.int64)
+    scaled = np.rint(np.ldexp(total.astype(np.float32), -fraction))
+    return (np.clip(scaled + zeros[2], -128, 127) == target).all(axis=1)
