@@ -106,10 +106,17 @@ class _Tensor:
 
 @dataclass(frozen=True)
 class _Real:
-    """A tensor, dequantised."""
+    """A tensor, dequantised, and clamped to reals."""
 
     tensor: _Tensor
     quantisation: Quantisation
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def clamped(self) -> bool:
+        """Whether there is a clamp."""
+        return (self.low, self.high) != (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -131,15 +138,12 @@ class _Waiting:
         Makes the layers for a quantisation of the result.
     low, high
         Clamp that came behind, in reals.
-    elementwise
-        Whether the runtime computes it in float in any case, clamp included.
     """
 
     where: str
-    emit: Callable[..., _Tensor]
+    emit: Callable[[Quantisation], _Tensor]
     low: float = -math.inf
     high: float = math.inf
-    elementwise: bool = False
 
 
 _Item = _Floats | _Tensor | _Real | _Stored | _Waiting | np.ndarray
@@ -210,7 +214,7 @@ class _Importer:
             self._items[node.outputs[0]] = handler(node)
         result = self._items.get(graph.output)
         floating = isinstance(result, _Real)
-        if isinstance(result, _Real):
+        if isinstance(result, _Real) and not result.clamped:
             tensor = dataclasses.replace(
                 result.tensor, value=dataclasses.replace(result.tensor.value, quantisation=result.quantisation)
             )
@@ -311,12 +315,13 @@ class _Importer:
 
     def _real(self, node: Node, index: int) -> _Real:
         item = self._item(node, index)
-        if isinstance(item, _Real):
+        if isinstance(item, _Real) and not item.clamped:
             self._check_open(node.where, item.tensor)
             return item
-        if isinstance(item, _Waiting):
+        if isinstance(item, _Waiting | _Real):
+            before = item.where if isinstance(item, _Waiting) else "a clamp"
             raise ModelError(
-                f"{node.where} reads the float result of {item.where}: a QuantizeLinear and a DequantizeLinear must "
+                f"{node.where} reads the float result of {before}: a QuantizeLinear and a DequantizeLinear must "
                 "lie between them, or ONNX Runtime computes both in float"
             )
         raise ModelError(
@@ -358,19 +363,19 @@ class _Importer:
             return self._input
         if isinstance(item, _Real):
             self._check_open_or_same(node.where, item, out)
-            if (item.quantisation.scale, item.quantisation.zero_point) == (out.scale, out.zero_point):
+            same = (item.quantisation.scale, item.quantisation.zero_point) == (out.scale, out.zero_point)
+            if same and not item.clamped:
                 return item.tensor
             return self._requantised(node.where, item, out, name=_name(node))
         if isinstance(item, _Waiting):
-            if not item.elementwise:
-                bounds = quantise_linear([item.low, item.high], out.scale, out.zero_point)
-                if bounds.tolist() != [-128, 127]:
-                    raise ModelError(
-                        f"{item.where}, then clamped to [{item.low:g}, {item.high:g}], is quantised over a range that "
-                        "the clamp cuts, so that ONNX Runtime computes it in float. Put a QuantizeLinear and a "
-                        "DequantizeLinear before the clamp, or choose the range by what the clamp leaves"
-                    )
-            return item.emit(out, _name(node))
+            bounds = quantise_linear([item.low, item.high], out.scale, out.zero_point)
+            if bounds.tolist() != [-128, 127]:
+                raise ModelError(
+                    f"{item.where}, then clamped to [{item.low:g}, {item.high:g}], is quantised over a range that the "
+                    "clamp cuts, so that ONNX Runtime computes it in float. Put a QuantizeLinear and a "
+                    "DequantizeLinear before the clamp, or choose the range by what the clamp leaves"
+                )
+            return item.emit(out)
         raise ModelError(f"{node.where} must read floats, not {_describe(item)}")
 
     def _check_open_or_same(self, where: str, item: _Real, out: Quantisation) -> None:
@@ -404,11 +409,12 @@ class _Importer:
             return _Real(item, quantisation)
         return _Real(self._read(node, 0, quantisation), quantisation)
 
-    def _requantised(self, where: str, item: _Real, out: Quantisation, low: float = -math.inf, high: float = math.inf,
-                     *, name: str) -> _Tensor:  # fmt: skip
+    def _requantised(self, where: str, item: _Real, out: Quantisation, *, name: str) -> _Tensor:
         """A tensor clamped and quantised anew, as float operators do it value by value."""
         before = item.quantisation
-        reals = np.clip(dequantise_linear(_INT8, before.scale, before.zero_point), np.float32(low), np.float32(high))
+        reals = np.clip(
+            dequantise_linear(_INT8, before.scale, before.zero_point), np.float32(item.low), np.float32(item.high)
+        )
         target = quantise_linear(reals, out.scale, out.zero_point)
         if np.array_equal(target, _INT8):
             return item.tensor
@@ -432,8 +438,8 @@ class _Importer:
         bias = self._bias(node, 2, source.quantisation, weights)
         return _Waiting(
             node.where,
-            lambda out, name: self._convolved(
-                node, source.tensor, source.quantisation, weights.values, weights.scales, bias, out, name
+            lambda out: self._convolved(
+                node, source.tensor, source.quantisation, weights.values, weights.scales, bias, out, _name(node)
             ),
         )
 
@@ -499,8 +505,8 @@ class _Importer:
         self._check_axis(node, weights, axis)
         return _Waiting(
             node.where,
-            lambda out, name: self._multiplied(
-                node, source.tensor, source.quantisation, matrix, weights.scales, bias, out, name
+            lambda out: self._multiplied(
+                node, source.tensor, source.quantisation, matrix, weights.scales, bias, out, _name(node)
             ),
         )
 
@@ -509,8 +515,8 @@ class _Importer:
         self._check_axis(node, weights, 1)
         return _Waiting(
             node.where,
-            lambda out, name: self._multiplied(
-                node, source.tensor, source.quantisation, weights.values, weights.scales, None, out, name
+            lambda out: self._multiplied(
+                node, source.tensor, source.quantisation, weights.values, weights.scales, None, out, _name(node)
             ),
         )
 
@@ -623,7 +629,7 @@ class _Importer:
             else:
                 real = self._real(node, index)
                 operands.append((real.tensor, real.quantisation))
-        return _Waiting(node.where, lambda out, name: self._added(node.where, operands, out, name))
+        return _Waiting(node.where, lambda out: self._added(node.where, operands, out, _name(node)))
 
     def _qlinear_add(self, node: Node) -> _Item:
         out = self._quantisation(node, 6, "the result")
@@ -706,19 +712,11 @@ class _Importer:
         if not low <= high:
             raise ModelError(f"{node.where}: the lower bound {low} must not be above {high}")
         item = self._item(node, 0)
-        if isinstance(item, _Waiting):
-            bounds = [min(max(bound, low), high) for bound in (item.low, item.high)]
-            if item.elementwise:
-                return dataclasses.replace(
-                    item, emit=lambda out, name: item.emit(out, name, *bounds), low=bounds[0], high=bounds[1]
-                )
-            return dataclasses.replace(item, low=bounds[0], high=bounds[1])
-        real = self._real(node, 0)
-
-        def emit(out: Quantisation, name: str, least: float = low, most: float = high) -> _Tensor:
-            return self._requantised(node.where, real, out, least, most, name=name)
-
-        return _Waiting(node.where, emit, low, high, elementwise=True)
+        if isinstance(item, _Waiting | _Real):
+            # A clamp of a clamp: the second one moves the bounds of the first.
+            least, most = (min(max(bound, low), high) for bound in (item.low, item.high))
+            return dataclasses.replace(item, low=least, high=most)
+        raise ModelError(f"{node.where} must read floats, not {_describe(item)}")
 
     def _bound(self, node: Node, index: int, default: float) -> float:
         if self._graph.opset < 11:
@@ -735,8 +733,9 @@ class _Importer:
         return float(bound.flat[0])
 
     def _max_pool(self, node: Node) -> _Item:
-        item = self._item(node, 0)
-        tensor = item if isinstance(item, _Tensor) else self._real(node, 0).tensor
+        return self._shaped(node, lambda tensor: self._pooled(node, tensor))
+
+    def _pooled(self, node: Node, tensor: _Tensor) -> _Tensor:
         self._check_open(node.where, tensor)
         if node.integer("storage_order", 0) not in (0, 1):
             raise ModelError(f"{node.where}: storage_order must be 0 or 1")
@@ -752,14 +751,13 @@ class _Importer:
         )
         result = self._layer(node.where, layer, [value], tensor.value.quantisation, _name(node))
         image = self._builder.geometry(result)
-        pooled = _Tensor(result, (image[2], *image[2 - len(size) : 2]), raw=tensor.raw)
-        return pooled if isinstance(item, _Tensor) else _Real(pooled, self._real(node, 0).quantisation)
+        return _Tensor(result, (image[2], *image[2 - len(size) : 2]), raw=tensor.raw)
 
     def _average_pool(self, node: Node) -> _Item:
         source = self._real(node, 0)
         return _Waiting(
             node.where,
-            lambda out, name: self._averaged(node, source.tensor, source.quantisation, out, name),
+            lambda out: self._averaged(node, source.tensor, source.quantisation, out, _name(node)),
         )
 
     def _qlinear_average_pool(self, node: Node) -> _Item:
@@ -840,7 +838,7 @@ class _Importer:
         if len(quantisations) == 1:
             tensor = self._joined(node, [part.tensor for part in parts], parts[0].quantisation, _name(node))
             return _Real(tensor, parts[0].quantisation)
-        return _Waiting(node.where, lambda out, name: self._brought_together(node, parts, out, name))
+        return _Waiting(node.where, lambda out: self._brought_together(node, parts, out, _name(node)))
 
     def _qlinear_concat(self, node: Node) -> _Item:
         out = self._quantisation(node, 0, "the result")
@@ -927,7 +925,7 @@ class _Importer:
         if isinstance(item, _Tensor):
             return change(item)
         if isinstance(item, _Real):
-            return _Real(change(item.tensor), item.quantisation)
+            return dataclasses.replace(item, tensor=change(item.tensor))
         if isinstance(item, _Waiting):
             self._real(node, 0)
         raise ModelError(f"{node.where} must read a tensor, not {_describe(item)}")
@@ -1034,7 +1032,7 @@ class _Importer:
         source = self._real(node, 0)
         axis = node.integer("axis", -1 if self._graph.opset >= 13 else 1)
         return _Waiting(
-            node.where, lambda out, name: self._softmaxed(node, source.tensor, source.quantisation, out, axis, name)
+            node.where, lambda out: self._softmaxed(node, source.tensor, source.quantisation, out, axis, _name(node))
         )
 
     def _qlinear_softmax(self, node: Node) -> _Item:

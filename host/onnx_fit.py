@@ -107,9 +107,9 @@ def fit_map(
 def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
     """Zero points that mean nearly the same: steps of the operands that make up a whole number of the result's.
 
-    What is left over is an offset far below a step: the runtime's rounded constants have such offsets, and these are what
-    can follow them. Where ratios are exact, it is none, but the parity of the result's zero point may change: that
-    decides ties.
+    What is left over is an offset far below a step: the runtime's rounded constants have such offsets, and these are
+    what can follow them. Where ratios are exact, it is none, but the parity of the result's zero point may change:
+    that decides ties.
     """
     yield zero_points
     steps = np.arange(-_MOST_STEPS, _MOST_STEPS + 1)
