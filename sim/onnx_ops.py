@@ -66,16 +66,16 @@ def qlinear_add(a: np.ndarray, b: np.ndarray, scales: tuple[Any, Any, Any], zero
     scales, zero_points
         Of a, of b, of the result.
     single
-        Tensors of one value are added the other way round: ``fma(b, s, fma(a, r, f))``.
+        Tensors of one value are added the other way round, with the roles of a and b exchanged in all of this.
     """
+    if single:
+        a, b = b, a
+        scales, zero_points = (scales[1], scales[0], scales[2]), (zero_points[1], zero_points[0], zero_points[2])
     scale_a, scale_b, scale_c = (np.float32(scale) for scale in scales)
     zero_a, zero_b, zero_c = (np.float32(zero) for zero in zero_points)
     r, s = scale_a / scale_c, scale_b / scale_c
     f = zero_c - fused_multiply_add(r, zero_a, s * zero_b)
-    terms = ((a, r), (b, s)) if single else ((b, s), (a, r))
-    total: Any = f
-    for x, ratio in terms:
-        total = fused_multiply_add(np.asarray(x, np.float32), ratio, total)
+    total = fused_multiply_add(np.asarray(a, np.float32), r, fused_multiply_add(np.asarray(b, np.float32), s, f))
     return np.clip(np.rint(total), -128, 127).astype(np.int8)
 
 

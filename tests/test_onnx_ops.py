@@ -55,7 +55,10 @@ def some_scales(random, kind):
         a = np.exp(random.uniform(-6, 0))
         return np.float32(a), np.float32(a), np.float32(a * np.exp(random.uniform(-0.1, 1)))
     if kind == 2:
-        return tuple(np.float32(random.choice([1, 3, 5]) * 2.0 ** -random.integers(1, 7)) for _ in range(3))
+        powers = 2.0 ** -random.integers(1, 7, 3)
+        return tuple(
+            np.float32(odd * power) for odd, power in zip((*random.choice([1, 3, 5], 2), 1), powers, strict=True)
+        )
     return np.float32(1 / 3), np.float32(1 / 3), np.float32(2.0 ** random.integers(-1, 3))
 
 
