@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.accumulators import AccumulatorBank
@@ -193,13 +193,19 @@ class Accelerator(wiring.Component):
         entering = Signal(8 * config.rows)
         m.d.comb += [
             activation.address.eq(pixel.address),
-            activation.enable.eq(pixel.valid & ~from_input),
+            activation.enable.eq(pixel.valid & pixel.inside & ~from_input),
             self.input.address.eq(Cat(pixel.address[:half_bit], pixel.half)),
-            self.input.enable.eq(pixel.valid & from_input),
+            self.input.enable.eq(pixel.valid & pixel.inside & from_input),
         ]
         chosen = Mux(read_pixel.source == Source.INPUT, self.input.data, activation.data)
-        m.d.sync += entering.eq(Mux(read_pixel.valid, chosen, 0))
+        outside = Cat(read_pixel.pad.as_unsigned()).replicate(config.rows)
+        m.d.sync += entering.eq(Mux(read_pixel.valid, Mux(read_pixel.inside, chosen, outside), 0))
         m.d.comb += self.array.activations.eq(entering)
+        entered = delay(m, read_pixel, self.read_latency(config) - self.input.latency(config), name="entered")
+        line_delay = Signal(len(self.array.line_delay))
+        with m.If(entered.windowed):
+            m.d.sync += line_delay.eq(entered.line_delay)
+        m.d.comb += [self.array.windowed.eq(entered.windowed), self.array.line_delay.eq(line_delay)]
 
         # Weights: each tile arrives in the cycle before its first pixel.
         m.d.comb += [
@@ -219,7 +225,8 @@ class Accelerator(wiring.Component):
                 bank.fold.valid.eq(from_array | from_output),
                 bank.fold.row.eq(Mux(from_output, output.fold.row, fold.row.row)),
                 bank.fold.fold.eq(Mux(from_output, output.fold.fold, fold.row.fold)),
-                bank.read.eq(output.read.valid & (output.read.bank == index)),
+                bank.fold.held.eq(fold.row.held & ~from_output),
+                bank.read.eq(output.read.valid & ~output.read.residual & (output.read.bank == index)),
                 bank.read_row.eq(output.read.row),
             ]
             for c in range(config.columns):
@@ -227,10 +234,26 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             output.bus.eq(loader.bus),
             output.start.eq(fold.release),
+            output.start_last.eq(fold.release_last),
             tokens["weights_free"].put.eq(fold.release_weights),
         ]
         read_bank = delay(m, output.read, self.banks[0].read_latency(config), name="drain_read")
-        m.d.comb += output.accumulators.eq(Mux(read_bank.bank, self.banks[1].data, self.banks[0].data))
+        rows: Any = Mux(read_bank.bank, self.banks[1].data, self.banks[0].data)
+        if config.residual_words:
+            residual = Ram(bits=8 * config.rows, depth=config.residual_words, name="residual")
+            submodule(m, platform, "residual", residual)
+            m.d.comb += [
+                residual.write_address.eq(output.write.address),
+                residual.write_data.eq(output.write.data),
+                residual.write_lanes.eq(output.write.residual),
+                residual.address.eq(output.read.row),
+                residual.enable.eq(output.read.valid & output.read.residual),
+            ]
+            kept = Signal(data.ArrayLayout(signed(8), config.columns))
+            extended = Signal(data.ArrayLayout(signed(32), config.columns))
+            m.d.comb += [kept.eq(residual.data), *(extended[c].eq(kept[c]) for c in range(config.columns))]
+            rows = Mux(read_bank.residual, extended, rows)
+        m.d.comb += output.accumulators.eq(rows)
 
         # Results.
         results = Ram(**word, depth=2 * config.output_words, name="results")
@@ -260,7 +283,7 @@ class Accelerator(wiring.Component):
         # The end of a run, and the counters.
         m.d.comb += [
             sequencer.done.eq(output.done),
-            sequencer.final_drain.eq(output.final),
+            sequencer.reading_last.eq(output.reading_last),
             self.counters.increments.CYCLES.eq(sequencer.running),
             self.counters.increments.USEFUL.eq(sequencer.useful),
             *(

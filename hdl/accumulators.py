@@ -22,7 +22,8 @@ class AccumulatorBank(wiring.Component):
     A fold names its row in cycle t, gives `values` in cycle t + 1 and is written in cycle t + `latency`; from the
     cycle after that the row may be read again. A read (`read`, `read_row`) gives `data` one cycle later. There is one
     read port: a fold that adds or maximises and a read must not fall into the same cycle, and a row must not be read
-    while it is written. The program's idle cycles see to both; the bank does not check.
+    while it is written. The program's idle cycles see to both; the bank does not check. A fold with `held` adds to the
+    result of the fold of the cycle before, which was of the same row, and does not use the read port.
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,6 +47,7 @@ class AccumulatorBank(wiring.Component):
                 "valid": unsigned(1),
                 "row": unsigned(config.address_bits(config.accumulator_rows)),
                 "fold": unsigned(2),
+                "held": unsigned(1),
             }
         )
 
@@ -77,7 +79,7 @@ class AccumulatorBank(wiring.Component):
         folded = Signal(layout, reset_less=True)
         m.d.sync += [folding.eq(self.fold), written.eq(folding)]
         for c in range(columns):
-            new, old = self.values[c], self.data[c]
+            new, old = self.values[c], Mux(folding.held, folded[c], self.data[c]).as_signed()
             with m.Switch(folding.fold):
                 with m.Case(Fold.ADD):
                     m.d.sync += folded[c].eq(old + new)

@@ -67,6 +67,19 @@ class Config:
     passes: int = _parameter(2048, 2, 1 << 16, "passes in the program memory")
     drains: int = _parameter(512, 2, 1 << 16, "drains in the program memory")
     parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters are stored")
+    residual_words: int | None = _parameter(
+        None, 0, 1 << 16,
+        "words of `rows` bytes in the residual memory, from which the output stage adds; only square machines have one, "
+        "by default as many words as four accumulator banks have rows",
+    )  # fmt: skip
+    depthwise: int | None = _parameter(
+        None, 0, 8,
+        "taps along each side of the window that a depthwise pass multiplies, 0 for no such passes; only square machines "
+        "of at least that many squared rows have them, by default with 3",
+    )  # fmt: skip
+    line_words: int = _parameter(
+        512, 16, 1 << 12, "pixels that the line buffers of depthwise passes look back", power=True
+    )
     link_bits: int = _parameter(32, 32, 512, "width of both links; a multiple of 32")
     multiplier_latency: int = _parameter(1, 1, 8, "register stages of the multiplier of a processing element")
     contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
@@ -74,6 +87,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.requantisers is None:
             object.__setattr__(self, "requantisers", self.columns)
+        square = self.rows == self.columns
+        if self.residual_words is None:
+            object.__setattr__(self, "residual_words", 4 * self.accumulator_rows if square else 0)
+        if self.depthwise is None:
+            object.__setattr__(self, "depthwise", 3 if square and self.rows >= 9 else 0)
         for f in dataclasses.fields(self):
             value, meta = getattr(self, f.name), f.metadata
             if "choices" in meta:
@@ -89,6 +107,13 @@ class Config:
         for part, whole in (("weight_rows", "rows"), ("requantisers", "columns")):
             if getattr(self, whole) % getattr(self, part):
                 raise ConfigError(f"{part} must divide {whole} ({getattr(self, whole)}), not {getattr(self, part)!r}")
+        for name in ("residual_words", "depthwise"):
+            if getattr(self, name) and not square:
+                raise ConfigError(f"{name} must be 0 where rows ({self.rows}) are not columns ({self.columns}), "
+                                  f"not {getattr(self, name)!r}")  # fmt: skip
+        if self.depthwise == 1 or self.depthwise**2 > self.rows:  # type: ignore[operator]
+            raise ConfigError(f"depthwise must be 0, or at least 2 with its square at most rows ({self.rows}), not "
+                              f"{self.depthwise!r}")  # fmt: skip
         if self.link_bits % 32:
             raise ConfigError(f"link_bits must be a multiple of 32, not {self.link_bits!r}")
 
@@ -134,6 +159,36 @@ class Config:
     def drain_cycles_per_row(self, *, wide: bool = False) -> int:
         """Cycles the output stage takes per accumulator row: requantisers or memory words, whichever is slower."""
         return max(self.groups, self.words_per_pixel(wide=wide))
+
+    # Depthwise passes
+
+    @property
+    def shortest_line(self) -> int:
+        """Pixels of a line that a depthwise pass walks at least: a window's, and as many as the line buffers take."""
+        return (self.depthwise or 0) + 2
+
+    @property
+    def longest_line(self) -> int:
+        """Pixels of a line that a depthwise pass walks at most: all lines of a window but one are looked back on."""
+        return (self.depthwise or 0) + self.line_words // max(1, (self.depthwise or 1) - 1)
+
+    sample_delay = 1
+    """Cycles from a skewed vector to its samples at the elements of a depthwise window's last line."""
+
+    def window_lead(self, line_pixels: int) -> int:
+        """Cycles from the first vector of a depthwise window to the vector whose sum is the window's.
+
+        The sum meets the last line's first tap when that sample arrives: depthwise - 1 lines behind the first vector,
+        less the rows of the array that lie above it.
+        """
+        assert self.depthwise
+        return self.sample_delay + (self.depthwise - 1) * (line_pixels - self.depthwise)
+
+    @property
+    def window_trail(self) -> int:
+        """Cycles from the vector whose sum is a depthwise window's to the last vector that the sum meets."""
+        assert self.depthwise
+        return self.depthwise**2 - 1 - self.sample_delay
 
     # Addresses
 

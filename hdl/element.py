@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,13 +30,18 @@ class ProcessingElement(wiring.Component):
     config
         The machine; its `multiplier_latency` is the number of register stages of the multiplier.
     row
-        Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave.
+        Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave. Rows that
+        hold a tap of a depthwise window have two more inputs: where `windowed` is high, `sample` stands in for the
+        activation; `windowed` moves right with the activation.
     """
 
     def __init__(self, config: Config, *, row: int) -> None:
         self._config, self._row = config, row
+        self._taps = row < (config.depthwise or 0) ** 2
+        windowed = {"windowed": In(1), "windowed_out": Out(1), "sample": In(signed(8))} if self._taps else {}
         super().__init__(
             {
+                **windowed,
                 "load": In(1),
                 "load_out": Out(1),
                 "weight_in": In(signed(8)),
@@ -54,8 +59,13 @@ class ProcessingElement(wiring.Component):
 
     @property
     def variant(self) -> str:
-        """What distinguishes this element's gateware from that of other rows: the width of its sum."""
-        return f"{len(self.sum_in)}_{len(self.sum_out)}"
+        """What distinguishes this element's gateware from that of other rows: the width of its sum, and its inputs."""
+        return f"{len(self.sum_in)}_{len(self.sum_out)}" + ("_windowed" if self._taps else "")
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether it can multiply a sample in place of its activation."""
+        return self._taps
 
     @staticmethod
     def latency(config: Config) -> int:
@@ -72,8 +82,14 @@ class ProcessingElement(wiring.Component):
         with m.If(self.load):
             m.d.sync += weight.eq(self.weight_in)
 
+        operand: Any = self.activation
+        if self._taps:
+            operand = Mux(self.windowed, self.sample, self.activation).as_signed()
+            windowed_right = Signal(reset_less=True)
+            m.d.sync += windowed_right.eq(self.windowed)
+            m.d.comb += self.windowed_out.eq(windowed_right)
         product = Signal(signed(16))
-        m.d.comb += product.eq(self.activation * weight)
+        m.d.comb += product.eq(operand * weight)
         registered = delay(m, product, self._config.multiplier_latency, name="product", resets=False)
         m.d.sync += [right.eq(self.activation), load_right.eq(self.load), total.eq(self.sum_in + registered)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -22,6 +23,7 @@ from etchnet.hdl.config import Config
 __all__ = [
     "COUNTER_BITS",
     "HEADER_WORDS",
+    "OUTSIDE",
     "Counter",
     "Destination",
     "Drain",
@@ -56,6 +58,8 @@ class TileKind(enum.IntEnum):
     """one weight word: element (i, i) takes byte b * columns + i, b = i // load_cycles; zero elsewhere"""
     IDENTITY = 2
     """ones on the diagonal, zero elsewhere; nothing is stored"""
+    DEPTHWISE = 3
+    """a stored tile whose column c holds the window of channel c: tap (i, j) in row i * depthwise + j"""
 
 
 class Source(enum.IntEnum):
@@ -79,6 +83,7 @@ class Destination(enum.IntEnum):
     ACTIVATION = 0
     OUTPUT = 1
     ACCUMULATORS = 2
+    RESIDUAL = 3
 
 
 class Target(enum.IntEnum):
@@ -118,6 +123,8 @@ class Counter(enum.IntEnum):
 
 
 COUNTER_BITS = 48
+OUTSIDE = -(1 << 40)
+"""what stands for the word of a pixel that is not read"""
 HEADER_WORDS = 2
 
 
@@ -146,6 +153,28 @@ def _range(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
     return lambda c: unsigned(top(c).bit_length())
 
 
+def _signed(words: Callable[[Config], int]) -> Callable[[Config], Shape]:
+    return lambda c: signed(c.address_bits(words(c)) + 1)
+
+
+def _windowed(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
+    """A field that only machines with depthwise passes have."""
+    return lambda c: unsigned(top(c).bit_length() if c.depthwise else 0)
+
+
+def _pixel_words(c: Config) -> int:
+    return max(c.activation_words, c.input_words)
+
+
+def _most_pixels(c: Config) -> int:
+    # A depthwise pass walks, besides a bank's worth of windows, their borders and what strides skip.
+    return 4 * c.accumulator_rows if c.depthwise else c.accumulator_rows
+
+
+def _drain_words(c: Config) -> int:
+    return max(c.activation_words, c.output_words, c.residual_words)
+
+
 def _idle_limit(c: Config) -> int:
     # The longest wait is for a whole bank through the slowest drain, and the pipeline behind it.
     return c.accumulator_rows * c.drain_cycles_per_row(wide=True) * 2 + 8 * (c.rows + c.columns) + 256
@@ -155,6 +184,7 @@ class Instruction:
     """A frozen record whose fields, in order, are the bits of a memory word."""
 
     @classmethod
+    @functools.cache
     def layout(cls, config: Config) -> data.StructLayout:
         """The record as the gateware of `config` sees it."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -195,7 +225,15 @@ class Instruction:
 class Pass(Instruction):
     """Hold one weight tile, stream `pixels` words through it, fold the sums into an accumulator bank.
 
-    A pass occupies max(pixels, rows / weight_rows) cycles after its idle cycles and waits.
+    Pixels are walked line by line: pixel (i, j) is the word `address` + i x `line` + j x `step`, for j from 0 to
+    `columns` - 1, until there were `pixels` of them. One whose line or column lies outside of `first_line` to
+    `end_line` - 1 and `first_column` to `end_column` - 1 is not read: every byte of it is `pad`. A pass occupies
+    max(pixels, rows / weight_rows) cycles after its idle cycles and waits.
+
+    A depthwise pass multiplies, in every column c, the channel c of a window of `depthwise` x `depthwise` walked pixels
+    by the column's weights. The sum of the window whose first pixel is walked pixel s is the one of walked pixel
+    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last `dropped`
+    columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one before.
     """
 
     idle: int = _field(_range(_idle_limit), "cycles to wait before the pass, counted as fill and drain")
@@ -206,59 +244,106 @@ class Pass(Instruction):
     release_input: bool = _field(lambda c: unsigned(1), "give the half of the input memory back after the last pixel")
     release_weights: bool = _field(lambda c: unsigned(1), "allow one more acquiring weights packet")
     release: bool = _field(lambda c: unsigned(1), "start the next drain behind the last pixel")
-    kind: TileKind = _field(lambda c: unsigned(2), "stored, diagonal or identity tile", TileKind.STORED)
+    kind: TileKind = _field(lambda c: unsigned(2), "stored, diagonal, identity or depthwise tile", TileKind.STORED)
     weights: int = _field(_bits(lambda c: c.weight_words), "first weight word of the tile")
     source: Source = _field(lambda c: unsigned(1), "input or activation memory", Source.INPUT)
-    address: int = _field(_bits(lambda c: max(c.activation_words, c.input_words)), "word of the first pixel")
-    stride: int = _field(_range(lambda c: max(c.activation_words, c.input_words)), "words from pixel to pixel", 1)
-    pixels: int = _field(_range(lambda c: c.accumulator_rows), "pixels to stream, at least 1", 1)
+    address: int = _field(_signed(_pixel_words), "word of pixel (0, 0), also where that lies outside")
+    step: int = _field(_range(_pixel_words), "words from column to column", 1)
+    line: int = _field(_range(_pixel_words), "words from line to line")
+    pixels: int = _field(_range(_most_pixels), "pixels to stream, at least 1", 1)
+    columns: int = _field(_range(_most_pixels), "pixels of a line; 0: all", 0)
+    first_column: int = _field(_range(_most_pixels), "first column inside")
+    end_column: int = _field(_range(_most_pixels), "first column behind the inside; 0: no end")
+    first_line: int = _field(_range(_most_pixels), "first line inside")
+    end_line: int = _field(_range(_most_pixels), "first line behind the inside; 0: no end")
+    pad: int = _field(lambda c: signed(8), "what pixels outside hold")
     bank: int = _field(lambda c: unsigned(1), "accumulator bank")
-    row: int = _field(_bits(lambda c: c.accumulator_rows), "accumulator row of the first pixel; one more each pixel")
+    row: int = _field(_bits(lambda c: c.accumulator_rows), "accumulator row of the first kept sum")
     fold: Fold = _field(lambda c: unsigned(2), "set, add or max", Fold.SET)
+    hold: Fold = _field(
+        lambda c: unsigned(2), "set: each kept sum has the next row; add, max: all fold so into one row, after `fold`"
+    )
     useful: int = _field(_range(lambda c: c.multipliers), "elements of the tile that hold weights of the network")
+    dropped: int = _field(_windowed(_most_pixels), "depthwise: columns at the end of a line that begin no window")
+    skip_columns: int = _field(_windowed(lambda c: 7), "depthwise: columns between windows, less one")
+    skip_lines: int = _field(_windowed(lambda c: 7), "depthwise: lines between windows, less one")
+
+    @property
+    def line_pixels(self) -> int:
+        """Pixels of a line."""
+        return self.columns or self.pixels
+
+    def walk(self) -> np.ndarray:
+        """The words that its pixels are read from, int64 (pixels,); `OUTSIDE` for those that are not read."""
+        line, column = np.divmod(np.arange(self.pixels), self.line_pixels)
+        inside = (column >= self.first_column) & (line >= self.first_line)
+        inside &= (column < (self.end_column or self.pixels)) & (line < (self.end_line or self.pixels))
+        return np.where(inside, self.address + line * self.line + column * self.step, OUTSIDE)
+
+    def kept(self, config: Config) -> np.ndarray:
+        """The pixels whose sums are folded, in order: int64."""
+        pixel = np.arange(self.pixels)
+        if self.kind != TileKind.DEPTHWISE:
+            return pixel
+        lead = config.window_lead(self.line_pixels)
+        line, column = np.divmod(pixel - lead, self.line_pixels)
+        kept = (pixel >= lead) & (pixel < self.pixels - config.window_trail)
+        kept &= column < self.line_pixels - self.dropped
+        kept &= (column % (self.skip_columns + 1) == 0) & (line % (self.skip_lines + 1) == 0)
+        return pixel[kept]
+
+    def rows(self, config: Config) -> np.ndarray:
+        """The accumulator row of each kept sum: int64."""
+        kept = self.kept(config)
+        return self.row + (np.zeros_like(kept) if self.hold != Fold.SET else np.arange(len(kept)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drain(Instruction):
-    """Take `tiles` x `pixels` accumulator rows through the output stage to a memory.
+    """Take `tiles` x `pixels` rows through the output stage to a memory.
 
-    Rows are read in order; the parameters and the destination advance from tile to tile.
+    Rows are read in order, from an accumulator bank or from the residual memory; the parameters and the destination
+    advance from tile to tile. A drain starts behind a pass with `release`, or, if it is `chained`, behind the drain
+    before it.
     """
 
+    chained: bool = _field(lambda c: unsigned(1), "start behind the drain before, not behind a pass")
+    idle: int = _field(lambda c: unsigned(5), "cycles that a chained drain waits first")
+    residual: bool = _field(lambda c: unsigned(c.residual_words > 0), "read the residual memory, not a bank")
     bank: int = _field(lambda c: unsigned(1), "accumulator bank to read")
-    row: int = _field(_bits(lambda c: c.accumulator_rows), "first accumulator row")
+    row: int = _field(_bits(lambda c: max(c.accumulator_rows, c.residual_words)), "first row to read")
     tiles: int = _field(_range(lambda c: c.accumulator_rows), "column tiles, at least 1", 1)
-    pixels: int = _field(_range(lambda c: c.accumulator_rows), "accumulator rows per column tile, at least 1", 1)
+    pixels: int = _field(_range(lambda c: c.accumulator_rows), "rows per column tile, at least 1", 1)
     parameters: int = _field(_bits(lambda c: c.parameter_words), "first parameter word of the first tile")
+    shared: bool = _field(lambda c: unsigned(1), "all tiles use the parameters of the first")
     raw: bool = _field(lambda c: unsigned(1), "take the low 32 bits of the product instead of requantising")
     zero_point: int = _field(lambda c: signed(8), "added after the shift")
     low: int = _field(lambda c: signed(32), "lower clamp", -128)
     high: int = _field(lambda c: signed(32), "upper clamp", 127)
-    destination: Destination = _field(lambda c: unsigned(2), "activation memory, output memory, accumulators")
+    destination: Destination = _field(lambda c: unsigned(2), "activation, output, accumulators, residual memory")
     wide: bool = _field(lambda c: unsigned(1), "write int32 instead of int8 (output memory)")
     address: int = _field(
-        _bits(lambda c: max(c.activation_words, c.output_words, c.accumulator_rows)),
-        "first word written; for accumulators, first row of the other bank",
+        _bits(lambda c: max(_drain_words(c), c.accumulator_rows)),
+        "first word written; for accumulators, first row",
     )
-    stride: int = _field(_range(lambda c: max(c.activation_words, c.output_words)), "words from pixel to pixel", 1)
-    tile_stride: int = _field(
-        _range(lambda c: max(c.activation_words, c.output_words)), "words from a word's tiles to the next word's", 1
-    )
+    stride: int = _field(_range(_drain_words), "words from pixel to pixel", 1)
+    tile_stride: int = _field(_range(_drain_words), "words from a word's tiles to the next word's", 1)
     lane: int = _field(
         _bits(lambda c: c.tiles_per_word), "place of the first tile in its word, where columns divide rows"
     )
+    into: int = _field(lambda c: unsigned(1), "bank that takes the results (destination accumulators)")
     fold: Fold = _field(lambda c: unsigned(2), "how accumulators take the results", Fold.SET)
     commit: bool = _field(lambda c: unsigned(1), "hand the half of the output memory to the link after the last write")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Instruction):
-    """How one output channel is requantised: ((x + bias) << left) x multiplier / 2**31, rounded, >> right, rounded."""
+    """How one output channel is requantised: (x + bias) x multiplier x 2**(left - right - 31), rounded by contract."""
 
     bias: int = _field(lambda c: signed(32), "added to the accumulator, modulo 2**32")
     multiplier: int = _field(lambda c: unsigned(31), "fraction with its binary point at 31", 1)
-    left: int = _field(lambda c: unsigned(5), "left shift before the product")
-    right: int = _field(lambda c: unsigned(5), "rounding right shift after the product")
+    left: int = _field(lambda c: unsigned(5), "left shift, under `tflite-double` before the product")
+    right: int = _field(lambda c: unsigned(5), "right shift after the product")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,9 @@ __all__ = ["OutputStage"]
 class OutputStage(wiring.Component):
     """Executes drains, one accumulator row every max(groups, memory words per row) cycles.
 
-    `start` begins the drain at the head of `drains`: its first accumulator row is read `start_delay` cycles later. A
-    result is written `latency` cycles after its row was last read, one memory word a cycle. Drains must not overlap:
+    `start` begins the drain at the head of `drains`, `start_last` with it says that the run's last pass did: its first accumulator row is read `start_delay` cycles later. A
+    `chained` drain begins by itself: its first row is read `chain_delay` + `idle` cycles after the last cycle of the
+    drain before. A result is written `latency` cycles after its row was last read, one memory word a cycle. Drains must not overlap:
     the program's idle cycles see to it.
 
     A row of `columns` results is written as ceil(columns / rows) words, the last padded with zeros; where columns
@@ -35,22 +36,25 @@ class OutputStage(wiring.Component):
     def __init__(self, config: Config, *, parameters: Sequence[int] = ()) -> None:
         self._config, self._init = config, parameters
         row = unsigned(config.address_bits(config.accumulator_rows))
+        read_row = Drain.layout(config)["row"].shape
         super().__init__(
             {
                 "write_parameters": In(1),
                 "bus": In(load_bus(config)),
                 "start": In(1),
+                "start_last": In(1),
                 "drains": In(
                     stream.Signature(data.StructLayout({"fields": Drain.layout(config), "final": unsigned(1)}))
                 ),
-                "read": Out(data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row})),
+                "read": Out(data.StructLayout({"valid": unsigned(1), "residual": unsigned(1), "bank": unsigned(1),
+                                               "row": read_row})),
                 "accumulators": In(data.ArrayLayout(signed(32), config.columns)),
                 "fold": Out(data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row,
                                                "fold": unsigned(2)})),
                 "values": Out(data.ArrayLayout(signed(32), config.columns)),
                 "write": Out(self.write_layout(config)),
                 "commit": Out(1),
-                "final": Out(1),
+                "reading_last": Out(1),
                 "done": Out(1),
             }
         )  # fmt: skip
@@ -62,6 +66,7 @@ class OutputStage(wiring.Component):
             {
                 "activation": unsigned(1),
                 "output": unsigned(1),
+                "residual": unsigned(1),
                 "address": Drain.layout(config)["address"].shape,
                 "lanes": unsigned(config.tiles_per_word),
                 "data": unsigned(8 * config.rows),
@@ -72,6 +77,11 @@ class OutputStage(wiring.Component):
     def start_delay(config: Config) -> int:
         """Cycles from `start` to the first row's read: by then the last row folded in has been written."""
         return AccumulatorBank.latency(config) + 1
+
+    @staticmethod
+    def chain_delay(config: Config) -> int:
+        """Cycles from the last cycle of a drain to the first read of a chained one that does not idle."""
+        return 2
 
     @staticmethod
     def latency(config: Config) -> int:
@@ -116,10 +126,23 @@ class OutputStage(wiring.Component):
             last.eq(active & last_step & last_pixel & last_tile),
             lane.eq(head.lane + lane_offset),
             self.drains.ready.eq(last),
-            self.final.eq(active & self.drains.payload.final),
         ]
-        begin = delay(m, self.start, self.start_delay(config) - 1, name="start")
-        m.d.sync += active.eq((active & ~last) | begin)
+        # Behind the last pass only what it started counts as reading: what came before may have ended during a wait.
+        begin, begin_last = (
+            delay(m, start, self.start_delay(config) - 1, name=name)
+            for start, name in ((self.start, "start"), (self.start_last, "start_last"))
+        )
+        reading_last = Signal()
+        m.d.comb += self.reading_last.eq(active & reading_last)
+        with m.If(begin):
+            m.d.sync += reading_last.eq(begin_last)
+        idled, chain = Signal.like(head.idle), Signal()
+        waiting = Signal()
+        m.d.comb += [
+            waiting.eq(self.drains.valid & head.chained & ~active),
+            chain.eq(waiting & (idled == head.idle)),
+        ]
+        m.d.sync += [active.eq((active & ~last) | begin | chain), idled.eq(Mux(waiting & ~chain, idled + 1, 0))]
         with m.If(active):
             m.d.sync += step.eq(step + 1)
             with m.If(last_step):
@@ -129,7 +152,7 @@ class OutputStage(wiring.Component):
                         pixel.eq(0),
                         pixel_word.eq(0),
                         tile.eq(tile + 1),
-                        parameter.eq(parameter + groups),
+                        parameter.eq(Mux(head.shared, 0, parameter + groups)),
                         lane_offset.eq(lane_offset + 1),
                     ]
                     whole_words = head.wide | (head.destination == Destination.ACCUMULATORS)
@@ -172,7 +195,7 @@ class OutputStage(wiring.Component):
             group.raw.eq(head.raw),
             group.wide.eq(head.wide),
             group.destination.eq(head.destination),
-            group.bank.eq(head.bank),
+            group.bank.eq(head.into),
             group.fold.eq(head.fold),
             group.lane.eq(Mux(head.wide, 0, lane)),
             group.address.eq(head.address + word + pixel_word),
@@ -180,6 +203,7 @@ class OutputStage(wiring.Component):
             group.low.eq(head.low),
             group.high.eq(head.high),
             self.read.valid.eq(valid),
+            self.read.residual.eq(head.residual),
             self.read.bank.eq(head.bank),
             self.read.row.eq(head.row + row),
         ]
@@ -237,7 +261,7 @@ class OutputStage(wiring.Component):
             values.eq(Cat(*held, results)),
             self.values.eq(values),
             self.fold.valid.eq(early.row_done & (early.destination == Destination.ACCUMULATORS)),
-            self.fold.bank.eq(~early.bank),
+            self.fold.bank.eq(early.bank),
             self.fold.row.eq(early.address),
             self.fold.fold.eq(early.fold),
         ]
@@ -265,6 +289,7 @@ class OutputStage(wiring.Component):
             m.d.comb += [
                 writing.activation.eq(now.destination == Destination.ACTIVATION),
                 writing.output.eq(now.destination == Destination.OUTPUT),
+                writing.residual.eq(now.destination == Destination.RESIDUAL),
                 writing.address.eq(now.address),
                 writing.data.eq(whole),
                 writing.lanes.eq(Mux(now.wide, C(-1, config.tiles_per_word), 1 << now.lane)),

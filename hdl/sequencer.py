@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.accumulators import AccumulatorBank
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Pass, TileKind
+from etchnet.hdl.isa import Fold, Pass, TileKind
 from etchnet.hdl.weights import WeightMemory
 
 __all__ = ["Sequencer"]
@@ -24,8 +24,12 @@ class Sequencer(wiring.Component):
     `request` and `fold` `latency` cycles after the decision, all in the same cycle. Exactly one class of
     `classes` is high in every cycle with `running`.
 
+    Of a pass that is walked, `pixel` names the word, or says that it lies outside; of a depthwise pass, `fold` is valid
+    only for the sums that are kept.
+
     `running` rises the cycle after `start`, and falls the cycle after `done`, which the output stage raises
-    with the last write of the final drain. `final_drain` says that the output stage reads for that drain.
+    with the last write of the final drain. `reading_last` says that the output stage reads for drains that the last pass
+    started.
     """
 
     def __init__(self, config: Config) -> None:
@@ -37,7 +41,7 @@ class Sequencer(wiring.Component):
                 ),
                 "start": In(1),
                 "done": In(1),
-                "final_drain": In(1),
+                "reading_last": In(1),
                 "running": Out(1),
                 "input_full": In(1),
                 "input_release": Out(1),
@@ -55,13 +59,17 @@ class Sequencer(wiring.Component):
 
     @staticmethod
     def pixel_layout(config: Config) -> data.StructLayout:
-        """One word to read: an address of the activation memory, or of one half of the input memory."""
+        """One word to read, or `pad` where it is not `inside`; and how a depthwise pass looks back on it."""
         return data.StructLayout(
             {
                 "valid": unsigned(1),
+                "inside": unsigned(1),
+                "pad": signed(8),
                 "source": unsigned(1),
                 "half": unsigned(1),
-                "address": Pass.layout(config)["address"].shape,
+                "address": unsigned(Pass.layout(config)["address"].width - 1),
+                "windowed": unsigned(1),
+                "line_delay": unsigned(config.line_words.bit_length() if config.depthwise else 0),
             }
         )
 
@@ -73,6 +81,7 @@ class Sequencer(wiring.Component):
                 "row": AccumulatorBank.fold_layout(config),
                 "bank": unsigned(1),
                 "release": unsigned(1),
+                "release_last": unsigned(1),
                 "release_weights": unsigned(1),
             }
         )
@@ -101,7 +110,12 @@ class Sequencer(wiring.Component):
         idled = Signal(range(2 << head.idle.shape().width))
         pixels_done = Signal(head.pixels.shape())
         loads_done = Signal(range(config.load_cycles + 1))
-        offset = Signal(head.address.shape())
+        columns = Signal(head.pixels.shape())
+        column, line = Signal(head.pixels.shape()), Signal(head.pixels.shape())
+        offset, line_offset = Signal(head.address.shape()), Signal(head.address.shape())
+        inside, last_column = Signal(), Signal()
+        kept, kept_any = Signal(), Signal()
+        row_offset = Signal(head.row.shape())
         idle_end = Signal.like(idled)
         m.d.comb += idle_end.eq(head.idle_requantise + head.idle)
 
@@ -132,18 +146,43 @@ class Sequencer(wiring.Component):
             self.passes.ready.eq(end),
             self.classes.issue.eq(pixel),
             self.classes.weight_load.eq(busy & ~pixel),
-            self.useful.eq(pixel.replicate(len(self.useful)) & head.useful),
+            self.useful.eq(kept.replicate(len(self.useful)) & head.useful),
             self.output_take.eq(begin & head.wait_output),
             self.weights_take.eq(begin & head.wait_weights),
             self.input_release.eq(last_pixel & head.release_input),
         ]
         m.d.sync += busy.eq((begin | busy) & ~end)
+        m.d.comb += [
+            columns.eq(Mux(head.columns == 0, head.pixels, head.columns)),
+            last_column.eq(column == columns - 1),
+            inside.eq(
+                (column >= head.first_column)
+                & (line >= head.first_line)
+                & ((column < head.end_column) | (head.end_column == 0))
+                & ((line < head.end_line) | (head.end_line == 0))
+            ),
+        ]
         with m.If(pixel):
-            m.d.sync += [pixels_done.eq(pixels_done + 1), offset.eq(offset + head.stride)]
+            m.d.sync += [pixels_done.eq(pixels_done + 1), column.eq(column + 1), offset.eq(offset + head.step)]
+            with m.If(last_column):
+                m.d.sync += [
+                    column.eq(0),
+                    line.eq(line + 1),
+                    offset.eq(line_offset + head.line),
+                    line_offset.eq(line_offset + head.line),
+                ]
+        m.d.comb += kept.eq(pixel & self._is_kept(m, head, columns, pixels_done, pixel, end))
+        with m.If(kept):
+            m.d.sync += kept_any.eq(1)
+            with m.If(head.hold == Fold.SET):
+                m.d.sync += row_offset.eq(row_offset + 1)
         with m.If(load):
             m.d.sync += loads_done.eq(loads_done + 1)
         with m.If(end):
-            m.d.sync += [idled.eq(0), pixels_done.eq(0), loads_done.eq(0), offset.eq(0)]
+            m.d.sync += [
+                *(counter.eq(0) for counter in (idled, pixels_done, loads_done)),
+                *(counter.eq(0) for counter in (column, line, offset, line_offset, kept_any, row_offset)),
+            ]
         with m.If(self.input_release):
             m.d.sync += half.eq(~half)
 
@@ -152,8 +191,8 @@ class Sequencer(wiring.Component):
             m.d.sync += tail.eq(1)
         with m.If(running & tail):
             m.d.comb += [
-                self.classes.requantise.eq(self.final_drain),
-                self.classes.fill_drain.eq(~self.final_drain),
+                self.classes.requantise.eq(self.reading_last),
+                self.classes.fill_drain.eq(~self.reading_last),
             ]
         with m.If(self.done):
             m.d.sync += [running.eq(0), tail.eq(0)]
@@ -161,22 +200,61 @@ class Sequencer(wiring.Component):
             m.d.sync += running.eq(1)
 
         word = Signal.like(head.weights)
-        with m.If(head.kind == TileKind.STORED):
+        with m.If((head.kind == TileKind.STORED) | (head.kind == TileKind.DEPTHWISE)):
             m.d.comb += word.eq(head.weights + loads_done)
         with m.Else():
             m.d.comb += word.eq(head.weights)
         issued = Cat(self.pixel.valid, self.request.valid, self.request.first, self.fold.row.valid)
         m.d.sync += [
-            issued.eq(Cat(pixel, load, begin, pixel)),
+            issued.eq(Cat(pixel, load, begin, kept)),
+            self.pixel.inside.eq(inside),
+            self.pixel.pad.eq(head.pad),
+            self.pixel.windowed.eq(pixel & (head.kind == TileKind.DEPTHWISE) if config.depthwise else 0),
+            self.pixel.line_delay.eq(columns - (config.depthwise or 0)),
             self.pixel.source.eq(head.source),
             self.pixel.half.eq(half),
             self.pixel.address.eq(head.address + offset),
             self.request.kind.eq(head.kind),
             self.request.address.eq(word),
-            self.fold.row.row.eq(head.row + pixels_done),
-            self.fold.row.fold.eq(head.fold),
+            self.fold.row.row.eq(head.row + row_offset),
+            self.fold.row.held.eq(kept_any & (head.hold != Fold.SET)),
+            self.fold.row.fold.eq(Mux(kept_any & (head.hold != Fold.SET), head.hold, head.fold)),
             self.fold.bank.eq(head.bank),
             self.fold.release.eq(last_pixel & head.release),
+            self.fold.release_last.eq(last_pixel & head.release & self.passes.payload.final),
             self.fold.release_weights.eq(end & head.release_weights),
         ]
         return m
+
+    def _is_kept(self, m: Module, head: Any, columns: Any, pixels_done: Any, pixel: Any, end: Any) -> Any:
+        """Whether the sum of this cycle's pixel is that of a window: a second walk, `window_lead` behind the first."""
+        config = self._config
+        if not config.depthwise:
+            return C(1)
+        column, leading, inside = Signal(head.pixels.shape()), Signal(), Signal()
+        # The lead grows by depthwise - 1 with every column; window_lead(0) is what is constant in it, and negative.
+        first = columns * (config.depthwise - 1) + config.window_lead(0)
+        m.d.comb += [
+            leading.eq(pixels_done < first),
+            inside.eq(pixels_done + config.window_trail < head.pixels),
+        ]
+        column_phase, line_phase = Signal(head.skip_columns.shape()), Signal(head.skip_lines.shape())
+        kept = Signal()
+        with m.If(pixel & (head.kind == TileKind.DEPTHWISE)):
+            with m.If(~leading):
+                m.d.sync += [
+                    column.eq(column + 1),
+                    column_phase.eq(Mux(column_phase == head.skip_columns, 0, column_phase + 1)),
+                ]
+                with m.If(column == columns - 1):
+                    m.d.sync += [
+                        column.eq(0),
+                        column_phase.eq(0),
+                        line_phase.eq(Mux(line_phase == head.skip_lines, 0, line_phase + 1)),
+                    ]
+        with m.If(end):
+            m.d.sync += [counter.eq(0) for counter in (column, column_phase, line_phase)]
+        m.d.comb += kept.eq(
+            ~leading & inside & (column < columns - head.dropped) & (column_phase == 0) & (line_phase == 0)
+        )
+        return Mux(head.kind == TileKind.DEPTHWISE, kept, 1)

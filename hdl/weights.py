@@ -26,7 +26,7 @@ class WeightMemory(wiring.Component):
     every band b of load_cycles rows. Bank (b, c) holds that byte of all words. Words are asked for one a cycle, the
     first with `first`; bank (b, c) sees each address b * load_cycles + c cycles later, so that the weight for element
     (r, c) is on `weights` in cycle t + r + c + `latency`, t being the cycle of `first`. Delaying addresses, not data,
-    keeps the wavefront cheap at any weight_rows.
+    keeps the wavefront cheap at any weight_rows. A depthwise tile is delivered as a stored one.
 
     For a diagonal tile the same word is asked for all along; only the element on the diagonal takes its byte, others
     take zero. For an identity tile the diagonal takes 1 and memory is not looked at.
@@ -87,5 +87,6 @@ class WeightMemory(wiring.Component):
                 spread: Any = 0
                 if b * band <= c < (b + 1) * band:
                     spread = Mux(diagonal[2 * c + 1], Mux(then.kind == TileKind.IDENTITY, 1, stored), 0)
-                m.d.comb += self.weights[b][c].eq(Mux(then.kind == TileKind.STORED, stored, spread))
+                whole = (then.kind == TileKind.STORED) | (then.kind == TileKind.DEPTHWISE)
+                m.d.comb += self.weights[b][c].eq(Mux(whole, stored, spread))
         return m

@@ -18,8 +18,8 @@ from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.model import Model
 from etchnet.host.network import Dense, Network
 from etchnet.host.runtimes import Runtime, runtimes, to_tflite
+from etchnet.sim.contracts import contract_of
 from etchnet.sim.link import Disagreement
-from etchnet.sim.reference import quantise_multiplier, requantise
 
 __all__ = ["GemmResult", "ModelResult", "bench_gemm", "bench_model"]
 
@@ -139,7 +139,7 @@ def bench_model(
         if not np.array_equal(accelerator.run(x[:items]), expected[:items]):
             raise Disagreement("the chip does not give the reference's results")
         cycles.append(accelerator.counts.cycles)
-    steady = compile_network(model.network, config, pixels=batch)
+    steady = compile_network(model.network, config, batch=batch)
     one = compile_network(model.network, config)
     cpu: dict[str, dict[int, float]] = {}
     for size in (1, batch) if not model.network.layers[-1].wide else ():
@@ -163,13 +163,14 @@ def bench_gemm(
 ) -> list[GemmResult]:
     """``relu(x @ w)`` requantised to int8 for each size, on every engine, each result checked against numpy first."""
     random = np.random.default_rng(0)
-    multiplier, shift = quantise_multiplier(_SCALE)
+    contract = contract_of(config)
+    multiplier, shift = contract.quantise(_SCALE)
     results = []
     for size in sizes:
         x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
         # float64 holds these sums exactly, and BLAS makes the check quick.
         sums = (x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
-        expected = requantise(sums, multiplier, max(shift, 0), max(-shift, 0), low=0)
+        expected = contract.requantise(sums, multiplier, max(shift, 0), max(-shift, 0), low=0)
         simulation: dict[str, float] = {}
         counts, simulated = None, 0
         for engine in engines:
@@ -194,7 +195,8 @@ def bench_gemm(
             streamed = None
         report(f"{size} x {size} x {size} on this CPU")
         cpu = _on_cpu(x, w)
-        network = Network([Dense.from_scale(w, scale=_SCALE, low=0)])
+        layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
+        network = Network([layer], contract=config.contract)
         for runtime in runtimes(network, partial(to_tflite, network, batch=size), x, expected):
             cpu[f"{runtime.name}, int8"] = _seconds(partial(runtime.run, x))
         results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))

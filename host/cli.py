@@ -165,7 +165,7 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
     with progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
-            program = compile_network(load_model(network).network, config, pixels=batch)
+            program = compile_network(load_model(network).network, config, batch=batch)
             init, run = program.image(), program.command(1)
         report("generating Verilog")
         design = generate(config, init=init, run=run)
@@ -243,33 +243,45 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
 @machine_options
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
 @click.option("--passes", is_flag=True, help="List every pass.")
+@click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
+@click.option("--packed", type=click.Choice(["none", "row", "whole"]), help="How the host packs the input.  [fastest]")
 @clock_option
 @json_option
-def report(model: str, config: Config, batch: int, passes: bool, clock: float, as_json: bool) -> None:
+def report(model: str, config: Config, batch: int, passes: bool, smallest: bool, packed: str | None, clock: float,
+           as_json: bool) -> None:  # fmt: skip
     """Say, before any run of MODEL, how long it takes, where each cycle goes, and that nothing can overflow."""
     from etchnet.host.certificate import certify
     from etchnet.host.files import load_model
-    from etchnet.host.report import layer_reports, memory_use, pass_rows, totals
+    from etchnet.host.fit import fitted
+    from etchnet.host.report import block_rams, layer_reports, memory_use, pass_rows, totals
 
     loaded = load_model(model)
     with progress(quiet=as_json) as say:
         say("compiling")
-        program = compile_network(loaded.network, config, pixels=batch)
+        start = time.perf_counter()
+        fit = fitted(loaded.network, config, batch=batch) if smallest else None
+        program = fit or compile_network(loaded.network, config, batch=batch, packed=packed)
+        config, seconds = program.config, time.perf_counter() - start
     layers = layer_reports(program, loaded.names)
-    total, memories = totals(layers), memory_use(program)
-    certificates = [certify(layer, index, config) for index, layer in enumerate(loaded.network.layers)]
+    total, memories, blocks = totals(layers), memory_use(program), block_rams(config)
+    certificates = [c for i, layer in enumerate(loaded.network.layers) if (c := certify(layer, i, config)) is not None]
+    link_in, link_out = program.link_cycles()
     back_to_back = program.counts(2)[Counter.CYCLES] - program.counts()[Counter.CYCLES]
     hertz = clock * 1e6
     if as_json:
         values: dict[str, Any] = {
             "model": loaded.name, "config": config.to_dict(), "batch": batch, "clock_hz": hertz,
             "cycles": total.cycles, "cycles_back_to_back": back_to_back,
-            "inferences_per_second": hertz * batch / back_to_back,
+            "inferences_per_second": hertz * batch / max(back_to_back, link_in, link_out),
             "counters": {c.name.lower(): n for c, n in program.counts().items()},
             "utilisation": total.utilisation, "shares": total.shares,
             "layers": [{"name": r.name, "passes": r.passes, "cycles": r.cycles, "shares": r.shares,
                         "limit": r.limit(config)} for r in layers],
             "memories": {m.name: {"used": m.used, "available": m.available} for m in memories},
+            "block_rams": blocks, "compile_seconds": seconds,
+            "input_packing": program.packing.name, "link_cycles": {"in": link_in, "out": link_out},
+            "fused_additions": program.fused,
+            "orders": {i: dataclasses.asdict(option) for i, option in program.methods.items()},
             "certificate": [dataclasses.asdict(c) | {"holds": c.holds} for c in certificates],
         }  # fmt: skip
         if passes:
@@ -279,7 +291,11 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
     click.echo(f"{loaded.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
                f"{config.requantisers} requantisers; {batch} at once")  # fmt: skip
     click.echo(f"{total.cycles:,} cycles from operands in memory to the last result, {back_to_back:,} back to back: "
-               f"{hertz * batch / back_to_back:,.0f} inputs/s at {clock:g} MHz (simulated)")  # fmt: skip
+               f"{hertz * batch / max(back_to_back, link_in, link_out):,.0f} inputs/s at {clock:g} MHz (simulated); "
+               f"compiled in {seconds:.1f} s")  # fmt: skip
+    packing = {"none": "as it is", "row": "the taps of each kernel row side by side", "whole": "all taps side by side"}
+    click.echo(f"input packed {packing[program.packing.name]}: {program.input_words * config.rows:,} bytes, {link_in:,} link "
+               f"cycles in and {link_out:,} out")  # fmt: skip
     click.echo()
     names = [name for name in total.slots if any(r.slots[name] for r in layers)]
     table = Table(box=None, pad_edge=False, header_style="")
@@ -296,6 +312,8 @@ def report(model: str, config: Config, batch: int, passes: bool, clock: float, a
     for limit, which in limits.items():
         click.echo(f"layer{'s'[: len(which) != 1]} {', '.join(which)} limited by {limit}")
     click.echo()
+    click.echo(f"memories as block RAMs of an ECP5 (estimated): {sum(blocks.values())}, of which "
+               + ", ".join(f"{name} {count}" for name, count in blocks.items() if count))  # fmt: skip
     for m in memories:
         click.echo(f"{m.name:24} {m.used:>9,} of {m.available:>9,} ({m.used / m.available:.0%})")
     click.echo()

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa import Counter, Destination
 from etchnet.host.compiler import Program
 from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.model import Model
-from etchnet.host.network import Network
 from etchnet.host.report import pass_rows
 from etchnet.sim.link import Engine, LinkError
-from etchnet.sim.timing import Latencies
+from etchnet.sim.timing import Latencies, drain_pace, drains_of
 
 __all__ = ["Difference", "compare", "default_inputs"]
 
@@ -56,10 +55,9 @@ def compare(
     x
         int8 (M, inputs), all of which go through one at a time.
     """
-    for length in range(1, len(model.network.layers) + 1):
-        network = Network(model.network.layers[:length])
-        name = model.names[length - 1]
-        report(f"layer {length - 1} of {len(model.network.layers)}: {name}")
+    for layer, name in enumerate(model.names):
+        network = model.network.upto(layer)
+        report(f"layer {layer} of {len(model.names)}: {name}")
         outcomes: list[tuple[np.ndarray, Counts, Engine]] = []
         for make in (first, second):
             accelerator = Accelerator(engine=make())
@@ -67,8 +65,8 @@ def compare(
                 program = accelerator.load(network)
                 outcomes.append((accelerator.run(x), accelerator.counts, accelerator.engine))
             except LinkError as error:
-                return Difference(length - 1, name, "link", f"{accelerator.engine.name} stops: {error}")
-        difference = _outputs(outcomes, program, length - 1, name) or _counters(outcomes, length - 1, name)
+                return Difference(layer, name, "link", f"{accelerator.engine.name} stops: {error}")
+        difference = _outputs(outcomes, program, layer, name) or _counters(outcomes, layer, name)
         for _, _, engine in outcomes:
             engine.close()
         if difference is not None:
@@ -96,26 +94,25 @@ def _outputs(
     return Difference(layer, name, "output", message, (item, channel), index, cycle, values)
 
 
-def _written(program: Program, channel: int) -> tuple[int, int]:
-    """The releasing pass and the cycle of the last layer's result for one channel of the first input."""
+def _written(program: Program, element: int) -> tuple[int, int]:
+    """The releasing pass and the cycle of the result for one element of the first input."""
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
-    last = len(program.network.layers) - 1
+    pixel, channel = divmod(element, program.output_place.shape[2])
     tile = channel // config.columns
-    first_parameter = len(program.parameters) - -(-program.network.outputs // config.columns) * config.groups
-    drains = iter(program.drains)
-    for index, p in enumerate(program.passes):
-        if not p.release:
-            continue
-        drain = next(drains)
-        start = (drain.parameters - first_parameter) // config.groups
-        if program.layers[index] == last and start <= tile < start + drain.tiles:
-            row = (tile - start) * drain.pixels
-            pace = config.drain_cycles_per_row(wide=drain.wide)
-            read = rows[index]["first_cycle"] + lat.decide + p.pixels - 1 + lat.drain_delay + row * pace
-            return index, read + config.groups - 1 + lat.result
-    raise AssertionError(f"no drain writes channel {channel}")
+    for index, started in enumerate(drains_of(program.passes, program.drains)):
+        read = rows[index]["first_cycle"] + lat.decide + program.passes[index].pixels - 1 + lat.drain_delay
+        for number, at in enumerate(started):
+            drain, write = program.drains[at], program.writes[at]
+            read += lat.chain - 1 + drain.idle if number else 0
+            if drain.destination == Destination.OUTPUT and write is not None:
+                inside = 0 <= pixel - write.pixel < write.pixels and 0 <= tile - write.tile < write.tiles
+                if inside:
+                    row = (tile - write.tile) * write.pixels + pixel - write.pixel
+                    return index, read + row * drain_pace(drain, config) + config.groups - 1 + lat.result
+            read += drain.tiles * drain.pixels * drain_pace(drain, config)
+    raise AssertionError(f"no drain writes element {element}")
 
 
 def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, name: str) -> Difference | None:

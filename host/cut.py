@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import chunks
-from etchnet.host.compiler import CapacityError, words_per_pixel
+from etchnet.host.places import CapacityError, words_per_pixel
 
 __all__ = ["Cut"]
 

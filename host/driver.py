@@ -144,8 +144,8 @@ class Accelerator:
         bias
             int32 (N,), or one value for all.
         scale
-            Real factor, one or per column, by the contract `tflite-double`; None gives int32 sums, modulo 2**32.
-            Factors of 1 and more shift sums left, and are refused where that could leave int32.
+            Real factor, one or per column, by the contract of the machine; None gives int32 sums, modulo 2**32.
+            By `tflite-double`, factors of 1 and more shift sums left, and are refused where that could leave int32.
         zero_point
             Added after scaling; ReLU clamps to it.
         relu
@@ -158,8 +158,13 @@ class Accelerator:
         if scale is None:
             layer = Dense(w, bias, zero_point=zero_point, low=0 if relu else None)
         else:
-            layer = Dense.from_scale(w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None)
-            if not (certificate := certify(layer, 0, self.config)).holds:
+            layer = Dense.from_scale(
+                w, bias, scale=scale, zero_point=zero_point, low=zero_point if relu else None,
+                contract=self.config.contract,
+            )  # fmt: skip
+            certificate = certify(layer, 0, self.config)
+            assert certificate is not None
+            if not certificate.holds:
                 raise NetworkError(
                     f"scale must keep shifted sums within int32 for any x, but {np.max(scale):g} shifts some to "
                     f"{certificate.shifted[0]}..{certificate.shifted[1]}"
@@ -177,7 +182,10 @@ class Accelerator:
             if split or cut.channels < channels:
                 raise CapacityError("stream: this product is cut into programs, and only one program's weights stream")
             program, streamed = (
-                compile_network(Network([layer]), self.config, pixels=cut.pixels, streamed=s) for s in (False, True)
+                compile_network(
+                    Network([layer], contract=self.config.contract), self.config, batch=cut.pixels, streamed=s
+                )
+                for s in (False, True)
             )
             self._require_stream(program, streamed, repeats=-(-len(x) // cut.pixels))
             result = self._stream(program, streamed, x)[: len(x)]
@@ -190,21 +198,23 @@ class Accelerator:
                 rows = slice(start, start + cut.terms)
                 part = Dense(layer.weights[rows, columns]) if split else layer.select(columns)
                 once = len(x) <= cut.pixels
-                program = compile_network(Network([part]), self.config, pixels=cut.pixels, once=once)
+                program = compile_network(
+                    Network([part], contract=self.config.contract), self.config, batch=cut.pixels, once=once
+                )
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result
         if not split:
             return total
         # The sum of partial sums does not pass through the machine again: it takes int8 only.
-        return layer.finish(total.astype(np.int64) + layer.folded_bias)
+        return layer.finish(total.astype(np.int64) + layer.folded_bias, contract=self.config.contract)
 
     # Networks
 
     def load(self, network: Network, *, batch: int = 1) -> Program:
         """Compile a network for `batch` inputs at once and load it; `run` then only sends inputs."""
         self._program, self.counts = None, self._zero()
-        program = compile_network(network, self.config, pixels=batch)
+        program = compile_network(network, self.config, batch=batch)
         self._load(program)
         self._program = program
         return program
@@ -244,7 +254,7 @@ class Accelerator:
         self.engine.exchange(np.concatenate([*self._instructions(program), *self._constants(program)]), 0)
 
     def _inputs(self, program: Program, x: np.ndarray, repeat: int) -> np.ndarray:
-        rows = x[repeat * program.pixels : (repeat + 1) * program.pixels]
+        rows = x[repeat * program.batch : (repeat + 1) * program.batch]
         words = pack_bytes(program.pack_inputs(rows), self.config)
         return packet(Target.INPUT, words, self.config, acquire=True, commit=True)
 
@@ -254,7 +264,7 @@ class Accelerator:
     def _stream(self, program: Program, streamed: Program, x: np.ndarray) -> np.ndarray:
         """Load `program` and run it on `x`, its weights coming in while `streamed` takes the first rows."""
         config = self.config
-        repeats = -(-len(x) // program.pixels)
+        repeats = -(-len(x) // program.batch)
         packets = [*self._instructions(streamed), *self._constants(program, weights=False)]
         packets += [self._inputs(program, x, 0), self._run_packet(streamed.command(1))]
         tiles = -(-program.network.outputs // config.columns)
@@ -291,7 +301,7 @@ class Accelerator:
     def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
         """All of `x`, `pixels` rows per repeat; the last repeat is filled up with zeros."""
         config = self.config
-        repeats = -(-len(x) // program.pixels)
+        repeats = -(-len(x) // program.batch)
         beats = self._output_beats(program)
         results = []
         # As many repeats an exchange as keep the host's copy of the link words small; the machine does not notice.

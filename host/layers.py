@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.sim.contracts import contract as contract_of
-from etchnet.sim.reference import quantise_multiplier
+from etchnet.hdl.config import CONTRACTS
+from etchnet.sim.contracts import contract_of
 
 __all__ = [
     "MAX_TERMS",
@@ -119,18 +119,18 @@ def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tupl
 
 @dataclass(frozen=True)
 class Scaling:
-    """How int32 values become smaller ones, the same for all channels: settings of a rounding contract."""
+    """How int32 values of all channels become smaller: `multiplier`, `left` and `right` of a rounding contract."""
 
     multiplier: int
     left: int
     right: int
 
     @classmethod
-    def of(cls, scale: float, *, left: int | None = None) -> Scaling:
-        """The factor `scale` by `quantise_multiplier`; with `left`, values were raised by 2**left before and the factor
-        undoes that too: `scale` is then the factor behind the shift.
+    def of(cls, scale: float, *, left: int | None = None, contract: str = CONTRACTS[0]) -> Scaling:
+        """The factor `scale` as the contract writes it; with `left`, values are raised by 2**left first, and `scale`, below
+        1, is the factor behind that.
         """
-        multiplier, shift = quantise_multiplier(scale)
+        multiplier, shift = contract_of(contract).quantise(scale)
         if left is None:
             return cls(multiplier, max(shift, 0), max(-shift, 0))
         if shift > 0:
@@ -140,12 +140,9 @@ class Scaling:
     def apply(self, values: np.ndarray, contract: str, *, zero_point: int = 0, low: int = _INT32[0],
               high: int = _INT32[1]) -> np.ndarray:  # fmt: skip
         """int32 values scaled, rounded, moved and clamped; int64."""
-        return _requantise(contract, values, self.multiplier, self.left, self.right, zero_point, low, high)
-
-
-def _requantise(contract: str, values: Any, multiplier: Any, left: Any, right: Any, zero_point: int, low: int,
-                high: int) -> np.ndarray:  # fmt: skip
-    return contract_of(contract).requantise(values, multiplier, left, right, zero_point=zero_point, low=low, high=high)
+        return contract_of(contract).requantise(
+            values, self.multiplier, self.left, self.right, zero_point=zero_point, low=low, high=high
+        )
 
 
 class Layer:
@@ -161,7 +158,7 @@ class Layer:
         """The shape of its result; raises NetworkError for shapes that it cannot take."""
         raise NotImplementedError
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """The result for int8 tensors (N, H, W, C): int8, or int32 where `wide`."""
         raise NotImplementedError
 
@@ -242,7 +239,7 @@ class Linear(Layer):
         set_field(self, "bias", _per_channel("bias", self.bias, channels, *_INT32))
         if self.multiplier is not None:
             set_field(self, "multiplier", _per_channel("multiplier", self.multiplier, channels, 0, _INT32[1]))
-            set_field(self, "shift", _per_channel("shift", self.shift, channels, -255, 31))
+            set_field(self, "shift", _per_channel("shift", self.shift, channels, -31, 31))
         elif self.zero_point:
             raise NetworkError(f"zero_point must be 0 for int32 results, not {self.zero_point}")
         for name in ("input_zero_point", "zero_point"):
@@ -255,10 +252,13 @@ class Linear(Layer):
             raise NetworkError(f"low must not be above high ({self.high}), not {self.low}")
 
     @classmethod
-    def from_scale(cls, weights: np.ndarray, bias: Any = 0, *, scale: Any, **options: Any) -> Any:
-        """A layer whose real requantisation factor is `scale`: one number, or one per output channel."""
+    def from_scale(
+        cls, weights: np.ndarray, bias: Any = 0, *, scale: Any, contract: str = CONTRACTS[0], **options: Any
+    ) -> Any:
+        """A layer whose real requantisation factor is `scale`, as `contract` writes it: one, or one per channel."""
         try:
-            pairs = [quantise_multiplier(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
+            quantise = contract_of(contract).quantise
+            pairs = [quantise(float(s)) for s in np.atleast_1d(np.asarray(scale, dtype=np.float64)).ravel()]
         except (TypeError, ValueError) as error:
             raise NetworkError(str(error)) from None
         if not pairs:
@@ -300,15 +300,17 @@ class Linear(Layer):
         shift = np.zeros_like(self.bias) if self.wide else self.shift
         return np.maximum(shift, 0), np.maximum(-shift, 0)
 
-    def finish(self, sums: np.ndarray, *, contract: str = "tflite-double") -> np.ndarray:
+    def finish(self, sums: np.ndarray, *, contract: str = CONTRACTS[0]) -> np.ndarray:
         """What the output stage makes of sums with their bias, (..., channels): int8, or int32; sums wrap to int32."""
         wrapped = sums.astype(np.int32)
         if self.wide:
             return np.clip(wrapped, self.low, self.high)
         left, right = self.shifts
-        return _requantise(
-            contract, wrapped, self.multiplier, left, right, self.zero_point, self.low, self.high
-        ).astype(np.int8)
+        return (
+            contract_of(contract)
+            .requantise(wrapped, self.multiplier, left, right, zero_point=self.zero_point, low=self.low, high=self.high)
+            .astype(np.int8)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,7 +335,7 @@ class Dense(Linear):
             raise NetworkError(f"weights take {len(self.weights)} values, but the input has shape {inputs[0]}")
         return 1, 1, self.channels
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """int8 (N, H, W, C), or (N, K), to (N, 1, 1, channels), or (N, channels)."""
         x = inputs[0].reshape(len(inputs[0]), -1).astype(np.float64) - self.input_zero_point
         # Sums of at most MAX_TERMS products of 9 and 8 bits: float64 holds them exactly, and BLAS multiplies it.
@@ -394,7 +396,7 @@ class _Windowed(Linear):
 class Conv(_Windowed):
     """A 2-D convolution (correlation): weights int8 (kernel y, kernel x, input channels, output channels)."""
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """int8 (N, H, W, C) to (N, Ho, Wo, channels)."""
         taken = self._taken(inputs[0])
         n, height, width = taken.shape[:3]
@@ -422,7 +424,7 @@ class Depthwise(_Windowed):
         """Input channels x depth multiplier."""
         return self.weights.shape[2] * self.weights.shape[3]
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """int8 (N, H, W, C) to (N, Ho, Wo, C * multiplier)."""
         taken = self._taken(inputs[0]).astype(np.int64) - self.input_zero_point
         sums = np.einsum("nhwcyx,yxcm->nhwcm", taken, self.weights.astype(np.int64))
@@ -474,7 +476,7 @@ class Pool(Layer):
 class AveragePool(Pool):
     """(sum +- n / 2) / n truncated, n the pixels inside: to nearest, ties away from zero; scale and zero point stay."""
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """int8 (N, H, W, C) to int8 (N, Ho, Wo, C)."""
         x = inputs[0]
         sums = _windows(x.astype(np.int64), self.window, self.stride, (1, 1), self.padding, 0).sum(axis=(4, 5))
@@ -487,7 +489,7 @@ class AveragePool(Pool):
 class MaxPool(Pool):
     """The largest pixel of each window."""
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """int8 (N, H, W, C) to int8 (N, Ho, Wo, C)."""
         windows = _windows(inputs[0], self.window, self.stride, (1, 1), self.padding, -128)
         return np.clip(windows.max(axis=(4, 5)), self.low, self.high).astype(np.int8)
@@ -537,7 +539,7 @@ class Add(Layer):
             raise NetworkError(f"operands of an addition must have one shape, not {inputs[0]} and {inputs[1]}")
         return inputs[0]
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """Two int8 tensors to one."""
         operands = zip((self.first, self.second), inputs, self.zero_points, strict=True)
         total = sum(scaling.apply(x.astype(np.int64) - zero, contract) for scaling, x, zero in operands)
@@ -567,7 +569,7 @@ class Concat(Layer):
         total[self.axis] = sum(s[self.axis] for s in inputs)
         return total[0], total[1], total[2]
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """int8 tensors to one."""
         return np.concatenate(inputs, axis=self.axis + 1)
 
@@ -600,7 +602,7 @@ class Pad(Layer):
         height, width, channels = inputs[0]
         return height + sum(self.padding[0]), width + sum(self.padding[1]), channels + sum(self.channels)
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """An int8 tensor to a larger one."""
         return np.pad(inputs[0], ((0, 0), *self.padding, self.channels), constant_values=self.value)
 
@@ -617,6 +619,6 @@ class Reshape(Layer):
             raise NetworkError(f"an image of shape {inputs[0]} cannot take shape {self.size}")
         return self.size
 
-    def reference(self, *inputs: np.ndarray, contract: str = "tflite-double") -> np.ndarray:
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """An int8 tensor to another."""
         return inputs[0].reshape(len(inputs[0]), *self.size)

@@ -34,13 +34,15 @@ class Quantisation:
     zero_point: int
     even: bool = False
 
-    def quantise(self, x: np.ndarray) -> np.ndarray:
+    def quantise(self, x: Any) -> np.ndarray:
         """Float to int8, as QUANTIZE and QuantizeLinear do: x / scale in float32, to nearest."""
         if self.even:
             return quantise_linear(x, self.scale, self.zero_point)
-        scaled = np.asarray(x, np.float32) / np.float32(self.scale)
-        rounded = np.copysign(np.floor(np.abs(scaled) + np.float32(0.5)), scaled)
-        return np.clip(rounded.astype(np.float64) + self.zero_point, -128, 127).astype(np.int8)
+        with np.errstate(over="ignore"):
+            scaled = (np.asarray(x, np.float32) / np.float32(self.scale)).astype(np.float64)
+        # Half is added in double: in float32, the largest number below a half would become one.
+        rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
+        return np.clip(rounded + self.zero_point, -128, 127).astype(np.int8)
 
     def dequantise(self, x: np.ndarray) -> np.ndarray:
         """int8 to float32."""

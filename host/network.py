@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.hdl.config import CONTRACTS
 from etchnet.host.layers import (
     MAX_TERMS,
     Add,
@@ -21,6 +22,7 @@ from etchnet.host.layers import (
     Dense,
     Depthwise,
     Layer,
+    Linear,
     MaxPool,
     NetworkError,
     Pad,
@@ -30,6 +32,7 @@ from etchnet.host.layers import (
     as_array,
     as_int8,
 )
+from etchnet.sim.contracts import contract_of
 
 __all__ = ["INPUT", "MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
 
@@ -71,7 +74,7 @@ class Network:
     layers: Sequence[Layer]
     input_shape: Shape | None = None
     sources: Sequence[Sequence[int]] | None = None
-    contract: str = "tflite-double"
+    contract: str = CONTRACTS[0]
     shapes: Sequence[Shape] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +93,10 @@ class Network:
         set_field(self, "input_shape", shape)
         sources = [(i - 1,) for i in range(len(self.layers))] if self.sources is None else self.sources
         set_field(self, "sources", tuple(tuple(int(s) for s in which) for which in sources))
+        try:
+            contract_of(self.contract)
+        except ValueError as error:
+            raise NetworkError(str(error)) from None
         set_field(self, "shapes", tuple(self._shapes()))
 
     def _shapes(self) -> list[Shape]:
@@ -108,8 +115,10 @@ class Network:
                 if source != INPUT and self.layers[source].wide:
                     raise NetworkError(f"layer {source} must give int8: only the last may give int32")
             try:
+                if isinstance(layer, Linear) and not layer.wide:
+                    contract_of(self.contract).check(layer.multiplier, layer.shift)
                 shapes.append(layer.shape(*(self._shape(shapes, s) for s in sources)))
-            except NetworkError as error:
+            except ValueError as error:
                 raise NetworkError(f"layer {index}: {error}") from None
         read = {source for which in self.sources for source in which}
         if unread := [i for i in range(len(self.layers) - 1) if i not in read]:
@@ -178,7 +187,8 @@ class Network:
 
     def tensors(self, x: np.ndarray) -> list[np.ndarray]:
         """The result of every layer in numpy, (M, H, W, C), for int8 (M, inputs)."""
-        assert self.sources is not None and self.input_shape is not None
+        assert self.sources is not None
+        assert self.input_shape is not None
         results: list[np.ndarray] = []
         first = x.reshape(len(x), *self.input_shape)
         for layer, sources in zip(self.layers, self.sources, strict=True):

@@ -8,10 +8,11 @@ from typing import Any
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import TileKind
+from etchnet.hdl.sizes import memories
 from etchnet.host.compiler import Program
 from etchnet.sim.timing import Latencies, tail
 
-__all__ = ["LayerReport", "MemoryUse", "layer_reports", "memory_use", "pass_rows", "totals"]
+__all__ = ["LayerReport", "MemoryUse", "block_rams", "layer_reports", "memory_use", "pass_rows", "totals"]
 
 _CLASSES = ("useful", "padding", "weight_load", "requantise", "fill_drain")
 
@@ -54,30 +55,31 @@ class LayerReport:
 
 
 def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
-    """One entry per layer; cycles and slots add up to the machine's counters after a run."""
+    """One entry per layer that passes compute; cycles and slots add up to the machine's counters after a run."""
     config = program.config
-    layers = len(program.network.layers)
-    cycles = [0] * layers
-    slots = [dict.fromkeys(_CLASSES, 0) for _ in range(layers)]
+    layers = list(dict.fromkeys(program.layers))
+    cycles = dict.fromkeys(layers, 0)
+    slots = {layer: dict.fromkeys(_CLASSES, 0) for layer in layers}
 
     def spend(layer: int, name: str, spent: int) -> None:
         cycles[layer] += spent
         slots[layer][name] += spent * config.multipliers
 
     for p, layer in zip(program.passes, program.layers, strict=True):
+        useful = len(p.kept(config)) * p.useful
         spend(layer, "padding", p.pixels)
-        slots[layer]["padding"] -= p.pixels * p.useful
-        slots[layer]["useful"] += p.pixels * p.useful
+        slots[layer]["padding"] -= useful
+        slots[layer]["useful"] += useful
         spend(layer, "weight_load", max(0, config.load_cycles - p.pixels))
         spend(layer, "requantise", p.idle_requantise)
         spend(layer, "fill_drain", p.idle)
-    behind, reading = tail(program.passes[-1], program.drains[-1], config)
-    spend(layers - 1, "requantise", reading)
-    spend(layers - 1, "fill_drain", behind - reading)
-    spend(0, "fill_drain", Latencies.of(config).fetch - 1)
+    behind, reading = tail(program.passes, program.drains, config)
+    spend(program.layers[-1], "requantise", reading)
+    spend(program.layers[-1], "fill_drain", behind - reading)
+    spend(program.layers[0], "fill_drain", Latencies.of(config).fetch - 1)
     return [
-        LayerReport(index, names[index], program.layers.count(index), cycles[index], slots[index])
-        for index in range(layers)
+        LayerReport(layer, names[layer], program.layers.count(layer), cycles[layer], slots[layer])
+        for layer in sorted(layers)
     ]
 
 
@@ -93,33 +95,44 @@ class MemoryUse:
 def memory_use(program: Program) -> list[MemoryUse]:
     """Every memory of the machine."""
     config = program.config
-    return [
-        MemoryUse("weight tiles", len(program.weights) // config.load_cycles, config.weight_tiles),
-        MemoryUse("parameter tiles", len(program.parameters) // config.groups, config.parameter_tiles),
+    uses = [
+        MemoryUse("weight tiles", -(-len(program.weights) // config.load_cycles), config.weight_tiles),
+        MemoryUse("parameter tiles", -(-len(program.parameters) // config.groups), config.parameter_tiles),
         MemoryUse("activation words", program.activation_words, config.activation_words),
+        MemoryUse("residual words", program.residual_words, config.residual_words or 0),
         MemoryUse("input words, each half", program.input_words, config.input_words),
         MemoryUse("output words, each half", program.output_words, config.output_words),
         MemoryUse("passes", len(program.passes), config.passes),
         MemoryUse("drains", len(program.drains), config.drains),
     ]
+    return [use for use in uses if use.available]
+
+
+def block_rams(config: Config) -> dict[str, int]:
+    """Block RAMs of an ECP5 (18 Kbit, at most 36 bits wide) for each memory of a machine, by name; an estimate."""
+    return {memory.name: memory.block_rams() for memory in memories(config)}
 
 
 def pass_rows(program: Program) -> list[dict[str, Any]]:
     """One row per pass: what it does, and from which cycle of the run to which."""
     config = program.config
     rows, cycle = [], Latencies.of(config).fetch
-    for index, (p, layer) in enumerate(zip(program.passes, program.layers, strict=True)):
+    for index, (p, label) in enumerate(zip(program.passes, program.labels, strict=True)):
         cycle += p.idle + p.idle_requantise
         length = max(p.pixels, config.load_cycles)
         rows.append(
             {
                 "pass": index,
-                "layer": layer,
-                "tile": TileKind(p.kind).name.lower(),
+                "layer": label.layer,
+                "tap": label.tap,
+                "block": label.word,
+                "tile": label.tile,
+                "first_pixel": label.pixel,
+                "pixels": p.pixels,
+                "kind": TileKind(p.kind).name.lower(),
                 "weights": p.weights // config.load_cycles,
                 "source": p.source.name.lower(),
                 "address": p.address,
-                "pixels": p.pixels,
                 "bank": p.bank,
                 "row": p.row,
                 "fold": p.fold.name.lower(),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from etchnet.host.network import Dense, Network
-from etchnet.host.tflite_writer import Graph
+from etchnet.host.tflite_export import to_tflite
 from etchnet.sim.link import Disagreement
 from etchnet.sim.verilated import MissingToolError
 
@@ -29,37 +29,6 @@ def _real_scale(layer: Dense) -> np.ndarray:
     return np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31)
 
 
-def to_tflite(network: Network, *, batch: int = 1) -> bytes:
-    """The network as a TensorFlow Lite file whose activations all have scale 1 and whose weights carry the factors.
-
-    float32 scales hold 24 bits of each factor, so that a result next to a tie may differ by one.
-    """
-    import tflite
-
-    graph = Graph()
-    first = at = graph.activation("input", (batch, network.inputs), 1.0, network.layers[0].input_zero_point)
-    for index, layer in enumerate(network.layers):
-        if layer.wide:
-            raise ValueError("TensorFlow Lite's int8 layers give int8")
-        before = network.layers[index - 1].zero_point if index else layer.input_zero_point
-        if layer.input_zero_point != before:
-            raise ValueError(f"layer {index} takes zero point {layer.input_zero_point}, but {before} comes in")
-        result = graph.activation(f"layer {index}", (batch, layer.weights.shape[1]), 1.0, layer.zero_point)
-        clamped = layer.low > -128 and layer.low == layer.zero_point and layer.high == 127
-        if (layer.low, layer.high) != (-128, 127) and not clamped:
-            raise ValueError(f"layer {index} clamps to {layer.low}..{layer.high}: only ReLU can be written")
-        relu = tflite.ActivationFunctionType.RELU if clamped else tflite.ActivationFunctionType.NONE
-        at = graph.fully_connected(
-            at,
-            np.ascontiguousarray(layer.weights.T),
-            _real_scale(layer).astype(np.float32),
-            layer.bias.astype(np.int32),
-            result,
-            activation=relu,
-        )
-    return graph.write(first, at)
-
-
 def litert(data: bytes, *, threads: int) -> Runtime:
     """LiteRT with its default kernels; raises MissingToolError where it is not installed."""
     try:
@@ -68,18 +37,27 @@ def litert(data: bytes, *, threads: int) -> Runtime:
         raise MissingToolError("comparing with LiteRT needs: pip install 'etchnet[bench]'") from None
     interpreter = Interpreter(model_content=data, num_threads=threads)
     interpreter.allocate_tensors()
-    source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
 
     def run(x: np.ndarray) -> np.ndarray:
-        interpreter.set_tensor(source, x)
+        interpreter.set_tensor(source["index"], x.reshape(source["shape"]))
         interpreter.invoke()
-        return interpreter.get_tensor(result)
+        return interpreter.get_tensor(result).reshape(len(x), -1)
 
     return Runtime(f"LiteRT, {threads} thread{'s'[: threads != 1]}", run)
 
 
 def onnx_runtime(network: Network, *, threads: int) -> Runtime:
-    """ONNX Runtime, int8 x int8 in its QGemm operator; raises MissingToolError where it is not installed."""
+    """ONNX Runtime, int8 x int8 in its QGemm operator.
+
+    Raises
+    ------
+    MissingToolError
+        It is not installed, or the network has other layers than fully connected ones.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, Dense)]
+    if len(layers) < len(network.layers):
+        raise MissingToolError("comparing with ONNX Runtime needs a network of fully connected layers")
     try:
         import onnxruntime
         from onnx import TensorProto, helper, numpy_helper
@@ -92,7 +70,7 @@ def onnx_runtime(network: Network, *, threads: int) -> Runtime:
         return name
 
     one = constant("one", np.float32(1))
-    for i, layer in enumerate(network.layers):
+    for i, layer in enumerate(layers):
         inputs = [
             at, one, constant(f"zero_in_{i}", np.int8(layer.input_zero_point)),
             constant(f"weights_{i}", layer.weights),

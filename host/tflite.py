@@ -36,6 +36,7 @@ __all__ = ["load_tflite", "parse_tflite"]
 
 _LARGEST_FILE = 1 << 28
 _LARGEST_STEP = 1 << 15
+_LARGEST_BOUND = (1 << 31) - 128
 _EQUAL_SCALES = 1e-6
 """by which scales before and behind a pool may differ, as TensorFlow Lite Micro has it"""
 
@@ -83,6 +84,8 @@ class _Importer:
         self._values: dict[int, Value] = {}
         self._reals: dict[int, tuple[int, ...]] = {}
         """float32 tensors that hold the input as it is, and their shapes without the batch"""
+        self._sizes: set[int] = set()
+        """int32 tensors that are computed from shapes; a reshape has its shape from the file all the same"""
         self._builder: GraphBuilder | None = None
         self._handlers: dict[str, Callable[[Operator], None]] = {
             "FULLY_CONNECTED": self._fully_connected,
@@ -98,7 +101,11 @@ class _Importer:
             "RESHAPE": self._reshape,
             "SQUEEZE": self._reshape,
             "EXPAND_DIMS": self._reshape,
+            "SHAPE": self._size,
+            "STRIDED_SLICE": self._size,
+            "PACK": self._size,
             "RELU": self._relu,
+            "RELU_N1_TO_1": self._relu,
             "RELU6": self._relu6,
             "QUANTIZE": self._quantise,
             "DEQUANTIZE": self._dequantise,
@@ -125,7 +132,8 @@ class _Importer:
             if not operator.inputs or len(operator.outputs) != 1:
                 raise ModelError(f"{operator} has {len(operator.inputs)} inputs and {len(operator.outputs)} outputs")
             written = reader.tensor(operator.outputs[0])
-            if written.index in self._values or written.index in self._reals or written.constant:
+            there = (self._values, self._reals, self._sizes)
+            if written.constant or any(written.index in kind for kind in there):
                 raise ModelError(f"{operator} writes {written}, which is already there")
             self._handlers[operator.kind](operator)
         if reader.output not in self._values:
@@ -312,11 +320,14 @@ class _Importer:
         if name not in ranges:
             raise ModelError(f"{operator}: activation {name} is not supported; supported are {', '.join(ranges)}")
         low, high = ranges[name]
-        return _bound(low, -128, out), _bound(high, 127, out)
+        return (-128 if low is None else _quantised(operator, low, out)), (
+            127 if high is None else _quantised(operator, high, out)
+        )
 
     # Layers without weights
 
     def _pool(self, operator: Operator) -> None:
+        self._inputs(operator, 1)
         options = self._reader.options(operator, "Pool2DOptions")
         source, (_, out) = self._value(operator, 0), self._out(operator)
         before = source.quantisation
@@ -453,20 +464,34 @@ class _Importer:
             raise ModelError(f"{operator} comes behind ARG_MAX, which must be the last operator")
         self._set(operator, self._made.reshape(str(operator), value, after.shape[1:], name=after.name))
 
+    def _size(self, operator: Operator) -> None:
+        """What converters compute a reshape's shape with, where a batch was left open: it is known here."""
+        reader, tensors = self._reader, [self._reader.tensor(index) for index in operator.inputs]
+        reader.check_type(f"{operator}: the result", reader.tensor(operator.outputs[0]), "int32")
+        for position, tensor in enumerate(tensors):
+            if operator.kind == "SHAPE":
+                self._value(operator, position, host=True)
+            elif tensor.index not in self._sizes and not tensor.constant:
+                raise ModelError(f"{operator} is only read on sizes for a RESHAPE, not on {tensor}")
+        self._sizes.add(operator.outputs[0])
+
     def _relu(self, operator: Operator) -> None:
         self._inputs(operator, 1)
         source, (result, out) = self._value(operator, 0), self._out(operator)
-        # The one operator whose factor is a quotient of float32.
-        with np.errstate(over="ignore", under="ignore"):
-            factor = float(np.float32(source.quantisation.scale) / np.float32(out.scale))
-        self._requantise(operator, source, result, out, factor, low=out.zero_point)
+        factor = source.quantisation.scale / out.scale
+        if operator.kind == "RELU_N1_TO_1":
+            # Only LiteRT has this operator, and it divides in float32.
+            with np.errstate(over="ignore", under="ignore"):
+                factor = float(np.float32(source.quantisation.scale) / np.float32(out.scale))
+        low, high = self._clamp(operator, getattr(self._reader.tflite.ActivationFunctionType, operator.kind), out)
+        self._requantise(operator, source, result, out, factor, low=low, high=high)
 
     def _relu6(self, operator: Operator) -> None:
         self._inputs(operator, 1)
         source, (result, out) = self._value(operator, 0), self._out(operator)
         if source.quantisation != out:
             raise ModelError(f"{operator} must keep scale and zero point: the reference clamps and does not rescale")
-        self._requantise(operator, source, result, out, 1.0, low=out.zero_point, high=_bound(6.0, 127, out))
+        self._requantise(operator, source, result, out, 1.0, low=out.zero_point, high=_quantised(operator, 6.0, out))
 
     def _requantise(self, operator: Operator, source: Value, result: Tensor, out: Quantisation, factor: float, *,
                     low: int = -128, high: int = 127) -> None:  # fmt: skip
@@ -557,10 +582,11 @@ class _Importer:
         )
 
 
-def _bound(value: float | None, default: int, out: Quantisation) -> int:
-    """A real bound in quantised values, as the reference rounds it: in float32, ties away from zero."""
-    if value is None:
-        return default
-    scaled = np.float64(np.float32(value) / np.float32(out.scale))
-    rounded = math.copysign(math.floor(abs(scaled) + 0.5), scaled)
-    return max(-128, min(127, out.zero_point + int(rounded)))
+def _quantised(operator: Operator, value: float, quantisation: Quantisation) -> int:
+    """A bound of an activation as int8."""
+    if abs(value) / quantisation.scale > _LARGEST_BOUND:
+        raise ModelError(
+            f"{operator}: an activation's bound of {value} must be at most 2**31 times the result's scale, not of "
+            f"{quantisation.scale}"
+        )
+    return int(quantisation.quantise(np.float32(value)))

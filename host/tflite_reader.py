@@ -135,6 +135,8 @@ class Reader:
         name = (table.Name() or b"").decode("utf-8", "replace")
         if any(n < 0 for n in shape):
             raise ModelError(f"tensor {index} ({name}) has shape {tuple(map(int, shape))}: sizes must be known")
+        if table.Sparsity() is not None:
+            raise ModelError(f"tensor {index} ({name}) is stored as a sparse one; dense ones are read")
         return Tensor(
             index,
             name,
@@ -181,7 +183,9 @@ class Reader:
         """The one scale and zero point of an int8 tensor."""
         self.check_type(what, tensor, "int8")
         if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
-            raise ModelError(f"{what} must have one scale and one zero point, not {len(tensor.scales)}")
+            raise ModelError(
+                f"{what} must have one scale and one zero point, not {len(tensor.scales)} and {len(tensor.zero_points)}"
+            )
         scale, point = float(tensor.scales[0]), int(tensor.zero_points[0])
         if not (np.isfinite(scale) and scale > 0):
             raise ModelError(f"{what} must have a positive scale, not {scale}")

@@ -14,7 +14,7 @@ from etchnet.sim.reference import quantise_multiplier, scale_double
 
 __all__ = [
     "Contract",
-    "contract",
+    "contract_of",
     "float_scale",
     "quantise_float",
     "quantise_single",
@@ -52,6 +52,8 @@ def scale_single(
 
 def quantise_single(scale: float) -> tuple[int, int]:
     """`quantise_multiplier` for `tflite-single`, whose largest shift is 30.
+
+    TensorFlow Lite's QuantizeMultiplier takes the largest factor below 2**30 instead of more; here that is refused.
 
     Raises
     ------
@@ -198,7 +200,7 @@ _CONTRACTS = {
 assert tuple(_CONTRACTS) == CONTRACTS
 
 
-def contract(which: Config | str) -> Contract:
+def contract_of(which: Config | str) -> Contract:
     """The contract of a machine, or the one of that name.
 
     Raises

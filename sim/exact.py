@@ -30,7 +30,7 @@ from etchnet.hdl.loader import Loader
 from etchnet.hdl.sender import Sender
 from etchnet.sim.datapath import Datapath
 from etchnet.sim.link import Engine, LinkError, LinkTrace
-from etchnet.sim.timing import Latencies, check, reading_cycles, run_counts, tail
+from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_counts, tail
 
 __all__ = ["ExactEngine"]
 
@@ -368,8 +368,7 @@ class ExactEngine(Engine):
                     run.halves.append(self._input[self._input_read].copy())
                 run.done = repeat + 1
                 origin += program.length
-            last, drain = program.passes[-1], program.drains[-1]
-            finish = origin - 1 + tail(last, drain, self.config)[0]
+            finish = origin - 1 + tail(program.passes, program.drains, self.config)[0]
             for counter, wait in waited.items():
                 counts[counter] += wait
                 counts[Counter.CYCLES] += wait
@@ -381,10 +380,10 @@ class ExactEngine(Engine):
     def _commits(self, passes: list[Pass], drains: list[Drain]) -> dict[int, int]:
         config, lat = self.config, self._latencies
         commits = {}
-        pending = iter(drains)
-        for index, p in enumerate(passes):
-            if p.release and (drain := next(pending)).commit:
-                commits[index] = lat.decide + p.pixels - 1 + lat.drain_delay + reading_cycles(drain, config)[1] + 1
+        for index, (p, started) in enumerate(zip(passes, drains_of(passes, drains), strict=True)):
+            if started and drains[started[-1]].commit:
+                behind = reading_cycles([drains[i] for i in started], config)[1]
+                commits[index] = lat.decide + p.pixels - 1 + lat.drain_delay + behind + 1
         return commits
 
     def _program(self, command: RunCommand) -> _Program:

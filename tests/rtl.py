@@ -24,18 +24,21 @@ def simulate(component: Any, bench: Any) -> None:
 
 
 def requantise(config: Config, rows: Sequence[dict[str, int]], *, raw: bool = False) -> list[int]:
-    """One result for each of `rows`: value, bias, multiplier, left, right, zero_point, low, high; one a cycle."""
+    """One result for each of `rows`: value, bias, multiplier, left, right, zero_point, low, high; one a cycle.
+
+    A row's own `raw` goes before that of all.
+    """
     component = Requantiser(config)
     latency = component.latency(config)
     delays = {"zero_point": component.zero_point_delay(config), "low": component.clamp_delay(config)}
     results = []
 
     async def bench(ctx: Any) -> None:
-        ctx.set(component.raw, raw)
         for cycle in range(len(rows) + latency):
             if cycle < len(rows):
                 row = rows[cycle]
                 ctx.set(component.value, row["value"])
+                ctx.set(component.raw, row.get("raw", raw))
                 ctx.set(
                     component.parameters.as_value(),
                     Parameters(**{n: row[n] for n in ("bias", "multiplier", "left", "right")}).encode(config),

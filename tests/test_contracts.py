@@ -4,11 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import rtl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etchnet.hdl.config import CONTRACTS, Config
-from etchnet.sim.contracts import contract, float_scale, quantise_float, quantise_single, scale_float, scale_single
+from etchnet.sim.contracts import contract_of, float_scale, quantise_float, quantise_single, scale_float, scale_single
 from etchnet.sim.reference import quantise_multiplier, requantise
 
 INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -68,7 +69,7 @@ def formula(name, row):
 def numpy_result(name, row):
     biased = np.int64(to_int32(row["value"] + row["bias"]))
     options = {key: row[key] for key in ("zero_point", "low", "high")}
-    return int(contract(name).requantise(biased, row["multiplier"], row["left"], row["right"], **options))
+    return int(contract_of(name).requantise(biased, row["multiplier"], row["left"], row["right"], **options))
 
 
 def wide(row):
@@ -178,12 +179,12 @@ def test_factors_below_the_smallest_shift_give_zero_as_they_should(g, value):
     assert np.rint(np.float32(value) * np.float32(g)) == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=10)
 @given(st.lists(rows(), min_size=20, max_size=20))
 def test_arrays_broadcast(batch):
     values, m, left, right = (np.array([r[k] for r in batch]) for k in ("value", "multiplier", "left", "right"))
     for name in CONTRACTS:
-        scale = contract(name).scale
+        scale = contract_of(name).scale
         one_by_one = [[int(scale(v, *p)) for p in zip(m, left, right, strict=True)] for v in values]
         assert scale(values[:, None], m, left, right).tolist() == one_by_one
 
@@ -209,8 +210,64 @@ def test_both_shifts_count_as_one():
 def test_results_saturate_before_the_zero_point():
     for name in NEW:
         options = {"low": INT32[0], "high": INT32[1]}
-        big = contract(name).requantise(np.array([1 << 30, -(1 << 30)]), 3 << 29, 20, 0, zero_point=-5, **options)
+        big = contract_of(name).requantise(np.array([1 << 30, -(1 << 30)]), 3 << 29, 20, 0, zero_point=-5, **options)
         assert big.tolist() == [INT32[1] - 5, INT32[0]]
+
+
+# The gates
+
+
+def raw_formula(row):
+    """What `raw` gives under every contract: low 32 bits, then to nearest with ties away from zero."""
+    low = to_int32((to_int32(row["value"] + row["bias"]) << row["left"]) * row["multiplier"])
+    shifted = (2 * abs(low) + (1 << row["right"])) // (2 << row["right"])
+    return saturate((shifted if low >= 0 else -shifted) + row["zero_point"], row["low"], row["high"])
+
+
+@pytest.mark.parametrize("name", NEW)
+@settings(max_examples=15)
+@given(batch=st.lists(rows(), min_size=60, max_size=60))
+def test_gates_equal_the_formula(name, batch):
+    batch = [r if i % 2 else wide(r) for i, r in enumerate(batch)]
+    got = rtl.requantise(Config(rows=2, columns=2, contract=name), batch)
+    assert got == [formula(name, r) for r in batch] == [numpy_result(name, r) for r in batch]
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_gates_equal_numpy_over_random_parameters(name):
+    """Thousands of values, next to each other in the pipeline, raw ones among them."""
+    random = np.random.default_rng(CONTRACTS.index(name))
+    batch = []
+    for _ in range(4000):
+        size, small = int(random.integers(1, 33)), int(random.integers(-2, 9))
+        value = int(random.integers(-(1 << size - 1), 1 << size - 1))
+        shift = saturate(small - size + 1, -31, 31)
+        both = int(random.integers(0, 32 - abs(shift))) if random.random() < 0.3 else 0
+        significand = int(random.integers(1 << 23, 1 << 24)) << 7
+        if random.random() < 0.2:
+            shift, both = int(random.integers(-31, 32)), 0
+        batch.append({
+            "value": value, "bias": int(random.choice([0, 0, 1, INT32[0], INT32[1]])),
+            "multiplier": int(random.choice([random.integers(1 << 31), 1 << 30, significand])),
+            "left": max(shift, 0) + both, "right": max(-shift, 0) + both, "zero_point": int(random.integers(-128, 128)),
+            "low": INT32[0], "high": INT32[1], "raw": bool(random.random() < 0.2),
+        })  # fmt: skip
+    wanted = [raw_formula(row) if row["raw"] else numpy_result(name, row) for row in batch]
+    assert rtl.requantise(Config(rows=1, columns=1, contract=name), batch) == wanted
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_gates_equal_the_formula_at_every_boundary(name):
+    got = rtl.requantise(Config(rows=2, columns=2, contract=name), BOUNDARIES)
+    assert got == [formula(name, row) for row in BOUNDARIES]
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+@settings(max_examples=8)
+@given(batch=st.lists(rows(), min_size=40, max_size=40))
+def test_raw_is_the_same_under_every_contract(name, batch):
+    batch = [wide(r) | ({"multiplier": 1, "left": 0, "right": 0} if i % 3 == 0 else {}) for i, r in enumerate(batch)]
+    assert rtl.requantise(Config(rows=1, columns=1, contract=name), batch, raw=True) == [raw_formula(r) for r in batch]
 
 
 # Encodings
@@ -218,15 +275,15 @@ def test_results_saturate_before_the_zero_point():
 
 def test_every_contract_has_a_name_and_a_machine():
     for name in CONTRACTS:
-        assert contract(name) is contract(Config(contract=name))
-        assert contract(name).name == name
+        assert contract_of(name) is contract_of(Config(contract=name))
+        assert contract_of(name).name == name
     with pytest.raises(ValueError, match="contract must be one of tflite-double, tflite-single, onnx-float, not 'tfl'"):
-        contract("tfl")
+        contract_of("tfl")
 
 
 def test_the_default_contract_is_requantise():
     values = np.arange(-9999, 9999, 13)
-    c = contract(Config())
+    c = contract_of(Config())
     assert np.array_equal(
         c.requantise(values, 3 << 29, 1, 6, zero_point=3), requantise(values, 3 << 29, 1, 6, zero_point=3)
     )
@@ -252,7 +309,7 @@ def test_the_default_contract_is_requantise():
 )
 def test_quantise_float(g, multiplier, shift):
     assert quantise_float(g) == (multiplier, shift)
-    contract("onnx-float").check(multiplier, shift)
+    contract_of("onnx-float").check(multiplier, shift)
 
 
 @pytest.mark.parametrize("g", [-1.0, float("nan"), float("inf"), -float("inf"), 2.0**31, 2.0**31 - 1, 1e300])
@@ -287,7 +344,7 @@ def test_quantise_single():
 )
 def test_parameters_that_cannot_exist_are_refused(name, multiplier, shift, message):
     with pytest.raises(ValueError, match=message):
-        contract(name).check(multiplier, shift)
+        contract_of(name).check(multiplier, shift)
 
 
 def test_float_scale_rounds_twice():

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from etchnet.sim.contracts import contract, float_scale
+from etchnet.sim.contracts import contract_of, float_scale
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-ONNX_FLOAT = contract("onnx-float")
+ONNX_FLOAT = contract_of("onnx-float")
 
 
 def requantise(sums, g, zero_point):

@@ -49,7 +49,7 @@ def test_one_pixel_passes_start_every_rows_over_weight_rows_cycles(weight_rows):
         for tile in range(8)
     ]  # fmt: skip
     drains = [Drain(tiles=8, destination=Destination.OUTPUT, commit=True)]
-    passes = schedule(passes, drains, config, once=True)
+    passes, drains = schedule(passes, drains, config, once=True)
     assert all(p.idle + p.idle_requantise == 0 for p in passes)
     packets = [*load(config, passes, drains), input_packet(config, np.ones((10, 16), np.int8)),
                run(config, passes, drains, 8)]  # fmt: skip

@@ -12,12 +12,11 @@ from test_engines import needs_verilator
 
 import etchnet.hdl.accelerator
 import etchnet.hdl.array
-import etchnet.hdl.output
 from etchnet.hdl.accelerator import Accelerator as Machine
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay
 from etchnet.hdl.isa import Counter
-from etchnet.hdl.requantiser import Requantiser
+from etchnet.hdl.scaler_double import DoubleRoundingScaler
 from etchnet.host.certificate import certify
 from etchnet.host.compare import compare, default_inputs
 from etchnet.host.compiler import compile_network
@@ -200,7 +199,7 @@ def test_a_wrong_rounding_is_pointed_at(monkeypatch, model):
     x = default_inputs(loaded, 3)
     wanted = Network(loaded.network.layers[:1]).reference(x)
 
-    original = Requantiser.elaborate
+    original = DoubleRoundingScaler.elaborate
 
     def elaborate(self, platform):
         m = original(self, platform)
@@ -208,7 +207,7 @@ def test_a_wrong_rounding_is_pointed_at(monkeypatch, model):
         m.d.sync += increment.eq(0)
         return m
 
-    monkeypatch.setattr(etchnet.hdl.output.Requantiser, "elaborate", elaborate)
+    monkeypatch.setattr(DoubleRoundingScaler, "elaborate", elaborate)
     found = differences(model)
     assert found is not None
     assert (found.layer, found.what) == (0, "output")

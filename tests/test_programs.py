@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import configs, int8, randoms, traces
 
 from etchnet.hdl.bus import word_bits
-from etchnet.hdl.config import Config
+from etchnet.hdl.config import CONTRACTS, Config
 from etchnet.hdl.isa import (
     Counter,
     Destination,
@@ -103,12 +103,12 @@ def test_max_pooling_by_identity_tiles():
     config, random = SMALL, np.random.default_rng(0)
     x = int8(random, (12, 4))
     passes = [
-        Pass(kind=TileKind.IDENTITY, address=tap, stride=4, pixels=3, fold=Fold.MAX if tap else Fold.SET,
+        Pass(kind=TileKind.IDENTITY, address=tap, step=4, pixels=3, fold=Fold.MAX if tap else Fold.SET,
              wait_input=not tap, wait_output=not tap, release=tap == 3, release_input=tap == 3)
         for tap in range(4)
     ]  # fmt: skip
     drains = [Drain(pixels=3, destination=Destination.OUTPUT, commit=True)]
-    passes = schedule(passes, drains, config)
+    passes, drains = schedule(passes, drains, config)
     packets = [*load(config, passes, drains, parameter_words(config, [PLAIN] * 4)), input_packet(config, x),
                run(config, passes, drains, 3)]  # fmt: skip
     got, counts, _ = on_both(config, packets, 3)
@@ -127,7 +127,7 @@ def test_depthwise_by_diagonal_tiles():
     ]  # fmt: skip
     drains = [Drain(pixels=5, raw=True, wide=True, low=-(1 << 31), high=(1 << 31) - 1, stride=4,
                     destination=Destination.OUTPUT, commit=True)]  # fmt: skip
-    passes = schedule(passes, drains, config)
+    passes, drains = schedule(passes, drains, config)
     packets = [*load(config, passes, drains, parameter_words(config, [Parameters()] * 4), weights),
                input_packet(config, x), run(config, passes, drains, 20)]  # fmt: skip
     got, _, _ = on_both(config, packets, 20)
@@ -153,13 +153,13 @@ def test_residual_add_goes_back_into_the_accumulators(requantisers):
         Pass(kind=TileKind.IDENTITY, address=0, pixels=1, bank=0, row=15, release=True, release_input=True),
     ]
     drains = [
-        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, address=2, **unclamped),
-        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, address=2, fold=Fold.ADD, parameters=groups,
+        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, into=1, address=2, **unclamped),
+        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, into=1, address=2, fold=Fold.ADD, parameters=groups,
               **unclamped),
         Drain(bank=1, row=2, pixels=6, parameters=2 * groups, zero_point=5, destination=Destination.OUTPUT,
               commit=True),
     ]  # fmt: skip
-    passes = schedule(passes, drains, config)
+    passes, drains = schedule(passes, drains, config)
     parameters = parameter_words(config, [first] * 4 + [second] * 4 + [third] * 4)
     packets = [*load(config, passes, drains, parameters), input_packet(config, np.concatenate([a, b])),
                run(config, passes, drains, 6)]  # fmt: skip
@@ -186,7 +186,7 @@ def test_weights_come_and_go_while_a_program_runs():
         Drain(bank=segment, pixels=3, address=3 * segment, destination=Destination.OUTPUT, commit=bool(segment))
         for segment in range(2)
     ]
-    passes = schedule(passes, drains, config)
+    passes, drains = schedule(passes, drains, config)
     packets = [*load(config, passes, drains, parameter_words(config, [Parameters(multiplier=1 << 30, right=7)] * 4)),
                run(config, passes, drains, 6, repeats=2)]  # fmt: skip
     for repeat in range(2):
@@ -268,11 +268,11 @@ def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
              release_input=True),
     ]  # fmt: skip
     drains = [
-        Drain(tiles=2, pixels=3, destination=Destination.ACCUMULATORS, address=1, stride=2, tile_stride=1),
+        Drain(tiles=2, pixels=3, destination=Destination.ACCUMULATORS, into=1, address=1, stride=2, tile_stride=1),
         Drain(bank=1, row=1, pixels=6, destination=Destination.OUTPUT, commit=True,
               stride=config.words_per_pixel()),
     ]  # fmt: skip
-    passes = schedule(passes, drains, config)
+    passes, drains = schedule(passes, drains, config)
     parameters = parameter_words(config, [PLAIN] * columns + [dataclasses.replace(PLAIN, bias=1)] * columns)
     words = 6 * config.words_per_pixel()
     packets = [*load(config, passes, drains, parameters), input_packet(config, x), input_packet(config, x),
@@ -294,11 +294,11 @@ def test_feedback_waits_for_the_row_that_it_adds_to():
         Pass(kind=TileKind.IDENTITY, address=0, row=2, release=True, release_input=True),
     ]
     drains = [
-        Drain(row=0, destination=Destination.ACCUMULATORS),
-        Drain(row=1, destination=Destination.ACCUMULATORS, fold=Fold.ADD),
+        Drain(row=0, destination=Destination.ACCUMULATORS, into=1),
+        Drain(row=1, destination=Destination.ACCUMULATORS, into=1, fold=Fold.ADD),
         Drain(bank=1, destination=Destination.OUTPUT, commit=True),
     ]
-    passes = schedule(passes, drains, config)
+    passes, drains = schedule(passes, drains, config)
     packets = [*load(config, passes, drains, parameter_words(config, [PLAIN] * 4)), input_packet(config, x),
                run(config, passes, drains, 1)]  # fmt: skip
     got, _, _ = on_both(config, packets, 1)
@@ -341,7 +341,8 @@ def chains(draw):
 def test_random_programs_agree(chain, random):
     """Random folds, tiles, sources and destinations: outputs, counters and cycles of both engines, links stalling."""
     config, groups = chain
-    config = dataclasses.replace(config, output_words=1024, input_words=64)
+    contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
+    config = dataclasses.replace(config, output_words=1024, input_words=64, contract=contract)
     passes, drains, words, written = [], [], 0, 0
     for number, (pixels, tiles, depth) in enumerate(groups):
         tiles = min(tiles, config.accumulator_rows // pixels)
@@ -356,7 +357,7 @@ def test_random_programs_agree(chain, random):
                         weights=int(random.integers(config.weight_tiles)) * config.load_cycles,
                         source=Source.ACTIVATION if from_activation else Source.INPUT,
                         address=int(random.integers(written - pixels + 1 if from_activation else 20)),
-                        stride=1 if from_activation else int(random.integers(1, 4)),
+                        step=1 if from_activation else int(random.integers(1, 4)),
                         pixels=pixels,
                         bank=bank,
                         row=tile * pixels,
@@ -389,8 +390,8 @@ def test_random_programs_agree(chain, random):
             written += filled
     # Lanes that no tile has written keep what was there before: give every program's first words all lanes.
     if config.tiles_per_word > 1 and any(p.source == Source.ACTIVATION for p in passes):
-        passes = [dataclasses.replace(p, source=Source.INPUT, address=0, stride=1) for p in passes]
-    passes = schedule(passes, drains, config)
+        passes = [dataclasses.replace(p, source=Source.INPUT, address=0, step=1) for p in passes]
+    passes, drains = schedule(passes, drains, config)
     channels = [
         Parameters(
             bias=int(random.integers(-(1 << 16), 1 << 16)), multiplier=int(random.integers(1 << 31)),
@@ -425,7 +426,7 @@ def two_passes():
 def test_idle_cycles_are_needed_to_the_last():
     """One cycle less, and the program is refused: the pass would read a word in the cycle that writes it."""
     passes, drains = two_passes()
-    passes = schedule(passes, drains, SMALL)
+    passes, drains = schedule(passes, drains, SMALL)
     check(passes, drains, SMALL, repeats=2)
     waiting = passes[1]
     assert waiting.idle > 0

@@ -1,0 +1,59 @@
+"""The rounding contract `tflite-double` in gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.delay import taps
+from etchnet.hdl.product import product
+from etchnet.hdl.scaler import Scaler
+
+__all__ = ["DoubleRoundingScaler"]
+
+
+class DoubleRoundingScaler(Scaler):
+    """``round(round(value * 2**left * multiplier / 2**31) / 2**right)``: `etchnet.sim.reference.scale_double`.
+
+    The first rounding is to nearest with ties upwards, the second to nearest with ties away from zero: TensorFlow
+    Lite's MultiplyByQuantizedMultiplier with a double-rounding shift. ``value * 2**left`` is taken modulo 2**32;
+    whoever chooses the parameters makes sure that it fits.
+    """
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a value to its result."""
+        return 4
+
+    def elaborate(self, platform: Any) -> Module:
+        """Left shift, product, first rounding, right shift: one register stage each."""
+        m = Module()
+        multiplier = taps(m, self.multiplier, 1, name="multiplier", resets=False)
+        right = taps(m, self.right, 3, name="right", resets=False)
+        raw = taps(m, self.raw, 2, name="raw", resets=False)
+
+        shifted = Signal(signed(32), reset_less=True)
+        m.d.sync += shifted.eq(self.value << self.left)
+
+        total = Signal(signed(64))
+        scaled = Signal(signed(32), reset_less=True)
+        m.d.comb += total.eq(product(m, shifted, multiplier[1]) + Mux(raw[2], 0, 1 << 30))
+        m.d.sync += scaled.eq(Mux(raw[2], total[:32], total[31:63]))
+
+        # Ties away from zero: round the half up, but for a negative value only when something below the half is set.
+        with_half = Signal(signed(33))
+        below_half = Signal(32)
+        m.d.comb += [
+            with_half.eq(Cat(0, scaled).as_signed() >> right[3]),
+            below_half.eq(scaled & (((1 << right[3]) - 1) >> 1)),
+        ]
+        quotient = Signal(signed(32), reset_less=True)
+        increment = Signal(reset_less=True)
+        m.d.sync += [
+            quotient.eq(with_half[1:]),
+            increment.eq(with_half[0] & ((scaled >= 0) | below_half.any())),
+        ]
+        m.d.comb += [self.quotient.eq(quotient), self.increment.eq(increment)]
+        return m

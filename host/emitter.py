@@ -1,0 +1,654 @@
+"""From parts of layers to passes and drains.
+
+A *strip* is a run or rectangle of result pixels that fits an accumulator bank. A *group* is a strip of one or more
+column tiles: its passes fill accumulator rows of one bank, and the drains behind its last pass empty them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
+from etchnet.host.layers import Shape
+from etchnet.host.lowering import Operand, Output, Part, parameter_words
+from etchnet.host.network import INPUT
+from etchnet.host.places import Place
+
+__all__ = ["Emitter", "Fused", "Group", "Label", "Option", "TileTable", "Unit", "Write", "options", "tile_words"]
+
+_INT32 = {"low": -(1 << 31), "high": (1 << 31) - 1}
+
+
+def tile_words(tile: np.ndarray, config: Config) -> np.ndarray:
+    """A tile of int8 (rows, columns) as weight words: int8 (load_cycles, weight_rows, columns)."""
+    return tile.reshape(config.weight_rows, config.load_cycles, config.columns).transpose(1, 0, 2)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a pass is for: its layer, the tap or taps, the input word and the column tile, the strip's first pixel."""
+
+    layer: int
+    tap: str
+    word: int
+    tile: int
+    pixel: int
+
+
+@dataclass(frozen=True)
+class Write:
+    """What a drain writes of a layer's result: column tiles and pixels, counted over all images; None: nothing yet."""
+
+    layer: int
+    tile: int
+    tiles: int
+    pixel: int
+    pixels: int
+
+
+@dataclass
+class Group:
+    """Passes with their labels, and the drains behind the last of them."""
+
+    passes: list[Pass] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    drains: list[Drain] = field(default_factory=list)
+    writes: list[Write | None] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """An addition behind a layer: what scales the layer's result, the residual and the sum."""
+
+    layer: int
+    residual: int
+    first: Output
+    second: Output
+    result: Output
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What is computed as one: a layer, with the addition that takes its result, or an addition of two tensors.
+
+    Attributes
+    ----------
+    layer
+        The layer whose weights it multiplies.
+    result
+        The layer whose result it writes.
+    pair
+        For an addition of two tensors: their operands, and what scales each and the sum.
+    """
+
+    layer: int
+    result: int
+    parts: Sequence[Part]
+    fused: Fused | None = None
+    pair: tuple[Sequence[Operand], Sequence[Output], Output] | None = None
+
+    @property
+    def sources(self) -> list[int]:
+        """Tensors that it reads through the array."""
+        operands = self.pair[0] if self.pair else [o for part in self.parts for o in part.operands]
+        return sorted({operand.source for operand in operands})
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way of ordering a unit's passes.
+
+    Attributes
+    ----------
+    method
+        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row.
+    order
+        `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a bank.
+    rows
+        Accumulator rows of a group at most.
+    """
+
+    method: str
+    order: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Result pixels, `first` to `first` + `count` - 1 over all images; a rectangle where `lines` is not 0."""
+
+    first: int
+    count: int
+    image: int = 0
+    y: int = 0
+    x: int = 0
+    lines: int = 0
+    columns: int = 0
+
+
+class TileTable:
+    """Weights as tiles: each tile that a pass asks for gets its place in the weight memory, in the order of asking."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._words: list[np.ndarray] = []
+        self._count = 0
+        self._known: dict[object, int] = {}
+
+    def place(self, key: object, kind: TileKind, tile: np.ndarray) -> int:
+        """The first weight word of the tile known as `key`: int8 (rows, columns)."""
+        config = self._config
+        if kind == TileKind.IDENTITY:
+            return 0
+        if key not in self._known:
+            self._known[key] = self._count
+            words = tile_words(tile, config)
+            if kind == TileKind.DIAGONAL:
+                # One word holds the diagonal, byte b * columns + i for element (i, i) of band b.
+                i = np.arange(min(config.rows, config.columns))
+                words = np.zeros((1, config.weight_rows, config.columns), np.int8)
+                words[0, i // config.load_cycles, i] = tile[i, i]
+            self._words.append(words)
+            self._count += len(words)
+        return self._known[key]
+
+    @property
+    def words(self) -> np.ndarray:
+        """int8 (weight words, weight_rows, columns)."""
+        empty = np.zeros((0, self._config.weight_rows, self._config.columns), np.int8)
+        return np.concatenate([empty, *self._words])
+
+
+def _columns(part: Part, config: Config) -> int:
+    return -(-part.channels // config.columns)
+
+
+def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
+    """The ways worth trying; all of them give the same result."""
+    most, least = config.accumulator_rows, config.load_cycles
+    # Strips shorter than what there is to cut, and tiles by turns with strips, only where there are several strips.
+    pixels = images * max(p.region.height * p.region.width for p in unit.parts)
+    if unit.pair:
+        return [Option("pair", "strips", most // 2)]
+    methods = ["taps"]
+    # A pass per result pixel is worth trying where there are few.
+    few = sum(p.region.height * p.region.width for p in unit.parts) <= config.load_cycles
+    if few and all(p.copies and len(p.operands) == 1 and len(p.operands[0].taps) > 1 for p in unit.parts):
+        methods.append("hold")
+    windows = [p.operands[0].window for p in unit.parts]
+    if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):
+        methods.append("window")
+    caps = [most] if alone else [most, *(c for c in (most // 2, most // 4) if 2 * least <= c < pixels)]
+    orders = ["tiles", "side"] if alone or pixels <= caps[-1] else ["tiles", "side", "strips"]
+    if all(_columns(p, config) == 1 for p in unit.parts):
+        orders = ["tiles"]
+    found = []
+    for method in methods:
+        if method == "hold":
+            found.append(Option("hold", "tiles", most))
+            continue
+        # A depthwise pass is of one column tile.
+        found += [Option(method, order, cap) for cap in caps for order in orders
+                  if (method, order) != ("window", "side")]  # fmt: skip
+    return found
+
+
+class Emitter:
+    """Emits units of one network for one machine, once it is known where everything lies.
+
+    Parameters
+    ----------
+    places
+        Of the input and of every tensor in the activation or output memory, by layer.
+    shapes
+        Of the input and of every layer's result.
+    residual
+        First residual word of the tensors that are kept there too, column tile after column tile.
+    output
+        The layer whose result goes to the output memory.
+    images
+        Inputs at once.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        places: Mapping[int, Place],
+        shapes: Mapping[int, Shape],
+        residual: Mapping[int, int],
+        output: int,
+        images: int,
+    ) -> None:
+        self.config, self.places, self.shapes, self.residual = config, places, shapes, residual
+        self.output, self.images = output, images
+        self.tiles = TileTable(config)
+        self.parameters: list[int] = []
+        self._parameter_places: dict[object, int] = {}
+        self._cache: dict[object, tuple[TileKind, np.ndarray, int]] = {}
+
+    # Constants
+
+    def _parameter(self, output: Output, tiles: int) -> int:
+        """The first parameter word of an output's records."""
+        if id(output) not in self._parameter_places:
+            words = parameter_words(output, tiles, self.config)
+            # One set for all channels may serve several layers.
+            known: object = tuple(words) if output.shared else id(output)
+            if known not in self._parameter_places:
+                self._parameter_places[known] = len(self.parameters)
+                self.parameters += words
+            self._parameter_places[id(output)] = self._parameter_places[known]
+        return self._parameter_places[id(output)]
+
+    def _mask(self, operand: Operand, channels: int) -> np.ndarray:
+        """Bool (input words, column tiles): where there may be weights."""
+        place, config = self.places[operand.source], self.config
+        words, tiles = place.words, -(-channels // config.columns)
+        if operand.mask is None:
+            return np.ones((words, tiles), bool)
+        found = np.zeros((words, tiles), bool)
+        inputs, outputs = np.nonzero(operand.mask)
+        found[place.channels[inputs] // config.rows, outputs // config.columns] = True
+        return found
+
+    def _tile(
+        self, unit: Unit, operand: Operand, channels: int, tap: int, word: int, tile: int
+    ) -> tuple[TileKind, int, int]:
+        """Kind, first weight word and useful elements of the tile under a tap."""
+        config = self.config
+        # Tiles that only move values are the same for every tap and every layer that looks alike.
+        key = (id(operand), 0 if operand.copies else tap, word, tile)
+        if key not in self._cache:
+            place = self.places[operand.source]
+            matrix = operand.matrix(tap)
+            mask = np.ones(matrix.shape, bool) if operand.mask is None else operand.mask
+            inputs = np.flatnonzero(place.channels // config.rows == word)
+            outputs = np.arange(tile * config.columns, min(channels, (tile + 1) * config.columns))
+            lanes = place.channels[inputs] % config.rows
+            values = np.zeros((config.rows, config.columns), np.int8)
+            inside = np.zeros((config.rows, config.columns), bool)
+            where = np.ix_(lanes, outputs - tile * config.columns)
+            values[where], inside[where] = matrix[np.ix_(inputs, outputs)], mask[np.ix_(inputs, outputs)]
+            kind = TileKind.STORED
+            if operand.mask is not None and not (inside & ~np.eye(config.rows, config.columns, dtype=bool)).any():
+                kind = TileKind.IDENTITY if operand.copies else TileKind.DIAGONAL
+            self._cache[key] = kind, values, 0 if operand.copies else int(inside.sum())
+        kind, values, useful = self._cache[key]
+        identity = values.tobytes() if operand.copies else (id(operand), tap, word, tile)
+        return kind, self.tiles.place((kind, identity), kind, values), useful
+
+    def _window_tile(self, operand: Operand, corner: tuple[int, int], tile: int) -> tuple[int, int]:
+        """First weight word and useful elements of a depthwise tile: the taps from `corner` on, that a window holds."""
+        config, taps = self.config, self.config.depthwise or 0
+        assert operand.window is not None
+        part = operand.window[corner[0] : corner[0] + taps, corner[1] : corner[1] + taps,
+                              tile * config.columns : (tile + 1) * config.columns]  # fmt: skip
+        values = np.zeros((config.rows, config.columns), np.int8)
+        for i, j in np.ndindex(part.shape[:2]):
+            values[i * taps + j, : part.shape[2]] = part[i, j]
+        key = ("window", id(operand), corner, tile)
+        return self.tiles.place(key, TileKind.DEPTHWISE, values), part.size
+
+    def reserve(self, unit: Unit, method: str) -> None:
+        """Place a unit's weights and parameters, column tile after column tile, whatever the order of its passes."""
+        config = self.config
+        if unit.pair:
+            operands, scaled, result = unit.pair
+            for output in (*scaled, result):
+                self._parameter(output, 1)
+            for operand in operands:
+                mask = self._mask(operand, len(operand.mask) if operand.mask is not None else 0)
+                for word, tile in np.argwhere(mask):
+                    self._tile(unit, operand, operand.mask.shape[1], 0, int(word), int(tile))  # type: ignore[union-attr]
+            return
+        for part in unit.parts:
+            tiles = _columns(part, config)
+            self._parameter(part.output, tiles)
+            for tile in range(tiles):
+                for operand in part.operands:
+                    if method == "window":
+                        for corner in self._corners(operand):
+                            self._window_tile(operand, corner, tile)
+                        continue
+                    mask = self._mask(operand, part.channels)
+                    for word in np.flatnonzero(mask[:, tile]):
+                        for tap in range(len(operand.taps)):
+                            self._tile(unit, operand, part.channels, tap, int(word), tile)
+        if unit.fused:
+            for output in (unit.fused.first, unit.fused.second, unit.fused.result):
+                self._parameter(output, 1)
+
+    def _corners(self, operand: Operand) -> list[tuple[int, int]]:
+        """Where the windows begin that cover a depthwise kernel."""
+        taps = self.config.depthwise or 1
+        assert operand.window is not None
+        height, width = operand.window.shape[:2]
+        return [(y, x) for y in range(0, height, taps) for x in range(0, width, taps)]
+
+    # Strips
+
+    def _flat(self, part: Part) -> bool:
+        """Whether pixel i of the result meets pixel i of every operand, over all images."""
+        region = part.region
+        size = region.height, region.width
+        return self._whole(part, part.region.height * part.region.width) and all(
+            len(o.taps) == 1
+            and tuple(o.taps[0]) == (0, 0)
+            and tuple(o.stride) == (1, 1)
+            and self.places[o.source].shape[:2] == size
+            for o in part.operands
+        )
+
+    def _whole(self, part: Part, pixels: int) -> bool:
+        return (part.region.y, part.region.x) == (0, 0) and part.region.height * part.region.width == pixels
+
+    def _strips(self, unit: Unit, part: Part, rows: int, *, short_end: bool) -> list[_Strip]:
+        """The part's pixels, `rows` at a time at most; with `short_end` the last strip is short, so that its drain is."""
+        result, size = self.shapes[unit.result], self._pixels(unit.result)
+        region, least = part.region, self.config.load_cycles
+        if self._whole(part, size) and (self._flat(part) or size == 1):
+            pixels = self.images * size
+            ends = [*range(0, pixels, rows), pixels]
+            if short_end and pixels - ends[-2] > least:
+                ends.insert(-1, pixels - least)
+            return [_Strip(a, b - a) for a, b in zip(ends, ends[1:], strict=False)]
+        strips = []
+        for image in range(self.images):
+            at = image * size + region.y * result[1] + region.x
+            width = region.width
+            lines = max(1, rows // width)
+            if width > rows:
+                spans = [(x, min(rows, width - x)) for x in range(0, width, rows)]
+            else:
+                spans = [(0, width)]
+            count = -(-region.height // lines)
+            edges = [region.height * i // count for i in range(count + 1)]
+            tail = -(-least // width)
+            if short_end and image == self.images - 1 and width <= rows and edges[-1] - edges[-2] > tail:
+                edges.insert(-1, edges[-1] - tail)
+            for y, end in zip(edges, edges[1:], strict=False):
+                for x, columns in spans:
+                    first = at + y * result[1] + x
+                    strips.append(
+                        _Strip(first, (end - y) * columns, image, region.y + y, region.x + x, end - y, columns)
+                    )
+        return strips
+
+    def _runs(self, unit: Unit, strip: _Strip) -> list[tuple[int, int, int]]:
+        """(first pixel, pixels, row) of the runs of neighbouring pixels that a strip consists of."""
+        width = self.shapes[unit.result][1]
+        if strip.lines <= 1 or strip.columns == width:
+            return [(strip.first, strip.count, 0)]
+        return [(strip.first + i * width, strip.columns, i * strip.columns) for i in range(strip.lines)]
+
+    # Passes
+
+    def _from(self, source: int) -> dict[str, object]:
+        return {"source": Source.INPUT if source == INPUT else Source.ACTIVATION}
+
+    def _walk(self, unit: Unit, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int) -> dict[str, int]:
+        """How the pixels under one tap are walked."""
+        place = self.places[operand.source]
+        height, width = place.shape[:2]
+        if not strip.lines and self._pixels(unit.result) > 1:
+            address = place.base + strip.first * place.words + word
+            return {"address": address, "step": place.words, "pixels": strip.count}
+        if not strip.lines:
+            # One result pixel for each image: the same tap of image after image.
+            inside = 0 <= tap[0] < height and 0 <= tap[1] < width
+            step = place.pixels * place.words
+            at = strip.first * step + (tap[0] * width + tap[1]) * place.words + word
+            return {
+                "address": place.base + at if inside else 0, "step": step, "pixels": strip.count, "pad": operand.pad,
+                "first_line": 0 if inside else 1,
+            }  # fmt: skip
+        y, x = strip.y * operand.stride[0] + tap[0], strip.x * operand.stride[1] + tap[1]
+        fields = {
+            "address": place.base + ((strip.image * height + y) * width + x) * place.words + word,
+            "step": operand.stride[1] * place.words,
+            "line": operand.stride[0] * width * place.words,
+            "pixels": strip.count,
+            "columns": strip.columns if strip.lines > 1 else 0,
+            "pad": operand.pad,
+        }
+        for axis, start, count, size, stride in (
+            ("line", y, strip.lines, height, operand.stride[0]),
+            ("column", x, strip.columns, width, operand.stride[1]),
+        ):
+            first, end = max(0, -(start // stride)), -((start - size) // stride)
+            if first >= count or end <= 0:
+                # All outside: a first line that is never reached says so.
+                return fields | {"address": 0, "first_line": strip.lines, "end_line": 0}
+            fields |= {f"first_{axis}": first, f"end_{axis}": 0 if end >= count else end}
+        return fields
+
+    def _tap_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
+        """A pass per operand, word, tap and column tile."""
+        group, started = Group(), set()
+        masks = [self._mask(operand, part.channels) for operand in part.operands]
+        missing = [t for t in range(tile, tile + tiles) if not any(mask[:, t].any() for mask in masks)]
+        for operand, mask in zip(part.operands, masks, strict=True):
+            for word in range(len(mask)):
+                for tap, offset in enumerate(operand.taps):
+                    for t in range(tile, tile + tiles):
+                        # A tile that no input reaches still has to be set: to the zeros of any word's tile.
+                        if not mask[word, t] and not (t in missing and not word and t not in started):
+                            continue
+                        kind, weights, useful = self._tile(unit, operand, part.channels, tap, word, t)
+                        group.passes.append(
+                            Pass(
+                                kind=kind, weights=weights, useful=useful, bank=bank, row=(t - tile) * strip.count,
+                                fold=part.fold if t in started else Fold.SET,
+                                **self._from(operand.source), **self._walk(unit, operand, strip, offset, word),
+                            )  # type: ignore[arg-type]
+                        )  # fmt: skip
+                        started.add(t)
+                        group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", word, t, strip.first))
+        return group
+
+    def _hold_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group:
+        """A pass per result pixel and word: the taps inside the image, all into one row."""
+        group, operand = Group(), part.operands[0]
+        place, result = self.places[operand.source], self.shapes[unit.result]
+        height, width = place.shape[:2]
+        ys, xs = ([min(axis), max(axis)] for axis in zip(*operand.taps, strict=True))
+        words = np.flatnonzero(self._mask(operand, part.channels)[:, tile])
+        pixels = [first + i for first, count, _ in self._runs(unit, strip) for i in range(count)]
+        for number, position in enumerate(pixels):
+            image, pixel = divmod(position, self._pixels(unit.result))
+            at = pixel // result[1] * operand.stride[0], pixel % result[1] * operand.stride[1]
+            y, y_end = max(0, at[0] + ys[0]), min(height, at[0] + ys[1] + 1)
+            x, x_end = max(0, at[1] + xs[0]), min(width, at[1] + xs[1] + 1)
+            for index, word in enumerate(words):
+                kind, weights, useful = self._tile(unit, operand, part.channels, 0, int(word), tile)
+                group.passes.append(
+                    Pass(
+                        kind=kind, weights=weights, useful=useful, bank=bank, row=number,
+                        address=place.base + ((image * height + y) * width + x) * place.words + int(word),
+                        step=place.words, line=width * place.words, columns=x_end - x,
+                        pixels=(y_end - y) * (x_end - x), fold=part.fold if index else Fold.SET, hold=part.fold,
+                        **self._from(operand.source),
+                    )  # type: ignore[arg-type]
+                )  # fmt: skip
+                group.labels.append(Label(unit.layer, "all", int(word), tile, position))
+        return group
+
+    def _window_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
+        """A depthwise pass per window; None where a line of it does not fit the line buffers."""
+        config, operand = self.config, part.operands[0]
+        taps, place, group = config.depthwise or 0, self.places[operand.source], Group()
+        height, width = place.shape[:2]
+        lines, columns = strip.lines, strip.columns
+        if not lines:
+            return None
+        for number, corner in enumerate(self._corners(operand)):
+            y = strip.y * operand.stride[0] + operand.taps[0][0] + corner[0]
+            x = strip.x * operand.stride[1] + operand.taps[0][1] + corner[1]
+            last = (columns - 1) * operand.stride[1]
+            span = last + taps
+            # Borders on both sides of a line are shared by neighbouring lines.
+            left, right = max(0, -x), max(0, x + span - width)
+            line = max(span - min(left, right), config.shortest_line)
+            pixels = (lines - 1) * operand.stride[0] * line + last + (taps - 1) * (line + 1) + 1
+            if line > config.longest_line or pixels > 4 * config.accumulator_rows or max(operand.stride) > 8:
+                return None
+            inside = max(0, min(line, width - x))
+            weights, useful = self._window_tile(operand, corner, tile)
+            outside = left >= line or inside <= left
+            group.passes.append(
+                Pass(
+                    kind=TileKind.DEPTHWISE, weights=weights, useful=useful, bank=bank,
+                    address=0 if outside else place.base + ((strip.image * height + y) * width + x) * place.words + tile,
+                    step=place.words, line=width * place.words, columns=line, pixels=pixels,
+                    first_column=left, end_column=0 if inside >= line else inside,
+                    first_line=-(-pixels // line) if outside else max(0, -y), end_line=max(0, height - y),
+                    pad=operand.pad, dropped=line - last - 1, skip_columns=operand.stride[1] - 1,
+                    skip_lines=operand.stride[0] - 1, fold=part.fold if number else Fold.SET,
+                    **self._from(operand.source),
+                )  # type: ignore[arg-type]
+            )  # fmt: skip
+            group.labels.append(Label(unit.layer, f"{corner[0]:+d}{corner[1]:+d}..", tile, tile, strip.first))
+        return group
+
+    # Drains
+
+    def _results(self, unit: Unit, part: Part, output: Output, strip: _Strip, tile: int, tiles: int, bank: int,
+                 row: int = 0) -> Iterator[tuple[Drain, Write]]:  # fmt: skip
+        """The drains that bring a group's rows to wherever its layer's result is needed."""
+        config, place = self.config, self.places.get(unit.result)
+        first = self._parameter(output, _columns(part, config))
+        settings = {
+            "zero_point": output.zero_point, "low": output.low, "high": output.high, "raw": output.raw,
+            "shared": output.shared, "bank": bank, "wide": part.wide,
+        }  # fmt: skip
+        size, lanes = config.words_per_pixel(wide=part.wide), 1 if part.wide else config.tiles_per_word
+        runs = self._runs(unit, strip)
+        for pixel, count, offset in runs:
+            for t, n in [(tile, tiles)] if len(runs) == 1 else [(tile + i, 1) for i in range(tiles)]:
+                common = settings | {
+                    "row": row + (t - tile) * strip.count + offset, "tiles": n, "pixels": count,
+                    "parameters": first + (0 if output.shared else t * config.groups),
+                }  # fmt: skip
+                write = Write(unit.result, t, n, pixel, count)
+                if place is not None:
+                    yield Drain(
+                        **common, destination=Destination.OUTPUT if unit.result == self.output else Destination.ACTIVATION,
+                        address=place.base + pixel * place.words + t // lanes * size, stride=place.words,
+                        tile_stride=size, lane=t % lanes,
+                    ), write  # fmt: skip
+                if unit.result in self.residual:
+                    pixels = self.images * self._pixels(unit.result)
+                    yield Drain(
+                        **common, destination=Destination.RESIDUAL, stride=1, tile_stride=pixels,
+                        address=self.residual[unit.result] + t * pixels + pixel,
+                    ), write  # fmt: skip
+
+    def _pixels(self, layer: int) -> int:
+        """Pixels of one image of a layer's result."""
+        return self.shapes[layer][0] * self.shapes[layer][1]
+
+    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: object) -> Drain:
+        """Rows through the requantisers and back into a bank."""
+        return Drain(
+            bank=bank, row=row, pixels=count, parameters=self._parameter(output, 1), shared=True,
+            zero_point=output.zero_point, destination=Destination.ACCUMULATORS, **({"into": bank, "address": row} | options),
+            **_INT32,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    def _finish(self, unit: Unit, part: Part, group: Group, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
+        """Add the drains, and mark the pass that starts them."""
+        drains: list[tuple[Drain, Write | None]] = []
+        if unit.fused is None:
+            drains += self._results(unit, part, part.output, strip, tile, tiles, bank)
+        else:
+            fused, output, rows = unit.fused, part.output, strip.count * tiles
+            first = self._parameter(output, _columns(part, self.config))
+            into = {"bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
+            drains.append((
+                Drain(tiles=tiles, pixels=strip.count, tile_stride=strip.count, zero_point=output.zero_point,
+                      parameters=first + (0 if output.shared else tile * self.config.groups), shared=output.shared,
+                      low=output.low, high=output.high, **into), None,
+            ))  # fmt: skip
+            drains.append((self._in_place(fused.first, bank, 0, rows), None))
+            pixels = self.images * self._pixels(fused.residual)
+            for t in range(tiles):
+                for pixel, count, offset in self._runs(unit, strip):
+                    at = t * strip.count + offset
+                    residual = self._in_place(
+                        fused.second, bank, self.residual[fused.residual] + (tile + t) * pixels + pixel, count,
+                        residual=True, fold=Fold.ADD, address=at,
+                    )  # fmt: skip
+                    drains.append((residual, None))
+            drains += self._results(unit, part, fused.result, strip, tile, tiles, bank)
+        self._chain(group, drains)
+        return group
+
+    def _chain(self, group: Group, drains: Sequence[tuple[Drain, Write | None]]) -> None:
+        for index, (drain, write) in enumerate(drains):
+            group.drains.append(dataclasses.replace(drain, chained=index > 0))
+            group.writes.append(write)
+        group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
+
+    def _pair(self, unit: Unit, rows: int) -> Iterator[Group]:
+        """An addition of two tensors: each strip of one through each bank, by turns in their lower and upper halves."""
+        assert unit.pair is not None
+        operands, scaled, result = unit.pair
+        part, upper = unit.parts[0], 0
+        tiles = _columns(part, self.config)
+        for tile in range(tiles):
+            for strip in self._strips(unit, part, rows, short_end=False):
+                row = upper * rows
+                upper ^= 1
+                group = Group()
+                for bank in (1, 0):
+                    operand = operands[bank]
+                    single = dataclasses.replace(part, operands=[operand])
+                    passes = self._tap_passes(unit, single, strip, tile, 1, bank)
+                    group.passes += [dataclasses.replace(p, row=row) for p in passes.passes]
+                    group.labels += passes.labels
+                drains: list[tuple[Drain, Write | None]] = [
+                    (self._in_place(scaled[0], 0, row, strip.count), None),
+                    (self._in_place(scaled[1], 1, row, strip.count, into=0, fold=Fold.ADD), None),
+                ]
+                drains += self._results(unit, part, result, strip, tile, 1, 0, row)
+                self._chain(group, drains)
+                yield group
+
+    def groups(self, unit: Unit, option: Option, bank: int) -> list[Group] | None:
+        """A unit's groups in order, beginning with a bank; None where the option cannot be."""
+        if unit.pair:
+            return list(self._pair(unit, option.rows))
+        found: list[Group] = []
+        for part in unit.parts:
+            tiles = _columns(part, self.config)
+            for strip, tile, count in self._order(unit, part, option, tiles):
+                group: Group | None
+                if option.method == "hold":
+                    group = self._hold_passes(unit, part, strip, tile, bank)
+                elif option.method == "window":
+                    group = self._window_passes(unit, part, strip, tile, bank)
+                else:
+                    group = self._tap_passes(unit, part, strip, tile, count, bank)
+                if group is None:
+                    return None
+                found.append(self._finish(unit, part, group, strip, tile, count, bank))
+                bank ^= 1
+        return found
+
+    def _order(self, unit: Unit, part: Part, option: Option, tiles: int) -> Iterator[tuple[_Strip, int, int]]:
+        """(strip, first column tile, column tiles) of each group."""
+        rows = option.rows
+        if option.order == "tiles":
+            for tile in range(tiles):
+                for strip in self._strips(unit, part, rows, short_end=tile == tiles - 1):
+                    yield strip, tile, 1
+            return
+        for strip in self._strips(unit, part, rows, short_end=False):
+            most = max(1, self.config.accumulator_rows // strip.count) if option.order == "side" else 1
+            for tile in range(0, tiles, most):
+                yield strip, tile, min(most, tiles - tile)

@@ -1,0 +1,67 @@
+"""The smallest memories that hold a network on a machine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from etchnet.hdl.config import Config
+from etchnet.host.compiler import Program, compile_network
+from etchnet.host.network import Network
+from etchnet.host.places import CapacityError
+
+__all__ = ["fitted", "roomy"]
+
+_MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", "passes", "drains", "parameter_tiles")
+
+
+def roomy(config: Config) -> Config:
+    """The machine with the largest memories that a `Config` may have for what networks differ in."""
+    fields = {f.name: f.metadata for f in dataclasses.fields(Config)}
+    return dataclasses.replace(config, **{name: min(1 << 16, fields[name]["high"]) for name in _MEMORIES})
+
+
+def fitted(network: Network, config: Config, *, batch: int = 1) -> Program:
+    """The network compiled for a machine like `config` whose memories are just large enough for it.
+
+    What has an effect on the order of passes stays as it is: array, output stage, accumulators, residual memory (as
+    much of it as is used) and line buffers.
+
+    Raises
+    ------
+    CapacityError
+        No machine like it can hold the network.
+    """
+    program = compile_network(network, roomy(config), batch=batch)
+    for _ in range(3):
+        config = _shrunk(program)
+        try:
+            return compile_network(network, config, batch=batch, packed=program.packing.name)
+        except CapacityError:
+            # With other sizes another order may be as fast and need other memories: give it a little more of them.
+            program = compile_network(network, _more(config), batch=batch, packed=program.packing.name)
+    return program
+
+
+def _more(config: Config) -> Config:
+    return dataclasses.replace(config, passes=config.passes * 5 // 4, drains=config.drains * 5 // 4)
+
+
+def _power(words: int) -> int:
+    return max(2, 1 << (words - 1).bit_length())
+
+
+def _shrunk(program: Program) -> Config:
+    config = program.config
+    uses_windows = any(option.method == "window" for option in program.methods.values())
+    return dataclasses.replace(
+        config,
+        weight_tiles=max(1, -(-len(program.weights) // config.load_cycles)),
+        activation_words=max(2, program.activation_words),
+        input_words=_power(program.input_words),
+        output_words=_power(program.output_words),
+        passes=max(2, len(program.passes)),
+        drains=max(2, len(program.drains)),
+        parameter_tiles=max(1, -(-len(program.parameters) // config.groups)),
+        residual_words=program.residual_words,
+        depthwise=config.depthwise if uses_windows else 0,
+    )
