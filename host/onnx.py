@@ -691,7 +691,7 @@ class _Importer:
             fits = []
             for value in constant.reshape(-1):
                 pair = (np.full(256, value), _INT8) if at == 0 else (_INT8, np.full(256, value))
-                target = qlinear_add(*pair, scales, zeros)
+                target = qlinear_add(pair[0], pair[1], scales, zeros)
                 offset = out.zero_point - ratio * zeros[1 - at] + other * (int(value) - zeros[at])
                 fit = fit_map(_INT8, target, ratio, offset, [zero_point])
                 if fit is None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from strategies import randoms
+from test_cli import error, run
 
 pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
@@ -440,6 +441,24 @@ def test_models_that_the_runtime_quantised(quantised):
             assert [type(layer) for layer in model.network.layers] == [
                 Conv, Depthwise, Conv, Add, MaxPool, Dense, Dense, Depthwise
             ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_a_quantised_model_on_the_machine(quantised, form, tmp_path, capsys):
+    path = quantised[form, True, False]
+    x = np.random.default_rng(2).normal(size=(2, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    status, out, err = run(
+        capsys, "run", str(path), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")
+    )
+    assert (status, err) == (0, "")
+    assert "outputs float32 (2, 6)" in out
+    assert np.array_equal(np.load(tmp_path / "y.npy"), theirs(path.read_bytes(), x))
+    double = tmp_path / "double.toml"
+    double.write_text('contract = "tflite-double"')
+    message = error(capsys, "report", str(path), "--config", str(double))
+    assert message == "the network must round by the machine's tflite-double, not by onnx-float"
 
 
 def test_files_of_inputs_are_in_the_models_own_shape(tmp_path):
