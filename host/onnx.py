@@ -40,6 +40,7 @@ __all__ = ["load_onnx", "parse_onnx"]
 _LARGEST_FILE = 1 << 28
 _MOST_TAPS = 64
 _MOST_GROUP_WEIGHTS = 1 << 26
+_MOST_SEARCHES = 1024
 _BIAS_TOLERANCE = 2.0**-20
 _INT8 = np.arange(-128, 128)
 _UINT8 = (
@@ -73,7 +74,7 @@ def parse_onnx(data: bytes, *, name: str = "model") -> Model:
         return _Importer(read_graph(data, name)).model()
     except (ModelError, MemoryError):
         raise
-    except (NetworkError, ValueError, OverflowError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except Exception as error:  # what numpy and protobuf raise for values that no writer writes
         raise ModelError(f"{name} is damaged: {type(error).__name__}: {error}") from None
 
 
@@ -154,6 +155,7 @@ class _Importer:
         self._graph = graph
         self._items: dict[str, _Item] = {}
         self._input_quantisation: Quantisation | None = None
+        self._searches = 0
         shape = graph.input_shape
         self._channels_last = len(shape) == 3 and self._begins_with_transpose()
         if len(shape) == 3 and not self._channels_last:
@@ -350,6 +352,12 @@ class _Importer:
     def _layer(self, where: str, layer: Layer, sources: Sequence[Value], out: Quantisation, name: str) -> Value:
         return self._builder.add(where, layer, sources, out, name=name, as_stored=True)
 
+    def _search(self, where: str) -> None:
+        """Count an operator whose settings have to be searched for, which takes up to a second."""
+        self._searches += 1
+        if self._searches > _MOST_SEARCHES:
+            raise ModelError(f"{where}: at most {_MOST_SEARCHES} additions, averages and changes of scale are read")
+
     # Between floats and int8
 
     def _quantise_linear(self, node: Node) -> _Item:
@@ -387,7 +395,7 @@ class _Importer:
         zero = self._optional(node, 2, "the zero point")
         if zero is None or zero.dtype != np.int8 or zero.any() or values.dtype != np.float32:
             raise ModelError(f"{node.where}: constants must become int8 with zero point 0")
-        return quantise_linear(values, _along(node, scales, values.shape), 0)
+        return np.asarray(quantise_linear(values, _along(node, scales, values.shape), 0))
 
     def _dequantise_linear(self, node: Node) -> _Item:
         item = self._item(node, 0)
@@ -418,6 +426,7 @@ class _Importer:
         target = quantise_linear(reals, out.scale, out.zero_point)
         if np.array_equal(target, _INT8):
             return item.tensor
+        self._search(where)
         clamp = int(target.min()), int(target.max())
         ratio = float(np.float32(before.scale) / np.float32(out.scale))
         first = Fit(1, -before.zero_point, np.float32(ratio), out.zero_point)
@@ -657,6 +666,7 @@ class _Importer:
                 f"{where} must add tensors of one shape and order, not (N, {_join(a.shape)}) and (N, {_join(b.shape)})"
             )
         scales, zeros = (first.scale, second.scale, out.scale), (first.zero_point, second.zero_point, out.zero_point)
+        self._search(where)
         layer = fit_add(scales, zeros, single=math.prod(image) == 1)
         if layer is None:
             raise ModelError(
@@ -687,20 +697,22 @@ class _Importer:
         scales = operands[0][1].scale, operands[1][1].scale, out.scale
         zeros = operands[0][1].zero_point, operands[1][1].zero_point, out.zero_point
         ratio, other = (float(np.float32(scales[index]) / np.float32(out.scale)) for index in (1 - at, at))
+        self._search(where)
+        values = constant.reshape(-1)
         for zero_point in _near(out.zero_point):
-            fits = []
-            for value in constant.reshape(-1):
+            fits: dict[int, Fit | None] = {}
+            for value in map(int, np.unique(values)):
                 pair = (np.full(256, value), _INT8) if at == 0 else (_INT8, np.full(256, value))
                 target = qlinear_add(pair[0], pair[1], scales, zeros)
-                offset = out.zero_point - ratio * zeros[1 - at] + other * (int(value) - zeros[at])
-                fit = fit_map(_INT8, target, ratio, offset, [zero_point])
-                if fit is None:
+                offset = out.zero_point - ratio * zeros[1 - at] + other * (value - zeros[at])
+                fits[value] = fit_map(_INT8, target, ratio, offset, [zero_point])
+                if fits[value] is None:
                     break
-                fits.append(fit)
-            if len(fits) == channels:
-                layer = _mapped(where, fits, zero_point)
-                value = self._layer(where, layer, [tensor.value], out, name)
-                return dataclasses.replace(tensor, value=value, raw=False)
+            found = [fits.get(int(value)) for value in values]
+            if None not in found:
+                layer = _mapped(where, [fit for fit in found if fit], zero_point)
+                result = self._layer(where, layer, [tensor.value], out, name)
+                return dataclasses.replace(tensor, value=result, raw=False)
         raise ModelError(f"{where}: the machine has no arithmetic equal to ONNX Runtime's for this constant operand")
 
     # Clamps, pools
@@ -790,6 +802,7 @@ class _Importer:
                 raise ModelError(f"{where}: the scale {factor} is out of ONNX Runtime's range, from 2**-32 to 256")
             fit: Fit | None = Fit(1, 0, factor, out.zero_point)
         else:
+            self._search(where)
             fit = self._fit_average(where, taps, into, out)
         if fit is None:
             raise ModelError(

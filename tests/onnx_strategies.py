@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import assume
@@ -344,6 +345,35 @@ def damage(random, good):
         if len(bad) < 8:
             break
     return bytes(bad)
+
+
+def distort(random, good):
+    """A file that is well formed and says something else: other sizes, types, operators, inputs, or fewer of them."""
+    model = onnx.load_from_string(good)
+    nodes, constants = model.graph.node, model.graph.initializer
+    sizes = [0, -1, 1, 2, 3, 7, 1 << 20, 1 << 40, -(1 << 40)]
+    extra = ["Relu", "Clip", "MaxPool", "AveragePool", "Softmax", "Concat", "ArgMax", "Squeeze", "Transpose", "Pad"]
+    for _ in range(int(random.integers(1, 4))):
+        node, tensor = nodes[int(random.integers(len(nodes)))], constants[int(random.integers(len(constants)))]
+        kind = random.integers(6)
+        if kind == 0 and node.attribute:
+            attribute = node.attribute[int(random.integers(len(node.attribute)))]
+            if attribute.ints:
+                attribute.ints[int(random.integers(len(attribute.ints)))] = int(random.choice(sizes))
+            attribute.i = int(random.choice(sizes))
+        elif kind == 1 and node.input:
+            other = nodes[int(random.integers(len(nodes)))]
+            names = [*other.output, *other.input, ""]
+            node.input[int(random.integers(len(node.input)))] = str(random.choice(names))
+        elif kind == 2 and tensor.dims:
+            tensor.dims[int(random.integers(len(tensor.dims)))] = int(random.choice(sizes))
+        elif kind == 3:
+            tensor.data_type = int(random.integers(0, 25))
+        elif kind == 4:
+            node.op_type = str(random.choice([other.op_type for other in nodes] + extra))
+        elif node.input:
+            node.input.pop()
+    return model.SerializeToString()
 
 
 @st.composite
