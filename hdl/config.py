@@ -160,6 +160,14 @@ class Config:
         """Cycles the output stage takes per accumulator row: requantisers or memory words, whichever is slower."""
         return max(self.groups, self.words_per_pixel(wide=wide))
 
+    @property
+    def pass_pixels(self) -> int:
+        """Pixels that a pass may walk at most.
+
+        A depthwise pass walks, besides a bank's worth of windows, their borders and what strides skip.
+        """
+        return 4 * self.accumulator_rows if self.depthwise else self.accumulator_rows
+
     # Depthwise passes
 
     @property

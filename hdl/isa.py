@@ -167,8 +167,7 @@ def _pixel_words(c: Config) -> int:
 
 
 def _most_pixels(c: Config) -> int:
-    # A depthwise pass walks, besides a bank's worth of windows, their borders and what strides skip.
-    return 4 * c.accumulator_rows if c.depthwise else c.accumulator_rows
+    return c.pass_pixels
 
 
 def _drain_words(c: Config) -> int:

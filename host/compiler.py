@@ -210,7 +210,7 @@ def _fusible(network: Network, config: Config) -> dict[int, tuple[int, int]]:
             and INPUT not in (a, b)
             and isinstance(network.layers[a], Linear)
             and network.readers(a) == [index]
-            and not isinstance(network.layers[b], Reshape)
+            and not isinstance(network.layers[b], Reshape)  # it may be no more than another's memory
             and b not in inside
         ]
         if pairs:
@@ -220,7 +220,19 @@ def _fusible(network: Network, config: Config) -> dict[int, tuple[int, int]]:
     return found
 
 
-def _units(network: Network, fusible: Mapping[int, tuple[int, int]]) -> list[Unit]:
+def _aliases(network: Network, config: Config) -> set[int]:
+    """Reshaped tensors that lie in memory as those that they are made of, which the output stage wrote."""
+    found: set[int] = set()
+    for index, layer in enumerate(network.layers):
+        source = _sources(network)[index][0]
+        last = index == len(network.layers) - 1
+        if isinstance(layer, Reshape) and source != INPUT and not last:
+            if is_alias(layer, network.source_shapes(index)[0], config):
+                found.add(index)
+    return found
+
+
+def _units(network: Network, fusible: Mapping[int, tuple[int, int]], aliases: set[int]) -> list[Unit]:
     """Units in an order in which each comes behind those that it reads."""
     units, sources = [], _sources(network)
     delayed = {first: index for index, (first, _) in fusible.items()}
@@ -229,7 +241,7 @@ def _units(network: Network, fusible: Mapping[int, tuple[int, int]]) -> list[Uni
         return lower(network.layers[index], sources[index], network.source_shapes(index), network.contract)
 
     for index, layer in enumerate(network.layers):
-        if isinstance(layer, Reshape) or index in delayed:
+        if index in aliases or index in delayed:
             continue
         if not isinstance(layer, Add):
             units.append(Unit(index, index, parts(index)))
@@ -262,19 +274,14 @@ class _Layout:
     residual_words: int = 0
 
 
-def _root(network: Network, tensor: int, config: Config) -> int:
+def _root(network: Network, tensor: int, aliases: set[int]) -> int:
     """The tensor whose memory a reshaped one is."""
-    sources = _sources(network)
-    while tensor != INPUT and isinstance(layer := network.layers[tensor], Reshape):
-        below = sources[tensor][0]
-        before = network.source_shapes(tensor)[0]
-        if below == INPUT or not is_alias(layer, before, config):
-            raise NetworkError(f"layer {tensor} reshapes {before} to {layer.size}, which moves values between words")
-        tensor = below
+    while tensor in aliases:
+        tensor = _sources(network)[tensor][0]
     return tensor
 
 
-def _lay_out(network: Network, units: Sequence[Unit], config: Config, images: int) -> _Layout:
+def _lay_out(network: Network, units: Sequence[Unit], reshaped: set[int], config: Config, images: int) -> _Layout:
     assert network.input_shape is not None
     layout = _Layout(output=len(network.layers) - 1)
     layout.shapes = {INPUT: network.input_shape} | dict(enumerate(network.shapes))
@@ -283,7 +290,7 @@ def _lay_out(network: Network, units: Sequence[Unit], config: Config, images: in
     aliases: list[tuple[int, int]] = []
     for number, unit in enumerate(units):
         for source in unit.sources:
-            root = _root(network, source, config)
+            root = _root(network, source, reshaped)
             read[root] = number
             if root != source:
                 aliases.append((source, root))
@@ -322,9 +329,10 @@ def _require(memory: str, needed: int, config: Config, images: int) -> None:
 def _fused_units(network: Network, config: Config, images: int) -> tuple[list[Unit], _Layout]:
     """Units with as many additions fused as the residual memory takes, the largest given up first."""
     fusible = _fusible(network, config)
+    aliases = _aliases(network, config)
     while True:
-        units = _units(network, fusible)
-        layout = _lay_out(network, units, config, images)
+        units = _units(network, fusible, aliases)
+        layout = _lay_out(network, units, aliases, config, images)
         if layout.residual_words <= (config.residual_words or 0):
             return units, layout
         largest = max(fusible, key=lambda index: int(np.prod(network.shapes[index])))

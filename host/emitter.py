@@ -15,9 +15,9 @@ import numpy as np
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.host.layers import Shape
-from etchnet.host.lowering import Operand, Output, Part, parameter_words
+from etchnet.host.lowering import Operand, Output, Part, parameter_words, passed
 from etchnet.host.network import INPUT
-from etchnet.host.places import Place
+from etchnet.host.places import CapacityError, Place
 
 __all__ = ["Emitter", "Fused", "Group", "Label", "Option", "TileTable", "Unit", "Write", "options", "tile_words"]
 
@@ -229,6 +229,7 @@ class Emitter:
         self.tiles = TileTable(config)
         self.parameters: list[int] = []
         self._parameter_places: dict[object, int] = {}
+        self._copy = passed(config.contract)
         self._cache: dict[object, tuple[TileKind, np.ndarray, int]] = {}
 
     # Constants
@@ -276,7 +277,9 @@ class Emitter:
             values[where], inside[where] = matrix[np.ix_(inputs, outputs)], mask[np.ix_(inputs, outputs)]
             kind = TileKind.STORED
             if operand.mask is not None and not (inside & ~np.eye(config.rows, config.columns, dtype=bool)).any():
-                kind = TileKind.IDENTITY if operand.copies else TileKind.DIAGONAL
+                # An identity tile copies lanes of padding too: only where no other operand has a say in the tile.
+                whole = operand.copies and int(inside.sum()) == len(outputs)
+                kind = TileKind.IDENTITY if whole else TileKind.DIAGONAL
             self._cache[key] = kind, values, 0 if operand.copies else int(inside.sum())
         kind, values, useful = self._cache[key]
         identity = values.tobytes() if operand.copies else (id(operand), tap, word, tile)
@@ -309,6 +312,8 @@ class Emitter:
         for part in unit.parts:
             tiles = _columns(part, config)
             self._parameter(part.output, tiles)
+            if self._is_spread(part):
+                self._parameter(self._copy, 1)
             for tile in range(tiles):
                 for operand in part.operands:
                     if method == "window":
@@ -427,13 +432,15 @@ class Emitter:
             fields |= {f"first_{axis}": first, f"end_{axis}": 0 if end >= count else end}
         return fields
 
-    def _tap_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
-        """A pass per operand, word, tap and column tile."""
-        group, started = Group(), set()
+    def _tap_passes(
+        self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int, *, word: int | None = None
+    ) -> Group:
+        """A pass per operand, word and tap, or those of one word, and column tile."""
+        group, started, only = Group(), set(), word
         masks = [self._mask(operand, part.channels) for operand in part.operands]
         missing = [t for t in range(tile, tile + tiles) if not any(mask[:, t].any() for mask in masks)]
         for operand, mask in zip(part.operands, masks, strict=True):
-            for word in range(len(mask)):
+            for word in range(len(mask)) if only is None else [only]:
                 for tap, offset in enumerate(operand.taps):
                     for t in range(tile, tile + tiles):
                         # A tile that no input reaches still has to be set: to the zeros of any word's tile.
@@ -451,8 +458,8 @@ class Emitter:
                         group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", word, t, strip.first))
         return group
 
-    def _hold_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group:
-        """A pass per result pixel and word: the taps inside the image, all into one row."""
+    def _hold_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
+        """A pass per result pixel and word: the taps inside the image, all into one row; None where lines are too long."""
         group, operand = Group(), part.operands[0]
         place, result = self.places[operand.source], self.shapes[unit.result]
         height, width = place.shape[:2]
@@ -464,18 +471,21 @@ class Emitter:
             at = pixel // result[1] * operand.stride[0], pixel % result[1] * operand.stride[1]
             y, y_end = max(0, at[0] + ys[0]), min(height, at[0] + ys[1] + 1)
             x, x_end = max(0, at[1] + xs[0]), min(width, at[1] + xs[1] + 1)
-            for index, word in enumerate(words):
-                kind, weights, useful = self._tile(unit, operand, part.channels, 0, int(word), tile)
+            lines = self.config.pass_pixels // (x_end - x)
+            if not lines:
+                return None
+            for index, (word, top) in enumerate((int(w), top) for w in words for top in range(y, y_end, lines)):
+                kind, weights, useful = self._tile(unit, operand, part.channels, 0, word, tile)
                 group.passes.append(
                     Pass(
                         kind=kind, weights=weights, useful=useful, bank=bank, row=number,
-                        address=place.base + ((image * height + y) * width + x) * place.words + int(word),
+                        address=place.base + ((image * height + top) * width + x) * place.words + word,
                         step=place.words, line=width * place.words, columns=x_end - x,
-                        pixels=(y_end - y) * (x_end - x), fold=part.fold if index else Fold.SET, hold=part.fold,
-                        **self._from(operand.source),
+                        pixels=(min(top + lines, y_end) - top) * (x_end - x),
+                        fold=part.fold if index else Fold.SET, hold=part.fold, **self._from(operand.source),
                     )  # type: ignore[arg-type]
                 )  # fmt: skip
-                group.labels.append(Label(unit.layer, "all", int(word), tile, position))
+                group.labels.append(Label(unit.layer, "all", word, tile, position))
         return group
 
     def _window_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
@@ -495,7 +505,7 @@ class Emitter:
             left, right = max(0, -x), max(0, x + span - width)
             line = max(span - min(left, right), config.shortest_line)
             pixels = (lines - 1) * operand.stride[0] * line + last + (taps - 1) * (line + 1) + 1
-            if line > config.longest_line or pixels > 4 * config.accumulator_rows or max(operand.stride) > 8:
+            if line > config.longest_line or pixels > config.pass_pixels or max(operand.stride) > 8:
                 return None
             inside = max(0, min(line, width - x))
             weights, useful = self._window_tile(operand, corner, tile)
@@ -619,6 +629,37 @@ class Emitter:
                 self._chain(group, drains)
                 yield group
 
+    def _is_spread(self, part: Part) -> bool:
+        """Whether maxima are taken of column tiles whose channels lie in several words.
+
+        The columns that a word does not reach get zeros from it, which would count as values.
+        """
+        masks = [self._mask(operand, part.channels) for operand in part.operands]
+        return part.fold == Fold.MAX and any(int(mask.sum(axis=0).max()) > 1 for mask in masks)
+
+    def _spread(self, unit: Unit, part: Part, tiles: int, bank: int) -> Iterator[Group]:
+        """Maxima of each word in rows of their own, whose sum, in the other bank, is the result."""
+        mask, copy = self._mask(part.operands[0], part.channels), self._copy
+        words = int(mask.sum(axis=0).max())
+        if words > self.config.accumulator_rows:
+            raise CapacityError.of("accumulator_rows", words, self.config, self.images)
+        for tile in range(tiles):
+            for strip in self._strips(unit, part, max(1, self.config.accumulator_rows // words), short_end=False):
+                group, drains = Group(), []
+                for number, word in enumerate(np.flatnonzero(mask[:, tile])):
+                    only = self._tap_passes(unit, part, strip, tile, 1, bank, word=int(word))
+                    group.passes += [dataclasses.replace(p, row=number * strip.count) for p in only.passes]
+                    group.labels += only.labels
+                    fold = Fold.ADD if number else Fold.SET
+                    drains.append(
+                        (self._in_place(copy, bank, number * strip.count, strip.count, into=1 - bank, address=0,
+                                        fold=fold), None)
+                    )  # fmt: skip
+                drains += self._results(unit, part, part.output, strip, tile, 1, 1 - bank)  # type: ignore[arg-type]
+                self._chain(group, drains)
+                yield group
+                bank ^= 1
+
     def groups(self, unit: Unit, option: Option, bank: int) -> list[Group] | None:
         """A unit's groups in order, beginning with a bank; None where the option cannot be."""
         if unit.pair:
@@ -626,6 +667,13 @@ class Emitter:
         found: list[Group] = []
         for part in unit.parts:
             tiles = _columns(part, self.config)
+            if self._is_spread(part):
+                if option.method == "hold":
+                    return None
+                for group in self._spread(unit, part, tiles, bank):
+                    found.append(group)
+                    bank ^= 1
+                continue
             for strip, tile, count in self._order(unit, part, option, tiles):
                 group: Group | None
                 if option.method == "hold":

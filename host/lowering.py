@@ -36,7 +36,7 @@ from etchnet.sim.contracts import contract_of
 _POOL_SHIFTS = (8, 0, 4, 12)
 """left shifts by which sums of pools get bits behind the point, so that the first rounding does no harm"""
 
-__all__ = ["Operand", "Output", "Part", "Region", "lower", "parameter_words", "pool_scaling"]
+__all__ = ["Operand", "Output", "Part", "Region", "lower", "parameter_words", "passed", "pool_scaling"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _scaled(layer: Linear) -> Output:
     return Output(records, layer.zero_point, layer.low, layer.high, raw=layer.wide)
 
 
-def _passed(contract: str, low: int = -128, high: int = 127) -> Output:
+def passed(contract: str, low: int = -128, high: int = 127) -> Output:
     """int8 sums as they are, but for a clamp."""
     return _scaling(Scaling.of(1.0, contract=contract), low=low, high=high)
 
@@ -217,7 +217,7 @@ def _pool_operand(layer: AveragePool | MaxPool, source: int, shape: Shape, pad: 
 
 def _max_pool(layer: MaxPool, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     operand = _pool_operand(layer, sources[0], shapes[0], -128)
-    output = _passed(contract, layer.low, layer.high)
+    output = passed(contract, layer.low, layer.high)
     return [Part(_whole(layer.shape(*shapes)), shapes[0][2], [operand], output, fold=Fold.MAX)]
 
 
@@ -264,7 +264,7 @@ def _copy(source: int, shape: Shape, mask: np.ndarray, corner: tuple[int, int] =
 
 
 def _concat(layer: Concat, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
-    output, result = _passed(contract), layer.shape(*shapes)
+    output, result = passed(contract), layer.shape(*shapes)
     ends = np.cumsum([0, *(shape[layer.axis] for shape in shapes)]).tolist()
     if layer.axis == 2:
         operands = [
@@ -281,7 +281,7 @@ def _concat(layer: Concat, sources: Sequence[int], shapes: Sequence[Shape], cont
 
 
 def _pad(layer: Pad, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
-    result, output = layer.shape(*shapes), _passed(contract)
+    result, output = layer.shape(*shapes), passed(contract)
     if any(layer.channels):
         # Channels that no input reaches sum to zero: their bias is the value.
         record, added = output.records[0], layer.channels[0]
@@ -303,8 +303,25 @@ def _pad(layer: Pad, sources: Sequence[int], shapes: Sequence[Shape], contract: 
     return [Part(_whole(result), result[2], [operand], output)]
 
 
+def _reshape(layer: Reshape, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
+    """Values that move between words: each result pixel gathers its channels from the pixels that hold them."""
+    width, channels = shapes[0][1:]
+    parts = []
+    for y, x in np.ndindex(layer.size[:2]):
+        first = (y * layer.size[1] + x) * layer.size[2]
+        values = np.arange(first, first + layer.size[2])
+        operands = []
+        for pixel in np.unique(values // channels):
+            mask = np.zeros((channels, layer.size[2]), bool)
+            held = np.flatnonzero(values // channels == pixel)
+            mask[values[held] % channels, held] = True
+            operands.append(_copy(sources[0], shapes[0], mask, (y - int(pixel) // width, x - int(pixel) % width)))
+        parts.append(Part(Region(y, x, 1, 1), layer.size[2], operands, passed(contract)))
+    return parts
+
+
 def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
-    """The parts of any layer but `Add` and `Reshape`, for sources of these shapes."""
+    """The parts of any layer but `Add`, for sources of these shapes."""
     match layer:
         case Dense():
             return _dense(layer, sources, shapes)
@@ -318,6 +335,8 @@ def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contrac
             return _max_pool(layer, sources, shapes, contract)
         case Concat():
             return _concat(layer, sources, shapes, contract)
+        case Reshape():
+            return _reshape(layer, sources, shapes, contract)
         case Pad():
             return _pad(layer, sources, shapes, contract)
         case _:
