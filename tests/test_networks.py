@@ -146,7 +146,7 @@ def test_depthwise_convolutions_equal_the_reference(kernel, stride, taps):
             assert any(p.kind == TileKind.DEPTHWISE for p in program.passes)
 
 
-def small_resnet(random, channels=8):
+def small_resnet(random, channels=8, size=8):
     """A residual block behind a strided one, a pool and a classifier; every operator of a small residual network."""
 
     def conv(a, b, kernel, stride, size):
@@ -156,30 +156,31 @@ def small_resnet(random, channels=8):
 
     add = Add.from_scales((0.5, 0.3), 0.7, zero_points=(3, -4), zero_point=5, low=5)
     layers = [
-        conv(3, channels, 3, 1, 8),
-        conv(channels, channels, 3, 1, 8),
-        conv(channels, channels, 3, 1, 8),
+        conv(3, channels, 3, 1, size),
+        conv(channels, channels, 3, 1, size),
+        conv(channels, channels, 3, 1, size),
         add,
-        conv(channels, 2 * channels, 3, 2, 8),
-        conv(2 * channels, 2 * channels, 3, 1, 4),
-        conv(channels, 2 * channels, 1, 2, 8),
+        conv(channels, 2 * channels, 3, 2, size),
+        conv(2 * channels, 2 * channels, 3, 1, size // 2),
+        conv(channels, 2 * channels, 1, 2, size),
         add,
-        AveragePool((4, 4), (4, 4)),
+        AveragePool((size // 2, size // 2)),
         Dense(int8(random, (2 * channels, 10)), **layer_options(random, 10)),
     ]
     sources = [[INPUT], [0], [1], [0, 2], [3], [4], [3], [5, 6], [7], [8]]
-    return Network(layers, (8, 8, 3), sources)
+    return Network(layers, (size, size, 3), sources)
 
 
-@pytest.mark.parametrize("residual_words", [0, 40, 256])
+@pytest.mark.parametrize("residual_words", [0, 20, 256])
 def test_a_residual_network_on_the_rtl(residual_words):
     """Additions fused, partly fused for want of memory, and by identity passes: the same bytes on both engines."""
     random = np.random.default_rng(4)
-    network = small_resnet(random)
-    config = dataclasses.replace(SWEPT, residual_words=residual_words, depthwise=0, activation_words=512,
-                                 input_words=256, output_words=16, weight_tiles=200, passes=1024, drains=512)  # fmt: skip
+    network = small_resnet(random, channels=4, size=6)
+    config = dataclasses.replace(SWEPT, rows=4, columns=4, requantisers=4, residual_words=residual_words, depthwise=0,
+                                 activation_words=512, input_words=256, output_words=16, weight_tiles=200,
+                                 passes=1024, drains=512)  # fmt: skip
     program = agrees(network, config, random, most=10**6)
-    assert len(program.fused) == {0: 0, 40: 1, 256: 2}[residual_words]
+    assert len(program.fused) == {0: 0, 20: 1, 256: 2}[residual_words]
     fused = compile_network(network, dataclasses.replace(config, residual_words=256)).counts()
     assert fused[Counter.CYCLES] <= program.counts()[Counter.CYCLES]
 
@@ -194,7 +195,7 @@ def test_a_depthwise_separable_network_on_the_rtl():
         AveragePool((3, 2), (3, 2)),
         Dense(int8(random, (9, 5)), **layer_options(random, 5)),
     ]
-    config = Config(rows=9, columns=9, accumulator_rows=32, weight_tiles=100, activation_words=128, input_words=128,
+    config = Config(rows=9, columns=9, accumulator_rows=32, weight_tiles=100, activation_words=256, input_words=256,
                     output_words=8, passes=256, drains=128, parameter_tiles=16, line_words=32)  # fmt: skip
     program = agrees(Network(layers, (11, 7, 1)), config, random, batch=2, most=10**6)
     assert {program.methods[1].method, program.methods[3].method} == {"window"}
