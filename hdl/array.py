@@ -69,8 +69,8 @@ class SystolicArray(wiring.Component):
         for line in range(taps):
             word: Any = Cat(*skewed)
             if behind := taps - 1 - line:
-                buffer = LineBuffer(self._config, name=f"line_{line}")
-                submodule(m, platform, f"line_{line}", buffer, variant=f"line_{line}")
+                buffer = LineBuffer(self._config)
+                submodule(m, platform, f"line_{line}", buffer)
                 m.d.comb += [buffer.word.eq(word), buffer.delay.eq(self.line_delay * behind)]
                 word = buffer.delayed
             samples = Signal(data.ArrayLayout(signed(8), self._config.rows), name=f"samples_{line}", reset_less=True)

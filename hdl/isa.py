@@ -263,9 +263,9 @@ class Pass(Instruction):
         lambda c: unsigned(2), "set: each kept sum has the next row; add, max: all fold so into one row, after `fold`"
     )
     useful: int = _field(_range(lambda c: c.multipliers), "elements of the tile that hold weights of the network")
-    dropped: int = _field(_windowed(_most_pixels), "depthwise: columns at the end of a line that begin no window")
-    skip_columns: int = _field(_windowed(lambda c: 7), "depthwise: columns between windows, less one")
-    skip_lines: int = _field(_windowed(lambda c: 7), "depthwise: lines between windows, less one")
+    dropped: int = _field(_windowed(lambda c: 15), "depthwise: columns at the end of a line that begin no window")
+    skip_columns: int = _field(_windowed(lambda c: 3), "depthwise: columns between windows, less one")
+    skip_lines: int = _field(_windowed(lambda c: 3), "depthwise: lines between windows, less one")
 
     @property
     def line_pixels(self) -> int:

@@ -505,7 +505,7 @@ class Emitter:
             left, right = max(0, -x), max(0, x + span - width)
             line = max(span - min(left, right), config.shortest_line)
             pixels = (lines - 1) * operand.stride[0] * line + last + (taps - 1) * (line + 1) + 1
-            if line > config.longest_line or pixels > config.pass_pixels or max(operand.stride) > 8:
+            if line > config.longest_line or pixels > config.pass_pixels or max(operand.stride) > 4:
                 return None
             inside = max(0, min(line, width - x))
             weights, useful = self._window_tile(operand, corner, tile)
