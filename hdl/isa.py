@@ -231,8 +231,9 @@ class Pass(Instruction):
 
     A depthwise pass multiplies, in every column c, the channel c of a window of `depthwise` x `depthwise` walked pixels
     by the column's weights. The sum of the window whose first pixel is walked pixel s is the one of walked pixel
-    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last `dropped`
-    columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one before.
+    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last
+    `dropped` columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one
+    before.
     """
 
     idle: int = _field(_range(_idle_limit), "cycles to wait before the pass, counted as fill and drain")

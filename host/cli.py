@@ -299,8 +299,8 @@ def report(model: str, config: Config, batch: int, passes: bool, smallest: bool,
                f"{hertz * batch / max(back_to_back, link_in, link_out):,.0f} inputs/s at {clock:g} MHz (simulated); "
                f"compiled in {seconds:.1f} s")  # fmt: skip
     packing = {"none": "as it is", "row": "the taps of each kernel row side by side", "whole": "all taps side by side"}
-    click.echo(f"input packed {packing[program.packing.name]}: {program.input_words * config.rows:,} bytes, {link_in:,} link "
-               f"cycles in and {link_out:,} out")  # fmt: skip
+    click.echo(f"input packed {packing[program.packing.name]}: {program.input_words * config.rows:,} bytes, "
+               f"{link_in:,} link cycles in and {link_out:,} out")  # fmt: skip
     click.echo()
     names = [name for name in total.slots if any(r.slots[name] for r in layers)]
     table = Table(box=None, pad_edge=False, header_style="")

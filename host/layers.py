@@ -127,8 +127,9 @@ class Scaling:
 
     @classmethod
     def of(cls, scale: float, *, left: int | None = None, contract: str = CONTRACTS[0]) -> Scaling:
-        """The factor `scale` as the contract writes it; with `left`, values are raised by 2**left first, and `scale`, below
-        1, is the factor behind that.
+        """The factor `scale` as the contract writes it.
+
+        With `left`, values are raised by 2**left first, and `scale`, below 1, is the factor behind that.
         """
         multiplier, shift = contract_of(contract).quantise(scale)
         if left is None:

@@ -1,8 +1,8 @@
 """From layers to what the array does: tiles of weights, the pixels that they meet, and what becomes of the sums.
 
-A layer is one or more *parts*. A part computes a rectangle of the result's pixels: each of its *operands* is a tensor, a
-list of taps (pixel offsets), and for every tap a matrix of input by output channels. Which elements of that matrix may
-be other than zero is a matter of the kind of layer, never of its values: time must not depend on them.
+A layer is one or more *parts*. A part computes a rectangle of the result's pixels: each of its *operands* is a tensor,
+a list of taps (pixel offsets), and for every tap a matrix of input by output channels. Which elements of that matrix
+may be other than zero is a matter of the kind of layer, never of its values: time must not depend on them.
 """
 
 from __future__ import annotations

@@ -301,7 +301,9 @@ def test_real_models_equal_the_runtime_in_so_many_cycles(runtime, name, options,
     x = int8(random, (20, model.network.inputs))
     accelerator = Accelerator(Config(**options))
     program = accelerator.load(model.network)
-    assert np.array_equal(model.finish(accelerator.run(x)), runtime(path.read_bytes(), x.reshape(20, *model.input_shape)))
+    assert np.array_equal(
+        model.finish(accelerator.run(x)), runtime(path.read_bytes(), x.reshape(20, *model.input_shape))
+    )
     assert accelerator.counts.totals == program.counts(20) | {
         c: accelerator.counts[c] for c in (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT)
     }
