@@ -140,8 +140,8 @@ class Timeline:
     """Places passes one after another, each as early as its operands, banks and ports allow.
 
     A pass waits for: the slot of the pass before; the activation words it reads; the accumulators it adds to; the
-    ports of its bank, where drains use them; the drain of the rows it overwrites; and, if it releases drains, the end of
-    the drains before. A chained drain waits for the one before it, and for the rows that it reads or adds to.
+    ports of its bank, where drains use them; the drain of the rows it overwrites; and, if it releases drains, the end
+    of the drains before. A chained drain waits for the one before it, and for the rows that it reads or adds to.
     """
 
     def __init__(self, config: Config) -> None:

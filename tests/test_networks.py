@@ -63,7 +63,7 @@ def machines(draw, *, largest=9):
 
 
 def agrees(network, config, random, *, batch=1, most=0):
-    """The exact engine equals the reference; the RTL equals the exact engine where a run takes at most `most` cycles."""
+    """The exact engine equals the reference; the RTL equals the exact engine where that takes at most `most` cycles."""
     x = int8(random, (batch + int(random.integers(2)), network.inputs))
     exact = Accelerator(config)
     program = exact.load(network, batch=batch)
