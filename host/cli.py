@@ -29,6 +29,7 @@ from etchnet.host.options import (
     clock_option,
     engine_options,
     json_option,
+    machine_for,
     machine_options,
     print_json,
     progress,
@@ -152,7 +153,7 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
-@click.option("--network", help="A model (.tflite, .npz of Network.save, or demo): its weights and program go inside.")
+@click.option("--network", help="A model (.tflite, .onnx, .npz, or demo): its weights and program go inside.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
 @json_option
 def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
@@ -165,7 +166,9 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
     with progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
-            program = compile_network(load_model(network).network, config, batch=batch)
+            loaded = load_model(network).network
+            config = machine_for(config, loaded)
+            program = compile_network(loaded, config, batch=batch)
             init, run = program.image(), program.command(1)
         report("generating Verilog")
         design = generate(config, init=init, run=run)
@@ -198,10 +201,11 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
 @json_option
 def run(model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float,
         as_json: bool) -> None:  # fmt: skip
-    """Run MODEL (.tflite, .npz of Network.save, or demo) on inputs from a file."""
+    """Run MODEL (.tflite, .onnx, .npz of Network.save, or demo) on inputs from a file."""
     from etchnet.host.files import load_input, load_model
 
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     x = load_input(source, loaded)
     if output is not None and output.suffix != ".npy":
         raise UsageError(f"--output must end with .npy, not {output.name!r}")
@@ -256,6 +260,7 @@ def report(model: str, config: Config, batch: int, passes: bool, smallest: bool,
     from etchnet.host.report import block_rams, layer_reports, memory_use, pass_rows, totals
 
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     with progress(quiet=as_json) as say:
         say("compiling")
         start = time.perf_counter()
@@ -353,6 +358,7 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
     if len(pair) != 2 or any(name not in ENGINES for name in pair):
         raise UsageError(f"--engines must be two of {', '.join(ENGINES)} with a comma between, not {engines!r}")
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     x = load_input(source, loaded) if source else default_inputs(loaded, 1)
     with progress(quiet=as_json) as say:
         first, second = (functools.partial(make_engine, name, config, **engine_options(name, say)) for name in pair)

@@ -510,14 +510,14 @@ class Emitter:
                 return None
             inside = max(0, min(line, width - x))
             weights, useful = self._window_tile(operand, corner, tile)
-            outside = left >= line or inside <= left
+            outside = left >= line or inside <= left or y >= height
             group.passes.append(
                 Pass(
                     kind=TileKind.DEPTHWISE, weights=weights, useful=useful, bank=bank,
                     address=0 if outside else place.base + ((strip.image * height + y) * width + x) * place.words + tile,
                     step=place.words, line=width * place.words, columns=line, pixels=pixels,
                     first_column=left, end_column=0 if inside >= line else inside,
-                    first_line=-(-pixels // line) if outside else max(0, -y), end_line=max(0, height - y),
+                    first_line=-(-pixels // line) if outside else max(0, -y), end_line=0 if outside else height - y,
                     pad=operand.pad, dropped=line - last - 1, skip_columns=operand.stride[1] - 1,
                     skip_lines=operand.stride[0] - 1, fold=part.fold if number else Fold.SET,
                     **self._from(operand.source),

@@ -9,6 +9,7 @@ import numpy as np
 from etchnet.host import fashion
 from etchnet.host.model import Model, ModelError, Quantisation
 from etchnet.host.network import Network
+from etchnet.host.onnx import load_onnx
 from etchnet.host.tflite import load_tflite
 
 __all__ = ["load_input", "load_model"]
@@ -17,7 +18,7 @@ _LARGEST_INPUT = 1 << 30
 
 
 def load_model(name: str) -> Model:
-    """A model by file name (.tflite, or .npz of `Network.save`), or ``demo``.
+    """A model by file name (.tflite, .onnx, or .npz of `Network.save`), or ``demo``.
 
     Raises
     ------
@@ -29,10 +30,12 @@ def load_model(name: str) -> Model:
         return _plain("demo", fashion.network(), Quantisation(1.0, -128))
     if path.suffix == ".tflite":
         return load_tflite(path)
+    if path.suffix == ".onnx":
+        return load_onnx(path)
     if path.suffix == ".npz":
         network = Network.load(path)
         return _plain(path.name, network, Quantisation(1.0, network.layers[0].input_zero_point))
-    raise ModelError(f"{name} must be a .tflite or an .npz file, or demo")
+    raise ModelError(f"{name} must be a .tflite, an .onnx or an .npz file, or demo")
 
 
 def _plain(name: str, network: Network, ends: Quantisation) -> Model:
@@ -91,9 +94,11 @@ def _picture(path: Path, model: Model) -> np.ndarray:
             f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
         ) from None
     shape = model.input_shape
-    colour = len(shape) == 3 and shape[2] == 3
+    colour = len(shape) == 3 and shape[0 if model.input_channels_first else 2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
     if pixels.size != model.network.inputs:
         raise ModelError(f"{path} has {pixels.size} values; the model takes {model.network.inputs}")
+    if model.input_channels_first:
+        pixels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
     return pixels.reshape(1, -1)

@@ -504,7 +504,7 @@ class Add(Layer):
     Parameters
     ----------
     zero_points
-        Of the two inputs.
+        Of the two inputs: what is subtracted. They may lie outside int8.
     first, second
         Scalings of the inputs to the common scale, int32.
     result
