@@ -24,9 +24,9 @@ class OutputStage(wiring.Component):
     """Executes drains, one accumulator row every max(groups, memory words per row) cycles.
 
     `start` begins the drain at the head of `drains`, `start_last` with it says that the run's last pass did: its first
-    row is read `start_delay` cycles later. A `chained` drain begins by itself: its first row is read `chain_delay` + `idle`
-    cycles after the last cycle of the drain before. A result is written `latency` cycles after its row was last read, one
-    memory word a cycle. Drains must not overlap: the program's idle cycles see to it.
+    row is read `start_delay` cycles later. A `chained` drain begins by itself: its first row is read `chain_delay` +
+    `idle` cycles after the last cycle of the drain before. A result is written `latency` cycles after its row was last
+    read, one memory word a cycle. Drains must not overlap: the program's idle cycles see to it.
 
     A row of `columns` results is written as ceil(columns / rows) words, the last padded with zeros; where columns
     divide rows, `rows / columns` column tiles share a word. Wide results (int32, little endian) always start a word

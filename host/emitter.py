@@ -106,8 +106,8 @@ class Option:
     Attributes
     ----------
     method
-        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row; `pair`:
-        a pass for each operand of an addition, each into its own bank.
+        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row;
+        `pair`: a pass for each operand of an addition, each into its own bank.
     order
         `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a bank.
     rows
