@@ -170,8 +170,12 @@ def _most_pixels(c: Config) -> int:
     return c.pass_pixels
 
 
+def _residual_words(c: Config) -> int:
+    return c.residual_words or 0
+
+
 def _drain_words(c: Config) -> int:
-    return max(c.activation_words, c.output_words, c.residual_words)
+    return max(c.activation_words, c.output_words, _residual_words(c))
 
 
 def _idle_limit(c: Config) -> int:
@@ -309,9 +313,9 @@ class Drain(Instruction):
 
     chained: bool = _field(lambda c: unsigned(1), "start behind the drain before, not behind a pass")
     idle: int = _field(lambda c: unsigned(5), "cycles that a chained drain waits first")
-    residual: bool = _field(lambda c: unsigned(c.residual_words > 0), "read the residual memory, not a bank")
+    residual: bool = _field(lambda c: unsigned(_residual_words(c) > 0), "read the residual memory, not a bank")
     bank: int = _field(lambda c: unsigned(1), "accumulator bank to read")
-    row: int = _field(_bits(lambda c: max(c.accumulator_rows, c.residual_words)), "first row to read")
+    row: int = _field(_bits(lambda c: max(c.accumulator_rows, _residual_words(c))), "first row to read")
     tiles: int = _field(_range(lambda c: c.accumulator_rows), "column tiles, at least 1", 1)
     pixels: int = _field(_range(lambda c: c.accumulator_rows), "rows per column tile, at least 1", 1)
     parameters: int = _field(_bits(lambda c: c.parameter_words), "first parameter word of the first tile")

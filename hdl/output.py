@@ -90,7 +90,7 @@ class OutputStage(wiring.Component):
 
     @staticmethod
     def fold_latency(config: Config) -> int:
-        """Cycles from the last read of a row to the naming of the row that takes its results in the other bank."""
+        """Cycles from the last read of a row to the naming of the accumulator row that takes its results."""
         return OutputStage.latency(config) - 1
 
     @staticmethod

@@ -32,7 +32,7 @@ from etchnet.host.layout import Layout, lay_out, require
 from etchnet.host.network import INPUT, Network
 from etchnet.host.packing import Packing, packings
 from etchnet.host.places import CapacityError, Place, channel_places, words_per_pixel
-from etchnet.host.search import choose
+from etchnet.host.search import choose, longest_strips
 from etchnet.host.tiles import tile_words
 from etchnet.host.units import Unit, without_reshapes
 from etchnet.sim.timing import drains_of, run_counts, schedule
@@ -171,30 +171,34 @@ def compile_network(
         raise NetworkError(f"the network must round by the machine's {config.contract}, not by {network.contract}")
     simple, origin = without_reshapes(network)
     only = "tiles" if streamed else None
-    best: tuple[int, _Plan] | None = None
-    failure: CapacityError | None = None
     found = packings(simple, config.rows)
     if packed is not None and packed not in (names := [p.name for p in found]):
         raise NetworkError(f"packed must be one of {', '.join(names)} for this network, not {packed!r}")
+    failures: list[CapacityError] = []
+    plans: list[_Plan] = []
     for packing in found:
-        if packed is not None and packing.name != packed:
-            continue
         try:
-            plan = _plan(packing, config, batch, only, width=1)
+            if packed in (None, packing.name):
+                plans.append(_plan(packing, config, batch, only, width=1))
         except CapacityError as error:
-            failure = failure or error
-            continue
-        cycles = max(plan.cycles, plan.layout.places[INPUT].size * chunks(8 * config.rows, config))
-        if best is None or cycles < best[0]:
-            best = cycles, plan
-    if best is None:
-        assert failure is not None
-        raise failure
-    plan = best[1]
-    if len(plan.units) > 1:
-        wider = _plan(plan.packing, config, batch, only, width=_BEAM)
-        plan = min(plan, wider, key=lambda p: p.cycles)
-    return _finish(plan, network, origin, config, batch, streamed=bool(streamed), once=once)
+            failures.append(error)
+    plans.sort(key=lambda plan: plan.cost(config))
+    if plans and len(plans[0].units) > 1:
+        plans.insert(0, _plan(plans[0].packing, config, batch, only, width=_BEAM))
+        plans.sort(key=lambda plan: plan.cost(config))
+    # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may.
+    for plan in plans:
+        try:
+            return _finish(plan, network, origin, config, batch, streamed=bool(streamed), once=once)
+        except CapacityError as error:
+            failures.append(error)
+    for plan in plans:
+        shortest = dataclasses.replace(plan, chosen=[longest_strips(unit, config) for unit in plan.units])
+        try:
+            return _finish(shortest, network, origin, config, batch, streamed=bool(streamed), once=once)
+        except CapacityError as error:
+            failures.append(error)
+    raise failures[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +208,10 @@ class _Plan:
     layout: Layout
     chosen: Sequence[Option]
     cycles: int
+
+    def cost(self, config: Config) -> int:
+        """Cycles, or those that the link takes for the input where it is slower."""
+        return max(self.cycles, self.layout.places[INPUT].size * chunks(8 * config.rows, config))
 
 
 def _emitter(plan_layout: Layout, config: Config, batch: int) -> Emitter:

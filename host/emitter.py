@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -65,7 +66,8 @@ class Option:
     Attributes
     ----------
     method
-        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row.
+        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row;
+        `pair`: a pass for each operand of an addition, each into its own bank.
     order
         `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a
         bank.
@@ -286,10 +288,10 @@ class Emitter:
 
     # Passes
 
-    def _from(self, source: int) -> dict[str, object]:
+    def _from(self, source: int) -> dict[str, Any]:
         return {"source": Source.INPUT if source == INPUT else Source.ACTIVATION}
 
-    def _walk(self, unit: Unit, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int) -> dict[str, int]:
+    def _walk(self, unit: Unit, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int) -> dict[str, Any]:
         """How the pixels under one tap are walked."""
         place = self.places[operand.source]
         height, width = place.shape[:2]
@@ -345,7 +347,7 @@ class Emitter:
                                 kind=kind, weights=weights, useful=useful, bank=bank, row=(t - tile) * strip.count,
                                 fold=part.fold if t in started else Fold.SET,
                                 **self._from(operand.source), **self._walk(unit, operand, strip, offset, word),
-                            )  # type: ignore[arg-type]
+                            )
                         )  # fmt: skip
                         started.add(t)
                         group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", word, t, strip.first))
@@ -376,7 +378,7 @@ class Emitter:
                         step=place.words, line=width * place.words, columns=x_end - x,
                         pixels=(min(top + lines, y_end) - top) * (x_end - x),
                         fold=part.fold if index else Fold.SET, hold=part.fold, **self._from(operand.source),
-                    )  # type: ignore[arg-type]
+                    )
                 )  # fmt: skip
                 group.labels.append(Label(unit.layer, "all", word, tile, position))
         return group
@@ -414,7 +416,7 @@ class Emitter:
                     pad=operand.pad, dropped=line - last - 1, skip_columns=operand.stride[1] - 1,
                     skip_lines=operand.stride[0] - 1, fold=part.fold if number else Fold.SET,
                     **self._from(operand.source),
-                )  # type: ignore[arg-type]
+                )
             )  # fmt: skip
             group.labels.append(Label(unit.layer, f"{corner[0]:+d}{corner[1]:+d}..", tile, tile, strip.first))
         return group
@@ -426,7 +428,7 @@ class Emitter:
         """The drains that bring a group's rows to wherever its layer's result is needed."""
         config, place = self.config, self.places.get(unit.result)
         first = self._parameter(output, column_tiles(part, config))
-        settings = {
+        settings: dict[str, Any] = {
             "zero_point": output.zero_point, "low": output.low, "high": output.high, "raw": output.raw,
             "shared": output.shared, "bank": bank, "wide": part.wide,
         }  # fmt: skip
@@ -457,13 +459,13 @@ class Emitter:
         """Pixels of one image of a layer's result."""
         return self.shapes[layer][0] * self.shapes[layer][1]
 
-    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: object) -> Drain:
+    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: Any) -> Drain:
         """Rows through the requantisers and back into a bank."""
         return Drain(
             bank=bank, row=row, pixels=count, parameters=self._parameter(output, 1), shared=True,
             zero_point=output.zero_point, destination=Destination.ACCUMULATORS,
             **({"into": bank, "address": row} | _INT32 | options),
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
 
     def _finish(self, unit: Unit, part: Part, group: Group, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
         """Add the drains, and mark the pass that starts them."""
@@ -473,7 +475,7 @@ class Emitter:
         else:
             fused, output, rows = unit.fused, part.output, strip.count * tiles
             first = self._parameter(output, column_tiles(part, self.config))
-            into = {"bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
+            into: dict[str, Any] = {"bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
             drains.append((
                 Drain(tiles=tiles, pixels=strip.count, tile_stride=strip.count, zero_point=output.zero_point,
                       parameters=first + (0 if output.shared else tile * self.config.groups), shared=output.shared,
@@ -550,7 +552,7 @@ class Emitter:
                         (self._in_place(copy, bank, number * strip.count, strip.count, into=1 - bank, address=0,
                                         fold=fold), None)
                     )  # fmt: skip
-                drains += self._results(unit, part, part.output, strip, tile, 1, 1 - bank)  # type: ignore[arg-type]
+                drains += self._results(unit, part, part.output, strip, tile, 1, 1 - bank)
                 self._chain(group, drains)
                 yield group
                 bank ^= 1
@@ -565,9 +567,9 @@ class Emitter:
             if self._is_spread(part):
                 if option.method == "hold":
                     return None
-                for group in self._spread(unit, part, tiles, bank):
-                    found.append(group)
-                    bank ^= 1
+                spread = list(self._spread(unit, part, tiles, bank))
+                found += spread
+                bank ^= len(spread) % 2
                 continue
             for strip, tile, count in self._order(unit, part, option, tiles):
                 group: Group | None

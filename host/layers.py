@@ -107,7 +107,7 @@ def _pair(name: str, value: Any, low: int, high: int = 1 << 15) -> tuple[int, in
         pair = ()
     if len(pair) != 2 or any(not low <= v <= high for v in pair):
         raise NetworkError(f"{name} must be two whole numbers from {low} to {high}, not {value!r}")
-    return pair  # type: ignore[return-value]
+    return pair[0], pair[1]
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:

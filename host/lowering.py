@@ -274,9 +274,9 @@ def _concat(layer: Concat, sources: Sequence[int], shapes: Sequence[Shape], cont
         return [Part(_whole(result), result[2], operands, output)]
     parts = []
     for source, shape, start in zip(sources, shapes, ends, strict=False):
-        at = (start, 0) if layer.axis == 0 else (0, start)
-        operand = _copy(source, shape, np.eye(shape[2], dtype=bool), at)
-        parts.append(Part(Region(*at, shape[0], shape[1]), shape[2], [operand], output))
+        y, x = (start, 0) if layer.axis == 0 else (0, start)
+        operand = _copy(source, shape, np.eye(shape[2], dtype=bool), (y, x))
+        parts.append(Part(Region(y, x, shape[0], shape[1]), shape[2], [operand], output))
     return parts
 
 

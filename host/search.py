@@ -10,7 +10,7 @@ from etchnet.host.emitter import Emitter, Group, Option
 from etchnet.host.units import Unit, column_tiles
 from etchnet.sim.timing import Timeline
 
-__all__ = ["choose", "options"]
+__all__ = ["choose", "longest_strips", "options"]
 
 
 def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
@@ -41,6 +41,12 @@ def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Opt
         found += [Option(method, order, cap) for cap in caps for order in orders
                   if (method, order) != ("window", "side")]  # fmt: skip
     return found
+
+
+def longest_strips(unit: Unit, config: Config) -> Option:
+    """The order with the fewest passes, as a rule: whole banks, column tile after column tile."""
+    found = options(unit, config, 1, alone=False)
+    return next((option for option in found if option.method in ("window", "hold")), found[0])
 
 
 @dataclass(eq=False)

@@ -150,8 +150,9 @@ def reshaped_in_place(network: Network, config: Config) -> set[int]:
     for index, layer in enumerate(network.layers):
         source = sources_of(network)[index][0]
         last = index == len(network.layers) - 1
-        in_memory = isinstance(layer, Reshape) and source != INPUT and not last
-        if in_memory and is_alias(layer, network.source_shapes(index)[0], config):
+        if not isinstance(layer, Reshape) or source == INPUT or last:
+            continue
+        if is_alias(layer, network.source_shapes(index)[0], config):
             found.add(index)
     return found
 
