@@ -542,7 +542,7 @@ class Emitter:
             raise CapacityError.of("accumulator_rows", words, self.config, self.images)
         for tile in range(tiles):
             for strip in self._strips(unit, part, max(1, self.config.accumulator_rows // words), short_end=False):
-                group, drains = Group(), []
+                group, drains = Group(), list[tuple[Drain, Write | None]]()
                 for number, word in enumerate(np.flatnonzero(mask[:, tile])):
                     only = self._tap_passes(unit, part, strip, tile, 1, bank, word=int(word))
                     group.passes += [dataclasses.replace(p, row=number * strip.count) for p in only.passes]

@@ -173,7 +173,7 @@ def _windows(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], di
     """Every window of padded images: (N, Ho, Wo, C, kh, kw), a view."""
     padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))  # type: ignore[call-overload]
+    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
 
 

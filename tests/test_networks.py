@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_strategies import tflite_graphs
 from needs import DATA, MODELS, needs_data, needs_models, needs_verilator
+from onnx_strategies import onnx_models
 from strategies import int8, randoms
 
 from etchnet.hdl.config import Config
@@ -30,6 +31,7 @@ from etchnet.host.layers import (
     same_padding,
 )
 from etchnet.host.network import INPUT, Network
+from etchnet.host.onnx import parse_onnx
 from etchnet.host.places import CapacityError, Lifetime, allocate
 from etchnet.host.report import block_rams
 from etchnet.host.tflite import load_tflite, parse_tflite
@@ -79,12 +81,26 @@ def agrees(network, config, random, *, batch=1, most=0):
     return program
 
 
-@settings(max_examples=60)
-@given(tflite_graphs(), machines(), randoms(), st.integers(1, 3))
+@settings(max_examples=30)
+@given(tflite_graphs(), machines(largest=5), randoms(), st.integers(1, 3))
 def test_random_tflite_networks_on_any_machine(graph, config, random, batch):
     """What the file says, on a machine of any shape; the numpy reference equals TensorFlow Lite Micro (test_tflite)."""
-    model = parse_tflite(graph[0])
-    agrees(model.network, config, random, batch=batch, most=3000)
+    agrees(parse_tflite(graph[0]).network, config, random, batch=batch, most=1000)
+
+
+@settings(max_examples=20)
+@given(onnx_models(), machines(largest=5), randoms())
+def test_random_onnx_networks_on_any_machine(graph, config, random):
+    """The same for ONNX files, on machines that round as ONNX Runtime does (test_onnx holds the reference to it)."""
+    network = parse_onnx(graph[0]).network
+    agrees(network, dataclasses.replace(config, contract=network.contract), random, most=700)
+
+
+@pytest.mark.campaign
+@settings(settings.get_profile("campaign"), max_examples=300)
+@given(tflite_graphs(), machines(), randoms(), st.integers(1, 3))
+def test_campaign_of_random_networks(graph, config, random, batch):
+    agrees(parse_tflite(graph[0]).network, config, random, batch=batch, most=20_000)
 
 
 def layer_options(random, channels):
