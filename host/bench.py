@@ -13,10 +13,10 @@ import numpy as np
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter
 from etchnet.host.compiler import CapacityError, Program, compile_network
-from etchnet.host.demo import NumpyNetwork
 from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.model import Model
 from etchnet.host.network import Dense, Network
+from etchnet.host.numpy_network import NumpyNetwork
 from etchnet.host.runtimes import Runtime, runtimes, to_tflite
 from etchnet.sim.contracts import contract_of
 from etchnet.sim.link import Disagreement

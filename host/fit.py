@@ -1,4 +1,4 @@
-"""The smallest memories that hold a network on a machine."""
+"""The smallest memories that hold a network on a machine, and the most inputs at once that a machine holds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import dataclasses
 
 from etchnet.hdl.config import Config
 from etchnet.host.compiler import Program, compile_network
+from etchnet.host.driver import Accelerator
 from etchnet.host.network import Network
 from etchnet.host.places import CapacityError
 
-__all__ = ["fitted", "roomy"]
+__all__ = ["fitted", "load_largest", "roomy"]
 
 _MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", "passes", "drains", "parameter_tiles")
 
@@ -65,3 +66,19 @@ def _shrunk(program: Program) -> Config:
         residual_words=program.residual_words,
         depthwise=config.depthwise if uses_windows else 0,
     )
+
+
+def load_largest(accelerator: Accelerator, network: Network, *, most: int = 16) -> Program:
+    """Load a network for as many inputs at once as the machine holds: the largest power of two up to `most`.
+
+    Raises
+    ------
+    CapacityError
+        The machine does not even hold it for one.
+    """
+    for exponent in range(most.bit_length() - 1, 0, -1):
+        try:
+            return accelerator.load(network, batch=1 << exponent)
+        except CapacityError:
+            continue
+    return accelerator.load(network)
