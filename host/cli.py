@@ -64,7 +64,7 @@ def cli() -> None:
 @cli.command()
 @machine_options
 @click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
-@click.option("--batch", type=click.IntRange(1), help="Images in the array at once.  [16, or 8, 4 or 2 if those fit]")
+@click.option("--batch", type=click.IntRange(1), help="Images in the array at once.  [the best power of two up to 16]")
 @click.option("--images", type=click.IntRange(1), help="How many of the images to classify.  [all]")
 @click.option(
     "--data",

@@ -288,9 +288,13 @@ class _Simulated:
             bias = np.rint(self.biases[index].detach().numpy() / (scale * steps)).astype(np.int64)
             if stage.kind == "conv":
                 scale_out, zero_point_out = self.output_scales[index], -128
-                factors = {"scale": scale * steps / scale_out, "input_zero_point": zero_point, "zero_point": -128}
-                strides = {"stride": (stage.stride, stage.stride), "padding": stage.padding(size)}
-                layers.append(Conv.from_scale(whole.transpose(2, 3, 1, 0), bias, **factors, **strides))
+                layers.append(
+                    Conv.from_scale(
+                        whole.transpose(2, 3, 1, 0), bias, scale=scale * steps / scale_out,
+                        input_zero_point=zero_point, zero_point=zero_point_out,
+                        stride=(stage.stride, stage.stride), padding=stage.padding(size),
+                    )
+                )  # fmt: skip
             else:
                 smallest, largest = self.score_range
                 scale_out = (largest - smallest) / 255

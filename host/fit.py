@@ -1,4 +1,4 @@
-"""The smallest memories that hold a network on a machine, and the most inputs at once that a machine holds."""
+"""The smallest memories that hold a network on a machine, and how many inputs at once a machine takes best."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import dataclasses
 
 from etchnet.hdl.config import Config
 from etchnet.host.compiler import Program, compile_network
-from etchnet.host.driver import Accelerator
 from etchnet.host.network import Network
 from etchnet.host.places import CapacityError
 
-__all__ = ["fitted", "load_largest", "roomy"]
+__all__ = ["fitted", "one_and_many", "roomy"]
 
 _MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", "passes", "drains", "parameter_tiles")
 
@@ -68,17 +67,27 @@ def _shrunk(program: Program) -> Config:
     )
 
 
-def load_largest(accelerator: Accelerator, network: Network, *, most: int = 16) -> Program:
-    """Load a network for as many inputs at once as the machine holds: the largest power of two up to `most`.
+def one_and_many(network: Network, config: Config, *, batch: int | None = None, most: int = 16
+                 ) -> tuple[Program, Program]:  # fmt: skip
+    """The network compiled for one input at once, and for `batch`.
+
+    By default `batch` is the power of two up to `most` with the fewest cycles per input: larger ones may not fit, or
+    leave no room for a faster order of passes.
 
     Raises
     ------
     CapacityError
-        The machine does not even hold it for one.
+        The machine cannot hold the network.
     """
-    for exponent in range(most.bit_length() - 1, 0, -1):
+    one = many = compile_network(network, config)
+    if batch is not None:
+        return one, compile_network(network, config, batch=batch)
+    for exponent in range(1, most.bit_length()):
         try:
-            return accelerator.load(network, batch=1 << exponent)
+            larger = compile_network(network, config, batch=1 << exponent)
         except CapacityError:
-            continue
-    return accelerator.load(network)
+            break
+        if larger.repeat_cycles / larger.batch >= many.repeat_cycles / many.batch:
+            break
+        many = larger
+    return one, many

@@ -98,6 +98,8 @@ class Model:
         What the host does with the network's results, in order.
     float_input, float_output
         Whether the model itself begins with QUANTIZE, ends with DEQUANTIZE.
+    tflite_file, onnx_file
+        The bytes of the file that it was read from, for runtimes that take such files.
     """
 
     name: str
@@ -110,6 +112,8 @@ class Model:
     steps: Sequence[Softmax | ArgMax] = ()
     float_input: bool = False
     float_output: bool = False
+    tflite_file: bytes | None = None
+    onnx_file: bytes | None = None
 
     def prepare(self, x: Any) -> np.ndarray:
         """The network's input, int8 (M, inputs), from int8 values as they are or from float values.
@@ -134,6 +138,11 @@ class Model:
         elif x.dtype != np.int8:
             raise ModelError(f"inputs must be int8 (already quantised) or float, not {x.dtype}")
         return x.reshape(len(x), -1)
+
+    def restore(self, x: np.ndarray) -> np.ndarray:
+        """What the model's own file takes, float where it says so, for int8 (M, inputs) that `prepare` gave."""
+        values = x.reshape(len(x), *self.input_shape)
+        return self.input.dequantise(values) if self.float_input else values
 
     def finish(self, y: np.ndarray) -> np.ndarray:
         """The model's output from the network's: host steps, shape, and float32 where the model says so."""
