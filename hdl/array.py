@@ -29,11 +29,11 @@ class SystolicArray(wiring.Component):
     cycle t + rows / weight_rows the next `load` may not come, because the weight memory is busy; the array itself
     would take one every cycle.
 
-    Where `windowed` is high, the elements of column c multiply channel c instead of their row's activation: those of row
-    i x k + j (k = `depthwise`) the vector that entered `line_delay` x (k - 1 - i) + `config.sample_delay` cycles before row
-    0's would. So the column's sum is that of a window, i counting its lines and j its columns, of
-    vectors that entered line by line, `line_delay` + k to a line, and the sum that begins with a vector is that of the
-    window whose first vector entered `config.window_lead` cycles before.
+    Where `windowed` is high, the elements of column c multiply channel c instead of their row's activation: those of
+    row i x k + j (k = `depthwise`) the vector that entered `line_delay` x (k - 1 - i) + `config.sample_delay` cycles
+    before row 0's would. So the column's sum is that of a window, i counting its lines and j its columns, of vectors
+    that entered line by line, `line_delay` + k to a line, and the sum that begins with a vector is that of the window
+    whose first vector entered `config.window_lead` cycles before.
     """
 
     def __init__(self, config: Config) -> None:
@@ -69,8 +69,8 @@ class SystolicArray(wiring.Component):
         for line in range(taps):
             word: Any = Cat(*skewed)
             if behind := taps - 1 - line:
-                buffer = LineBuffer(self._config, name=f"line_{line}")
-                submodule(m, platform, f"line_{line}", buffer, variant=f"line_{line}")
+                buffer = LineBuffer(self._config)
+                submodule(m, platform, f"line_{line}", buffer)
                 m.d.comb += [buffer.word.eq(word), buffer.delay.eq(self.line_delay * behind)]
                 word = buffer.delayed
             samples = Signal(data.ArrayLayout(signed(8), self._config.rows), name=f"samples_{line}", reset_less=True)

@@ -25,12 +25,10 @@ class LineBuffer(wiring.Component):
     ----------
     config
         The machine; its `line_words` is a power of two.
-    name
-        Names the memory.
     """
 
-    def __init__(self, config: Config, *, name: str) -> None:
-        self._config, self._name = config, name
+    def __init__(self, config: Config) -> None:
+        self._config = config
         super().__init__(
             {
                 "word": In(8 * config.rows),
@@ -42,7 +40,7 @@ class LineBuffer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """A counter of cycles addresses both ports."""
         m = Module()
-        memory = Ram(bits=8 * self._config.rows, depth=self._config.line_words, name=self._name)
+        memory = Ram(bits=8 * self._config.rows, depth=self._config.line_words, name="lines")
         submodule(m, platform, "memory", memory)
         now = Signal(range(self._config.line_words))
         m.d.sync += now.eq(now + 1)
