@@ -65,7 +65,7 @@ def cli() -> None:
 @cli.command()
 @machine_options
 @click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
-@click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Images in the array at once.")
+@click.option("--batch", type=click.IntRange(1), help="Images in the array at once.  [the best power of two up to 16]")
 @click.option("--images", type=click.IntRange(1), help="How many of the images to classify.  [all]")
 @click.option(
     "--data",
@@ -74,7 +74,7 @@ def cli() -> None:
 )
 @clock_option
 @json_option
-def demo(config: Config, engine: str, batch: int, images: int | None, data: Path | None, clock: float,
+def demo(config: Config, engine: str, batch: int | None, images: int | None, data: Path | None, clock: float,
          as_json: bool) -> None:  # fmt: skip
     """Classify held-out images with a small network on the simulated chip."""
     from etchnet.host import fashion
@@ -94,14 +94,13 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
             **engine_options(engine, report),
         )
         result = run_demo(split, accelerator, batch=batch)
-        report("checking one tile on the RTL in Amaranth's simulator")
+        report("checking a convolution on the RTL in Amaranth's simulator")
         check = check_on_rtl(split)
     if not check.equal:
-        raise Disagreement("the RTL and the exact engine differ in a tile: please report this")
+        raise Disagreement("the RTL and the exact engine differ in a convolution: please report this")
     if as_json:
         values = result.to_dict(clock * 1e6)
-        values["rtl_check"] = {"rows": check.rows, "columns": check.columns, "images": check.images,
-                               "cycles": check.cycles, "equal": check.equal}  # fmt: skip
+        values["rtl_check"] = check.to_dict()
         print_json(values)
         return
     _draw(split, result.answers)
@@ -113,7 +112,7 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
                f"(same answers as numpy: {result.numpy_agreement:.2%})")  # fmt: skip
     click.echo()
     table = Table(box=None, pad_edge=False, header_style="")
-    for heading in ("", "one image alone", f"{batch} at once"):
+    for heading in ("", "one image alone", f"{result.batch} at once"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("cycles per image", f"{result.cycles_alone:,.0f}", f"{result.cycles_together:,.0f}")
     table.add_row("utilisation", f"{result.alone.utilisation:.1%}", f"{result.together.utilisation:.1%}")
@@ -122,9 +121,15 @@ def demo(config: Config, engine: str, batch: int, images: int | None, data: Path
     table.add_row(f"images/s, {numpy_name}", f"{result.numpy_alone:,.0f}", f"{result.numpy_together:,.0f}")
     Console(width=100, highlight=False).print(table)
     click.echo()
-    click.echo(f"where the cycles of {batch} at once go: " + _shares(result.together.shares()))
-    click.echo(f"RTL check    one {check.rows} x {check.columns} tile, {check.images} images, {check.cycles} cycles in "
-               f"Amaranth's simulator: equal in every bit and every count")  # fmt: skip
+    click.echo(f"where the cycles of {result.batch} at once go: " + _shares(result.together.shares()))
+    click.echo(f"RTL check    a {_by(check.kernel)} convolution of {_by(check.pixels)} pixels, {check.channels} channels "
+               f"in and out, on an {check.rows} x {check.columns} array:\n"
+               f"             {check.cycles} cycles in Amaranth's simulator, equal in every bit and every count"
+               )  # fmt: skip
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def _shares(shares: dict[str, float]) -> str:

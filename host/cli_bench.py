@@ -46,11 +46,14 @@ def bench() -> None:
 @bench.command(name="model")
 @click.argument("model")
 @machine_options
-@click.option("--batch", type=click.IntRange(2), default=16, show_default=True, help="Inputs in the array at once.")
+@click.option("--batch", type=click.IntRange(1), help="Inputs in the array at once.  [the best power of two up to 16]")
 @clock_option
 @json_option
-def bench_one(model: str, config: Config, batch: int, clock: float, as_json: bool) -> None:
-    """A model on the chip, beside numpy, LiteRT and ONNX Runtime at one thread and at all (extra bench)."""
+def bench_one(model: str, config: Config, batch: int | None, clock: float, as_json: bool) -> None:
+    """A model on the chip, beside numpy, LiteRT and ONNX Runtime at one thread and at all (extra bench).
+
+    Runtimes take the model's own file if they read files of its kind, and otherwise one that is written for them.
+    """
     from etchnet.host.bench import bench_model
     from etchnet.host.files import load_model
 
@@ -68,12 +71,17 @@ def bench_one(model: str, config: Config, batch: int, clock: float, as_json: boo
     )
     click.echo(f"cycles for one input, operands in memory to result in memory: {result.alone:,}")
     table = Table(box=None, pad_edge=False, header_style="")
-    for heading in ("inferences per second", "one at a time", f"{batch} at once"):
-        table.add_column(heading, justify="left" if heading.startswith("inf") else "right")
-    table.add_row("chip, back to back", f"{hertz / result.back_to_back:,.0f}", f"{hertz / result.batched:,.0f}")
+    sizes = sorted({1, result.batch})
+    table.add_column("inferences per second")
+    for size in sizes:
+        table.add_column("one at a time" if size == 1 else f"{size} at once", justify="right")
+    chip = {1: hertz / result.back_to_back, result.batch: hertz / result.batched}
+    table.add_row("chip, back to back", *(f"{chip[size]:,.0f}" for size in sizes))
     for name, by_batch in result.cpu.items():
-        table.add_row(name, *(f"{1 / by_batch[size]:,.0f}" for size in (1, batch)))
+        table.add_row(name, *(f"{1 / by_batch[size]:,.0f}" if size in by_batch else "-" for size in sizes))
     Console(width=100, highlight=False).print(table)
+    for line in result.left_out:
+        click.echo(line)
 
 
 @bench.command()

@@ -118,6 +118,11 @@ class Program:
         beats = chunks(8 * self.config.rows, self.config)
         return self.input_words * beats, self.output_words * beats
 
+    @property
+    def repeat_cycles(self) -> int:
+        """Cycles from one repeat to the next: those of the array, or the words of the slower link."""
+        return max(self.counts(2)[Counter.CYCLES] - self.counts()[Counter.CYCLES], *self.link_cycles())
+
     def pack_inputs(self, x: np.ndarray) -> np.ndarray:
         """int8 (M, inputs), M at most `batch`, as memory words: int8 (input_words, rows), pixel after pixel."""
         images = np.zeros((self.batch, self.network.inputs), np.int8)

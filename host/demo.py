@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,54 +15,32 @@ from etchnet.hdl.isa import Counter
 from etchnet.host import fashion
 from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.fashion import Split
-from etchnet.host.network import Dense, Network
+from etchnet.host.fit import one_and_many
+from etchnet.host.layers import Conv
+from etchnet.host.network import Network
+from etchnet.host.numpy_network import NumpyNetwork
 from etchnet.sim.link import Disagreement
 
-__all__ = ["DemoResult", "NumpyNetwork", "RtlCheck", "check_on_rtl", "run_demo"]
-
-
-class NumpyNetwork:
-    """The same network on this CPU: float32 matrix products by BLAS, scaled, rounded and clamped.
-
-    Sums of the int8 products stay below 2**24, so float32 holds them exactly; scaling rounds half to even where the
-    machine rounds twice, which changes a result now and then by one. This is what the chip's speed is set beside.
-    """
-
-    def __init__(self, network: Network) -> None:
-        self._layers = [
-            (
-                layer.weights.astype(np.float32),
-                layer.folded_bias.astype(np.float32),
-                np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31).astype(np.float32),
-                np.float32(layer.zero_point),
-                np.float32(layer.low),
-                np.float32(layer.high),
-            )
-            for layer in network.layers
-        ]
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, inputs) to int8 (M, outputs)."""
-        values = x.astype(np.float32)
-        for weights, bias, scale, zero_point, low, high in self._layers:
-            values = values @ weights
-            values += bias
-            values *= scale
-            np.rint(values, out=values)
-            values += zero_point
-            np.clip(values, low, high, out=values)
-        return values.astype(np.int8)
+__all__ = ["DemoResult", "RtlCheck", "check_on_rtl", "run_demo"]
 
 
 @dataclass(frozen=True)
 class RtlCheck:
-    """One tile of the network, on the exact engine and on the RTL in Amaranth's simulator."""
+    """A piece of the network's last convolution, on the exact engine and on the RTL in Amaranth's simulator."""
 
     rows: int
     columns: int
-    images: int
+    kernel: tuple[int, int]
+    pixels: tuple[int, int]
+    """height and width of input and result"""
+    channels: int
+    """in and out"""
     cycles: int
     equal: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, by name."""
+        return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
@@ -119,7 +98,7 @@ class DemoResult:
 
 
 def _rate(function: Callable[[], Any], images: int, *, seconds: float = 0.3) -> float:
-    """Images per second: the median of repeated calls."""
+    """Images per second, by the shortest of repeated calls: others on the machine only ever make them longer."""
     function()
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -127,18 +106,23 @@ def _rate(function: Callable[[], Any], images: int, *, seconds: float = 0.3) -> 
         start = time.perf_counter()
         function()
         times.append(time.perf_counter() - start)
-    return images / float(np.median(times))
+    return images / min(times)
 
 
-def run_demo(split: Split, accelerator: Accelerator, *, batch: int) -> DemoResult:
-    """Classify all images of `split`, one by itself first and then `batch` at once; time numpy on the same images."""
+def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None) -> DemoResult:
+    """Classify all images of `split`, one by itself first and then `batch` at once; time numpy on the same images.
+
+    By default as many at once as `one_and_many` finds best.
+    """
     network = fashion.network()
     x = fashion.quantise_image(split.images)
+    one, many = one_and_many(network, accelerator.config, batch=batch)
+    batch = many.batch
     start = time.perf_counter()
-    accelerator.load(network)
+    accelerator.load_program(one)
     first = accelerator.run(x[:1])
     alone = accelerator.counts
-    accelerator.load(network, batch=batch)
+    accelerator.load_program(many)
     scores = accelerator.run(x)
     together = accelerator.counts
     seconds = time.perf_counter() - start
@@ -162,30 +146,37 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int) -> DemoResul
     )
 
 
-def check_on_rtl(split: Split, *, size: int = 8, images: int = 8) -> RtlCheck:
-    """Run one size x size tile of the network's first layer on two engines, and compare scores and counters."""
-    layer = fashion.network().layers[0]
-    # The middle of the image, where there is something to see.
-    first = (fashion.SIZE // 2) * fashion.SIZE + fashion.SIZE // 2 - size // 2
-    rows, columns = slice(first, first + size), slice(0, size)
-    tile = Dense(
-        layer.weights[rows, columns],
-        layer.bias[columns],
-        layer.multiplier[columns],
-        layer.shift[columns],
-        layer.input_zero_point,
-        layer.zero_point,
+def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
+    """The last convolution with `size` of its channels in and out, on what the layers before it give for an image.
+
+    It runs on a size x size array on two engines, whose results and counters are compared. Its windows reach beyond
+    every edge of the image.
+    """
+    network = fashion.network()
+    index = max(i for i, layer in enumerate(network.layers) if isinstance(layer, Conv))
+    layer = network.layers[index]
+    assert isinstance(layer, Conv)
+    (source,) = network.source_shapes(index)
+    before = network.upto(index - 1).reference(fashion.quantise_image(split.images[:1])).reshape(source)
+    # The channels that say most about the image: others may be zero everywhere.
+    chosen = np.sort(np.argsort(before.reshape(-1, source[2]).std(axis=0))[-size:])
+    piece = dataclasses.replace(
+        layer,
+        weights=layer.weights[:, :, chosen, :size],
+        bias=layer.bias[:size],
+        multiplier=layer.multiplier[:size],
+        shift=layer.shift[:size],
     )
     config = Config(
-        rows=size, columns=size, weight_tiles=2, activation_words=16, input_words=16, output_words=16,
-        accumulator_rows=16, passes=4, drains=4, parameter_tiles=2,
+        rows=size, columns=size, weight_tiles=16, activation_words=64, input_words=64, output_words=64,
+        accumulator_rows=64, passes=64, drains=8, parameter_tiles=2, depthwise=0, residual_words=0,
     )  # fmt: skip
-    x = fashion.quantise_image(split.images[:images])[:, rows]
+    x = before[:, :, chosen].reshape(1, -1)
     results = []
     for engine in ("exact", "amaranth"):
         accelerator = Accelerator(config, engine=engine)
-        accelerator.load(Network([tile]), batch=images)
+        accelerator.load(Network([piece], (*source[:2], size)))
         results.append((accelerator.run(x), accelerator.counts))
     (expected, counts), (got, measured) = results
     equal = np.array_equal(expected, got) and counts == measured
-    return RtlCheck(size, size, len(x), measured.cycles, equal)
+    return RtlCheck(size, size, piece.kernel, source[:2], size, measured.cycles, equal)

@@ -215,7 +215,13 @@ class Accelerator:
     def load(self, network: Network, *, batch: int = 1) -> Program:
         """Compile a network for `batch` inputs at once and load it; `run` then only sends inputs."""
         self._program, self.counts = None, self._zero()
-        program = compile_network(network, self.config, batch=batch)
+        return self.load_program(compile_network(network, self.config, batch=batch))
+
+    def load_program(self, program: Program) -> Program:
+        """Load a network that is compiled already, for this machine."""
+        if program.config != self.config:
+            raise ValueError("a program must be compiled for the machine that it is loaded into")
+        self._program, self.counts = None, self._zero()
         self._load(program)
         self._program = program
         return program

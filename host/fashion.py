@@ -70,6 +70,6 @@ def held_out() -> Split:
 
 
 def network() -> Network:
-    """The trained network: 784 - 256 - 128 - 10, ReLU between, int8 scores out."""
+    """The trained network: images (28, 28, 1), three 3 x 3 convolutions with ReLU, a dense layer; int8 scores out."""
     with resources.as_file(resources.files("etchnet.host.data").joinpath("fashion_network.npz")) as path:
         return Network.load(path)

@@ -5,7 +5,7 @@ of the data set (Debian: dataset-fashion-mnist) with PyTorch (the `train` extra)
 and says how the integer network does on the test set, which nothing before that looks at.
 
 Quantisation is TensorFlow Lite's: int8 weights symmetric about 0 with a scale per output channel, int8 activations
-with a scale and a zero point per tensor, int32 biases, and the rounding of `sim.reference.requantise` between layers.
+with a scale and a zero point per tensor, int32 biases. The result is a `Network`, which rounds by `tflite-double`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from etchnet.host.fashion import CLASSES, SIZE, Split, read_split
-from etchnet.sim.reference import quantise_multiplier, requantise
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Counter
+from etchnet.host.compiler import compile_network
+from etchnet.host.fashion import CLASSES, SIZE, Split, quantise_image, read_split
+from etchnet.host.layers import Conv, Dense, Layer, Padding, same_padding
+from etchnet.host.network import Network
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ARCHITECTURE", "QuantisedLayer", "Stage", "infer", "load_layers", "macs", "save_layers", "stage_cycles"]
+__all__ = ["ARCHITECTURE", "Stage", "accuracy"]
 
 _HELD_OUT = 400
 _VALIDATION = 5_000
 _BATCH = 128
-
-Padding = tuple[tuple[int, int], tuple[int, int]]
-"""((top, bottom), (left, right))."""
 
 
 # What the network is
@@ -46,7 +47,7 @@ class Stage:
     Parameters
     ----------
     kind
-        "conv" or "dense", as in the file. ReLU follows every convolution; the last stage, and only it, is dense.
+        "conv" or "dense". ReLU follows every convolution; the last stage, and only it, is dense.
     channels
         Output channels.
     kernel, stride
@@ -63,11 +64,8 @@ class Stage:
         return -(-size // self.stride) if self.kind == "conv" else 1
 
     def padding(self, size: int) -> Padding:
-        """TensorFlow's SAME padding of a convolution for an input of `size` rows and columns, odd one at the end."""
-        if self.kind == "dense":
-            return (0, 0), (0, 0)
-        total = max((self.size_out(size) - 1) * self.stride + self.kernel - size, 0)
-        side = total // 2, total - total // 2
+        """SAME padding of a convolution for an input of `size` rows and columns."""
+        side = same_padding(size, self.kernel, self.stride)
         return side, side
 
 
@@ -87,137 +85,13 @@ def _shapes(stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, int, int]]:
         size, channels = stage.size_out(size), stage.channels
 
 
-def stage_cycles(stages: Sequence[Stage], tile: int = 16) -> list[int]:
-    """Cycles that each stage keeps a tile x tile weight-stationary array busy for one image.
-
-    output pixels x kernel taps x tiles of input channels x tiles of output channels, where the taps of one input
-    channel count as channels: the host packs them into words. A dense stage takes each input pixel as a tap.
-    """
-    cycles = []
-    for stage, size, channels, after in _shapes(stages):
-        taps = stage.kernel**2 if stage.kind == "conv" else size * size
-        words = -(-taps // tile) if channels == 1 else taps * -(-channels // tile)
-        cycles.append(after * after * words * -(-stage.channels // tile))
-    return cycles
-
-
-def macs(stages: Sequence[Stage]) -> int:
-    """Multiplications for one image."""
-    total = 0
-    for stage, size, channels, after in _shapes(stages):
-        taps = stage.kernel**2 if stage.kind == "conv" else size * size
-        total += after * after * taps * channels * stage.channels
-    return total
-
-
-# The quantised network: its file and its arithmetic
-
-
-@dataclass(frozen=True, eq=False)
-class QuantisedLayer:
-    """A layer in whole numbers.
-
-    Parameters
-    ----------
-    kind
-        "conv" or "dense".
-    weights
-        int8: (kh, kw, Cin, Cout) of a convolution, (K, N) of a dense layer with K in the order (y, x, channel).
-    bias, multiplier, shift
-        int32, int32 and int8, (Cout,): sums x become x * multiplier * 2**(shift - 31).
-    stride, padding
-        Step between windows in both directions; ((top, bottom), (left, right)) values of `input_zero_point`.
-    input_zero_point, zero_point
-        Zero points of input and output, int8.
-    low, high
-        Clamp: ReLU is low = zero_point.
-    """
-
-    kind: str
-    weights: np.ndarray
-    bias: np.ndarray
-    multiplier: np.ndarray
-    shift: np.ndarray
-    stride: int
-    padding: Padding
-    input_zero_point: int
-    zero_point: int
-    low: int = -128
-    high: int = 127
-
-
-_FIELDS = tuple(QuantisedLayer.__dataclass_fields__)
-
-
-def save_layers(path: Path, layers: Sequence[QuantisedLayer]) -> None:
-    """Write the fields of each layer i as arrays named field_i: kind_0, weights_0, and so on."""
-    dtypes = {"stride": np.int32, "padding": np.int32, "input_zero_point": np.int32, "zero_point": np.int32,
-              "low": np.int32, "high": np.int32}  # fmt: skip
-    arrays = {
-        f"{field}_{i}": np.asarray(getattr(layer, field), dtypes.get(field))
-        for i, layer in enumerate(layers)
-        for field in _FIELDS
-    }
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-
-
-def load_layers(path: Path) -> list[QuantisedLayer]:
-    """Read what `save_layers` wrote."""
-    layers: list[QuantisedLayer] = []
-    with np.load(path, allow_pickle=False) as file:
-        while f"kind_{len(layers)}" in file.files:
-            values = {field: file[f"{field}_{len(layers)}"] for field in _FIELDS}
-            for field, value in values.items():
-                if value.ndim == 0:
-                    values[field] = value.item()
-            (top, bottom), (left, right) = values["padding"].tolist()
-            layers.append(QuantisedLayer(**{**values, "padding": ((top, bottom), (left, right))}))
-    return layers
-
-
-def _finish(layer: QuantisedLayer, sums: np.ndarray) -> np.ndarray:
-    shift = layer.shift.astype(np.int64)
-    left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
-    return requantise(
-        sums + layer.bias.astype(np.int64), layer.multiplier.astype(np.int64), left, right,
-        zero_point=layer.zero_point, low=layer.low, high=layer.high,
-    ).astype(np.int8)  # fmt: skip
-
-
-def _multiply(layer: QuantisedLayer, rows: np.ndarray) -> np.ndarray:
-    """int8 (M, K), less the input zero point, times the weights: exact sums, int64 (M, N).
-
-    Multiplied as doubles, for speed: they hold whole numbers below 2**53, and sums stay below 2**32.
-    """
-    weights = layer.weights.reshape(rows.shape[1], -1).astype(np.float64)
-    return ((rows.astype(np.float64) - layer.input_zero_point) @ weights).astype(np.int64)
-
-
-def _apply(layer: QuantisedLayer, x: np.ndarray) -> np.ndarray:
-    """One layer: int8 (N, H, W, C) to int8 (N, H', W', C')."""
-    if layer.kind == "dense":
-        return _finish(layer, _multiply(layer, x.reshape(len(x), -1)))[:, None, None, :]
-    padded = np.pad(x, ((0, 0), *layer.padding, (0, 0)), constant_values=layer.input_zero_point)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.weights.shape[:2], axis=(1, 2))
-    windows = windows[:, :: layer.stride, :: layer.stride].transpose(0, 1, 2, 4, 5, 3)
-    sums = _multiply(layer, windows.reshape(-1, layer.weights[..., 0].size))
-    return _finish(layer, sums).reshape(*windows.shape[:3], -1)
-
-
-def infer(layers: Sequence[QuantisedLayer], images: np.ndarray, *, batch: int = 250) -> np.ndarray:
-    """The network in whole numbers: uint8 (N, 28, 28) to int8 scores (N, classes)."""
-    scores = []
-    for start in range(0, len(images), batch):
-        x = (images[start : start + batch, :, :, None].astype(np.int16) - 128).astype(np.int8)
-        for layer in layers:
-            x = _apply(layer, x)
-        scores.append(x[:, 0, 0])
-    return np.concatenate(scores)
-
-
-def accuracy(layers: Sequence[QuantisedLayer], split: Split) -> float:
-    """Share of the images whose first highest score is that of their label."""
-    return float((infer(layers, split.images).argmax(axis=1) == split.labels).mean())
+def accuracy(network: Network, split: Split, *, batch: int = 250) -> float:
+    """Share of the images whose first highest score, in whole numbers, is that of their label."""
+    right = 0
+    for start in range(0, len(split.labels), batch):
+        scores = network.reference(quantise_image(split.images[start : start + batch]))
+        right += int((scores.argmax(axis=1) == split.labels[start : start + batch]).sum())
+    return right / len(split.labels)
 
 
 # Training, in floating point
@@ -403,45 +277,43 @@ class _Simulated:
                 x = _rounded((x / self.output_scales[index]).clamp(max=255)) * self.output_scales[index]
         return x
 
-    def export(self) -> list[QuantisedLayer]:
+    def export(self) -> Network:
         """The network in whole numbers."""
-        layers: list[QuantisedLayer] = []
+        layers: list[Layer] = []
         scale, zero_point = 1 / 255, -128
         for index, (stage, size, channels, _) in enumerate(_shapes(self.stages)):
             weights = self.weights[index].detach().numpy()
             steps = _weight_scale(self.weights[index]).numpy()
             whole = np.rint(weights / steps.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int8)
+            bias = np.rint(self.biases[index].detach().numpy() / (scale * steps)).astype(np.int64)
             if stage.kind == "conv":
-                whole = whole.transpose(2, 3, 1, 0)
                 scale_out, zero_point_out = self.output_scales[index], -128
+                layers.append(
+                    Conv.from_scale(
+                        whole.transpose(2, 3, 1, 0), bias, scale=scale * steps / scale_out,
+                        input_zero_point=zero_point, zero_point=zero_point_out,
+                        stride=(stage.stride, stage.stride), padding=stage.padding(size),
+                    )
+                )  # fmt: skip
             else:
-                whole = whole.reshape(stage.channels, channels, size, size).transpose(2, 3, 1, 0)
-                whole = whole.reshape(-1, stage.channels)
                 smallest, largest = self.score_range
                 scale_out = (largest - smallest) / 255
                 zero_point_out = int(np.clip(np.rint(-128 - smallest / scale_out), -128, 127))
-            pairs = [quantise_multiplier(float(scale * step / scale_out)) for step in steps]
-            multiplier, shift = np.array(pairs, np.int64).T
-            layers.append(
-                QuantisedLayer(
-                    kind=stage.kind,
-                    weights=np.ascontiguousarray(whole),
-                    bias=np.rint(self.biases[index].detach().numpy() / (scale * steps)).astype(np.int32),
-                    multiplier=multiplier.astype(np.int32),
-                    shift=shift.astype(np.int8),
-                    stride=stage.stride,
-                    padding=stage.padding(size),
-                    input_zero_point=zero_point,
-                    zero_point=zero_point_out,
-                )
-            )
+                # From the order (channel, y, x) of the values to (y, x, channel).
+                whole = whole.reshape(stage.channels, channels, size, size).transpose(2, 3, 1, 0)
+                layers.append(
+                    Dense.from_scale(
+                        whole.reshape(-1, stage.channels), bias, scale=scale * steps / scale_out,
+                        input_zero_point=zero_point, zero_point=zero_point_out,
+                    )
+                )  # fmt: skip
             scale, zero_point = scale_out, zero_point_out
-        return layers
+        return Network(layers, (SIZE, SIZE, 1))
 
 
 def _quantise(
     stages: Sequence[Stage], net: torch.nn.Sequential, split: Split, *, epochs: int, rate: float = 2e-4, seed: int
-) -> list[QuantisedLayer]:
+) -> Network:
     """The network in whole numbers, fine-tuned for them: rounded forwards, as if not rounded backwards."""
     simulated = _Simulated(stages, net)
     sample = split.images[:2_000]
@@ -457,18 +329,13 @@ def _quantise(
     return simulated.export()
 
 
-def _summary(layers: Sequence[QuantisedLayer], path: Path, test: Split) -> str:
-    parameters = sum(layer.weights.size + layer.bias.size for layer in layers)
-    right = infer(layers, test.images).argmax(axis=1) == test.labels
-    per_stage = ", ".join(
-        f"{stage.kind} {stage.channels}: {cycles}"
-        for stage, cycles in zip(ARCHITECTURE, stage_cycles(ARCHITECTURE), strict=True)
-    )
+def _summary(network: Network, path: Path, test: Split) -> str:
+    cycles = compile_network(network, Config()).counts()[Counter.CYCLES]
+    first = Split(test.images[:_HELD_OUT], test.labels[:_HELD_OUT])
     return (
-        f"{parameters} parameters, {path.stat().st_size} bytes, {macs(ARCHITECTURE)} multiplications per image\n"
-        f"cycles of a 16x16 array per image: {sum(stage_cycles(ARCHITECTURE))} ({per_stage})\n"
-        f"right in whole numbers: {right.mean():.2%} of {len(right)} test images, "
-        f"{right[:_HELD_OUT].mean():.2%} of the first {_HELD_OUT}"
+        f"{path.stat().st_size} bytes; per image {network.multiplications} multiplications, and {cycles} cycles on the "
+        f"default machine\nright in whole numbers: {accuracy(network, test):.2%} of {len(test.labels)} test images, "
+        f"{accuracy(network, first):.2%} of the first {_HELD_OUT}"
     )
 
 
@@ -492,21 +359,21 @@ def _main(data: Path, output: Path | None, epochs: int, fine_epochs: int, seed: 
     validation = Split(everything.images[-_VALIDATION:], everything.labels[-_VALIDATION:])
     start = time.perf_counter()
     net = _train(ARCHITECTURE, training, epochs=epochs, seed=seed)
-    layers = _quantise(ARCHITECTURE, net, training, epochs=fine_epochs, seed=seed)
+    network = _quantise(ARCHITECTURE, net, training, epochs=fine_epochs, seed=seed)
     click.echo(f"trained in {(time.perf_counter() - start) / 60:.0f} minutes")
     path = output / "fashion_network.npz"
-    save_layers(path, layers)
+    network.save(path)
     np.savez_compressed(
         output / "fashion_held_out.npz",
         images=test.images[:_HELD_OUT],
         labels=test.labels[:_HELD_OUT].astype(np.uint8),
     )
     click.echo(f"wrote fashion_network.npz and fashion_held_out.npz to {output}")
-    layers = load_layers(path)
+    network = Network.load(path)
     click.echo(
-        f"right in whole numbers: {accuracy(layers, validation):.2%} of {_VALIDATION} images held out of training"
+        f"right in whole numbers: {accuracy(network, validation):.2%} of {_VALIDATION} images held out of training"
     )
-    click.echo(_summary(layers, path, test))
+    click.echo(_summary(network, path, test))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from etchnet.host import fashion
+from etchnet.host.builder import image_shape
+from etchnet.host.layers import Add, Concat, Linear, Pad, Pool, Reshape, Shape
 from etchnet.host.model import Model, ModelError, Quantisation
-from etchnet.host.network import Network
+from etchnet.host.network import INPUT, Network
 from etchnet.host.onnx import load_onnx
 from etchnet.host.tflite import load_tflite
 
-__all__ = ["load_input", "load_model"]
+__all__ = ["load_input", "load_model", "plain_model"]
 
 _LARGEST_INPUT = 1 << 30
 
@@ -27,36 +30,58 @@ def load_model(name: str) -> Model:
     """
     path = Path(name)
     if name == "demo":
-        return _plain("demo", fashion.network(), Quantisation(1.0, -128))
+        # Pixels from 0 to 1, as pictures are read.
+        return replace(plain_model("demo", fashion.network()), input=Quantisation(1 / 255, -128))
     if path.suffix == ".tflite":
         return load_tflite(path)
     if path.suffix == ".onnx":
         return load_onnx(path)
     if path.suffix == ".npz":
-        network = Network.load(path)
-        return _plain(path.name, network, Quantisation(1.0, network.layers[0].input_zero_point))
+        return plain_model(path.name, Network.load(path))
     raise ModelError(f"{name} must be a .tflite, an .onnx or an .npz file, or demo")
 
 
-def _plain(name: str, network: Network, ends: Quantisation) -> Model:
-    last = network.layers[-1]
+def plain_model(name: str, network: Network) -> Model:
+    """A network by itself as a model: int8 values as they are, layers without names."""
+    shape, result = network.input_shape, network.output_shape
+    assert shape is not None
     return Model(
         name=name,
         network=network,
         names=[f"layer {i}" for i in range(len(network.layers))],
-        input=ends,
-        output=Quantisation(1.0, last.zero_point),
-        input_shape=(network.inputs,),
-        output_shape=(network.outputs,),
+        input=Quantisation(1.0, _input_zero_point(network)),
+        output=Quantisation(1.0, network.layers[-1].zero_point),
+        input_shape=_without_ones(shape),
+        output_shape=_without_ones(result),
     )
+
+
+def _without_ones(shape: Shape) -> tuple[int, ...]:
+    """An image's shape; that of a vector has one size."""
+    return shape[2:] if shape[:2] == (1, 1) else shape
+
+
+def _input_zero_point(network: Network) -> int:
+    """The zero point that the input is read with, by its first reader that has one; 0 if there is none."""
+    assert network.sources is not None
+    same = {INPUT}
+    for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        for place, source in enumerate(sources):
+            if source in same and isinstance(layer, Linear):
+                return layer.input_zero_point
+            if source in same and isinstance(layer, Add):
+                return layer.zero_points[place]
+        if same.intersection(sources) and isinstance(layer, Reshape | Pool | Pad | Concat):
+            same.add(index)
+    return 0
 
 
 def load_input(path: Path, model: Model) -> np.ndarray:
     """The network's input, int8 (M, inputs), from a file.
 
     ``.npy``: int8 as it is, floats quantised. ``.txt`` and ``.csv``: an input per line, numbers separated by white
-    space or commas; quantised. Pictures (with Pillow installed): grey or colour by what the model takes, scaled to
-    [0, 1] and quantised.
+    space or commas; quantised. Pictures (with Pillow installed): of the model's size, grey or colour by what it takes,
+    scaled to [0, 1] and quantised.
 
     Raises
     ------
@@ -93,12 +118,15 @@ def _picture(path: Path, model: Model) -> np.ndarray:
         raise ModelError(
             f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
         ) from None
-    shape = model.input_shape
-    colour = len(shape) == 3 and shape[0 if model.input_channels_first else 2] == 3
+    shape = model.network.input_shape if model.input_channels_first else image_shape(model.input_shape)
+    colour = shape is not None and shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
     if pixels.size != model.network.inputs:
         raise ModelError(f"{path} has {pixels.size} values; the model takes {model.network.inputs}")
+    if shape is not None and min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
+        height, width = pixels.shape[:2]
+        raise ModelError(f"{path} has {height} x {width} pixels; the model takes {shape[0]} x {shape[1]}")
     if model.input_channels_first:
         pixels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
     return pixels.reshape(1, -1)

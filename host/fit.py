@@ -1,4 +1,4 @@
-"""The smallest memories that hold a network on a machine."""
+"""The smallest memories that hold a network on a machine, and how many inputs at once a machine takes best."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from etchnet.host.compiler import Program, compile_network
 from etchnet.host.network import Network
 from etchnet.host.places import CapacityError
 
-__all__ = ["fitted", "roomy"]
+__all__ = ["fitted", "one_and_many", "roomy"]
 
 _MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", "passes", "drains", "parameter_tiles")
 
@@ -65,3 +65,29 @@ def _shrunk(program: Program) -> Config:
         residual_words=program.residual_words,
         depthwise=config.depthwise if uses_windows else 0,
     )
+
+
+def one_and_many(network: Network, config: Config, *, batch: int | None = None, most: int = 16
+                 ) -> tuple[Program, Program]:  # fmt: skip
+    """The network compiled for one input at once, and for `batch`.
+
+    By default `batch` is the power of two up to `most` with the fewest cycles per input: larger ones may not fit, or
+    leave no room for a faster order of passes.
+
+    Raises
+    ------
+    CapacityError
+        The machine cannot hold the network.
+    """
+    one = many = compile_network(network, config)
+    if batch is not None:
+        return one, compile_network(network, config, batch=batch)
+    for exponent in range(1, most.bit_length()):
+        try:
+            larger = compile_network(network, config, batch=1 << exponent)
+        except CapacityError:
+            break
+        if larger.repeat_cycles / larger.batch >= many.repeat_cycles / many.batch:
+            break
+        many = larger
+    return one, many

@@ -130,6 +130,8 @@ class Model:
     input_channels_first, output_channels_first
         Whether an input or output in the file's own shape has its values in the order (channel, y, x), where the
         network's image has (y, x, channel).
+    tflite_file, onnx_file
+        The bytes of the file that it was read from, for runtimes that take such files.
     """
 
     name: str
@@ -144,6 +146,8 @@ class Model:
     float_output: bool = False
     input_channels_first: bool = False
     output_channels_first: bool = False
+    tflite_file: bytes | None = None
+    onnx_file: bytes | None = None
 
     def prepare(self, x: Any) -> np.ndarray:
         """The network's input, int8 (M, inputs), from int8 values as they are or from float values.
@@ -171,6 +175,14 @@ class Model:
             height, width, channels = self._image(self.network.input_shape)
             x = x.reshape(len(x), channels, height, width).transpose(0, 2, 3, 1)
         return x.reshape(len(x), -1)
+
+    def restore(self, x: np.ndarray) -> np.ndarray:
+        """What the model's own file takes, float where it says so, for int8 (M, inputs) that `prepare` gave."""
+        values = x
+        if self.input_channels_first:
+            values = x.reshape(len(x), *self._image(self.network.input_shape)).transpose(0, 3, 1, 2)
+        values = values.reshape(len(x), *self.input_shape)
+        return self.input.dequantise(values) if self.float_input else values
 
     def finish(self, y: np.ndarray) -> np.ndarray:
         """The model's output from the network's: host steps, shape, and float32 where the model says so."""

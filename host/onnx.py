@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def load_onnx(path: Path) -> Model:
 def parse_onnx(data: bytes, *, name: str = "model") -> Model:
     """The model in the bytes of an .onnx file; errors as for `load_onnx`."""
     try:
-        return _Importer(read_graph(data, name)).model()
+        return replace(_Importer(read_graph(data, name)).model(), onnx_file=data)
     except (ModelError, MemoryError):
         raise
     except Exception as error:  # what numpy and protobuf raise for values that no writer writes

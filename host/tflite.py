@@ -69,7 +69,7 @@ def parse_tflite(data: bytes, *, name: str = "model") -> Model:
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError(f"{name} is not a TensorFlow Lite file")
     try:
-        return _Importer(Reader(tflite, data, name)).model()
+        return replace(_Importer(Reader(tflite, data, name)).model(), tflite_file=data)
     except (ModelError, MemoryError):
         raise
     except Exception as error:  # the accessors raise whatever struct, numpy and slicing raise

@@ -151,7 +151,7 @@ class Setup:
     def read(cls) -> Setup:
         setup = json.loads(Path("setup.json").read_text())
         config = Config.from_dict(setup["config"])
-        program = compile_network(Network.load(Path("network.npz")), config, pixels=setup["batch"])
+        program = compile_network(Network.load(Path("network.npz")), config, batch=setup["batch"])
         return cls(config, program, np.load("inputs.npy"))
 
     @property

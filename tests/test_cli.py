@@ -40,7 +40,7 @@ def test_demo_prints_answers_and_figures(capsys):
     status, out, err = run(capsys, "demo", "--images", "40")
     assert (status, err) == (0, "")
     for part in ("engine       exact: 16 x 16", "accuracy", "cycles per image", "utilisation", "chip at 100 MHz",
-                 "numpy", "equal in every bit and every count", "boot (right)"):  # fmt: skip
+                 "numpy", "4 at once", "equal in every bit and every count", "boot (right)"):  # fmt: skip
         assert part in out
 
 
@@ -107,7 +107,7 @@ def test_verilog_takes_a_network_inside(capsys, tmp_path):
     assert (tmp_path / "a" / "weights_0_0.hex").exists()
     assert "does not exist" in error(capsys, "verilog", "-o", out, "--network", str(tmp_path / "none.npz"))
     message = error(capsys, "verilog", "--rows", "2", "--cols", "2", "-o", out, "--network", "demo")
-    assert message.startswith("weight_tiles: ")
+    assert message.startswith("activation_words: ")
 
 
 def test_bench_gemm_as_json_is_one_object(capsys):
@@ -153,11 +153,11 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
         (["demo", "--weight-rows", "3"], "weight_rows must divide rows (16), not 3"),
         (["demo", "--engine", "spice"], "Invalid value for '--engine': 'spice' is not one of"),
         (["demo", "--batch", "0"], "Invalid value for '--batch': 0 is not in the range x>=1."),
-        (["demo", "--batch", "100"], "input_words: 4900 needed for 100 inputs at once, but the machine has 1024"),
+        (["demo", "--batch", "100"], "input_words: 78400 needed for 100 inputs at once, but the machine has 1024"),
         (["demo", "--clock", "nan"], "Invalid value for '--clock': nan is not a finite number."),
         (["demo", "--clock", "inf"], "Invalid value for '--clock': inf is not a finite number."),
         (["demo", "--clock", "0"], "Invalid value for '--clock': 0.0 is not in the range x>0."),
-        (["demo", "--rows", "1", "--cols", "1"], "weight_tiles: 234752 needed for 1 input at once"),
+        (["demo", "--rows", "1", "--cols", "1"], "activation_words: 9408 needed for 1 input at once"),
         (["verilog"], "Missing option '-o' / '--output'."),
         (["bench", "gemm", "--size", "0"], "Invalid value for '--size': 0 is not in the range"),
         (["frobnicate"], "No such command 'frobnicate'."),

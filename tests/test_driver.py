@@ -1,6 +1,7 @@
 """The driver's calls and their refusals."""
 
 import contextlib
+import json
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_parameters_that_do_not_fit_are_refused(options, message):
 
 def test_networks_that_do_not_fit_together_are_refused():
     a, b = Dense(np.ones((3, 4), np.int8), multiplier=1), Dense(np.ones((5, 2), np.int8))
-    with pytest.raises(NetworkError, match="layer 1 must take the 4 channels of layer 0, not 5"):
+    with pytest.raises(NetworkError, match=r"layer 1: weights take 5 values, but the input has shape \(1, 1, 4\)"):
         Network([a, b])
     with pytest.raises(NetworkError, match="layer 0 must give int8"):
         Network([b, a])
@@ -111,7 +112,7 @@ def test_networks_that_do_not_fit_together_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("widths", "pixels", "message"),
+    ("widths", "batch", "message"),
     [
         ([65, 4], 1, "weight_tiles: 17 needed for 1 input at once, but the machine has 16"),
         ([4, 40], 1, "parameter_tiles: 10 needed for 1 input at once, but the machine has 8"),
@@ -120,10 +121,10 @@ def test_networks_that_do_not_fit_together_are_refused():
         ([4, 8, 8, 4], 25, "activation_words: 100 needed for 25 inputs at once, but the machine has 64"),
     ],
 )
-def test_a_network_that_does_not_fit_says_which_memory(widths, pixels, message):
+def test_a_network_that_does_not_fit_says_which_memory(widths, batch, message):
     layers = [Dense(np.ones((a, b), np.int8), multiplier=1) for a, b in zip(widths, widths[1:], strict=False)]
     with pytest.raises(CapacityError, match=message):
-        compile_network(Network(layers), SMALL, pixels=pixels)
+        compile_network(Network(layers), SMALL, batch=batch)
 
 
 def test_run_needs_a_network_and_inputs_of_its_size():
@@ -195,6 +196,15 @@ def damaged(path, change):
     change(path)
 
 
+def settings(path, **changes):
+    """Change what the file says of layer 0; None takes an entry away."""
+    with np.load(path) as file:
+        described = json.loads(str(file["network"]))
+    values = described["layers"][0] | changes
+    described["layers"][0] = {k: v for k, v in values.items() if v is not None}
+    rewrite(path, network=np.array(json.dumps(described)))
+
+
 def rewrite(path, **arrays):
     with np.load(path) as file:
         values = dict(file) | arrays
@@ -208,22 +218,24 @@ def rewrite(path, **arrays):
         (lambda p: p.write_bytes(b"weights"), "is not a readable .npz file"),
         (lambda p: p.write_bytes(b""), "is not a readable .npz file"),
         (lambda p: p.unlink(), "does not exist"),
-        (lambda p: rewrite(p, weights_0=None), "has no array 'weights_0'"),
-        (lambda p: rewrite(p, bias_0=None), "has no array 'bias_0'"),
+        (lambda p: rewrite(p, network=None), "has no array 'network'; it is not a network that Network.save wrote"),
+        (lambda p: rewrite(p, network=np.array("{")), "is damaged: "),
+        (lambda p: rewrite(p, network=np.array("[]")), "is damaged: "),
+        (lambda p: rewrite(p, network=np.array('{"layers": []}')), "has no entry 'input_shape'"),
+        (lambda p: rewrite(p, weights_0=None), "has no entry 'weights_0'"),
+        (lambda p: rewrite(p, bias_0=None), "has no entry 'bias_0'"),
         (lambda p: rewrite(p, weights_0=np.ones((6, 5))), "layer 0: weights must be int8, not float64"),
         (lambda p: rewrite(p, weights_0=np.array([[None]])), "is not a readable .npz file"),
         (lambda p: rewrite(p, bias_0=np.ones(4, int)), "layer 0: bias must have one value per output channel, 5"),
         (lambda p: rewrite(p, shift_0=np.full(5, 32)), "layer 0: shift must be from -31 to 31, not 32"),
-        (
-            lambda p: rewrite(p, settings_0=np.zeros(2, int)),
-            "layer 0: settings must be 4 whole numbers, not int64 of shape",
-        ),
-        (
-            lambda p: rewrite(p, settings_0=np.zeros(9, int)),
-            "layer 0: settings must be 4 whole numbers, not int64 of shape",
-        ),
-        (lambda p: rewrite(p, settings_0=np.array([np.inf, 0, 0, 1])), "must be 4 whole numbers, not float64"),
-        (lambda p: rewrite(p, settings_0=np.array([0, 200, 0, 1])), "layer 0: zero_point must be from -128 to 127"),
+        (lambda p: settings(p, kind="Softmax"), "layer 0 must be one of Dense, Conv, .*, not 'Softmax'"),
+        (lambda p: settings(p, kind=None), "has no entry 'kind'"),
+        (lambda p: settings(p, low=None), "has no entry 'low'"),
+        (lambda p: settings(p, low="x"), "layer 0: low must be whole numbers, not "),
+        (lambda p: settings(p, low=0.5), "layer 0: low must be whole numbers, not float64"),
+        (lambda p: settings(p, zero_point=200), "layer 0: zero_point must be from -128 to 127, not 200"),
+        (lambda p: settings(p, sources=[3]), "layer 0 must read layers before it, not 3"),
+        (lambda p: settings(p, sources=7), "is damaged: "),
     ],
 )
 def test_a_damaged_file_is_one_clear_error(tmp_path, change, message):

@@ -1,67 +1,82 @@
-"""The file of the demonstration's network, and its arithmetic in whole numbers."""
+"""What training writes: a network of the architecture, in whole numbers, that computes what was trained."""
 
 import sys
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from etchnet.hdl.config import Config
+from etchnet.hdl.isa import Counter
 from etchnet.host import fashion, fashion_training
+from etchnet.host.compiler import compile_network
+from etchnet.host.layers import Conv, Dense
 from etchnet.sim.reference import requantise
 
 
-@pytest.fixture(scope="module")
-def layers():
-    with resources.as_file(resources.files("etchnet.host.data").joinpath("fashion_network.npz")) as path:
-        return fashion_training.load_layers(path)
+def by_taps(network, images):
+    """The network as its definition reads: whole numbers, one kernel tap at a time."""
+    x = images[..., None].astype(np.int64) - 128
+    for layer in network.layers:
+        weights = layer.weights if isinstance(layer, Conv) else layer.weights.reshape(*x.shape[1:], -1)
+        padding, stride = (layer.padding, layer.stride) if isinstance(layer, Conv) else (((0, 0), (0, 0)), (1, 1))
+        x = np.pad(x - layer.input_zero_point, ((0, 0), *padding, (0, 0)))
+        rows, columns = ((x.shape[1 + i] - weights.shape[i]) // stride[i] + 1 for i in range(2))
+        sums = np.zeros((len(x), rows, columns, weights.shape[3]), np.int64) + layer.bias
+        for ky, kx in np.ndindex(weights.shape[:2]):
+            taps = x[:, ky :: stride[0], kx :: stride[1]][:, :rows, :columns]
+            sums += taps @ weights[ky, kx].astype(np.int64)
+        left, right = np.maximum(layer.shift, 0), np.maximum(-layer.shift, 0)
+        x = requantise(sums, layer.multiplier, left, right, zero_point=layer.zero_point, low=layer.low, high=layer.high)
+    return x.reshape(len(x), -1)
 
 
-def by_taps(layer, x):
-    """A layer as its definition reads: one kernel tap at a time, in int64."""
-    if layer.kind == "dense":
-        weights, x = layer.weights[None, None], x.reshape(len(x), 1, 1, -1)
-    else:
-        weights = layer.weights
-    x = np.pad(x.astype(np.int64) - layer.input_zero_point, ((0, 0), *layer.padding, (0, 0)))
-    rows, columns = ((x.shape[1 + i] - weights.shape[i]) // layer.stride + 1 for i in range(2))
-    sums = np.zeros((len(x), rows, columns, weights.shape[3]), np.int64) + layer.bias
-    for ky, kx in np.ndindex(weights.shape[:2]):
-        taps = x[:, ky :: layer.stride, kx :: layer.stride][:, :rows, :columns]
-        sums += taps @ weights[ky, kx].astype(np.int64)
-    shift = layer.shift.astype(int)
-    return requantise(
-        sums, layer.multiplier.astype(np.int64), np.maximum(shift, 0), np.maximum(-shift, 0),
-        zero_point=layer.zero_point, low=layer.low, high=layer.high,
-    ).astype(np.int8)  # fmt: skip
-
-
-def test_the_network_is_right_about_most_held_out_images(layers):
-    assert fashion_training.accuracy(layers, fashion.held_out()) > 0.9
-
-
-def test_inference_is_what_the_layers_define(layers):
+def test_the_network_computes_what_its_parameters_mean():
     images = fashion.held_out().images[:50]
-    x = (images[..., None].astype(int) - 128).astype(np.int8)
-    for layer in layers:
-        x = by_taps(layer, x)
-    assert np.array_equal(x[:, 0, 0], fashion_training.infer(layers, images, batch=20))
+    got = fashion.network().reference(fashion.quantise_image(images))
+    assert np.array_equal(got, by_taps(fashion.network(), images))
 
 
-def test_the_file_holds_the_architecture(layers):
-    assert [layer.kind for layer in layers] == [stage.kind for stage in fashion_training.ARCHITECTURE]
-    assert [layer.weights.shape[-1] for layer in layers] == [s.channels for s in fashion_training.ARCHITECTURE]
-    assert layers[0].padding == ((0, 1), (0, 1))
-    assert layers[2].padding == ((1, 1), (1, 1))
-    assert sum(fashion_training.stage_cycles(fashion_training.ARCHITECTURE)) <= 15_000
+def test_accuracy_counts_the_first_highest_score():
+    split = fashion.held_out()
+    right = by_taps(fashion.network(), split.images).argmax(axis=1) == split.labels
+    assert fashion_training.accuracy(fashion.network(), split, batch=150) == pytest.approx(right.mean())
+    assert right.mean() > 0.9
 
 
-def test_files_are_read_as_they_were_written(layers, tmp_path):
-    fashion_training.save_layers(tmp_path / "x.npz", layers)
-    for old, new in zip(layers, fashion_training.load_layers(tmp_path / "x.npz"), strict=True):
-        for field, value in vars(old).items():
-            assert np.array_equal(value, getattr(new, field)), field
+def test_the_file_holds_the_architecture():
+    network, stages = fashion.network(), fashion_training.ARCHITECTURE
+    assert [type(layer) for layer in network.layers] == [{"conv": Conv, "dense": Dense}[s.kind] for s in stages]
+    assert [layer.channels for layer in network.layers] == [s.channels for s in stages]
+    assert network.input_shape == (28, 28, 1)
+    assert network.layers[0].padding == ((0, 1), (0, 1))
+    assert network.layers[2].padding == ((1, 1), (1, 1))
+    assert compile_network(network, Config()).counts()[Counter.CYCLES] <= 15_000
+
+
+def test_whole_numbers_stand_for_what_was_trained():
+    """Before any training: scores of the integer network are those of the floating-point one at the same roundings."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.manual_seed(0)
+    stages = (
+        fashion_training.Stage("conv", 5, kernel=3, stride=2),
+        fashion_training.Stage("conv", 6, kernel=3),
+        fashion_training.Stage("dense", 10),
+    )
+    net = fashion_training._build(stages, 0.0).eval()
+    images = fashion.held_out().images[:40]
+    simulated = fashion_training._Simulated(stages, net)
+    simulated.calibrate(images)
+    network = simulated.export()
+    with torch.no_grad():
+        wanted = simulated(torch.from_numpy(images[:, None].astype(np.float32) / 255)).numpy()
+    smallest, largest = simulated.score_range
+    scale = (largest - smallest) / 255
+    scores = network.reference(fashion.quantise_image(images)).astype(float)
+    difference = (scores - network.layers[-1].zero_point) - wanted / scale
+    assert np.abs(difference).max() < 1.5
+    assert np.abs(difference).mean() < 0.4
 
 
 def test_training_without_pytorch_says_what_to_install(monkeypatch):

@@ -1,14 +1,13 @@
 """Models from files on the command line; faults planted in copies of the RTL, and what compare says of them."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from needs import MODELS, needs_models, needs_verilator
 from strategies import int8
 from test_cli import error, run
-from test_engines import needs_verilator
 
 import etchnet.hdl.accelerator
 import etchnet.hdl.array
@@ -17,20 +16,19 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.scaler_double import DoubleRoundingScaler
+from etchnet.host import fashion
 from etchnet.host.certificate import certify
 from etchnet.host.compare import compare, default_inputs
 from etchnet.host.compiler import compile_network
 from etchnet.host.driver import Accelerator
-from etchnet.host.files import load_input, load_model
-from etchnet.host.model import ModelError
+from etchnet.host.files import load_input, load_model, plain_model
+from etchnet.host.layers import Add, AveragePool, Conv, Depthwise, MaxPool, Reshape
+from etchnet.host.model import ModelError, Quantisation
 from etchnet.host.network import Dense, Network
 from etchnet.host.report import layer_reports, memory_use, totals
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.link import LinkTrace
 from etchnet.sim.simulated import AmaranthEngine
-
-MODELS = os.environ.get("ETCHNET_MODELS")
-needs_models = pytest.mark.skipif(MODELS is None, reason="ETCHNET_MODELS does not name a folder of models")
 
 CONFIG = Config(rows=4, columns=4, weight_tiles=64, activation_words=64, input_words=64, output_words=64,
                 accumulator_rows=16, passes=128, drains=64, parameter_tiles=16)  # fmt: skip
@@ -90,6 +88,46 @@ def test_run_reads_text_and_pictures(tmp_path, model):
     assert load_input(tmp_path / "x.png", loaded).tolist() == [[3, 3, 3, 3, 3, 4, 4, 4, 4]]
 
 
+def test_pictures_of_image_models(tmp_path):
+    """The demonstration takes a picture as the data set has it; one of another size or shape is refused."""
+    image = pytest.importorskip("PIL.Image")
+    demo, picture = load_model("demo"), fashion.held_out().images[:1]
+    assert demo.input_shape == (28, 28, 1)
+    image.fromarray(picture[0]).save(tmp_path / "x.png")
+    assert np.array_equal(load_input(tmp_path / "x.png", demo), picture.reshape(1, -1).astype(int) - 128)
+    image.fromarray(picture.reshape(14, 56)).save(tmp_path / "y.png")
+    with pytest.raises(ModelError, match="has 14 x 56 pixels; the model takes 28 x 28"):
+        load_input(tmp_path / "y.png", demo)
+    image.fromarray(picture[0, 1:]).save(tmp_path / "z.png")
+    with pytest.raises(ModelError, match="has 756 values; the model takes 784"):
+        load_input(tmp_path / "z.png", demo)
+    colour = Conv.from_scale(np.ones((1, 1, 3, 1), np.int8), scale=0.1, input_zero_point=-5)
+    Network([colour], (2, 4, 3)).save(tmp_path / "colour.npz")
+    values = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    image.fromarray(values).save(tmp_path / "colour.png")
+    loaded = load_model(str(tmp_path / "colour.npz"))
+    assert load_input(tmp_path / "colour.png", loaded).shape == (1, 24)
+    np.save(tmp_path / "images.npy", np.ones((5, 2, 4, 3), np.int8))
+    assert load_input(tmp_path / "images.npy", loaded).shape == default_inputs(loaded, 5).shape == (5, 24)
+
+
+@pytest.mark.parametrize(
+    ("layers", "sources", "zero_point"),
+    [
+        ([Reshape((1, 1, 8)), Dense.from_scale(np.ones((8, 2), np.int8), scale=1, input_zero_point=7)], None, 7),
+        ([MaxPool((2, 2)), AveragePool((1, 1)), Reshape((2, 1, 1)),
+          Conv.from_scale(np.ones((1, 1, 1, 1), np.int8), scale=1, input_zero_point=-9)], None, -9),
+        ([MaxPool((1, 1)), Add.from_scales((1, 1), 2, zero_points=(3, 4))], [[-1], [0, -1]], 3),
+        ([MaxPool((2, 2))], None, 0),
+        ([Depthwise.from_scale(np.ones((1, 1, 2, 1), np.int8), scale=1, input_zero_point=2, zero_point=5),
+          Conv.from_scale(np.ones((1, 1, 2, 1), np.int8), scale=1, input_zero_point=5)], None, 2),
+    ],
+)  # fmt: skip
+def test_networks_by_themselves_take_zero_points_from_whoever_reads_the_input(layers, sources, zero_point):
+    model = plain_model("it", Network(layers, (2, 2, 2) if len(layers) != 4 else (2, 3, 1), sources))
+    assert model.input == Quantisation(1.0, zero_point)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -129,7 +167,7 @@ def write(path, content):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("config", [CONFIG, Config(), Config(rows=8, columns=2, weight_rows=4)])
 def test_the_report_is_what_the_counters_say_after_the_run(config, batch):
-    program = compile_network(small_network(), config, pixels=batch)
+    program = compile_network(small_network(), config, batch=batch)
     layers = layer_reports(program, ["a", "b", "c"])
     total, per_cycle = totals(layers), config.multipliers
     accelerator = Accelerator(config, engine="amaranth" if config is CONFIG else "exact")
@@ -295,3 +333,34 @@ def test_bench_of_a_model(capsys, model):
     figures = json.loads(out)
     assert figures["cycles"]["alone"] > figures["cycles"]["batch"]
     assert figures["inferences_per_second"]["numpy float32, batch 4"] > 0
+
+
+def test_bench_of_a_network_of_convolutions(capsys, tmp_path):
+    """The best batch by default; 1 where more do not fit. What is left out is said."""
+    layers = [
+        Conv.from_scale(np.ones((3, 3, 2, 4), np.int8), scale=0.05, zero_point=-128),
+        Dense.from_scale(np.ones((64, 3), np.int8), scale=0.01, input_zero_point=-128),
+    ]
+    path = str(tmp_path / "conv.npz")
+    Network(layers, (6, 6, 2)).save(Path(path))
+    status, out, _ = run(capsys, "bench", path, *SMALL, "--json")
+    figures = json.loads(out)
+    assert status == 0
+    assert figures["batch"] > 1
+    assert figures["cycles"]["batch"] < figures["cycles"]["back_to_back"]
+    assert any(line.startswith("ONNX Runtime is left out: ") for line in figures["left_out"])
+    (tmp_path / "c.toml").write_text("input_words = 64\n")
+    status, out, _ = run(capsys, "bench", path, *SMALL, "--config", str(tmp_path / "c.toml"))
+    assert status == 0
+    for part in ("one at a time", "numpy float32", "ONNX Runtime is left out: "):
+        assert part in out
+    assert "at once" not in out
+
+
+def test_bench_of_int32_results(capsys, tmp_path):
+    Network([Dense(np.ones((9, 4), np.int8))]).save(tmp_path / "sums.npz")
+    status, out, _ = run(capsys, "bench", str(tmp_path / "sums.npz"), *SMALL, "--json")
+    figures = json.loads(out)
+    assert status == 0
+    assert figures["inferences_per_second"]["numpy float32, batch 1"] > 0
+    assert [line.split(" is left out")[0] for line in figures["left_out"]] == ["LiteRT", "ONNX Runtime"]

@@ -94,7 +94,7 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
 
 def _build(runner: Runner, folder: Path, config: Config, network: Network, *, initial: bool = False) -> None:
     """Generate and build one machine in `folder`, and lay out what the bench reads."""
-    program = compile_network(network, config, pixels=BATCH)
+    program = compile_network(network, config, batch=BATCH)
     generate(config, init=program.image() if initial else None).write(folder)
     (folder / "setup.json").write_text(json.dumps({"config": config.to_dict(), "batch": BATCH}))
     network.save(folder / "network.npz")
