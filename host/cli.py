@@ -122,8 +122,8 @@ def demo(config: Config, engine: str, batch: int | None, images: int | None, dat
     Console(width=100, highlight=False).print(table)
     click.echo()
     click.echo(f"where the cycles of {result.batch} at once go: " + _shares(result.together.shares()))
-    click.echo(f"RTL check    a {_by(check.kernel)} convolution of {_by(check.pixels)} pixels, {check.channels} channels "
-               f"in and out, on an {check.rows} x {check.columns} array:\n"
+    click.echo(f"RTL check    a {_by(check.kernel)} convolution of {_by(check.pixels)} pixels, {check.channels} "
+               f"channels in and out, on an {check.rows} x {check.columns} array:\n"
                f"             {check.cycles} cycles in Amaranth's simulator, equal in every bit and every count"
                )  # fmt: skip
 
