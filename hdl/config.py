@@ -69,13 +69,13 @@ class Config:
     parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters are stored")
     residual_words: int | None = _parameter(
         None, 0, 1 << 16,
-        "words of `rows` bytes in the residual memory, from which the output stage adds; only square machines have one, "
-        "by default as many words as four accumulator banks have rows",
+        "words of `rows` bytes in the residual memory, from which the output stage adds; only square machines have "
+        "one, by default of as many words as four accumulator banks have rows",
     )  # fmt: skip
     depthwise: int | None = _parameter(
         None, 0, 8,
-        "taps along each side of the window that a depthwise pass multiplies, 0 for no such passes; only square machines "
-        "of at least that many squared rows have them, by default with 3",
+        "taps along each side of the window that a depthwise pass multiplies, 0 for no such passes; only square "
+        "machines of at least that many squared rows have them, by default with 3",
     )  # fmt: skip
     line_words: int = _parameter(
         512, 16, 1 << 12, "pixels that the line buffers of depthwise passes look back", power=True

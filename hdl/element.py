@@ -30,9 +30,9 @@ class ProcessingElement(wiring.Component):
     config
         The machine; its `multiplier_latency` is the number of register stages of the multiplier.
     row
-        Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave. Rows that
-        hold a tap of a depthwise window have two more inputs: where `windowed` is high, `sample` stands in for the
-        activation; `windowed` moves right with the activation.
+        Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave. Rows
+        that hold a tap of a depthwise window have two more inputs: where `windowed` is high, `sample` stands in for
+        the activation; `windowed` moves right with the activation.
     """
 
     def __init__(self, config: Config, *, row: int) -> None:

@@ -170,8 +170,12 @@ def _most_pixels(c: Config) -> int:
     return c.pass_pixels
 
 
+def _residual_words(c: Config) -> int:
+    return c.residual_words or 0
+
+
 def _drain_words(c: Config) -> int:
-    return max(c.activation_words, c.output_words, c.residual_words)
+    return max(c.activation_words, c.output_words, _residual_words(c))
 
 
 def _idle_limit(c: Config) -> int:
@@ -231,8 +235,9 @@ class Pass(Instruction):
 
     A depthwise pass multiplies, in every column c, the channel c of a window of `depthwise` x `depthwise` walked pixels
     by the column's weights. The sum of the window whose first pixel is walked pixel s is the one of walked pixel
-    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last `dropped`
-    columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one before.
+    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last
+    `dropped` columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one
+    before.
     """
 
     idle: int = _field(_range(_idle_limit), "cycles to wait before the pass, counted as fill and drain")
@@ -263,9 +268,9 @@ class Pass(Instruction):
         lambda c: unsigned(2), "set: each kept sum has the next row; add, max: all fold so into one row, after `fold`"
     )
     useful: int = _field(_range(lambda c: c.multipliers), "elements of the tile that hold weights of the network")
-    dropped: int = _field(_windowed(_most_pixels), "depthwise: columns at the end of a line that begin no window")
-    skip_columns: int = _field(_windowed(lambda c: 7), "depthwise: columns between windows, less one")
-    skip_lines: int = _field(_windowed(lambda c: 7), "depthwise: lines between windows, less one")
+    dropped: int = _field(_windowed(lambda c: 15), "depthwise: columns at the end of a line that begin no window")
+    skip_columns: int = _field(_windowed(lambda c: 3), "depthwise: columns between windows, less one")
+    skip_lines: int = _field(_windowed(lambda c: 3), "depthwise: lines between windows, less one")
 
     @property
     def line_pixels(self) -> int:
@@ -308,9 +313,9 @@ class Drain(Instruction):
 
     chained: bool = _field(lambda c: unsigned(1), "start behind the drain before, not behind a pass")
     idle: int = _field(lambda c: unsigned(5), "cycles that a chained drain waits first")
-    residual: bool = _field(lambda c: unsigned(c.residual_words > 0), "read the residual memory, not a bank")
+    residual: bool = _field(lambda c: unsigned(_residual_words(c) > 0), "read the residual memory, not a bank")
     bank: int = _field(lambda c: unsigned(1), "accumulator bank to read")
-    row: int = _field(_bits(lambda c: max(c.accumulator_rows, c.residual_words)), "first row to read")
+    row: int = _field(_bits(lambda c: max(c.accumulator_rows, _residual_words(c))), "first row to read")
     tiles: int = _field(_range(lambda c: c.accumulator_rows), "column tiles, at least 1", 1)
     pixels: int = _field(_range(lambda c: c.accumulator_rows), "rows per column tile, at least 1", 1)
     parameters: int = _field(_bits(lambda c: c.parameter_words), "first parameter word of the first tile")

@@ -40,7 +40,7 @@ class LineBuffer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """A counter of cycles addresses both ports."""
         m = Module()
-        memory = Ram(bits=8 * self._config.rows, depth=self._config.line_words, name="lines")
+        memory = Ram(bits=8 * self._config.rows, depth=self._config.line_words, name="line")
         submodule(m, platform, "memory", memory)
         now = Signal(range(self._config.line_words))
         m.d.sync += now.eq(now + 1)

@@ -23,10 +23,10 @@ __all__ = ["OutputStage"]
 class OutputStage(wiring.Component):
     """Executes drains, one accumulator row every max(groups, memory words per row) cycles.
 
-    `start` begins the drain at the head of `drains`, `start_last` with it says that the run's last pass did: its first accumulator row is read `start_delay` cycles later. A
-    `chained` drain begins by itself: its first row is read `chain_delay` + `idle` cycles after the last cycle of the
-    drain before. A result is written `latency` cycles after its row was last read, one memory word a cycle. Drains must not overlap:
-    the program's idle cycles see to it.
+    `start` begins the drain at the head of `drains`: its first accumulator row is read `start_delay` cycles later.
+    `start_last` comes with it where the run's last pass starts it. A `chained` drain begins by itself: its first row is
+    read `chain_delay` + `idle` cycles after the last cycle of the drain before. A result is written `latency` cycles
+    after its row was last read, one memory word a cycle. Drains must not overlap: the program's idle cycles see to it.
 
     A row of `columns` results is written as ceil(columns / rows) words, the last padded with zeros; where columns
     divide rows, `rows / columns` column tiles share a word. Wide results (int32, little endian) always start a word
@@ -90,7 +90,7 @@ class OutputStage(wiring.Component):
 
     @staticmethod
     def fold_latency(config: Config) -> int:
-        """Cycles from the last read of a row to the naming of the row that takes its results in the other bank."""
+        """Cycles from the last read of a row to the naming of the accumulator row that takes its results."""
         return OutputStage.latency(config) - 1
 
     @staticmethod

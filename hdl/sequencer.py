@@ -28,8 +28,8 @@ class Sequencer(wiring.Component):
     only for the sums that are kept.
 
     `running` rises the cycle after `start`, and falls the cycle after `done`, which the output stage raises
-    with the last write of the final drain. `reading_last` says that the output stage reads for drains that the last pass
-    started.
+    with the last write of the final drain. `reading_last` says that the output stage reads for drains that the last
+    pass started.
     """
 
     def __init__(self, config: Config) -> None:

@@ -44,6 +44,8 @@ module {RAM_MODULE} #(
   output reg [WIDTH-1:0] data
 );
   localparam LANE = WIDTH / LANES;
+  // A word is never read in the cycle that writes it: no logic need care for that (read by Yosys).
+  (* no_rw_check *)
   reg [WIDTH-1:0] words [0:DEPTH-1];
   integer lane;
 

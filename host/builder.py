@@ -22,7 +22,7 @@ from etchnet.host.layers import (
     Scaling,
     Shape,
 )
-from etchnet.host.model import ArgMax, Model, ModelError, Quantisation, Softmax
+from etchnet.host.model import ArgMax, Model, ModelError, Quantisation, Softmax, Step
 from etchnet.host.network import INPUT, Network
 
 __all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape"]
@@ -72,7 +72,7 @@ class Value:
     node: int
     shape: tuple[int, ...]
     quantisation: Quantisation
-    steps: tuple[Softmax | ArgMax, ...] = ()
+    steps: tuple[Step, ...] = ()
     floating: bool = False
 
 

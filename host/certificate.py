@@ -41,8 +41,8 @@ def certify(layer: Layer, index: int, config: Config) -> Certificate | None:
     """Bounds from the actual weights: every product is bounded by its weight times -128 or 127.
 
     The folded bias stands for all that the machine adds, the input's zero point included. Sums that pass the limits
-    of int32 on the way are no harm: accumulation is modulo 2**32, and the last value is what has to fit. Layers that only
-    move or compare values have no certificate, as they need none.
+    of int32 on the way are no harm: accumulation is modulo 2**32, and the last value is what has to fit. Layers that
+    only move or compare values have no certificate, as they need none.
     """
     match layer:
         case Linear():

@@ -29,6 +29,7 @@ from etchnet.host.options import (
     clock_option,
     engine_options,
     json_option,
+    machine_for,
     machine_options,
     print_json,
     progress,
@@ -121,10 +122,9 @@ def demo(config: Config, engine: str, batch: int | None, images: int | None, dat
     Console(width=100, highlight=False).print(table)
     click.echo()
     click.echo(f"where the cycles of {result.batch} at once go: " + _shares(result.together.shares()))
-    click.echo(f"RTL check    a {_by(check.kernel)} convolution of {_by(check.pixels)} pixels, {check.channels} channels "
-               f"in and out, on an {check.rows} x {check.columns} array:\n"
-               f"             {check.cycles} cycles in Amaranth's simulator, equal in every bit and every count"
-               )  # fmt: skip
+    click.echo(f"RTL check    a {_by(check.kernel)} convolution of {_by(check.pixels)} pixels, {check.channels} "
+               f"channels in and out, on an {check.rows} x {check.columns} array:")  # fmt: skip
+    click.echo(f"             {check.cycles} cycles in Amaranth's simulator, equal in every bit and every count")
 
 
 def _by(size: tuple[int, int]) -> str:
@@ -157,7 +157,7 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
-@click.option("--network", help="A model (.tflite, .npz of Network.save, or demo): its weights and program go inside.")
+@click.option("--network", help="A model (.tflite, .onnx, .npz, or demo): its weights and program go inside.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
 @json_option
 def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
@@ -170,7 +170,9 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
     with progress(quiet=as_json) as report:
         if network is not None:
             report("compiling the network")
-            program = compile_network(load_model(network).network, config, batch=batch)
+            loaded = load_model(network).network
+            config = machine_for(config, loaded)
+            program = compile_network(loaded, config, batch=batch)
             init, run = program.image(), program.command(1)
         report("generating Verilog")
         design = generate(config, init=init, run=run)
@@ -203,10 +205,11 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
 @json_option
 def run(model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float,
         as_json: bool) -> None:  # fmt: skip
-    """Run MODEL (.tflite, .npz of Network.save, or demo) on inputs from a file."""
+    """Run MODEL (.tflite, .onnx, .npz of Network.save, or demo) on inputs from a file."""
     from etchnet.host.files import load_input, load_model
 
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     x = load_input(source, loaded)
     if output is not None and output.suffix != ".npy":
         raise UsageError(f"--output must end with .npy, not {output.name!r}")
@@ -261,6 +264,7 @@ def report(model: str, config: Config, batch: int, passes: bool, smallest: bool,
     from etchnet.host.report import block_rams, layer_reports, memory_use, pass_rows, totals
 
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     with progress(quiet=as_json) as say:
         say("compiling")
         start = time.perf_counter()
@@ -299,8 +303,8 @@ def report(model: str, config: Config, batch: int, passes: bool, smallest: bool,
                f"{hertz * batch / max(back_to_back, link_in, link_out):,.0f} inputs/s at {clock:g} MHz (simulated); "
                f"compiled in {seconds:.1f} s")  # fmt: skip
     packing = {"none": "as it is", "row": "the taps of each kernel row side by side", "whole": "all taps side by side"}
-    click.echo(f"input packed {packing[program.packing.name]}: {program.input_words * config.rows:,} bytes, {link_in:,} link "
-               f"cycles in and {link_out:,} out")  # fmt: skip
+    click.echo(f"input packed {packing[program.packing.name]}: {program.input_words * config.rows:,} bytes, "
+               f"{link_in:,} link cycles in and {link_out:,} out")  # fmt: skip
     click.echo()
     names = [name for name in total.slots if any(r.slots[name] for r in layers)]
     table = Table(box=None, pad_edge=False, header_style="")
@@ -358,6 +362,7 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
     if len(pair) != 2 or any(name not in ENGINES for name in pair):
         raise UsageError(f"--engines must be two of {', '.join(ENGINES)} with a comma between, not {engines!r}")
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     x = load_input(source, loaded) if source else default_inputs(loaded, 1)
     with progress(quiet=as_json) as say:
         first, second = (functools.partial(make_engine, name, config, **engine_options(name, say)) for name in pair)

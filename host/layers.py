@@ -107,7 +107,7 @@ def _pair(name: str, value: Any, low: int, high: int = 1 << 15) -> tuple[int, in
         pair = ()
     if len(pair) != 2 or any(not low <= v <= high for v in pair):
         raise NetworkError(f"{name} must be two whole numbers from {low} to {high}, not {value!r}")
-    return pair  # type: ignore[return-value]
+    return pair[0], pair[1]
 
 
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
@@ -127,8 +127,9 @@ class Scaling:
 
     @classmethod
     def of(cls, scale: float, *, left: int | None = None, contract: str = CONTRACTS[0]) -> Scaling:
-        """The factor `scale` as the contract writes it; with `left`, values are raised by 2**left first, and `scale`, below
-        1, is the factor behind that.
+        """The factor `scale` as the contract writes it.
+
+        With `left`, values are raised by 2**left first, and `scale`, below 1, is the factor behind that.
         """
         multiplier, shift = contract_of(contract).quantise(scale)
         if left is None:
@@ -172,7 +173,7 @@ def _windows(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], di
     """Every window of padded images: (N, Ho, Wo, C, kh, kw), a view."""
     padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))  # type: ignore[call-overload]
+    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
 
 
@@ -504,7 +505,7 @@ class Add(Layer):
     Parameters
     ----------
     zero_points
-        Of the two inputs.
+        Of the two inputs: what is subtracted. They may lie outside int8.
     first, second
         Scalings of the inputs to the common scale, int32.
     result

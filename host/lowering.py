@@ -1,8 +1,8 @@
 """From layers to what the array does: tiles of weights, the pixels that they meet, and what becomes of the sums.
 
-A layer is one or more *parts*. A part computes a rectangle of the result's pixels: each of its *operands* is a tensor, a
-list of taps (pixel offsets), and for every tap a matrix of input by output channels. Which elements of that matrix may
-be other than zero is a matter of the kind of layer, never of its values: time must not depend on them.
+A layer is one or more *parts*. A part computes a rectangle of the result's pixels: each of its *operands* is a tensor,
+a list of taps (pixel offsets), and for every tap a matrix of input by output channels. Which elements of that matrix
+may be other than zero is a matter of the kind of layer, never of its values: time must not depend on them.
 """
 
 from __future__ import annotations
@@ -274,9 +274,9 @@ def _concat(layer: Concat, sources: Sequence[int], shapes: Sequence[Shape], cont
         return [Part(_whole(result), result[2], operands, output)]
     parts = []
     for source, shape, start in zip(sources, shapes, ends, strict=False):
-        at = (start, 0) if layer.axis == 0 else (0, start)
-        operand = _copy(source, shape, np.eye(shape[2], dtype=bool), at)
-        parts.append(Part(Region(*at, shape[0], shape[1]), shape[2], [operand], output))
+        y, x = (start, 0) if layer.axis == 0 else (0, start)
+        operand = _copy(source, shape, np.eye(shape[2], dtype=bool), (y, x))
+        parts.append(Part(Region(y, x, shape[0], shape[1]), shape[2], [operand], output))
     return parts
 
 

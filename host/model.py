@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.host.layers import Shape
 from etchnet.host.network import Network
+from etchnet.sim.onnx_ops import qlinear_softmax, quantise_linear
 from etchnet.sim.softmax import softmax
 
-__all__ = ["ArgMax", "Model", "ModelError", "Quantisation", "Softmax"]
+__all__ = ["ArgMax", "FloatSoftmax", "Model", "ModelError", "Quantisation", "Softmax", "Step"]
 
 
 class ModelError(ValueError):
@@ -20,13 +22,22 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Quantisation:
-    """real = scale * (int8 - zero_point)."""
+    """real = scale * (int8 - zero_point).
+
+    Parameters
+    ----------
+    even
+        Whether ties go to the even neighbour, as ONNX has it, or away from zero, as TensorFlow Lite has it.
+    """
 
     scale: float
     zero_point: int
+    even: bool = False
 
     def quantise(self, x: Any) -> np.ndarray:
-        """Float to int8, as the QUANTIZE operator does: x / scale in float32, to nearest, ties away from zero."""
+        """Float to int8, as QUANTIZE and QuantizeLinear do: x / scale in float32, to nearest."""
+        if self.even:
+            return quantise_linear(x, self.scale, self.zero_point)
         with np.errstate(over="ignore"):
             scaled = (np.asarray(x, np.float32) / np.float32(self.scale)).astype(np.float64)
         # Half is added in double: in float32, the largest number below a half would become one.
@@ -59,6 +70,20 @@ class Softmax:
 
 
 @dataclass(frozen=True)
+class FloatSoftmax:
+    """Softmax over all values of an image, int8 to int8, by the float32 formula of ONNX Runtime's QLinearSoftmax."""
+
+    input_scale: float
+    output: Quantisation
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """int8 (M, N) to int8 (M, N)."""
+        return qlinear_softmax(
+            x, input_scale=self.input_scale, output_scale=self.output.scale, zero_point=self.output.zero_point
+        )
+
+
+@dataclass(frozen=True)
 class ArgMax:
     """The index of the largest value along the last axis, the first of equals, on the host.
 
@@ -76,6 +101,10 @@ class ArgMax:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """int8 (M, N) to whole numbers (M, N / channels)."""
         return x.reshape(len(x), -1, self.channels or x.shape[1]).argmax(axis=-1).astype(self.dtype)
+
+
+Step = Softmax | FloatSoftmax | ArgMax
+"""what the host does behind the layers"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +127,9 @@ class Model:
         What the host does with the network's results, in order.
     float_input, float_output
         Whether the model itself begins with QUANTIZE, ends with DEQUANTIZE.
+    input_channels_first, output_channels_first
+        Whether an input or output in the file's own shape has its values in the order (channel, y, x), where the
+        network's image has (y, x, channel).
     tflite_file, onnx_file
         The bytes of the file that it was read from, for runtimes that take such files.
     """
@@ -109,9 +141,11 @@ class Model:
     output: Quantisation
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    steps: Sequence[Softmax | ArgMax] = ()
+    steps: Sequence[Step] = ()
     float_input: bool = False
     float_output: bool = False
+    input_channels_first: bool = False
+    output_channels_first: bool = False
     tflite_file: bytes | None = None
     onnx_file: bytes | None = None
 
@@ -137,10 +171,15 @@ class Model:
             x = self.input.quantise(x)
         elif x.dtype != np.int8:
             raise ModelError(f"inputs must be int8 (already quantised) or float, not {x.dtype}")
+        if self.input_channels_first:
+            height, width, channels = self._image(self.network.input_shape)
+            x = x.reshape(len(x), channels, height, width).transpose(0, 2, 3, 1)
         return x.reshape(len(x), -1)
 
     def restore(self, x: np.ndarray) -> np.ndarray:
         """What the model's own file takes, float where it says so, for int8 (M, inputs) that `prepare` gave."""
+        if self.input_channels_first:
+            x = x.reshape(len(x), *self._image(self.network.input_shape)).transpose(0, 3, 1, 2)
         values = x.reshape(len(x), *self.input_shape)
         return self.input.dequantise(values) if self.float_input else values
 
@@ -148,5 +187,12 @@ class Model:
         """The model's output from the network's: host steps, shape, and float32 where the model says so."""
         for step in self.steps:
             y = step(y)
+        if self.output_channels_first:
+            y = y.reshape(len(y), *self._image(self.network.output_shape)).transpose(0, 3, 1, 2)
         y = y.reshape(len(y), *self.output_shape)
         return self.output.dequantise(y) if self.float_output else y
+
+    @staticmethod
+    def _image(shape: Shape | None) -> Shape:
+        assert shape is not None
+        return shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import math
@@ -9,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,15 +18,22 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from etchnet.hdl.config import Config, ConfigError
 
+if TYPE_CHECKING:
+    from etchnet.host.network import Network
+
 __all__ = [
     "UsageError",
     "clock_option",
     "engine_options",
     "json_option",
+    "machine_for",
     "machine_options",
     "print_json",
     "progress",
 ]
+
+
+_CONTRACT_GIVEN = f"{__name__}.contract_given"
 
 
 class UsageError(click.ClickException):
@@ -72,6 +80,7 @@ def machine_options(function: Callable[..., Any]) -> Any:
         values = _read_config(config) if config else {}
         given = {"rows": rows, "columns": cols, "weight_rows": weight_rows, "requantisers": requantisers}
         values |= {name: value for name, value in given.items() if value is not None}
+        click.get_current_context().meta[_CONTRACT_GIVEN] = "contract" in values
         return function(*args, config=Config.from_dict(values), **options)
 
     for option in (
@@ -84,6 +93,13 @@ def machine_options(function: Callable[..., Any]) -> Any:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def machine_for(config: Config, network: Network) -> Config:
+    """A command's machine for a network: it rounds as the network does, unless the config file says how it rounds."""
+    if click.get_current_context().meta.get(_CONTRACT_GIVEN, True):
+        return config
+    return dataclasses.replace(config, contract=network.contract)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

@@ -75,6 +75,6 @@ def packings(network: Network, rows: int) -> list[Packing]:
         packing = Packing(name, network, layer)
         shape = packing.apply(np.zeros((1, *network.input_shape), np.int8)).shape[1:]
         layers = [packed if i == readers[0] else other for i, other in enumerate(network.layers)]
-        rewritten = Network(layers, shape, network.sources, network.contract)  # type: ignore[arg-type]
+        rewritten = Network(layers, shape, network.sources, network.contract)
         found.append(dataclasses.replace(packing, network=rewritten))
     return plain + found

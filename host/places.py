@@ -26,8 +26,8 @@ class CapacityError(ValueError):
         available = getattr(config, memory)
         enough = 1 << (needed - 1).bit_length() if memory in ("input_words", "output_words") else needed
         return cls(
-            f"{memory}: {needed} needed for {inputs} input{'s'[: inputs != 1]} at once, but the machine has {available}; "
-            f"{memory} = {enough} would do",
+            f"{memory}: {needed} needed for {inputs} input{'s'[: inputs != 1]} at once, but the machine has "
+            f"{available}; {memory} = {enough} would do",
             memory=memory,
             needed=needed,
         )

@@ -136,7 +136,7 @@ def pass_rows(program: Program) -> list[dict[str, Any]]:
                 "bank": p.bank,
                 "row": p.row,
                 "fold": p.fold.name.lower(),
-                "drain": p.release,
+                "drain": bool(p.release),
                 "idle": p.idle + p.idle_requantise,
                 "first_cycle": cycle,
                 "last_cycle": cycle + length - 1,

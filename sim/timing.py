@@ -97,7 +97,7 @@ def drains_of(passes: Sequence[Pass], drains: Sequence[Drain]) -> list[list[int]
     if len(first) != len(releasing) or (drains and drains[0].chained):
         raise ProgramError(f"{len(releasing)} passes release {len(first)} drains that are not chained to another")
     started: list[list[int]] = [[] for _ in passes]
-    for index, begin, end in zip(releasing, first, [*first[1:], len(drains)], strict=True):
+    for index, begin, end in zip(releasing, first, [*first[1:], len(drains)], strict=False):
         started[index] = list(range(begin, end))
     return started
 
@@ -140,8 +140,8 @@ class Timeline:
     """Places passes one after another, each as early as its operands, banks and ports allow.
 
     A pass waits for: the slot of the pass before; the activation words it reads; the accumulators it adds to; the
-    ports of its bank, where drains use them; the drain of the rows it overwrites; and, if it releases drains, the end of
-    the drains before. A chained drain waits for the one before it, and for the rows that it reads or adds to.
+    ports of its bank, where drains use them; the drain of the rows it overwrites; and, if it releases drains, the end
+    of the drains before. A chained drain waits for the one before it, and for the rows that it reads or adds to.
     """
 
     def __init__(self, config: Config) -> None:
@@ -319,6 +319,9 @@ class Timeline:
             raise ProgramError(f"a drain folds into accumulator row {rows.max()}; the last is {most - 1}")
         if drain.wide or len(np.unique(rows)) < len(rows):
             raise ProgramError("a drain to accumulators must not be wide, and must fold into every row once")
+        ahead = rows - drain.row
+        if not drain.residual and drain.into == drain.bank and (ahead > np.arange(len(rows)))[ahead < len(rows)].any():
+            raise ProgramError("a drain in place must not fold into a row that it has yet to read")
         return rows
 
     def draining(self, start: int, end: int) -> int:
@@ -389,6 +392,9 @@ def _check_fields(passes: Sequence[Pass], drains: Sequence[Drain], config: Confi
         if p.kind not in list(TileKind) or p.fold not in list(Fold) or p.hold not in list(Fold):
             raise ProgramError(f"pass {index} has tile kind {p.kind}, fold {p.fold} and hold {p.hold}: one of them "
                                "does not exist")  # fmt: skip
+        if p.hold != Fold.SET and p.fold not in (Fold.SET, p.hold):
+            raise ProgramError(f"pass {index} holds a row by {p.hold.name.lower()}: it must fold by set or by that, "
+                               f"not by {p.fold.name.lower()}")  # fmt: skip
         if p.kind != TileKind.IDENTITY and p.weights + tile > config.weight_words:
             raise ProgramError(f"pass {index} reads weight word {p.weights + tile - 1}; the last is "
                                f"{config.weight_words - 1}")  # fmt: skip

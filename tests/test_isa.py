@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from amaranth.hdl import Shape
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import configs
@@ -26,7 +27,7 @@ from etchnet.hdl.isa import (
 def test_decode_reads_what_encode_wrote(kind, data, config):
     values = {}
     for name, f in kind.layout(config):
-        signed = name in ("zero_point", "low", "high", "bias")
+        signed = Shape.cast(f.shape).signed
         limits = (-(1 << f.width - 1), (1 << f.width - 1) - 1) if signed else (0, (1 << f.width) - 1)
         values[name] = data.draw(st.integers(*limits))
     record = kind(**values)
@@ -47,8 +48,8 @@ def test_fields_lie_side_by_side_in_the_order_of_the_class():
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (Pass(pixels=512), "Pass.pixels must be from 0 to 511 on this machine, not 512"),
-        (Pass(address=-1), "Pass.address must be from 0 to 4095 on this machine, not -1"),
+        (Pass(pixels=2048), "Pass.pixels must be from 0 to 2047 on this machine, not 2048"),
+        (Pass(address=-4097), "Pass.address must be from -4096 to 4095 on this machine, not -4097"),
         (Drain(zero_point=128), "Drain.zero_point must be from -128 to 127 on this machine, not 128"),
         (Parameters(multiplier=1 << 31), "Parameters.multiplier must be from 0 to 2147483647 on this machine"),
         (Parameters(left=32), "Parameters.left must be from 0 to 31 on this machine, not 32"),

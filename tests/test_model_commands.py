@@ -147,7 +147,7 @@ def test_inputs_that_cannot_be_read_are_one_clear_error(tmp_path, model, name, c
 
 
 def test_wrong_arguments_are_one_line(capsys, tmp_path, model, inputs):
-    assert "must be a .tflite or an .npz file, or demo" in error(capsys, "report", "model.onnx")
+    assert "must be a .tflite, an .onnx or an .npz file, or demo" in error(capsys, "report", "model.pt")
     assert "does not exist" in error(capsys, "report", str(tmp_path / "none.npz"))
     assert "No such file" in error(capsys, "report", str(tmp_path / "none.tflite"))
     assert "does not exist" in error(capsys, "run", model, "--input", str(tmp_path / "none.npy"))

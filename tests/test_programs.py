@@ -154,8 +154,8 @@ def test_residual_add_goes_back_into_the_accumulators(requantisers):
     ]
     drains = [
         Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, into=1, address=2, **unclamped),
-        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, into=1, address=2, fold=Fold.ADD, parameters=groups,
-              **unclamped),
+        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, into=1, address=2, fold=Fold.ADD,
+              parameters=groups, **unclamped),
         Drain(bank=1, row=2, pixels=6, parameters=2 * groups, zero_point=5, destination=Destination.OUTPUT,
               commit=True),
     ]  # fmt: skip

@@ -1,0 +1,89 @@
+"""In which order a unit's passes run: ways worth trying, and the search among them by the exact timing model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etchnet.hdl.config import Config
+from etchnet.host.emitter import Emitter, Group, Option
+from etchnet.host.units import Unit, column_tiles
+from etchnet.sim.timing import Timeline
+
+__all__ = ["choose", "longest_strips", "options"]
+
+
+def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
+    """The ways worth trying; all of them give the same result."""
+    most, least = config.accumulator_rows, config.load_cycles
+    # Strips shorter than what there is to cut, and tiles by turns with strips, only where there are several strips.
+    pixels = images * max(p.region.height * p.region.width for p in unit.parts)
+    if unit.pair:
+        return [Option("pair", "strips", most // 2)]
+    methods = ["taps"]
+    # A pass per result pixel is worth trying where there are few.
+    few = sum(p.region.height * p.region.width for p in unit.parts) <= config.load_cycles
+    if few and all(p.copies and len(p.operands) == 1 and len(p.operands[0].taps) > 1 for p in unit.parts):
+        methods.append("hold")
+    windows = [p.operands[0].window for p in unit.parts]
+    if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):
+        methods.append("window")
+    caps = [most] if alone else [most, *(c for c in (most // 2, most // 4) if 2 * least <= c < pixels)]
+    orders = ["tiles", "side"] if alone or pixels <= caps[-1] else ["tiles", "side", "strips"]
+    if all(column_tiles(p, config) == 1 for p in unit.parts):
+        orders = ["tiles"]
+    found = []
+    for method in methods:
+        if method == "hold":
+            found.append(Option("hold", "tiles", most))
+            continue
+        # A depthwise pass is of one column tile.
+        found += [Option(method, order, cap) for cap in caps for order in orders
+                  if (method, order) != ("window", "side")]  # fmt: skip
+    return found
+
+
+def longest_strips(unit: Unit, config: Config) -> Option:
+    """The order with the fewest passes, as a rule: whole banks, column tile after column tile."""
+    found = options(unit, config, 1, alone=False)
+    return next((option for option in found if option.method in ("window", "hold")), found[0])
+
+
+@dataclass(eq=False)
+class _Beginning:
+    """A program so far: its timeline, and the order chosen for each unit."""
+
+    timeline: Timeline
+    bank: int
+    chosen: list[Option]
+
+
+def _extend(beginning: _Beginning, groups: Sequence[Group], option: Option) -> _Beginning:
+    timeline = beginning.timeline.copy()
+    for group in groups:
+        for index, p in enumerate(group.passes):
+            drains = group.drains if index == len(group.passes) - 1 else ()
+            timeline.place(p, drains, timeline.earliest(p, drains))
+    return _Beginning(timeline, beginning.bank ^ len(groups) % 2, [*beginning.chosen, option])
+
+
+def choose(
+    units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None, width: int
+) -> tuple[list[Option], int]:
+    """An order for every unit, by a beam search over the exact timing model, and the cycle of the last write."""
+    beam = [_Beginning(Timeline(config), 0, [])]
+    for unit in units:
+        extended: list[_Beginning] = []
+        for option in options(unit, config, emitter.images, alone=len(units) == 1):
+            if only is not None and option.order != only:
+                continue
+            for bank in sorted({beginning.bank for beginning in beam}):
+                groups = emitter.groups(unit, option, bank)
+                if groups is not None:
+                    extended += [_extend(b, groups, option) for b in beam if b.bank == bank]
+        # Some are ahead in issuing, others in writing results: which is worth more shows later.
+        by_slot = sorted(extended, key=lambda b: (b.timeline.slot, b.timeline.busy_until))
+        by_write = sorted(extended, key=lambda b: (b.timeline.busy_until, b.timeline.slot))
+        beam = list(dict.fromkeys([*by_write[: (width + 1) // 2], *by_slot[: width // 2]]))
+    best = min(beam, key=lambda b: b.timeline.busy_until)
+    return best.chosen, best.timeline.busy_until
