@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from etchnet.host import fashion
-from etchnet.host.builder import image_shape
 from etchnet.host.layers import Add, Concat, Linear, Pad, Pool, Reshape, Shape
 from etchnet.host.model import Model, ModelError, Quantisation
 from etchnet.host.network import INPUT, Network
@@ -118,13 +117,14 @@ def _picture(path: Path, model: Model) -> np.ndarray:
         raise ModelError(
             f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
         ) from None
-    shape = model.network.input_shape if model.input_channels_first else image_shape(model.input_shape)
-    colour = shape is not None and shape[2] == 3
+    shape = model.network.input_shape
+    assert shape is not None
+    colour = shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
     if pixels.size != model.network.inputs:
         raise ModelError(f"{path} has {pixels.size} values; the model takes {model.network.inputs}")
-    if shape is not None and min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
+    if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
         height, width = pixels.shape[:2]
         raise ModelError(f"{path} has {height} x {width} pixels; the model takes {shape[0]} x {shape[1]}")
     if model.input_channels_first:

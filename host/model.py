@@ -178,10 +178,9 @@ class Model:
 
     def restore(self, x: np.ndarray) -> np.ndarray:
         """What the model's own file takes, float where it says so, for int8 (M, inputs) that `prepare` gave."""
-        values = x
         if self.input_channels_first:
-            values = x.reshape(len(x), *self._image(self.network.input_shape)).transpose(0, 3, 1, 2)
-        values = values.reshape(len(x), *self.input_shape)
+            x = x.reshape(len(x), *self._image(self.network.input_shape)).transpose(0, 3, 1, 2)
+        values = x.reshape(len(x), *self.input_shape)
         return self.input.dequantise(values) if self.float_input else values
 
     def finish(self, y: np.ndarray) -> np.ndarray:

@@ -156,12 +156,12 @@ class Setup:
 
     @property
     def repeats(self) -> int:
-        return -(-len(self.inputs) // self.program.pixels)
+        return -(-len(self.inputs) // self.program.batch)
 
     def load_and_run(self, engine: Engine) -> Accelerator:
         """Load the network, run all inputs, check the results; the driver, for its counters."""
         accelerator = Accelerator(self.config, engine=engine)
-        accelerator.load(self.program.network, batch=self.program.pixels)
+        accelerator.load(self.program.network, batch=self.program.batch)
         self.check_results(accelerator.run(self.inputs))
         return accelerator
 

@@ -142,3 +142,21 @@ def test_files_that_others_made_run_on_litert(name):
         accepted = [model.network.reference(x), NumpyNetwork(model.network)(x)]
         names = [runtime.name for runtime in runtimes.runtimes(model, x, accepted)]
         assert "LiteRT, 1 thread" in names
+
+
+def test_an_onnx_file_runs_on_onnx_runtime():
+    """Channels first and float, as the file has them."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from onnx_strategies import Writer, parse_onnx, random_conv
+
+    random, writer = np.random.default_rng(5), Writer("QDQ", floats=True)
+    x = writer.input((3, 6, 5), np.float32(0.1), -3)
+    model = parse_onnx(writer.write(random_conv(writer, random, x)))
+    assert model.input_channels_first
+    values = default_inputs(model, 4)
+    assert np.array_equal(model.prepare(model.restore(values)), values)
+    left_out = []
+    accepted = [model.network.reference(values)]
+    names = [r.name for r in runtimes.runtimes(model, values, accepted, left_out=left_out.append)]
+    assert "ONNX Runtime, 1 thread" in names
+    assert not any(line.startswith("ONNX") for line in left_out)

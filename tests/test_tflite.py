@@ -1,12 +1,12 @@
 """Models from TensorFlow Lite files against TensorFlow Lite Micro, byte for byte."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needs import DATA, MODELS, needs_data, needs_models
 from strategies import int8, randoms
 
 from etchnet.hdl.config import Config
@@ -22,12 +22,10 @@ from model_strategies import OPERATORS, tflite_graphs, tflite_operators  # noqa:
 from tflm import results, run, with_output  # noqa: E402
 
 from etchnet.host.tflite import parse_tflite  # noqa: E402
+from etchnet.host.tflite_export import to_tflite  # noqa: E402
 from etchnet.host.tflite_writer import Graph  # noqa: E402
 
 INT32 = tflite.TensorType.INT32
-MODELS, DATA = os.environ.get("ETCHNET_MODELS"), os.environ.get("ETCHNET_DATA")
-needs_models = pytest.mark.skipif(MODELS is None, reason="ETCHNET_MODELS does not name a folder of models")
-needs_data = pytest.mark.skipif(DATA is None, reason="ETCHNET_DATA does not name a folder of data")
 
 
 def ours(data, x):
@@ -363,15 +361,9 @@ def test_the_autoencoder_with_biases_at_ties_equals_the_runtime():
 
 def test_the_demonstration_network_through_a_file():
     """The network that comes with the package, written as TensorFlow Lite, gives the same scores."""
-    network, g, scale = fashion.network(), Graph(), 1.0
-    first = at = g.activation("image", (1, 784), scale, -128)
-    for index, layer in enumerate(network.layers):
-        # Any scales with the right quotient will do; these are exact in float32 where multipliers have 24 bits.
-        real = np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31).astype(np.float32)
-        result = g.activation(f"layer{index}", (1, layer.weights.shape[1]), 1.0, layer.zero_point)
-        at = g.fully_connected(at, layer.weights.T.copy(), real, layer.bias.astype(np.int32), result)
-    data = g.write(first, at)
-    x = fashion.quantise_image(fashion.held_out().images[:50])
+    network = fashion.network()
+    data = to_tflite(network)
+    x = fashion.quantise_image(fashion.held_out().images[:50]).reshape(50, 28, 28, 1)
     got = ours(data, x)
     assert np.array_equal(got, run(data, x))
     assert np.array_equal(got.argmax(axis=1), network.reference(x).argmax(axis=1))
