@@ -47,7 +47,7 @@ def test_engines_agree_and_equal_the_contract(contract, random, requantisers):
     results, counts = [], []
     for engine in ("exact", "amaranth"):
         accelerator = Accelerator(config, engine=engine)
-        accelerator.load(Network(layers), batch=2)
+        accelerator.load(Network(layers, contract=contract), batch=2)
         assert np.array_equal(accelerator.run(x), wanted)
         counts.append(accelerator.counts)
         results.append(accelerator.matmul(x, w))
@@ -87,14 +87,13 @@ def test_longer_contracts_take_longer_and_nothing_else():
     assert np.diff(cycles).tolist() == np.diff(latencies).tolist()
 
 
-def test_a_layer_is_refused_by_a_machine_with_another_contract():
+def test_a_network_is_refused_by_a_machine_with_another_contract():
     w = np.ones((3, 4), np.int8)
-    layer = Dense.from_scale(w, scale=0.5, contract="tflite-single")
-    network = Network([Dense.from_scale(w.T, scale=0.5, contract="onnx-float"), layer])
-    with pytest.raises(NetworkError, match="layer 1 must round by the machine's onnx-float, not by tflite-single"):
+    network = Network([Dense.from_scale(w, scale=0.5, contract="tflite-single")], contract="tflite-single")
+    with pytest.raises(NetworkError, match="must round by the machine's onnx-float, not by tflite-single"):
         compile_network(network, machine("onnx-float"))
     # Sums are not rounded.
-    compile_network(Network([Dense(w, contract="tflite-single")]), machine("onnx-float"))
+    compile_network(Network([Dense(w)], contract="tflite-single"), machine("onnx-float"))
 
 
 @pytest.mark.parametrize(
@@ -107,17 +106,19 @@ def test_a_layer_is_refused_by_a_machine_with_another_contract():
     ],
 )
 def test_layers_that_cannot_exist_are_refused(values, message):
+    contract = values.pop("contract")
     with pytest.raises(NetworkError, match=message):
-        Dense(np.ones((3, 4), np.int8), **values)
+        Network([Dense(np.ones((3, 4), np.int8), **values)], contract=contract)
 
 
 def test_a_saved_network_keeps_its_contract(tmp_path):
     w = np.ones((3, 4), np.int8)
-    network = Network([Dense.from_scale(w, scale=[0.1, 0.2, 0.3, 0.4], contract="onnx-float")])
+    layer = Dense.from_scale(w, scale=[0.1, 0.2, 0.3, 0.4], contract="onnx-float")
+    network = Network([layer], contract="onnx-float")
     network.save(tmp_path / "network.npz")
-    (layer,) = Network.load(tmp_path / "network.npz").layers
-    assert layer.contract == "onnx-float"
-    assert np.array_equal(layer.multiplier, network.layers[0].multiplier)
+    loaded = Network.load(tmp_path / "network.npz")
+    assert loaded.contract == "onnx-float"
+    assert np.array_equal(loaded.layers[0].multiplier, layer.multiplier)
 
 
 def test_only_a_shift_that_wraps_is_certified():
