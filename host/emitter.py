@@ -501,7 +501,7 @@ class Emitter:
             group.writes.append(write)
         group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
 
-    def _pair(self, unit: Unit, rows: int) -> Iterator[Group]:
+    def _pair(self, unit: Unit, rows: int, bank: int) -> Iterator[Group]:
         """An addition of two tensors: each strip of one through each bank, by turns in their lower and upper halves."""
         assert unit.pair is not None
         operands, scaled, result = unit.pair
@@ -512,17 +512,16 @@ class Emitter:
                 row = upper * rows
                 upper ^= 1
                 group = Group()
-                for bank in (1, 0):
-                    operand = operands[bank]
-                    single = dataclasses.replace(part, operands=[operand])
-                    passes = self._tap_passes(unit, single, strip, tile, 1, bank)
+                for which in (1, 0):
+                    single = dataclasses.replace(part, operands=[operands[which]])
+                    passes = self._tap_passes(unit, single, strip, tile, 1, bank ^ which)
                     group.passes += [dataclasses.replace(p, row=row) for p in passes.passes]
                     group.labels += passes.labels
                 drains: list[tuple[Drain, Write | None]] = [
-                    (self._in_place(scaled[0], 0, row, strip.count), None),
-                    (self._in_place(scaled[1], 1, row, strip.count, into=0, fold=Fold.ADD), None),
+                    (self._in_place(scaled[0], bank, row, strip.count), None),
+                    (self._in_place(scaled[1], 1 - bank, row, strip.count, into=bank, fold=Fold.ADD), None),
                 ]
-                drains += self._results(unit, part, result, strip, tile, 1, 0, row)
+                drains += self._results(unit, part, result, strip, tile, 1, bank, row)
                 self._chain(group, drains)
                 yield group
 
@@ -560,7 +559,7 @@ class Emitter:
     def groups(self, unit: Unit, option: Option, bank: int) -> list[Group] | None:
         """A unit's groups in order, beginning with a bank; None where the option cannot be."""
         if unit.pair:
-            return list(self._pair(unit, option.rows))
+            return list(self._pair(unit, option.rows, bank))
         found: list[Group] = []
         for part in unit.parts:
             tiles = column_tiles(part, self.config)

@@ -60,6 +60,7 @@ class _Beginning:
 
 def _extend(beginning: _Beginning, groups: Sequence[Group], option: Option) -> _Beginning:
     timeline = beginning.timeline.copy()
+    timeline.flip = beginning.bank
     for group in groups:
         for index, p in enumerate(group.passes):
             drains = group.drains if index == len(group.passes) - 1 else ()
@@ -70,20 +71,43 @@ def _extend(beginning: _Beginning, groups: Sequence[Group], option: Option) -> _
 def choose(
     units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None, width: int
 ) -> tuple[list[Option], int]:
-    """An order for every unit, by a beam search over the exact timing model, and the cycle of the last write."""
+    """An order for every unit, by a beam search over the exact timing model, and the cycles of a run.
+
+    Programs repeat back to back: cycles count what the first unit has to wait for the last one of the repeat before,
+    which the program's idle cycles then do in every repeat.
+    """
     beam = [_Beginning(Timeline(config), 0, [])]
     for unit in units:
         extended: list[_Beginning] = []
         for option in options(unit, config, emitter.images, alone=len(units) == 1):
             if only is not None and option.order != only:
                 continue
-            for bank in sorted({beginning.bank for beginning in beam}):
-                groups = emitter.groups(unit, option, bank)
-                if groups is not None:
-                    extended += [_extend(b, groups, option) for b in beam if b.bank == bank]
-        # Some are ahead in issuing, others in writing results: which is worth more shows later.
-        by_slot = sorted(extended, key=lambda b: (b.timeline.slot, b.timeline.busy_until))
-        by_write = sorted(extended, key=lambda b: (b.timeline.busy_until, b.timeline.slot))
-        beam = list(dict.fromkeys([*by_write[: (width + 1) // 2], *by_slot[: width // 2]]))
-    best = min(beam, key=lambda b: b.timeline.busy_until)
-    return best.chosen, best.timeline.busy_until
+            groups = emitter.groups(unit, option, 0)
+            if groups is not None:
+                extended += [_extend(b, groups, option) for b in beam]
+        beam = _best(extended, width)
+    emitted = {b.chosen[0]: emitter.groups(units[0], b.chosen[0], 0) or [] for b in beam}
+    alone = {option: _extend(_Beginning(Timeline(config), 0, []), groups, option) for option, groups in emitted.items()}
+
+    def cycles(b: _Beginning) -> int:
+        again = _Beginning(b.timeline.copy(), 0, [])
+        again.timeline.begin_repeat()
+        again = _extend(again, emitted[b.chosen[0]], b.chosen[0])
+        waited = again.timeline.slot - b.timeline.slot - alone[b.chosen[0]].timeline.slot
+        return b.timeline.busy_until + waited
+
+    best = min(beam, key=cycles)
+    return best.chosen, cycles(best)
+
+
+def _best(extended: Sequence[_Beginning], width: int) -> list[_Beginning]:
+    """The most promising beginnings: some are ahead in issuing, others in writing; some will end in the other bank."""
+    if width == 1:
+        return [min(extended, key=lambda b: (b.timeline.busy_until, b.timeline.slot))]
+    kept: list[_Beginning] = []
+    for bank in (0, 1):
+        some = [b for b in extended if b.bank == bank]
+        by_write = sorted(some, key=lambda b: (b.timeline.busy_until, b.timeline.slot))
+        by_slot = sorted(some, key=lambda b: (b.timeline.slot, b.timeline.busy_until))
+        kept += by_write[: max(1, width // 4)] + by_slot[: max(1, width // 4)]
+    return list(dict.fromkeys(kept))

@@ -148,6 +148,8 @@ class Timeline:
         self.config = config
         self.latencies = Latencies.of(config)
         self.slot = 0
+        self.flip = 0
+        """1 where what is placed takes bank 1 for bank 0, and 0 for 1"""
         self.busy_until = 0
         """the cycle behind the last write of every drain so far"""
         rows = config.accumulator_rows
@@ -193,13 +195,13 @@ class Timeline:
             # Of a held row the first sum counts.
             first = 0 if p.hold != Fold.SET else int(steps[0])
             before = 0 if p.hold != Fold.SET else steps
-            bounds.append(int((self._read[p.bank, rows] - before).max()) + 1 - lat.fold_write)
-            bounds.append(self._fold_free[p.bank] - lat.fold_delay - first)
+            bounds.append(int((self._read[p.bank ^ self.flip, rows] - before).max()) + 1 - lat.fold_write)
+            bounds.append(self._fold_free[p.bank ^ self.flip] - lat.fold_delay - first)
             if p.fold != Fold.SET:
-                if not self._set[p.bank, rows].all():
+                if not self._set[p.bank ^ self.flip, rows].all():
                     raise ProgramError(f"pass {index} adds to accumulators that the program has not set")
-                bounds.append(int((self._visible[p.bank, rows] - before).max()) - lat.fold_delay)
-                bounds.append(self._port_free[p.bank] - lat.fold_delay - first)
+                bounds.append(int((self._visible[p.bank ^ self.flip, rows] - before).max()) - lat.fold_delay)
+                bounds.append(self._port_free[p.bank ^ self.flip] - lat.fold_delay - first)
         if p.source == Source.ACTIVATION:
             if not touched.within(config.activation_words) or not self._written[words].all():
                 raise ProgramError(f"pass {index} reads activation words that the program has not written")
@@ -225,29 +227,29 @@ class Timeline:
             memory = "residual memory" if drain.residual else "accumulators"
             raise ProgramError(f"a drain of pass {index} reads beyond the {memory}")
         rows = slice(drain.row, drain.row + count)
-        visible = self._residual[rows] if drain.residual else self._visible[drain.bank, rows]
+        visible = self._residual[rows] if drain.residual else self._visible[drain.bank ^ self.flip, rows]
         bounds = [int((visible - np.arange(count) * pace).max())]
         if not drain.residual:
-            bounds.append(self._port_free[drain.bank])
+            bounds.append(self._port_free[drain.bank ^ self.flip])
         if drain.destination == Destination.ACCUMULATORS:
             named = np.arange(count) * pace + config.groups - 1 + lat.feedback
             folded = self._folded(drain)
-            bounds.append(self._fold_free[drain.into] - int(named[0]))
+            bounds.append(self._fold_free[drain.into ^ self.flip] - int(named[0]))
             if drain.fold != Fold.SET:
                 if not drain.residual and drain.into == drain.bank:
                     raise ProgramError(
                         f"a drain of pass {index} reads the bank that it adds to: there is one read port"
                     )
-                bounds.append(int((self._visible[drain.into, folded] - named).max()))
-                bounds.append(self._port_free[drain.into] - int(named[0]))
+                bounds.append(int((self._visible[drain.into ^ self.flip, folded] - named).max()))
+                bounds.append(self._port_free[drain.into ^ self.flip] - int(named[0]))
         return max(bounds)
 
     def place(self, p: Pass, drains: Sequence[Drain], start: int, index: int = 0) -> list[int]:
         """Issue pass `p` in cycle `start`; returns the idle cycles that its drains need."""
         lat, config = self.latencies, self.config
         touched = _footprint(p, config)
-        self._visible[p.bank, touched.rows] = touched.steps + (start + lat.fold_visible)
-        self._set[p.bank, touched.rows] = True
+        self._visible[p.bank ^ self.flip, touched.rows] = touched.steps + (start + lat.fold_visible)
+        self._set[p.bank ^ self.flip, touched.rows] = True
         self.slot = start + max(p.pixels, config.load_cycles)
         if p.kind == TileKind.DEPTHWISE:
             # Windows of lines of another length may begin when the last column has taken its last sample.
@@ -273,10 +275,10 @@ class Timeline:
             if not self._kept[rows].all():
                 raise ProgramError("a drain reads residual words that the program has not written")
         else:
-            if not self._set[drain.bank, rows].all():
+            if not self._set[drain.bank ^ self.flip, rows].all():
                 raise ProgramError(f"a drain reads rows of bank {drain.bank} that the program has not set")
-            self._read[drain.bank, rows] = last_read
-            self._port_free[drain.bank] = max(self._port_free[drain.bank], end)
+            self._read[drain.bank ^ self.flip, rows] = last_read
+            self._port_free[drain.bank ^ self.flip] = max(self._port_free[drain.bank ^ self.flip], end)
         self._output_free = end
         self._drains.append((first, end))
         written = last_read + lat.result + 1
@@ -285,13 +287,13 @@ class Timeline:
         if drain.destination == Destination.ACCUMULATORS:
             named = last_read + lat.feedback
             folded = self._folded(drain)
-            if drain.fold != Fold.SET and not self._set[drain.into, folded].all():
+            if drain.fold != Fold.SET and not self._set[drain.into ^ self.flip, folded].all():
                 raise ProgramError(f"a drain adds to rows of bank {drain.into} that the program has not set")
-            self._visible[drain.into, folded] = named + AccumulatorBank.latency(config) + 1
-            self._set[drain.into, folded] = True
-            self._fold_free[drain.into] = int(named[-1]) + 1
+            self._visible[drain.into ^ self.flip, folded] = named + AccumulatorBank.latency(config) + 1
+            self._set[drain.into ^ self.flip, folded] = True
+            self._fold_free[drain.into ^ self.flip] = int(named[-1]) + 1
             if drain.fold != Fold.SET:
-                self._port_free[drain.into] = max(self._port_free[drain.into], int(named[-1]) + 1)
+                self._port_free[drain.into ^ self.flip] = max(self._port_free[drain.into ^ self.flip], int(named[-1]) + 1)
             return
         name, most = {
             Destination.ACTIVATION: ("activation", config.activation_words),
