@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,14 @@ class AmaranthEngine(Engine):
         self._words: list[int] = []
         self._wanted = 0
         self._results: list[int] = []
-        self._simulator = Simulator(self._machine)
-        self._simulator.add_clock(_PERIOD)
-        self._simulator.add_testbench(self._drive, background=True)
+
+    @cached_property
+    def _simulator(self) -> Simulator:
+        """Made for the first words: an engine that gets none, as when a program does not fit, leaves nothing behind."""
+        simulator = Simulator(self._machine)
+        simulator.add_clock(_PERIOD)
+        simulator.add_testbench(self._drive, background=True)
+        return simulator
 
     @property
     def cycle(self) -> int:

@@ -168,6 +168,16 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
     assert message in error(capsys, *arguments)
 
 
+def test_a_network_that_does_not_fit_is_one_line_on_the_rtl_too():
+    """Nothing is left of the simulator that was to run it, which Python would complain about on its way out."""
+    done = subprocess.run(
+        [sys.executable, "-m", "etchnet.host.cli", "demo", "--engine", "amaranth", "--rows", "8", "--cols", "8"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("etchnet: weight_tiles: 1656 needed for 1 input at once, but the machine has 1152")
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file" in error(capsys, "verilog", "--rows", "1", "--cols", "1", "-o", str(tmp_path / "file" / "x"))
