@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,14 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a TOML file: {error}") from None
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE as a machine parameter: a whole number where it is one."""
+    name, separator, value = text.partition("=")
+    if not separator or not name or not value:
+        raise UsageError(f"--set takes NAME=VALUE, such as input_words=2048, not {text!r}")
+    return name, int(value) if value.lstrip("-").isdigit() else value
+
+
 def machine_options(function: Callable[..., Any]) -> Any:
     """Options that describe a machine; the command gets them as `config`."""
 
@@ -74,10 +82,12 @@ def machine_options(function: Callable[..., Any]) -> Any:
         cols: int | None,
         weight_rows: int | None,
         requantisers: int | None,
+        settings: Sequence[str],
         config: Path | None,
         **options: Any,
     ) -> Any:
         values = _read_config(config) if config else {}
+        values |= dict(_setting(text) for text in settings)
         given = {"rows": rows, "columns": cols, "weight_rows": weight_rows, "requantisers": requantisers}
         values |= {name: value for name, value in given.items() if value is not None}
         click.get_current_context().meta[_CONTRACT_GIVEN] = "contract" in values
@@ -86,6 +96,8 @@ def machine_options(function: Callable[..., Any]) -> Any:
     for option in (
         click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False),
                      help="TOML file of machine parameters; the options above take precedence."),
+        click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+                     help="Any machine parameter, such as input_words=2048; may be repeated."),
         click.option("--requantisers", type=int, help="Requantisers of the output stage; divides columns.  [columns]"),
         click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); divides rows.  [1]"),
         click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
