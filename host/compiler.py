@@ -191,18 +191,14 @@ def compile_network(
     if plans and len(plans[0].units) > 1:
         plans.insert(0, _plan(plans[0].packing, config, batch, only, width=_BEAM))
         plans.sort(key=lambda plan: plan.cost(config))
-    # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may.
-    for plan in plans:
+    # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may,
+    # and at last the order with the fewest passes.
+    shortest = [dataclasses.replace(p, chosen=[longest_strips(unit, config) for unit in p.units]) for p in plans]
+    for plan in (*plans, *shortest):
         try:
             return _finish(plan, network, origin, config, batch, streamed=bool(streamed), once=once)
         except CapacityError as error:
-            failures.append(error)
-    for plan in plans:
-        shortest = dataclasses.replace(plan, chosen=[longest_strips(unit, config) for unit in plan.units])
-        try:
-            return _finish(shortest, network, origin, config, batch, streamed=bool(streamed), once=once)
-        except CapacityError as error:
-            failures.append(error)
+            failures.insert(0, error)
     raise failures[0]
 
 

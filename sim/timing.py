@@ -293,7 +293,8 @@ class Timeline:
             self._set[drain.into ^ self.flip, folded] = True
             self._fold_free[drain.into ^ self.flip] = int(named[-1]) + 1
             if drain.fold != Fold.SET:
-                self._port_free[drain.into ^ self.flip] = max(self._port_free[drain.into ^ self.flip], int(named[-1]) + 1)
+                into = drain.into ^ self.flip
+                self._port_free[into] = max(self._port_free[into], int(named[-1]) + 1)
             return
         name, most = {
             Destination.ACTIVATION: ("activation", config.activation_words),
