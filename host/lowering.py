@@ -8,7 +8,7 @@ may be other than zero is a matter of the kind of layer, never of its values: ti
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -113,16 +113,6 @@ class Part:
     def copies(self) -> bool:
         """Whether no weights of the network are involved."""
         return all(operand.copies for operand in self.operands)
-
-
-@dataclass(frozen=True, eq=False)
-class Addition:
-    """What turns the int8 results of one operand into those of an addition, row by row, with the other operand."""
-
-    first: Output
-    second: Output
-    result: Output
-    sources: Sequence[int] = field(default=())
 
 
 def _ones(mask: np.ndarray, tap: int) -> np.ndarray:

@@ -240,6 +240,34 @@ def test_concatenation_padding_and_pools_on_the_rtl():
         agrees(network, config, random, most=10**6)
 
 
+def moved(random, channels):
+    """A layer in front of those under test, so that they read what the output stage wrote."""
+    return Depthwise(int8(random, (1, 1, channels, 1)), **layer_options(random, channels))
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "accumulator_rows", "shape", "layers", "sources"),
+    [
+        # An identity tile of the first part would copy padding over the channels of the others.
+        (9, 9, 64, (1, 1, 5), [Concat(2)], [[0, 0, 0]]),
+        # Words that do not reach a column give it zeros, which are no maxima of negative values.
+        (1, 8, 64, (1, 1, 13), [MaxPool((1, 1))], [[0]]),
+        (3, 6, 4, (7, 7, 16), [MaxPool((3, 2), (3, 2), ((0, 0), (1, 1)))], [[0]]),
+        # More pixels than a pass may walk, into one row.
+        (2, 2, 33, (8, 8, 18), [AveragePool((8, 8))], [[0]]),
+        # Pixels of a result that lie in parts of several pixels.
+        (8, 3, 64, (2, 6, 1), [Reshape((1, 2, 6)), MaxPool((1, 1))], [[0], [1]]),
+    ],
+)
+def test_networks_that_once_came_out_wrong(rows, columns, accumulator_rows, shape, layers, sources):
+    random = np.random.default_rng(14)
+    config = dataclasses.replace(SWEPT, rows=rows, columns=columns, requantisers=columns, depthwise=0,
+                                 residual_words=0, accumulator_rows=accumulator_rows)  # fmt: skip
+    network = Network([moved(random, shape[2]), *layers], shape, [[INPUT], *sources])
+    for batch in (1, 2):
+        agrees(network, config, random, batch=batch)
+
+
 def test_time_depends_on_the_structure_of_layers_not_on_their_weights():
     random = np.random.default_rng(7)
     full = small_resnet(random)
@@ -343,6 +371,22 @@ def test_real_models_on_the_compiled_rtl(runtime, name):
     assert np.array_equal(rtl, y)
     assert (rtl_counts, rtl_cycle) == (counts, cycle)
     assert np.array_equal(model.finish(y), runtime(path.read_bytes(), x.reshape(20, *model.input_shape)))
+
+
+@needs_models
+@pytest.mark.parametrize(("name", "first", "last", "shape", "size"), [
+    ("resnet8_cifar10", 0, 3, (3, 4, 3), 8),
+    ("dscnn_kws", 1, 1, (4, 3, 64), 9),
+])  # fmt: skip
+def test_a_crop_of_a_real_model_on_the_rtl(name, first, last, shape, size):
+    """Its own layers on a few pixels, on a small array in Amaranth's simulator: a residual block, a depthwise layer."""
+    whole = load_tflite(Path(MODELS) / f"{name}_int8.tflite").network
+    sources = [[s - first if s >= first else INPUT for s in which] for which in whole.sources[first : last + 1]]
+    network = Network(whole.layers[first : last + 1], shape, sources)
+    config = Config(rows=size, columns=size, accumulator_rows=16, weight_tiles=128, activation_words=128,
+                    input_words=128, output_words=128, passes=512, drains=128, parameter_tiles=16, residual_words=64,
+                    line_words=32)  # fmt: skip
+    agrees(network, config, np.random.default_rng(15), most=10**6)
 
 
 @needs_models
