@@ -86,14 +86,14 @@ def product_agrees(product, random, wide, *, most):
         assert rtl.engine.cycle == exact.engine.cycle
 
 
-@settings(max_examples=80)
+@settings(max_examples=35)
 @given(products(), randoms(), st.booleans())
 def test_any_product_on_any_machine(product, random, wide):
     """Cut into programs where the machine is smaller, with links that stall."""
     product_agrees(product, random, wide, most=2500)
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(configs(), randoms(), st.integers(1, 3), st.integers(1, 3), st.booleans())
 def test_networks_keep_their_activations_on_the_chip(config, random, depth, batch, wide):
     config = dataclasses.replace(config, weight_tiles=1000, passes=1024, activation_words=512, output_words=256,
@@ -107,7 +107,7 @@ def test_networks_keep_their_activations_on_the_chip(config, random, depth, batc
     agree(config, ("exact", "amaranth"), layers, x, batch, traces(random))
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(configs(largest=5), randoms())
 def test_time_never_depends_on_data(config, random):
     """One trace: the same counters for any data. No trace: all but waits the same. A recorded one: the same totals."""

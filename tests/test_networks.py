@@ -81,14 +81,14 @@ def agrees(network, config, random, *, batch=1, most=0):
     return program
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(tflite_graphs(), machines(largest=5), randoms(), st.integers(1, 3))
 def test_random_tflite_networks_on_any_machine(graph, config, random, batch):
     """What the file says, on a machine of any shape; the numpy reference equals TensorFlow Lite Micro (test_tflite)."""
     agrees(parse_tflite(graph[0]).network, config, random, batch=batch, most=1000)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(onnx_models(), machines(largest=5), randoms())
 def test_random_onnx_networks_on_any_machine(graph, config, random):
     """The same for ONNX files, on machines that round as ONNX Runtime does (test_onnx holds the reference to it)."""
@@ -187,7 +187,7 @@ def small_resnet(random, channels=8, size=8):
     return Network(layers, (size, size, 3), sources)
 
 
-@pytest.mark.parametrize("residual_words", [0, 20, 256])
+@pytest.mark.parametrize("residual_words", [0, 20])
 def test_a_residual_network_on_the_rtl(residual_words):
     """Additions fused, partly fused for want of memory, and by identity passes: the same bytes on both engines."""
     random = np.random.default_rng(4)
@@ -196,7 +196,7 @@ def test_a_residual_network_on_the_rtl(residual_words):
                                  activation_words=512, input_words=256, output_words=16, weight_tiles=200,
                                  passes=1024, drains=512)  # fmt: skip
     program = agrees(network, config, random, most=10**6)
-    assert len(program.fused) == {0: 0, 20: 1, 256: 2}[residual_words]
+    assert len(program.fused) == {0: 0, 20: 1}[residual_words]
     fused = compile_network(network, dataclasses.replace(config, residual_words=256)).counts()
     assert fused[Counter.CYCLES] <= program.counts()[Counter.CYCLES]
 
@@ -234,7 +234,7 @@ def test_concatenation_padding_and_pools_on_the_rtl():
     ]
     sources = [[INPUT], [0], [0], [1, 2], [3], [4, 4], [5], [6], [7], [8], [9]]
     network = Network(layers, (5, 4, 3), [*sources])
-    for rows, columns in ((4, 4), (3, 5), (8, 2)):
+    for rows, columns in ((4, 4), (3, 5)):
         config = Config(rows=rows, columns=columns, accumulator_rows=16, weight_tiles=1000, activation_words=1024,
                         input_words=64, output_words=16, passes=2048, drains=1024, parameter_tiles=64)  # fmt: skip
         agrees(network, config, random, most=10**6)

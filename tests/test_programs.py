@@ -336,7 +336,7 @@ def chains(draw):
     return config, groups
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(chains(), randoms())
 def test_random_programs_agree(chain, random):
     """Random folds, tiles, sources and destinations: outputs, counters and cycles of both engines, links stalling."""
