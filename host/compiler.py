@@ -193,13 +193,14 @@ def compile_network(
         plans.sort(key=lambda plan: plan.cost(config))
     # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may,
     # and at last the order with the fewest passes.
+    emitted: list[CapacityError] = []
     shortest = [dataclasses.replace(p, chosen=[longest_strips(unit, config) for unit in p.units]) for p in plans]
     for plan in (*plans, *shortest):
         try:
             return _finish(plan, network, origin, config, batch, streamed=bool(streamed), once=once)
         except CapacityError as error:
-            failures.insert(0, error)
-    raise failures[0]
+            emitted.append(error)
+    raise min(emitted, key=lambda error: error.needed) if emitted else failures[0]
 
 
 @dataclass(frozen=True, eq=False)
