@@ -189,7 +189,7 @@ def small_resnet(random, channels=8, size=8):
 
 @pytest.mark.parametrize("residual_words", [0, 20])
 def test_a_residual_network_on_the_rtl(residual_words):
-    """Additions fused, partly fused for want of memory, and by identity passes: the same bytes on both engines."""
+    """Additions by identity passes, and one of two fused for want of memory: the same bytes on both engines."""
     random = np.random.default_rng(4)
     network = small_resnet(random, channels=4, size=6)
     config = dataclasses.replace(SWEPT, rows=4, columns=4, requantisers=4, residual_words=residual_words, depthwise=0,
