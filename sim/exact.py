@@ -29,6 +29,7 @@ from etchnet.hdl.isa import (
 from etchnet.hdl.loader import Loader
 from etchnet.hdl.sender import Sender
 from etchnet.sim.datapath import Datapath
+from etchnet.sim.history import History, LinkWrite, RunHistory
 from etchnet.sim.link import Engine, LinkError, LinkTrace
 from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_counts, tail
 
@@ -102,12 +103,20 @@ class _Run:
 
 
 class ExactEngine(Engine):
-    """Runs programs with numpy, and knows the cycle of every event; equal to the gateware in outputs and counters."""
+    """Runs programs with numpy, and knows the cycle of every event; equal to the gateware in outputs and counters.
+
+    Parameters
+    ----------
+    history
+        Whether to keep what happened when, for `sim.history`.
+    """
 
     name = "exact"
 
-    def __init__(self, config: Config, *, trace: LinkTrace | None = None) -> None:
+    def __init__(self, config: Config, *, trace: LinkTrace | None = None, history: bool = False) -> None:
         super().__init__(config, trace=trace)
+        self.history = History() if history else None
+        """what happened when, with `history`: of every run, and of every packet that wrote a memory"""
         self._offers, self._accepts = _Willing(self.trace.offers), _Willing(self.trace.accepts)
         self._latencies = Latencies.of(config)
         self._lanes = config.link_bits // 32
@@ -250,6 +259,12 @@ class ExactEngine(Engine):
             self._sent.extend(map(int, rest))
             last = self._sent[-1]
             self._loader_free = last + 1
+            if self.history is not None and target is not Target.RUN:
+                cycles = np.array([offered, *rest]) + Loader.latency(self.config)
+                half = self._input_write if target is Target.INPUT else 0
+                self.history.writes.append(
+                    LinkWrite(target, address, half, cycles.reshape(count, size), beats.reshape(count, size, -1).copy())
+                )
             self._store(target, address, beats.reshape(count, size, self._lanes))
             visible = last + Loader.latency(self.config) + 1
             if target is Target.INPUT and commit:
@@ -326,9 +341,14 @@ class ExactEngine(Engine):
             origin = start + self._latencies.fetch
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
             releases = sum(p.release_input for p in program.passes)
+            history = RunHistory(program.passes, program.drains, start, command.output_words)
+            if self.history is not None:
+                self.history.runs.append(history)
             for repeat in range(command.repeats):
                 # Weights that come and go while a repeat runs are those of its start, or of the last wait.
                 tiles = [self._datapath.tile(p) for p in program.passes] if program.streams else None
+                begun, half = origin, self._input_read
+                waits = np.zeros(len(program.passes), np.int64)
                 for index in program.barriers:
                     p = program.passes[index]
                     now = origin + int(program.starts[index])
@@ -349,6 +369,7 @@ class ExactEngine(Engine):
                         waited[Counter.WAIT_OUT] += blocked - now
                         origin += blocked - now
                         now = blocked
+                    waits[index:] = origin - begun
                     if p.wait_weights and tiles is not None:
                         tiles[index:] = [self._datapath.tile(later) for later in program.passes[index:]]
                     if p.release_input:
@@ -367,6 +388,9 @@ class ExactEngine(Engine):
                 if not releases:
                     run.halves.append(self._input[self._input_read].copy())
                 run.done = repeat + 1
+                if self.history is not None:
+                    history.issues.append(begun + program.starts + waits)
+                    history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
                 origin += program.length
             finish = origin - 1 + tail(program.passes, program.drains, self.config)[0]
             for counter, wait in waited.items():
@@ -375,6 +399,7 @@ class ExactEngine(Engine):
             for counter, count in counts.items():
                 self._counts[counter] += count
             run.finished = True
+            history.finish = finish
             self._finished.append(finish)
 
     def _commits(self, passes: list[Pass], drains: list[Drain]) -> dict[int, int]:
