@@ -401,6 +401,8 @@ def packet(
 def pack_bytes(values: np.ndarray, config: Config) -> np.ndarray:
     """Rows of bytes, (words, bytes), as memory words: uint32 of shape (words, chunks, link_bits / 32)."""
     size = chunks(8 * values.shape[1], config) * config.link_bits // 8
+    if values.shape[1] == size:
+        return np.ascontiguousarray(values).view("<u4").reshape(len(values), -1, config.link_bits // 32)
     padded = np.zeros((len(values), size), dtype=np.uint8)
     padded[:, : values.shape[1]] = values.view(np.uint8)
     return padded.view("<u4").reshape(len(values), -1, config.link_bits // 32)

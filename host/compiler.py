@@ -125,14 +125,24 @@ class Program:
 
     def pack_inputs(self, x: np.ndarray) -> np.ndarray:
         """int8 (M, inputs), M at most `batch`, as memory words: int8 (input_words, rows), pixel after pixel."""
-        images = np.zeros((self.batch, self.network.inputs), np.int8)
-        images[: len(x)] = x
+        return self.pack_repeats(x)[0]
+
+    def pack_repeats(self, x: np.ndarray) -> np.ndarray:
+        """int8 (M, inputs) as the inputs of as many repeats as it takes: int8 (repeats, input_words, rows)."""
+        repeats = -(-len(x) // self.batch)
+        images = x
+        if len(x) < repeats * self.batch:
+            images = np.zeros((repeats * self.batch, self.network.inputs), np.int8)
+            images[: len(x)] = x
         assert self.network.input_shape is not None
-        images = self.packing.apply(images.reshape(self.batch, *self.network.input_shape))
+        images = self.packing.apply(images.reshape(-1, *self.network.input_shape))
         pixels = images.reshape(-1, self.input_place.shape[2])
-        words = np.zeros((len(pixels), self.input_place.words * self.config.rows), np.int8)
+        size = self.input_place.words * self.config.rows
+        if pixels.shape[1] == size:
+            return pixels.reshape(repeats, -1, self.config.rows)
+        words = np.zeros((len(pixels), size), np.int8)
         words[:, : pixels.shape[1]] = pixels
-        return words.reshape(-1, self.config.rows)
+        return words.reshape(repeats, -1, self.config.rows)
 
     def unpack_outputs(self, words: np.ndarray) -> np.ndarray:
         """Memory words, uint8 (output_words, rows), as int8 or int32 (batch, outputs)."""

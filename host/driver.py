@@ -10,7 +10,7 @@ import numpy as np
 from etchnet.hdl.accelerator import WEIGHT_TOKENS
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks, pack, pack_bytes, packet
+from etchnet.hdl.isa import HEADER_WORDS, Counter, Drain, Pass, RunCommand, Target, chunks, pack, pack_bytes, packet
 from etchnet.host.certificate import certify
 from etchnet.host.compiler import CapacityError, Program, compile_network
 from etchnet.host.cut import Cut
@@ -20,6 +20,7 @@ from etchnet.sim.link import Engine, LinkTrace
 
 __all__ = ["ENGINES", "Accelerator", "Counts", "make_engine"]
 
+_COUNTERS = tuple(Counter)
 ENGINES = ("exact", "amaranth", "verilator")
 
 
@@ -49,7 +50,7 @@ class Counts:
         return self.totals[counter]
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts({c: self.totals[c] + other.totals[c] for c in Counter}, self.config)
+        return Counts({c: self.totals[c] + other.totals[c] for c in _COUNTERS}, self.config)
 
     @property
     def cycles(self) -> int:
@@ -116,7 +117,7 @@ class Accelerator:
         self._program: Program | None = None
 
     def _zero(self) -> Counts:
-        return Counts(dict.fromkeys(Counter, 0), self.config)
+        return Counts(dict.fromkeys(_COUNTERS, 0), self.config)
 
     # Matrix products
 
@@ -260,10 +261,15 @@ class Accelerator:
     def _load(self, program: Program) -> None:
         self.engine.exchange(np.concatenate([*self._instructions(program), *self._constants(program)]), 0)
 
-    def _inputs(self, program: Program, x: np.ndarray, repeat: int) -> np.ndarray:
-        rows = x[repeat * program.batch : (repeat + 1) * program.batch]
-        words = pack_bytes(program.pack_inputs(rows), self.config)
-        return packet(Target.INPUT, words, self.config, acquire=True, commit=True)
+    def _inputs(self, program: Program, x: np.ndarray) -> np.ndarray:
+        """The packets of as many repeats as x takes: uint32 (repeats, link words, link_bits / 32)."""
+        packed = program.pack_repeats(x)
+        words = pack_bytes(packed.reshape(-1, packed.shape[2]), self.config)
+        first = packet(Target.INPUT, words[: packed.shape[1]], self.config, acquire=True, commit=True)
+        packets = np.empty((len(packed), *first.shape), np.uint32)
+        packets[:, :HEADER_WORDS] = first[:HEADER_WORDS]
+        packets[:, HEADER_WORDS:] = words.reshape(len(packed), -1, first.shape[1])
+        return packets
 
     def _run_packet(self, command: RunCommand) -> np.ndarray:
         return packet(Target.RUN, command.words(self.config), self.config)
@@ -273,7 +279,8 @@ class Accelerator:
         config = self.config
         repeats = -(-len(x) // program.batch)
         packets = [*self._instructions(streamed), *self._constants(program, weights=False)]
-        packets += [self._inputs(program, x, 0), self._run_packet(streamed.command(1))]
+        inputs = self._inputs(program, x)
+        packets += [inputs[0], self._run_packet(streamed.command(1))]
         tiles = -(-program.network.outputs // config.columns)
         for tile, part in enumerate(np.split(_flat(program.weights), tiles)):
             words = pack_bytes(part, config)
@@ -282,7 +289,7 @@ class Accelerator:
             behind = {"first_pass": len(streamed.passes), "first_drain": len(streamed.drains)}
             packets += self._instructions(program, **behind)
             packets.append(self._run_packet(program.command(repeats - 1, **behind)))
-            packets += [self._inputs(program, x, repeat) for repeat in range(1, repeats)]
+            packets += list(inputs[1:])
         received = self.engine.exchange(np.concatenate(packets), repeats * self._output_beats(program))
         return self._unpack(program, received, repeats)
 
@@ -315,7 +322,8 @@ class Accelerator:
         most = max(1, (1 << 22) // max(beats, program.input_words * chunks(8 * config.rows, config)))
         for first in range(0, repeats, most):
             last = min(first + most, repeats)
-            packets = [self._inputs(program, x, repeat) for repeat in range(first, last)]
+            inputs = self._inputs(program, x[first * program.batch : last * program.batch])
+            packets = list(inputs)
             if not first:
                 # The first input is in memory before the run starts; later ones arrive while it goes on.
                 packets.insert(1, self._run_packet(program.command(repeats)))
@@ -328,7 +336,8 @@ class Accelerator:
         lanes = self.config.link_bits // 32
         request = packet(Target.COUNTERS, np.zeros((0, 1, lanes), np.uint32), self.config)
         words = self.engine.exchange(request, 2 * len(Counter))[:, 0]
-        return Counts({c: int(words[2 * c]) | int(words[2 * c + 1]) << 32 for c in Counter}, self.config)
+        values = words.tolist()
+        return Counts({c: values[2 * c] | values[2 * c + 1] << 32 for c in _COUNTERS}, self.config)
 
 
 def _flat(weights: np.ndarray) -> np.ndarray:

@@ -171,7 +171,10 @@ class Layer:
 def _windows(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int],
              padding: Padding, value: int) -> np.ndarray:  # fmt: skip
     """Every window of padded images: (N, Ho, Wo, C, kh, kw), a view."""
-    padded = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value)
+    (top, bottom), (left, right) = padding
+    images, height, width, channels = x.shape
+    padded = np.full((images, top + height + bottom, left + width + right, channels), value, x.dtype)
+    padded[:, top : top + height, left : left + width] = x
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=(1, 2))
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]

@@ -31,11 +31,12 @@ from etchnet.hdl.sender import Sender
 from etchnet.sim.datapath import Datapath
 from etchnet.sim.history import History, LinkWrite, RunHistory
 from etchnet.sim.link import Engine, LinkError, LinkTrace
+from etchnet.sim.plan import Plan
 from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_counts, tail
 
 __all__ = ["ExactEngine"]
 
-_BATCH_WORDS = 1 << 22
+_COUNTERS = tuple(Counter)
 
 
 class _Willing:
@@ -45,12 +46,38 @@ class _Willing:
         self._pattern = np.asarray(pattern, dtype=bool)
         self._cycles = np.flatnonzero(self._pattern)
 
-    def take(self, start: int, count: int) -> np.ndarray:
+    def first(self, start: int) -> int:
+        """The first willing cycle from `start` on."""
+        return start if start >= len(self._pattern) else int(self.take(start, 1)[0])
+
+    def take(self, start: int, count: int) -> range | np.ndarray:
         """The first `count` willing cycles from `start` on."""
         end = len(self._pattern)
+        if start >= end:
+            return range(start, start + count)
         inside = self._cycles[np.searchsorted(self._cycles, start) :][:count]
         beyond = max(start, end) + np.arange(count - len(inside))
         return np.concatenate([inside, beyond])
+
+
+class _Moved:
+    """The cycles in which one end of the link moved words, in order."""
+
+    def __init__(self) -> None:
+        self._pieces: list[range | np.ndarray] = []
+        self.count = 0
+        self.last = -1
+
+    def extend(self, cycles: range | np.ndarray) -> None:
+        """These cycles too."""
+        if len(cycles):
+            self._pieces.append(cycles)
+            self.count += len(cycles)
+            self.last = int(cycles[-1])
+
+    def cycles(self) -> np.ndarray:
+        """All of them, int64."""
+        return np.concatenate([np.zeros(0, np.int64), *map(np.asarray, self._pieces)])
 
 
 @dataclass
@@ -86,6 +113,19 @@ class _Program:
     """whether weights are waited for or released"""
     inputs: list[int]
     """for each pass, how many halves of the input were released before it in its repeat"""
+    releases: int
+    """halves of the input that a repeat gives back"""
+    plan: Plan
+    tail: int
+    """cycles from the end of the last pass's slot to the last result"""
+    once: dict[Counter, int]
+    """counters of one repeat"""
+    again: dict[Counter, int]
+    """what each further one adds"""
+
+    def counts(self, repeats: int) -> dict[Counter, int]:
+        """Counters of a run that never waits."""
+        return {c: self.once[c] + (repeats - 1) * self.again[c] for c in _COUNTERS}
 
 
 @dataclass
@@ -126,6 +166,8 @@ class ExactEngine(Engine):
         self._input = np.zeros((2, config.input_words, config.rows), np.int8)
         self._input_write, self._input_read = 0, 0
         self._programs: dict[tuple[bytes, bytes, bool], _Program] = {}
+        self._current: dict[tuple[int, int, int, int, bool], _Program] = {}
+        """those of what the program memories hold now, by where they are"""
 
         self._tokens = {
             "input_free": _Tokens([0, 0]),
@@ -142,14 +184,13 @@ class ExactEngine(Engine):
         self._sent_halves = 0
         self._last_sent = 0
         self._finished: list[int] = []
-        self._counts = dict.fromkeys(Counter, 0)
+        self._counts = dict.fromkeys(_COUNTERS, 0)
 
         self._cycle = 0
         self._loader_free = 0
         self._sender_free = 0
         self._budget = 0
-        self._sent: list[int] = []
-        self._received: list[int] = []
+        self._sent, self._received = _Moved(), _Moved()
         self._counter_words: list[int] = []
         self._counter_reads: list[int] = []
         self._depths = {
@@ -162,6 +203,7 @@ class ExactEngine(Engine):
         }
         self._runs: list[_Run] = []
         self._results: list[np.ndarray] = []
+        self._none = np.zeros((0, self._lanes), np.uint32)
         self._queue: list[tuple[str, int]] = []
         self._processes = [self._sequence(), self._send(), self._read_counters()]
 
@@ -173,18 +215,18 @@ class ExactEngine(Engine):
     @property
     def record(self) -> LinkTrace:
         """The cycles in which words moved."""
-        return LinkTrace.recorded(self._sent, self._received)
+        return LinkTrace.recorded(self._sent.cycles(), self._received.cycles())
 
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
         """Follow the tokens until the packets are taken and `count` words have left; compute what they hold."""
         self._loader_free = max(self._loader_free, self._cycle)
         self._sender_free = max(self._sender_free, self._cycle)
         self._budget += count
-        target = len(self._received) + count
+        target = self._received.count + count
         loading = self._load(words)
         processes = [loading, *self._processes]
         finished = False
-        while not (finished and len(self._received) >= target):
+        while not (finished and self._received.count >= target):
             before = self._progress()
             for process in processes:
                 if process is loading and finished:
@@ -193,21 +235,21 @@ class ExactEngine(Engine):
                     next(process)
                 except StopIteration:
                     finished = True
-            if self._progress() == before and not (finished and len(self._received) >= target):
-                missing = target - len(self._received)
+            if self._progress() == before and not (finished and self._received.count >= target):
+                missing = target - self._received.count
                 raise LinkError(
                     f"the machine waits and nothing moves: {missing} of {count} words have not come back"
                     + ("" if finished else ", and packets are still to be taken")
                 )
-        moved = [self._sent[-1]] if len(words) else []
-        moved += [self._received[-1]] if count else []
+        moved = [self._sent.last] if len(words) else []
+        moved += [self._received.last] if count else []
         self._cycle = max([self._cycle, *(t + 1 for t in moved)])
         return self._collect(count)
 
     def _progress(self) -> tuple[int, ...]:
         return (
-            len(self._sent),
-            len(self._received),
+            self._sent.count,
+            self._received.count,
             len(self._finished),
             len(self._counter_reads),
             *(len(t.times) + t.taken for t in self._tokens.values()),
@@ -228,10 +270,9 @@ class ExactEngine(Engine):
             target, acquire, commit = Target(header & 15), header >> 4 & 1, header >> 5 & 1
             address = header >> 8
             position += HEADER_WORDS
-            times = self._offers.take(self._loader_free, 1)
-            times = np.append(times, self._offers.take(int(times[0]) + 1, 1))
-            self._sent.extend(map(int, times))
-            free = int(times[-1]) + 1
+            header_words = self._offers.take(self._loader_free, HEADER_WORDS)
+            self._sent.extend(header_words)
+            free = int(header_words[-1]) + 1
             if target is Target.COUNTERS:
                 self._counter_reads.append(free)
                 continue
@@ -248,16 +289,16 @@ class ExactEngine(Engine):
             depth = self._depths[target]
             if address + count > depth:
                 raise LinkError(f"a {target.name} packet writes word {address + count - 1}; the last is {depth - 1}")
-            offered = int(self._offers.take(free, 1)[0])
+            offered = self._offers.first(free)
             if acquire and target in (Target.INPUT, Target.WEIGHTS):
                 token = "input_free" if target is Target.INPUT else "weights_free"
                 offered = max(offered, (yield from self._tokens[token].take()))
             elif target is Target.RUN:
                 offered = max(offered, (yield from self._tokens["run_taken"].take()))
             rest = self._offers.take(offered + 1, len(beats) - 1)
-            self._sent.append(offered)
-            self._sent.extend(map(int, rest))
-            last = self._sent[-1]
+            self._sent.extend(range(offered, offered + 1))
+            self._sent.extend(rest)
+            last = self._sent.last
             self._loader_free = last + 1
             if self.history is not None and target is not Target.RUN:
                 cycles = np.array([offered, *rest]) + Loader.latency(self.config)
@@ -285,6 +326,9 @@ class ExactEngine(Engine):
         where = slice(address, address + len(beats))
         if target in (Target.PARAMETERS, Target.WEIGHTS):
             self._compute_all()  # what has run so far used what is stored so far
+            self._datapath.changed()
+        if target in (Target.PASSES, Target.DRAINS):
+            self._current.clear()
         if target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS):
             memory = {
                 Target.PASSES: self._passes,
@@ -313,18 +357,21 @@ class ExactEngine(Engine):
         idle = [free, self._sender_free, self._last_sent + 1]
         idle += [self._finished[-1] + 1] if self._finished else []
         valid = max(idle)
-        for counter in Counter:
-            for part in range(2):
-                while not self._budget:
-                    yield
-                taken = int(self._accepts.take(max(valid, self._sender_free), 1)[0])
-                self._budget -= 1
-                self._received.append(taken)
-                self._queue.append(("counter", 1))
-                self._counter_words.append(self._counts[counter] >> 32 * part & 0xFFFFFFFF)
-                valid = taken + 1
+        totals = [self._counts[counter] for counter in _COUNTERS]
+        self._counter_words += [total >> 32 * part & 0xFFFFFFFF for total in totals for part in range(2)]
+        left = 2 * len(totals)
+        while left:
+            while not self._budget:
+                yield
+            count = min(left, self._budget)
+            taken = self._accepts.take(max(valid, self._sender_free), count)
+            self._received.extend(taken)
+            self._queue.append(("counter", count))
+            self._budget -= count
+            left -= count
+            valid = int(taken[-1]) + 1
         self._sender_free = self._loader_free = valid
-        self._counts = dict.fromkeys(Counter, 0)
+        self._counts = dict.fromkeys(_COUNTERS, 0)
 
     # The sequencer
 
@@ -337,10 +384,9 @@ class ExactEngine(Engine):
             run = _Run(program, command.output_words)
             self._runs.append(run)
             self._tokens["run_taken"].times.append(start + 1)
-            counts = run_counts(program.passes, program.drains, self.config, repeats=command.repeats)
+            counts = program.counts(command.repeats)
             origin = start + self._latencies.fetch
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
-            releases = sum(p.release_input for p in program.passes)
             history = RunHistory(program.passes, program.drains, start, command.output_words)
             if self.history is not None:
                 self.history.runs.append(history)
@@ -348,7 +394,7 @@ class ExactEngine(Engine):
                 # Weights that come and go while a repeat runs are those of its start, or of the last wait.
                 tiles = [self._datapath.tile(p) for p in program.passes] if program.streams else None
                 begun, half = origin, self._input_read
-                waits = np.zeros(len(program.passes), np.int64)
+                waits: list[tuple[int, int]] = []
                 for index in program.barriers:
                     p = program.passes[index]
                     now = origin + int(program.starts[index])
@@ -369,7 +415,7 @@ class ExactEngine(Engine):
                         waited[Counter.WAIT_OUT] += blocked - now
                         origin += blocked - now
                         now = blocked
-                    waits[index:] = origin - begun
+                    waits.append((index, origin - begun))
                     if p.wait_weights and tiles is not None:
                         tiles[index:] = [self._datapath.tile(later) for later in program.passes[index:]]
                     if p.release_input:
@@ -385,14 +431,17 @@ class ExactEngine(Engine):
                         self._half_words.append(command.output_words)
                         self._tokens["output_full"].times.append(now + program.commits[index])
                 run.tiles.append(tiles)
-                if not releases:
+                if not program.releases:
                     run.halves.append(self._input[self._input_read].copy())
                 run.done = repeat + 1
                 if self.history is not None:
-                    history.issues.append(begun + program.starts + waits)
+                    issues = begun + program.starts
+                    for index, waited_so_far in waits:
+                        issues[index:] = begun + program.starts[index:] + waited_so_far
+                    history.issues.append(issues)
                     history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
                 origin += program.length
-            finish = origin - 1 + tail(program.passes, program.drains, self.config)[0]
+            finish = origin - 1 + program.tail
             for counter, wait in waited.items():
                 counts[counter] += wait
                 counts[Counter.CYCLES] += wait
@@ -414,6 +463,9 @@ class ExactEngine(Engine):
     def _program(self, command: RunCommand) -> _Program:
         passes = self._passes[command.first_pass : command.first_pass + command.passes]
         drains = self._drains[command.first_drain : command.first_drain + command.drains]
+        short = command.first_pass, command.passes, command.first_drain, command.drains, command.repeats > 1
+        if short in self._current:
+            return self._current[short]
         key = passes.tobytes(), drains.tobytes(), command.repeats > 1
         if key not in self._programs:
             config = self.config
@@ -425,6 +477,9 @@ class ExactEngine(Engine):
             ends = np.cumsum(slots + idle)
             released = np.cumsum([p.release_input for p in decoded_passes])
             commits = self._commits(decoded_passes, decoded_drains)
+            inputs = [int(r) - int(p.release_input) for r, p in zip(released, decoded_passes, strict=True)]
+            streams = any(p.wait_weights or p.release_weights for p in decoded_passes)
+            once, twice = (run_counts(decoded_passes, decoded_drains, config, repeats=r) for r in (1, 2))
             self._programs[key] = _Program(
                 passes=decoded_passes,
                 drains=decoded_drains,
@@ -441,9 +496,15 @@ class ExactEngine(Engine):
                     or p.release_weights
                 ],
                 commits=commits,
-                streams=any(p.wait_weights or p.release_weights for p in decoded_passes),
-                inputs=[int(r) - int(p.release_input) for r, p in zip(released, decoded_passes, strict=True)],
+                streams=streams,
+                inputs=inputs,
+                releases=int(released[-1]),
+                tail=tail(decoded_passes, decoded_drains, config)[0],
+                once=once,
+                again={c: twice[c] - once[c] for c in _COUNTERS},
+                plan=Plan(decoded_passes, decoded_drains, inputs, config, apart=streams),
             )
+        self._current[short] = self._programs[key]
         return self._programs[key]
 
     # The sender
@@ -459,7 +520,7 @@ class ExactEngine(Engine):
                     yield
                 count = min(left, self._budget)
                 taken = self._accepts.take(max(valid, self._sender_free), count)
-                self._received.extend(map(int, taken))
+                self._received.extend(taken)
                 self._queue.append(("result", count))
                 self._budget -= count
                 left -= count
@@ -477,16 +538,19 @@ class ExactEngine(Engine):
         results = sum(size for kind, size in queue if kind == "result")
         while sum(map(len, self._results)) < results:
             self._compute()
-        ready = np.concatenate(self._results) if self._results else np.zeros((0, self._lanes), np.uint32)
-        self._results = [ready[results:]]
-        counters, self._counter_words = iter(self._counter_words), []
-        words, position, result = np.zeros((count, self._lanes), np.uint32), 0, 0
+        ready = self._results[0] if len(self._results) == 1 else np.concatenate([*self._results, self._none])
+        self._results = [ready[results:]] if len(ready) > results else []
+        if results == count:
+            return ready[:count]
+        counted, self._counter_words = self._counter_words[: count - results], self._counter_words[count - results :]
+        words, position, result, counter = np.zeros((count, self._lanes), np.uint32), 0, 0, 0
         for kind, size in queue:
             if kind == "result":
                 words[position : position + size] = ready[result : result + size]
                 result += size
             else:
-                words[position, 0] = next(counters)
+                words[position : position + size, 0] = counted[counter : counter + size]
+                counter += size
             position += size
         return words
 
@@ -498,17 +562,13 @@ class ExactEngine(Engine):
         """The outputs of the next repeats whose operands are known, appended to the results."""
         self._runs = [run for run in self._runs if not run.finished or run.computed < run.done]
         run = next(run for run in self._runs if run.computed < run.done)
-        count = min(run.done - run.computed, max(1, _BATCH_WORDS // (self.config.input_words * self.config.rows)))
+        program = run.program
         tiles = run.tiles[run.computed]
-        if tiles is not None:
-            count = 1
-        per_repeat = max(1, run.program.inputs[-1] + run.program.passes[-1].release_input)
+        count = run.done - run.computed if tiles is None else 1
+        per_repeat = max(1, program.releases)
         halves = np.stack(run.halves[: count * per_repeat])
         halves = halves.reshape(count, per_repeat, *halves.shape[1:])
         del run.halves[: count * per_repeat]
         run.computed += count
-        program = run.program
-        outputs = self._datapath.execute(
-            program.passes, program.drains, program.inputs, halves, tiles, run.output_words
-        )
-        self._results.extend(beats for repeat in outputs for beats in repeat)
+        kernels = self._datapath.kernels(program.plan, program.passes, tiles)
+        self._results.append(self._datapath.outputs(kernels, halves, run.output_words))

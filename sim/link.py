@@ -38,8 +38,8 @@ class LinkTrace:
         """The trace of a link that was willing in just these cycles, up to the last of them."""
         traces = []
         for cycles in (sent, received):
-            willing = np.zeros(max(cycles, default=-1) + 1, dtype=bool)
-            willing[list(cycles)] = True
+            willing = np.zeros(cycles[-1] + 1 if len(cycles) else 0, dtype=bool)
+            willing[np.asarray(cycles, np.int64)] = True
             traces.append(willing)
         return cls(*traces)
 
