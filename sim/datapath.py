@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
+from amaranth.hdl import Shape
 from threadpoolctl import LibController, ThreadpoolController
 
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Parameters, Pass, Target, TileKind, chunks, unpack
+from etchnet.hdl.isa import Parameters, Pass, Target, TileKind, chunks
 from etchnet.sim.kernels import Kernels
 from etchnet.sim.plan import Plan
 
@@ -83,26 +84,29 @@ class Datapath:
         """The tiles of passes, int8 (passes, rows, columns)."""
         config = self.config
         rows, columns, band = config.rows, config.columns, config.load_cycles
-        whole = np.array([p.kind in (TileKind.STORED, TileKind.DEPTHWISE) for p in passes])
-        first = np.array([p.weights for p in passes])
+        kinds, first = np.array([(p.kind, p.weights) for p in passes]).T
+        whole = (kinds == TileKind.STORED) | (kinds == TileKind.DEPTHWISE)
+        if (np.diff(first) == band).all() and whole.all():
+            stored = self.weights[first[0] : first[-1] + band].reshape(-1, band, config.weight_rows, columns)
+        else:
+            stored = self.weights[first[whole, None] + np.arange(band)]
+        stored = stored.transpose(0, 2, 1, 3).reshape(-1, rows, columns)
+        if whole.all():
+            return stored
         tiles = np.zeros((len(passes), rows, columns), np.int8)
-        stored = self.weights[first[whole, None] + np.arange(band)]
-        tiles[whole] = stored.transpose(0, 2, 1, 3).reshape(-1, rows, columns)
+        tiles[whole] = stored
         diagonal = np.arange(min(rows, columns))
-        identity = np.array([p.kind == TileKind.IDENTITY for p in passes])
-        tiles[np.flatnonzero(identity)[:, None], diagonal, diagonal] = 1
-        spread = np.array([p.kind == TileKind.DIAGONAL for p in passes])
-        tiles[np.flatnonzero(spread)[:, None], diagonal, diagonal] = self.weights[
-            first[spread, None], diagonal // band, diagonal
-        ]
+        tiles[np.flatnonzero(kinds == TileKind.IDENTITY)[:, None], diagonal, diagonal] = 1
+        spread = np.flatnonzero(kinds == TileKind.DIAGONAL)
+        tiles[spread[:, None], diagonal, diagonal] = self.weights[first[spread, None], diagonal // band, diagonal]
         return tiles
 
     def kernels(self, plan: Plan, passes: Sequence[Pass], tiles: Sequence[np.ndarray] | None = None) -> Kernels:
         """The plan with what the memories hold now, or with `tiles`, one for each pass."""
         if tiles is not None:
-            return Kernels(plan, np.stack(tiles).astype(np.float32), self._channel_parameters(plan))
+            return Kernels(plan, np.stack(tiles), self._channel_parameters(plan))
         if id(plan) not in self._kernels:
-            held = self._tiles([passes[i] for i in plan.tiles]).astype(np.float32)
+            held = self._tiles([passes[i] for i in plan.tiles])
             self._kernels[id(plan)] = plan, Kernels(plan, held, self._channel_parameters(plan))
         return self._kernels[id(plan)][1]
 
@@ -121,16 +125,15 @@ class Datapath:
         sent = np.zeros((len(halves), words, size), np.uint8)
         # A few inputs at a time: their values stay in the caches. BLAS's threads have nothing to gain from small
         # products; whole inputs are shared out instead.
-        threads = _threads()
         room = max(1, _BATCH_BYTES // kernels.bytes)
-        at_once = min(room, -(-len(halves) // threads))
+        large = kernels.largest_product * min(room, len(halves)) >= _BLAS_THREADS_FROM
+        at_once = room if large else min(room, -(-len(halves) // _threads()))
 
         def compute(first: int) -> None:
             batch = slice(first, first + at_once)
             sent[batch, :, : config.rows] = kernels.outputs(kernels.compute(halves[batch]), words)
 
         pieces = range(0, len(halves), at_once)
-        large = kernels.largest_product * at_once >= _BLAS_THREADS_FROM
         with nullcontext() if large else _one_blas_thread():
             if large or len(pieces) == 1:
                 for first in pieces:
@@ -144,16 +147,17 @@ class Datapath:
         config = self.config
         assert config.requantisers is not None
         layout = Parameters.layout(config)
-        mask = (1 << layout.size) - 1
-        found = {}
-        for first in sorted({p for step in plan.steps for p in step.parameters}):
-            fields: dict[str, list[int]] = {str(name): [] for name, _ in layout}
-            for word in unpack(
-                self.parameters[first : first + config.groups], word_bits(Target.PARAMETERS, config), config
-            ):
-                for lane in range(config.requantisers):
-                    record = Parameters.decode(word >> lane * layout.size & mask, config)
-                    for name, values in fields.items():
-                        values.append(getattr(record, name))
-            found[first] = {name: np.array(v, dtype=np.int64) for name, v in fields.items()}
+        firsts = sorted({p for step in plan.steps for p in step.parameters})
+        words = self.parameters[np.array(firsts)[:, None] + np.arange(config.groups)]
+        raw = np.ascontiguousarray(words, "<u4").reshape(len(firsts), config.groups, -1).view(np.uint8)
+        bits = np.unpackbits(raw, axis=2, bitorder="little")[..., : config.requantisers * layout.size]
+        bits = bits.reshape(len(firsts), config.columns, layout.size).astype(np.int64)
+        found: dict[int, dict[str, np.ndarray]] = {first: {} for first in firsts}
+        for name, field in layout:
+            weights = np.int64(1) << np.arange(field.width)
+            if Shape.cast(field.shape).signed:
+                weights[-1] *= -1
+            values = bits[..., field.offset : field.offset + field.width] @ weights
+            for first, channels in zip(firsts, values, strict=True):
+                found[first][str(name)] = channels
         return found

@@ -36,7 +36,14 @@ from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_
 
 __all__ = ["ExactEngine"]
 
-_COUNTERS = tuple(Counter)
+_COUNTERS, _TARGETS = tuple(Counter), tuple(Target)
+
+
+@dataclass
+class _Progress:
+    """Counts what happens: where nothing more does, everything waits."""
+
+    events: int = 0
 
 
 class _Willing:
@@ -63,8 +70,9 @@ class _Willing:
 class _Moved:
     """The cycles in which one end of the link moved words, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: _Progress) -> None:
         self._pieces: list[range | np.ndarray] = []
+        self._progress = progress
         self.count = 0
         self.last = -1
 
@@ -73,6 +81,7 @@ class _Moved:
         if len(cycles):
             self._pieces.append(cycles)
             self.count += len(cycles)
+            self._progress.events += 1
             self.last = int(cycles[-1])
 
     def cycles(self) -> np.ndarray:
@@ -84,14 +93,21 @@ class _Moved:
 class _Tokens:
     """The cycles from which the tokens of one semaphore are available, in order, and how many were taken."""
 
+    progress: _Progress
     times: list[int] = field(default_factory=list)
     taken: int = 0
+
+    def put(self, cycle: int) -> None:
+        """One more token, available from `cycle` on."""
+        self.times.append(cycle)
+        self.progress.events += 1
 
     def take(self) -> Generator[None, None, int]:
         """Wait until the next token's cycle is known, take it, and return that cycle."""
         while self.taken >= len(self.times):
             yield
         self.taken += 1
+        self.progress.events += 1
         return self.times[self.taken - 1]
 
 
@@ -101,7 +117,7 @@ class _Program:
 
     passes: list[Pass]
     drains: list[Drain]
-    starts: np.ndarray
+    starts: list[int]
     """decision cycle of each pass, from the first slot of a repeat, without waits"""
     length: int
     """cycles of one repeat without waits"""
@@ -169,16 +185,11 @@ class ExactEngine(Engine):
         self._current: dict[tuple[int, int, int, int, bool], _Program] = {}
         """those of what the program memories hold now, by where they are"""
 
-        self._tokens = {
-            "input_free": _Tokens([0, 0]),
-            "input_full": _Tokens(),
-            "output_free": _Tokens([0, 0]),
-            "output_full": _Tokens(),
-            "weights_free": _Tokens(),
-            "weights_full": _Tokens(),
-            "run": _Tokens(),
-            "run_taken": _Tokens([0]),
-        }
+        self._progress = _Progress()
+        begun = {"input_free": [0, 0], "output_free": [0, 0], "run_taken": [0]}
+        names = ("input_free", "input_full", "output_free", "output_full", "weights_free", "weights_full", "run",
+                 "run_taken")  # fmt: skip
+        self._tokens = {name: _Tokens(self._progress, begun.get(name, [])) for name in names}
         self._commands: list[RunCommand] = []
         self._half_words: list[int] = []
         self._sent_halves = 0
@@ -190,7 +201,7 @@ class ExactEngine(Engine):
         self._loader_free = 0
         self._sender_free = 0
         self._budget = 0
-        self._sent, self._received = _Moved(), _Moved()
+        self._sent, self._received = _Moved(self._progress), _Moved(self._progress)
         self._counter_words: list[int] = []
         self._counter_reads: list[int] = []
         self._depths = {
@@ -201,6 +212,7 @@ class ExactEngine(Engine):
             Target.INPUT: config.input_words,
             Target.RUN: len(RunCommand.layout(config).members),
         }
+        self._chunks = {target: chunks(word_bits(target, config), config) for target in self._depths}
         self._runs: list[_Run] = []
         self._results: list[np.ndarray] = []
         self._none = np.zeros((0, self._lanes), np.uint32)
@@ -227,7 +239,7 @@ class ExactEngine(Engine):
         processes = [loading, *self._processes]
         finished = False
         while not (finished and self._received.count >= target):
-            before = self._progress()
+            before = self._progress.events
             for process in processes:
                 if process is loading and finished:
                     continue
@@ -235,7 +247,7 @@ class ExactEngine(Engine):
                     next(process)
                 except StopIteration:
                     finished = True
-            if self._progress() == before and not (finished and self._received.count >= target):
+            if self._progress.events == before and not (finished and self._received.count >= target):
                 missing = target - self._received.count
                 raise LinkError(
                     f"the machine waits and nothing moves: {missing} of {count} words have not come back"
@@ -246,15 +258,6 @@ class ExactEngine(Engine):
         self._cycle = max([self._cycle, *(t + 1 for t in moved)])
         return self._collect(count)
 
-    def _progress(self) -> tuple[int, ...]:
-        return (
-            self._sent.count,
-            self._received.count,
-            len(self._finished),
-            len(self._counter_reads),
-            *(len(t.times) + t.taken for t in self._tokens.values()),
-        )
-
     # The loader
 
     def _load(self, words: np.ndarray) -> Iterator[None]:
@@ -264,10 +267,10 @@ class ExactEngine(Engine):
                 yield
             if len(words) - position < HEADER_WORDS:
                 raise LinkError("a packet ends within its header: whole packets are sent")
-            header, count = int(words[position, 0]), int(words[position + 1, 0])
-            if header & 15 > max(Target):
-                raise LinkError(f"a packet names target {header & 15}; there are {len(Target)}")
-            target, acquire, commit = Target(header & 15), header >> 4 & 1, header >> 5 & 1
+            header, count = words[position : position + HEADER_WORDS, 0].tolist()
+            if header & 15 >= len(_TARGETS):
+                raise LinkError(f"a packet names target {header & 15}; there are {len(_TARGETS)}")
+            target, acquire, commit = _TARGETS[header & 15], header >> 4 & 1, header >> 5 & 1
             address = header >> 8
             position += HEADER_WORDS
             header_words = self._offers.take(self._loader_free, HEADER_WORDS)
@@ -279,7 +282,7 @@ class ExactEngine(Engine):
             self._loader_free = free
             if not count:
                 continue
-            size = chunks(word_bits(target, self.config), self.config)
+            size = self._chunks[target]
             beats = words[position : position + count * size]
             position += count * size
             if len(beats) < count * size:
@@ -296,8 +299,10 @@ class ExactEngine(Engine):
             elif target is Target.RUN:
                 offered = max(offered, (yield from self._tokens["run_taken"].take()))
             rest = self._offers.take(offered + 1, len(beats) - 1)
-            self._sent.extend(range(offered, offered + 1))
-            self._sent.extend(rest)
+            if isinstance(rest, range):
+                self._sent.extend(range(offered, rest.stop))
+            else:
+                self._sent.extend(np.append(offered, rest))
             last = self._sent.last
             self._loader_free = last + 1
             if self.history is not None and target is not Target.RUN:
@@ -310,9 +315,9 @@ class ExactEngine(Engine):
             visible = last + Loader.latency(self.config) + 1
             if target is Target.INPUT and commit:
                 self._input_write ^= 1
-                self._tokens["input_full"].times.append(visible)
+                self._tokens["input_full"].put(visible)
             elif target is Target.WEIGHTS and commit:
-                self._tokens["weights_full"].times.append(visible)
+                self._tokens["weights_full"].put(visible)
             elif target is Target.RUN:
                 fields = [int(b[0, 0]) for b in beats.reshape(count, size, self._lanes)]
                 if len(fields) != self._depths[target] or not all(fields[i] for i in (1, 3, 4, 5)):
@@ -320,7 +325,7 @@ class ExactEngine(Engine):
                 self._commands.append(
                     RunCommand(**dict(zip(RunCommand.layout(self.config).members, fields, strict=True)))
                 )
-                self._tokens["run"].times.append(last + 1)
+                self._tokens["run"].put(last + 1)
 
     def _store(self, target: Target, address: int, beats: np.ndarray) -> None:
         where = slice(address, address + len(beats))
@@ -337,7 +342,7 @@ class ExactEngine(Engine):
             }
             memory[target][where] = beats
         elif target in (Target.WEIGHTS, Target.INPUT):
-            raw = np.ascontiguousarray(beats).reshape(len(beats), -1).view(np.int8)
+            raw = np.ascontiguousarray(beats).view(np.int8).reshape(len(beats), -1)
             if target is Target.WEIGHTS:
                 shape = self._datapath.weights.shape[1:]
                 self._datapath.weights[where] = raw[:, : shape[0] * shape[1]].reshape(-1, *shape)
@@ -350,6 +355,7 @@ class ExactEngine(Engine):
                 yield
             yield from self._read_all(self._counter_reads[0])
             self._counter_reads.pop(0)
+            self._progress.events += 1
 
     def _read_all(self, free: int) -> Iterator[None]:
         while len(self._finished) < len(self._commands) or self._sent_halves < len(self._half_words):
@@ -383,12 +389,13 @@ class ExactEngine(Engine):
             program = self._program(command)
             run = _Run(program, command.output_words)
             self._runs.append(run)
-            self._tokens["run_taken"].times.append(start + 1)
+            self._tokens["run_taken"].put(start + 1)
             counts = program.counts(command.repeats)
             origin = start + self._latencies.fetch
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
-            history = RunHistory(program.passes, program.drains, start, command.output_words)
+            history = None
             if self.history is not None:
+                history = RunHistory(program.passes, program.drains, start, command.output_words)
                 self.history.runs.append(history)
             for repeat in range(command.repeats):
                 # Weights that come and go while a repeat runs are those of its start, or of the last wait.
@@ -397,7 +404,7 @@ class ExactEngine(Engine):
                 waits: list[tuple[int, int]] = []
                 for index in program.barriers:
                     p = program.passes[index]
-                    now = origin + int(program.starts[index])
+                    now = origin + program.starts[index]
                     blocked = now
                     if p.wait_input:
                         # The half stays full until it is released: only its arrival is waited for.
@@ -419,25 +426,26 @@ class ExactEngine(Engine):
                     if p.wait_weights and tiles is not None:
                         tiles[index:] = [self._datapath.tile(later) for later in program.passes[index:]]
                     if p.release_input:
-                        run.halves.append(self._input[self._input_read].copy())
+                        run.halves.append(self._input[self._input_read, : program.plan.input_words].copy())
                         self._input_read ^= 1
                         yield from self._tokens["input_full"].take()
-                        self._tokens["input_free"].times.append(now + p.pixels)
+                        self._tokens["input_free"].put(now + p.pixels)
                     if p.release_weights:
                         end = now + max(p.pixels, self.config.load_cycles) - 1
                         visible = end + self._latencies.decide + self._latencies.fold_delay + 1
-                        self._tokens["weights_free"].times.append(visible)
+                        self._tokens["weights_free"].put(visible)
                     if index in program.commits:
                         self._half_words.append(command.output_words)
-                        self._tokens["output_full"].times.append(now + program.commits[index])
+                        self._tokens["output_full"].put(now + program.commits[index])
                 run.tiles.append(tiles)
                 if not program.releases:
-                    run.halves.append(self._input[self._input_read].copy())
+                    run.halves.append(self._input[self._input_read, : program.plan.input_words].copy())
                 run.done = repeat + 1
-                if self.history is not None:
-                    issues = begun + program.starts
+                if history is not None:
+                    starts = np.array(program.starts)
+                    issues = begun + starts
                     for index, waited_so_far in waits:
-                        issues[index:] = begun + program.starts[index:] + waited_so_far
+                        issues[index:] = begun + starts[index:] + waited_so_far
                     history.issues.append(issues)
                     history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
                 origin += program.length
@@ -448,8 +456,10 @@ class ExactEngine(Engine):
             for counter, count in counts.items():
                 self._counts[counter] += count
             run.finished = True
-            history.finish = finish
+            if history is not None:
+                history.finish = finish
             self._finished.append(finish)
+            self._progress.events += 1
 
     def _commits(self, passes: list[Pass], drains: list[Drain]) -> dict[int, int]:
         config, lat = self.config, self._latencies
@@ -483,7 +493,7 @@ class ExactEngine(Engine):
             self._programs[key] = _Program(
                 passes=decoded_passes,
                 drains=decoded_drains,
-                starts=ends - slots,
+                starts=(ends - slots).tolist(),
                 length=int(ends[-1]),
                 barriers=[
                     i
@@ -528,7 +538,7 @@ class ExactEngine(Engine):
             half += 1
             self._last_sent = self._sender_free - 1
             self._sent_halves = half
-            self._tokens["output_free"].times.append(self._sender_free)
+            self._tokens["output_free"].put(self._sender_free)
 
     # What the words hold
 

@@ -94,13 +94,16 @@ class _Segment:
         chosen = tiles[[[t[i].tile for t in step.terms] for i in range(first, last)]]
         if self.kind is Kind.WINDOW:
             taps = self.indices.shape[1]
-            weights = chosen[0, :, :taps].transpose(1, 2, 0)
+            weights = chosen[0, :, :taps].transpose(1, 2, 0).astype(np.float32)
             self.weights = [(slice(0, taps), np.ascontiguousarray(weights))]
             self.bound = int(np.abs(weights).sum(axis=0).max()) * _LARGEST_BYTE
             return
-        weights = chosen.transpose(0, 2, 1, 3).reshape(len(terms) * config.rows, -1)
-        magnitudes = np.abs(weights)
-        self.bound = int(magnitudes.sum(axis=0, dtype=np.float64).max()) * _LARGEST_BYTE
+        weights = chosen.transpose(0, 2, 1, 3).reshape(len(terms) * config.rows, -1).astype(np.float32)
+        # int8 times int8 is at most 2**14: so many rows of any weights are exact.
+        self.bound = len(weights) * _LARGEST_BYTE**2
+        if self.bound > EXACT_FLOAT32:
+            magnitudes = np.abs(weights)
+            self.bound = int(magnitudes.sum(axis=0, dtype=np.float64).max()) * _LARGEST_BYTE
         begin, end = 0, len(weights)
         while begin < len(weights):
             if self.bound > EXACT_FLOAT32:
@@ -453,7 +456,7 @@ class Kernels:
     plan
         The steps.
     tiles
-        float32 (tiles, rows, columns): what the passes of `plan.tiles` hold.
+        int8 (tiles, rows, columns): what the passes of `plan.tiles` hold.
     parameters
         For the first parameter word of a column tile, its channels' fields: int64 (columns,) by name.
 
