@@ -146,15 +146,23 @@ class Program:
 
     def unpack_outputs(self, words: np.ndarray) -> np.ndarray:
         """Memory words, uint8 (output_words, rows), as int8 or int32 (batch, outputs)."""
-        place, size = self.output_place, self.config.rows
-        flat = words.reshape(self.batch * place.pixels, -1)
+        return self.unpack_repeats(words[None])
+
+    def unpack_repeats(self, words: np.ndarray) -> np.ndarray:
+        """The same of many repeats: uint8 (repeats, output_words, rows) as (repeats x batch, outputs)."""
+        place, config = self.output_place, self.config
+        flat = words.reshape(len(words) * self.batch * place.pixels, -1)
+        images = len(words) * self.batch
         if not self.network.wide:
-            return np.ascontiguousarray(flat[:, place.channels]).view(np.int8).reshape(self.batch, -1)
-        tile_bytes = self.config.words_per_pixel(wide=True) * size
+            count = len(place.channels)
+            dense = place.channels[-1] == count - 1 and bool((np.diff(place.channels) == 1).all())
+            chosen = flat[:, :count] if dense else flat[:, place.channels]
+            return np.ascontiguousarray(chosen).view(np.int8).reshape(images, -1)
+        tile_bytes = config.words_per_pixel(wide=True) * config.rows
         channel = np.arange(place.shape[2])
-        start = channel // self.config.columns * tile_bytes + channel % self.config.columns * 4
+        start = channel // config.columns * tile_bytes + channel % config.columns * 4
         values = np.ascontiguousarray(flat[:, start[:, None] + np.arange(4)]).view("<i4")[..., 0]
-        return values.reshape(self.batch, -1)
+        return values.reshape(images, -1)
 
 
 def compile_network(

@@ -310,7 +310,7 @@ class Accelerator:
 
     def _unpack(self, program: Program, received: np.ndarray, repeats: int) -> np.ndarray:
         raw = received.reshape(repeats, program.output_words, -1).view(np.uint8)[..., : self.config.rows]
-        return np.concatenate([program.unpack_outputs(words) for words in raw])
+        return program.unpack_repeats(raw)
 
     def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
         """All of `x`, `pixels` rows per repeat; the last repeat is filled up with zeros."""

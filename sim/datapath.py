@@ -21,8 +21,8 @@ from etchnet.sim.plan import Plan
 __all__ = ["Datapath"]
 
 _BATCH_BYTES = 1 << 23
-_BLAS_THREADS_FROM = 1 << 25
-"""multiplications of one product from which several threads of BLAS are worth their waiting for one another"""
+_BLAS_THREADS_FROM = 1 << 22
+"""multiplications from which several threads of BLAS are worth their waiting for one another"""
 
 
 @functools.cache
@@ -126,7 +126,7 @@ class Datapath:
         # A few inputs at a time: their values stay in the caches. BLAS's threads have nothing to gain from small
         # products; whole inputs are shared out instead.
         room = max(1, _BATCH_BYTES // kernels.bytes)
-        large = kernels.largest_product * min(room, len(halves)) >= _BLAS_THREADS_FROM
+        large = kernels.one_product and kernels.largest_product * min(room, len(halves)) >= _BLAS_THREADS_FROM
         at_once = room if large else min(room, -(-len(halves) // _threads()))
 
         def compute(first: int) -> None:

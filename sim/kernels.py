@@ -466,6 +466,8 @@ class Kernels:
         Bytes of the values of one input.
     largest_product
         Multiplications of the largest matrix product of one input.
+    one_product
+        Whether that is most of the work.
     """
 
     def __init__(self, plan: Plan, tiles: np.ndarray, parameters: dict[int, dict[str, np.ndarray]]) -> None:
@@ -485,7 +487,9 @@ class Kernels:
         self._quick = self._joined()
         self._output_runs: dict[int, slice | None] = {}
         self.bytes = 4 * plan.cells * plan.cell + 8 * plan.values * plan.config.columns
-        self.largest_product = max(kernel.multiplications for kernel in self._kernels)
+        products = [kernel.multiplications for kernel in self._kernels]
+        self.largest_product = max(products)
+        self.one_product = 2 * max(products) >= sum(products)
 
     def _joined(self) -> list[_Kernel | _PairKernel]:
         """The kernels with additions in one, and without those whose results nobody reads then."""
