@@ -29,7 +29,7 @@ from etchnet.hdl.isa import (
 from etchnet.hdl.loader import Loader
 from etchnet.hdl.sender import Sender
 from etchnet.sim.datapath import Datapath
-from etchnet.sim.history import History, LinkWrite, RunHistory
+from etchnet.sim.history import NEVER, History, LinkWrite, RunHistory
 from etchnet.sim.link import Engine, LinkError, LinkTrace
 from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_counts, tail
 
@@ -341,15 +341,18 @@ class ExactEngine(Engine):
             origin = start + self._latencies.fetch
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
             releases = sum(p.release_input for p in program.passes)
-            history = RunHistory(program.passes, program.drains, start, command.output_words)
+            history = RunHistory(program.passes, program.drains, start, command)
             if self.history is not None:
                 self.history.runs.append(history)
             for repeat in range(command.repeats):
                 # Weights that come and go while a repeat runs are those of its start, or of the last wait.
                 tiles = [self._datapath.tile(p) for p in program.passes] if program.streams else None
-                begun, half = origin, self._input_read
-                waits = np.zeros(len(program.passes), np.int64)
+                half, issues = self._input_read, origin + program.starts
+                if self.history is not None:
+                    history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
+                    history.issues.append(issues)
                 for index in program.barriers:
+                    issues[index:] = NEVER
                     p = program.passes[index]
                     now = origin + int(program.starts[index])
                     blocked = now
@@ -369,7 +372,7 @@ class ExactEngine(Engine):
                         waited[Counter.WAIT_OUT] += blocked - now
                         origin += blocked - now
                         now = blocked
-                    waits[index:] = origin - begun
+                    issues[index:] = origin + program.starts[index:]
                     if p.wait_weights and tiles is not None:
                         tiles[index:] = [self._datapath.tile(later) for later in program.passes[index:]]
                     if p.release_input:
@@ -388,9 +391,6 @@ class ExactEngine(Engine):
                 if not releases:
                     run.halves.append(self._input[self._input_read].copy())
                 run.done = repeat + 1
-                if self.history is not None:
-                    history.issues.append(begun + program.starts + waits)
-                    history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
                 origin += program.length
             finish = origin - 1 + tail(program.passes, program.drains, self.config)[0]
             for counter, wait in waited.items():
