@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 import numpy as np
+from amaranth.lib import data
 
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.bus import word_bits
@@ -15,6 +16,7 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.isa import OUTSIDE, Destination, Drain, Fold, Pass, RunCommand, Source, Target, TileKind, chunks
 from etchnet.hdl.sequencer import Sequencer
 from etchnet.sim.history import History, LinkWrite, RunHistory
+from etchnet.sim.state_registers import Layout, Register, Rows
 from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
 
 __all__ = ["Drains", "Events", "Head", "LinkMemory", "Passes", "Program"]
@@ -199,11 +201,9 @@ class _Stream(Generic[_I]):
         Its run, its repeat among all repeats of all runs, and its number in its program.
     """
 
-    def __init__(
-        self, events: Events, memory: LinkMemory, decode: Callable[[int], _I], first: Callable[[RunCommand], int]
-    ) -> None:
-        self._events, self._memory, self._first = events, memory, first
-        self._decode = lru_cache(1 << 12)(decode)
+    def __init__(self, events: Events, kind: type[_I], memory: LinkMemory, first: Callable[[RunCommand], int]) -> None:
+        self._events, self._kind, self._memory, self._first = events, kind, memory, first
+        self._decode = lru_cache(1 << 12)(lambda word: kind.decode(word, events.config))
         self.begin = self.end = self.run = self.repeat = self.number = np.zeros(0, np.int64)
 
     def _extend(self, parts: list[tuple[np.ndarray, np.ndarray, int, int]]) -> None:
@@ -239,6 +239,18 @@ class _Stream(Generic[_I]):
         before = [run for run in runs if run.start + behind < cycle]
         address = self._first(before[-1].command) if before else 0
         return Head(self._decode(self._memory.word(address, cycle - behind)), -1, False)
+
+    def register(self) -> Register:
+        """The register at the head of the stream."""
+        config = self._events.config
+        fields = self._kind.layout(config)
+        layout = Layout(data.StructLayout({"fields": fields, "final": 1}))
+
+        def value(cycle: int) -> int:
+            head = self.head(cycle)
+            return head.instruction.encode(config) | head.final << fields.size
+
+        return Register(value, layout.width, layout=layout)
 
     def _is_final(self, index: int) -> bool:
         run = int(self.run[index])
@@ -314,12 +326,8 @@ class Events:
             target: LinkMemory(history.writes, target, config)
             for target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS, Target.WEIGHTS, Target.INPUT)
         }
-        self.passes = Passes(
-            self, self.memories[Target.PASSES], lambda w: Pass.decode(w, config), lambda c: c.first_pass
-        )
-        self.drains = Drains(
-            self, self.memories[Target.DRAINS], lambda w: Drain.decode(w, config), lambda c: c.first_drain
-        )
+        self.passes = Passes(self, Pass, self.memories[Target.PASSES], lambda c: c.first_pass)
+        self.drains = Drains(self, Drain, self.memories[Target.DRAINS], lambda c: c.first_drain)
         self.repeats: list[tuple[int, int]] = []
         self.last_repeat: list[int] = []
         passes, drains, halves = [], [], [np.zeros(0, np.int64)]
@@ -347,6 +355,26 @@ class Events:
         for source in Source:
             which = np.flatnonzero((sources == source) & (first >= 0))
             found[source] = which, self.passes.begin[which] + first[which]
+        return found
+
+    def registers(self) -> dict[str, Register]:
+        """By name: the instructions at the heads, and the command of the last run."""
+        found = {"passes.head": self.passes.register(), "drains.head": self.drains.register()}
+        command = Layout(RunCommand.layout(self.config))
+        found["run"] = Register(self._command, command.width, layout=command)
+        return found
+
+    def _command(self, cycle: int) -> int:
+        before = [run for run in self.runs if run.start < cycle]
+        return before[-1].command.encode(self.config) if before else 0
+
+    def memories_by_name(self) -> dict[str, Rows]:
+        """By name: the programs."""
+        found = {}
+        for name, target, depth in (("passes", Target.PASSES, self.config.passes),
+                                    ("drains", Target.DRAINS, self.config.drains)):  # fmt: skip
+            width = chunks(word_bits(target, self.config), self.config) * self.config.link_bits
+            found[f"{name}.memory.memory.memory"] = Rows(self.memories[target].word, depth, width)
         return found
 
     def repeat_at(self, cycle: int) -> int:

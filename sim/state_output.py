@@ -41,8 +41,8 @@ class _Step:
 class OutputState:
     """Counters, groups, requantisers, and the words that wait to be written.
 
-    While no drain reads, groups that are not valid go through the pipeline. They hold the fields of the drain that is to
-    come, or of a stale one, at its first row. The requantisers then work on what the accumulators' last read gave.
+    While no drain reads, groups that are not valid go through the pipeline. They hold the fields of the drain that is
+    to come, or of a stale one, at its first row. The requantisers then work on what the accumulators' last read gave.
     """
 
     def __init__(self, events: Events, issue: Issue, results: DrainResults, residual: DrainMemory) -> None:

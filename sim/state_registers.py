@@ -30,6 +30,13 @@ class Register:
     layout: Layout | None = None
     """its fields, where it has some"""
 
+    def field(self, name: str) -> Register | None:
+        """One of its fields, if it has that."""
+        if (layout := self.layout) is None or name not in layout.fields:
+            return None
+        _, width, signed = layout.fields[name]
+        return Register(lambda cycle: layout.get(self.value(cycle), name), width, signed)
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from etchnet.hdl.config import Config
 from etchnet.hdl.isa import (
     OUTSIDE,
     Destination,

@@ -336,10 +336,8 @@ def chains(draw):
     return config, groups
 
 
-@settings(max_examples=30)
-@given(chains(), randoms())
-def test_random_programs_agree(chain, random):
-    """Random folds, tiles, sources and destinations: outputs, counters and cycles of both engines, links stalling."""
+def chain_program(chain, random):
+    """Random folds, tiles, sources and destinations: config, passes, drains, packets, output words and repeats."""
     config, groups = chain
     contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
     config = dataclasses.replace(config, output_words=1024, input_words=64, contract=contract)
@@ -405,6 +403,14 @@ def test_random_programs_agree(chain, random):
                run(config, passes, drains, words, repeats)]  # fmt: skip
     packets += [input_packet(config, int8(random, (config.input_words, config.rows))) for _ in range(repeats)]
     check(passes, drains, config, repeats=repeats)
+    return config, passes, drains, packets, words, repeats
+
+
+@settings(max_examples=30)
+@given(chains(), randoms())
+def test_random_programs_agree(chain, random):
+    """Outputs, counters and cycles of both engines, links stalling."""
+    config, passes, drains, packets, words, repeats = chain_program(chain, random)
     _, counts, _ = on_both(config, packets, words, repeats, traces(random))
     waits = counts[Counter.WAIT_IN] + counts[Counter.WAIT_OUT]
     unstalled = run_counts(passes, drains, config, repeats=repeats)

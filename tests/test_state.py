@@ -1,0 +1,136 @@
+"""The state in closed form against every register and memory of the RTL, read off its waveforms."""
+
+import dataclasses
+import re
+
+import pytest
+from amaranth.hdl import Fragment
+from amaranth.hdl._mem import MemoryInstance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import randoms, traces
+from test_programs import chain_program, chains, execute
+from test_walks import SQUARE, programs, walk_program
+from waveforms import snapshots
+
+from etchnet.hdl.accelerator import Accelerator
+from etchnet.hdl.config import CONTRACTS, Config
+from etchnet.sim.exact import ExactEngine
+from etchnet.sim.simulated import AmaranthEngine
+from etchnet.sim.state import UNCOVERED, MachineState
+
+
+def rtl_registers(config):
+    """Every register and memory of the gateware: {name: name in waveforms}, and {memory: (that name, words)}."""
+    registers, memories = {}, {}
+    for fragment, info in Fragment.get(Accelerator(config), None).prepare().fragments.items():
+        path = info.name[1:]
+        if isinstance(fragment, MemoryInstance):
+            memories[".".join(path)] = fragment._data.depth
+        signals = [port._data for port in getattr(fragment, "_read_ports", ()) if port._domain != "comb"]
+        for domain, statements in fragment.statements.items():
+            if domain != "comb":
+                signals += [signal for statement in statements for signal in statement._lhs_signals()]
+        for signal in signals:
+            name = ".".join([*path, info.signal_names[signal]])
+            assert registers.setdefault(plain(name), name) == name
+    return registers, {plain(name): (name, depth) for name, depth in memories.items()}
+
+
+def plain(name):
+    """A name without the numbers that tell equal names in one module apart; nameless signals have nothing else."""
+    return re.sub(r"(?<=[a-z0-9_])(?<!\$signal)(?<!\$like)\$\d+", "", name)
+
+
+def is_uncovered(name):
+    return any(re.fullmatch(pattern, name) for pattern in UNCOVERED)
+
+
+def compare(config, scripts, trace, path, random, *, cycles):
+    """Both engines go through exchanges of (packets, output words, repeats); returns how many values were equal.
+
+    All registers and memories are looked at in the first cycles, and in others at random.
+    """
+    exact = ExactEngine(config, trace=trace, history=True)
+    rtl = AmaranthEngine(config, trace=trace, vcd=path)
+    for script in scripts:
+        for engine in (exact, rtl):
+            execute(engine, *script)
+    rtl.close()
+    assert exact.cycle == rtl.cycle
+    state = MachineState.of(exact)
+    registers, memories = rtl_registers(config)
+    covered = [name for name in registers if not is_uncovered(name)]
+    looked_at = sorted({*range(4), *(int(c) for c in random.integers(rtl.cycle, size=cycles))})
+    order = random.permutation(len(looked_at))
+    seen = list(snapshots(path, [rtl.vcd_time(cycle) for cycle in looked_at]))
+    for position in order:
+        cycle, values = looked_at[position], seen[position]
+        for name in covered:
+            got = state.value(name, cycle) & (1 << state.width(name)) - 1
+            assert got == values[registers[name]], f"{name} in cycle {cycle}"
+        for name, (there, words) in memories.items():
+            for row in range(words):
+                assert state.value(f"{name}[{row}]", cycle) == values[f"{there}[{row}]"], f"{name}[{row}], {cycle}"
+    return len(looked_at) * (len(covered) + sum(words for _, words in memories.values()))
+
+
+CONFIGS = [
+    Config(rows=3, columns=2, residual_words=0, depthwise=0),
+    Config(rows=8, columns=2, weight_rows=4, link_bits=64, contract="tflite-single"),
+    dataclasses.replace(SQUARE, requantisers=2, contract="onnx-float"),
+    Config(rows=9, columns=9, requantisers=3, weight_rows=3, multiplier_latency=2),
+    Config(rows=2, columns=5, requantisers=1),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}")
+def test_every_register_is_covered_or_named_as_uncovered(config):
+    registers, memories = rtl_registers(config)
+    exact = ExactEngine(config, history=True)
+    state = MachineState.of(exact)
+    named = set(state.registers())
+    assert {name for name in registers if not is_uncovered(name)} == named
+    assert state.memories() == {name: words for name, (_, words) in memories.items()}
+    assert all(any(re.fullmatch(pattern, name) for name in registers) for pattern in UNCOVERED)
+
+
+def varied(config, random, **options):
+    """A machine with another contract and other latencies."""
+    contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
+    return dataclasses.replace(config, contract=contract, multiplier_latency=int(random.integers(1, 4)), **options)
+
+
+def some_walks(program, random, path, *, cycles):
+    config, groups = program
+    config, _, _, *script = walk_program((varied(config, random), groups), random)
+    return compare(config, [script], traces(random), path, random, cycles=cycles)
+
+
+def some_chain(chain, random, path, *, cycles):
+    config, groups = chain
+    small = {"weight_tiles": 12, "activation_words": 64, "parameter_tiles": 12, "passes": 128}
+    config, _, _, *script = chain_program((dataclasses.replace(config, **small), groups), random)
+    return compare(config, [script], traces(random), path, random, cycles=cycles)
+
+
+@settings(max_examples=3)
+@given(programs(), randoms())
+def test_walks_and_chained_drains(tmp_path_factory, program, random):
+    assert some_walks(program, random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=10)
+
+
+@settings(max_examples=3)
+@given(chains(), randoms())
+def test_random_programs(tmp_path_factory, chain, random):
+    assert some_chain(chain, random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=10)
+
+
+@pytest.mark.campaign
+@settings(settings.get_profile("campaign"), max_examples=150)
+@given(st.one_of(programs(), chains()), randoms())
+def test_campaign_of_states(tmp_path_factory, program, random):
+    """150 random programs, all registers and memories in 24 cycles of each: some millions of values."""
+    config, groups = program
+    some = some_chain if isinstance(groups[0], tuple) else some_walks
+    assert some((config, groups), random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=20) > 1000
