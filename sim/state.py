@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Destination, Pass
+from etchnet.hdl.element import ProcessingElement
+from etchnet.hdl.isa import OUTSIDE, Destination, Fold, Pass, TileKind
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.history import History
 from etchnet.sim.state_array import ArrayState
@@ -45,26 +46,28 @@ class ElementState:
 
     operand: int
     weight: int
-    product: int
     sum: int
-    """the sum that it adds to: of the pixel's products in the rows above"""
+    """the sum of the element's column down to it, this product included: in its `total` one latency later"""
     run: int
-    """run since reset; -1 before the first pass"""
+    """run since reset, of the pass whose tile is in the element; -1 before the first"""
     repeat: int
     """repeat of the run"""
     number: int
-    """pass of the program"""
+    """number of that pass in its program"""
     work: Pass | None
-    """the pass whose tile the element multiplies by"""
+    """that pass"""
     pixel: int
-    """pixel of the pass; -1 in a bubble"""
+    """pixel of the pass that the operand belongs to; -1 in a bubble"""
     word: int
-    """word of the input or activation memory that the pixel was read from; -1 where it is not read, or in a bubble"""
+    """word of the pass's memory that the operand was read from; -1 in a bubble, and of a pixel that is not read"""
+    byte: int
+    """byte of that word"""
     weight_word: int
-    """word of the weight memory that the weight was read from; -1 of a tile that is not stored"""
-    bank: int
-    row: int
-    """accumulator row that takes the pixel's sum; -1 where none does"""
+    """word of the weight memory that the weight comes from; -1 where it comes from none"""
+    weight_byte: int
+    """byte of that word"""
+    accumulator: int
+    """row of the pass's bank that takes the column's sum; -1 where it is folded into none"""
 
 
 class MachineState:
@@ -177,3 +180,43 @@ class MachineState:
         self._check(cycle)
         rows = self._memories[name]
         return [rows.word(row, cycle) for row in range(rows.depth)]
+
+    def explain(self, row: int, column: int, cycle: int) -> ElementState:
+        """What the element in a row and a column multiplies in a cycle, and where that comes from."""
+        self._check(cycle)
+        config, events, array = self.config, self._events, self._array
+        if not (0 <= row < config.rows and 0 <= column < config.columns):
+            raise ValueError(f"there is no element ({row}, {column}) in a {config.rows} x {config.columns} array")
+        vector = cycle - row - column
+        values = {
+            "operand": array.operand(row, column, cycle),
+            "weight": array.weight(row, column, cycle),
+            "sum": array.total(row, column, cycle + ProcessingElement.latency(config)),
+        }
+        index = array.loaded(vector)
+        if index < 0:
+            nothing = dict.fromkeys(("run", "repeat", "number", "pixel", "word", "weight_word", "accumulator"), -1)
+            return ElementState(**values, **nothing, work=None, byte=row, weight_byte=0)
+        program, number = events.passes.program(index), int(events.passes.number[index])
+        p, begin = program.passes[number], int(events.passes.begin[index]) + events.pixel_delay()
+        source, byte = array.source(row, column, cycle)
+        pixel = source - begin if 0 <= source - begin < p.pixels else -1
+        word = int(program.walk(number)[pixel]) if pixel >= 0 else OUTSIDE
+        band, offset = divmod(row, config.load_cycles)
+        whole = p.kind in (TileKind.STORED, TileKind.DEPTHWISE)
+        stored = whole or (p.kind == TileKind.DIAGONAL and row == column)
+        kept = np.flatnonzero(program.kept(number) == vector - begin)
+        run, repeat = events.repeats[int(events.passes.repeat[index])]
+        return ElementState(
+            **values,
+            run=run,
+            repeat=repeat,
+            number=number,
+            work=p,
+            pixel=pixel,
+            word=word if word != OUTSIDE else -1,
+            byte=byte,
+            weight_word=p.weights + (offset if whole else 0) if stored else -1,
+            weight_byte=band * config.columns + column if stored else 0,
+            accumulator=p.row + (int(kept[0]) if p.hold == Fold.SET else 0) if len(kept) else -1,
+        )

@@ -118,6 +118,19 @@ class ArrayState:
 
     # Elements
 
+    def source(self, row: int, column: int, cycle: int) -> tuple[int, int]:
+        """The vector that an element multiplies a byte of, by the cycle in which it entered, and the byte."""
+        vector = cycle - row - column
+        if vector < 0 or not self.windowed(vector):
+            return vector, row
+        line = row // self._taps
+        skewed = cycle - 1 if line == self._taps - 1 else self._line_read(line, cycle - 1)
+        return skewed - column, column
+
+    def operand(self, row: int, column: int, cycle: int) -> int:
+        """What an element multiplies in a cycle."""
+        return int(self.operands(cycle - row - column)[row, column])
+
     def weight(self, row: int, column: int, cycle: int) -> int:
         """The weight that an element holds."""
         return int(self.tile(cycle - row - column)[row, column])

@@ -173,10 +173,8 @@ def test_residual_add_goes_back_into_the_accumulators(requantisers):
     assert counts == run_counts(passes, drains, config)
 
 
-def test_weights_come_and_go_while_a_program_runs():
+def streamed_weights(config, tiles, x):
     """Two segments of the weight memory, refilled by turns: each repeat waits for its weights and gives them back."""
-    config, random = SMALL, np.random.default_rng(4)
-    tiles, x = int8(random, (4, 4, 4)), int8(random, (3, 4))
     passes = [
         Pass(weights=4 * segment, address=0, pixels=3, bank=segment, wait_weights=True, release_weights=True,
              wait_input=not segment, wait_output=not segment, release=True, release_input=bool(segment))
@@ -195,6 +193,13 @@ def test_weights_come_and_go_while_a_program_runs():
             words = pack_bytes(tile_words(tiles[2 * repeat + segment], config).reshape(4, -1), config)
             packets.append(packet(Target.WEIGHTS, words, config, address=4 * segment, commit=True,
                                   acquire=bool(repeat)))  # fmt: skip
+    return packets
+
+
+def test_weights_come_and_go_while_a_program_runs():
+    config, random = SMALL, np.random.default_rng(4)
+    tiles, x = int8(random, (4, 4, 4)), int8(random, (3, 4))
+    packets = streamed_weights(config, tiles, x)
     for trace in (None, traces(random)):
         got, counts, _ = on_both(config, packets, 6, 2, trace)
         for index, tile in enumerate(tiles):

@@ -3,21 +3,27 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 from amaranth.hdl import Fragment
 from amaranth.hdl._mem import MemoryInstance
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import randoms, traces
-from test_programs import chain_program, chains, execute
+from strategies import int8, randoms, traces
+from test_programs import PLAIN, SMALL, chain_program, chains, input_packet, load, parameter_words, streamed_weights
 from test_walks import SQUARE, programs, walk_program
 from waveforms import snapshots
 
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.config import CONTRACTS, Config
+from etchnet.hdl.isa import Destination, Drain, Pass, RunCommand, Target, TileKind, chunks, packet
+from etchnet.host.driver import Accelerator as Driver
+from etchnet.host.layers import Conv, Depthwise
+from etchnet.host.network import Network
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.simulated import AmaranthEngine
 from etchnet.sim.state import UNCOVERED, MachineState
+from etchnet.sim.timing import schedule
 
 
 def rtl_registers(config):
@@ -46,25 +52,23 @@ def is_uncovered(name):
     return any(re.fullmatch(pattern, name) for pattern in UNCOVERED)
 
 
-def compare(config, scripts, trace, path, random, *, cycles):
-    """Both engines go through exchanges of (packets, output words, repeats); returns how many values were equal.
+def compare(config, drive, trace, path, random, *, cycles):
+    """Both engines are driven alike, then looked at; returns how many values were equal.
 
-    All registers and memories are looked at in the first cycles, and in others at random.
+    All registers and memories are looked at, in the first cycles and in others at random, those in random order.
     """
     exact = ExactEngine(config, trace=trace, history=True)
     rtl = AmaranthEngine(config, trace=trace, vcd=path)
-    for script in scripts:
-        for engine in (exact, rtl):
-            execute(engine, *script)
+    for engine in (exact, rtl):
+        drive(engine)
     rtl.close()
     assert exact.cycle == rtl.cycle
     state = MachineState.of(exact)
     registers, memories = rtl_registers(config)
     covered = [name for name in registers if not is_uncovered(name)]
     looked_at = sorted({*range(4), *(int(c) for c in random.integers(rtl.cycle, size=cycles))})
-    order = random.permutation(len(looked_at))
     seen = list(snapshots(path, [rtl.vcd_time(cycle) for cycle in looked_at]))
-    for position in order:
+    for position in random.permutation(len(looked_at)):
         cycle, values = looked_at[position], seen[position]
         for name in covered:
             got = state.value(name, cycle) & (1 << state.width(name)) - 1
@@ -73,6 +77,16 @@ def compare(config, scripts, trace, path, random, *, cycles):
             for row in range(words):
                 assert state.value(f"{name}[{row}]", cycle) == values[f"{there}[{row}]"], f"{name}[{row}], {cycle}"
     return len(looked_at) * (len(covered) + sum(words for _, words in memories.values()))
+
+
+def exchanges(config, *parts):
+    """What sends packets and takes the memory words that come back, for (packets, words) one after the other."""
+
+    def drive(engine):
+        for packets, words in parts:
+            engine.exchange(np.concatenate(packets), words * chunks(8 * config.rows, config))
+
+    return drive
 
 
 CONFIGS = [
@@ -103,15 +117,17 @@ def varied(config, random, **options):
 
 def some_walks(program, random, path, *, cycles):
     config, groups = program
-    config, _, _, *script = walk_program((varied(config, random), groups), random)
-    return compare(config, [script], traces(random), path, random, cycles=cycles)
+    config, _, _, packets, words, repeats = walk_program((varied(config, random), groups), random)
+    drive = exchanges(config, (packets, words * repeats))
+    return compare(config, drive, traces(random), path, random, cycles=cycles)
 
 
 def some_chain(chain, random, path, *, cycles):
     config, groups = chain
     small = {"weight_tiles": 12, "activation_words": 64, "parameter_tiles": 12, "passes": 128}
-    config, _, _, *script = chain_program((dataclasses.replace(config, **small), groups), random)
-    return compare(config, [script], traces(random), path, random, cycles=cycles)
+    config, _, _, packets, words, repeats = chain_program((dataclasses.replace(config, **small), groups), random)
+    drive = exchanges(config, (packets, words * repeats))
+    return compare(config, drive, traces(random), path, random, cycles=cycles)
 
 
 @settings(max_examples=3)
@@ -124,6 +140,66 @@ def test_walks_and_chained_drains(tmp_path_factory, program, random):
 @given(chains(), randoms())
 def test_random_programs(tmp_path_factory, chain, random):
     assert some_chain(chain, random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=10)
+
+
+def test_weights_that_come_and_go(tmp_path):
+    random = np.random.default_rng(5)
+    packets = streamed_weights(SMALL, int8(random, (4, 4, 4)), int8(random, (3, 4)))
+    drive = exchanges(SMALL, (packets, 2 * 6))
+    assert compare(SMALL, drive, traces(random), tmp_path / "machine.vcd", random, cycles=20)
+
+
+def test_runs_one_after_the_other_and_one_that_waits(tmp_path):
+    """Other parameters, another program, an input half as long as the one before; then one that does not come."""
+    config, random = SMALL, np.random.default_rng(6)
+    passes = [
+        Pass(kind=TileKind.DIAGONAL, weights=2, pixels=pixels, wait_input=True, wait_output=True, release=True,
+             release_input=True)
+        for pixels in (4, 1)
+    ]  # fmt: skip
+    drains = [Drain(pixels=p.pixels, destination=Destination.OUTPUT, commit=True) for p in passes]
+    passes = [schedule([p], [d], config)[0][0] for p, d in zip(passes, drains, strict=True)]
+    x, weights = int8(random, (4, 4)), int8(random, (8, 1, 4))
+    commands = [
+        packet(Target.RUN, command.words(config), config)
+        for command in (
+            RunCommand(first_pass=i, first_drain=i, output_words=p.pixels, repeats=2) for i, p in enumerate(passes)
+        )
+    ]
+    first, second = (parameter_words(config, [dataclasses.replace(PLAIN, bias=b)] * 4) for b in (3, -9))
+    changed = load(config, [], [], second)[2:]
+    packets = load(config, passes, drains, first, weights)
+    drive = exchanges(
+        config,
+        ([*packets, input_packet(config, x), commands[0], input_packet(config, x[:2])], 8),
+        ([*changed, input_packet(config, x[:1]), commands[1]], 1),
+        ([packets[0]], 0),
+        ([input_packet(config, x), packets[0]], 0),
+    )
+    assert compare(config, drive, None, tmp_path / "machine.vcd", random, cycles=30)
+
+
+def test_a_crop_of_a_network(tmp_path):
+    """A depthwise layer and an addition, in the order that the compiler chooses."""
+    random = np.random.default_rng(7)
+    network = Network(
+        [
+            Conv(int8(random, (1, 1, 3, 6)), 5, 1 << 30, -5, zero_point=-3, low=-3),
+            Depthwise(int8(random, (3, 3, 6, 1)), 7, 1 << 30, -4, padding=((1, 1), (1, 1)), input_zero_point=-3),
+        ],
+        (3, 4, 3),
+    )
+    config = Config(rows=9, columns=9, requantisers=3, accumulator_rows=16, weight_tiles=8, activation_words=32,
+                    input_words=16, output_words=32, passes=32, drains=16, parameter_tiles=8, residual_words=16,
+                    line_words=16)  # fmt: skip
+    x = int8(random, (2, network.inputs))
+
+    def drive(engine):
+        accelerator = Driver(engine=engine)
+        accelerator.load(network)
+        assert np.array_equal(accelerator.run(x), network.reference(x))
+
+    assert compare(config, drive, None, tmp_path / "machine.vcd", random, cycles=6)
 
 
 @pytest.mark.campaign
