@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from amaranth.hdl import Fragment
 from amaranth.hdl._mem import MemoryInstance
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needs import MODELS, needs_models
 from strategies import int8, randoms, traces
 from test_programs import PLAIN, SMALL, chain_program, chains, input_packet, load, parameter_words, streamed_weights
 from test_walks import SQUARE, programs, walk_program
@@ -16,10 +18,11 @@ from waveforms import snapshots
 
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.config import CONTRACTS, Config
-from etchnet.hdl.isa import Destination, Drain, Pass, RunCommand, Target, TileKind, chunks, packet
+from etchnet.hdl.isa import Destination, Drain, Fold, Pass, RunCommand, Target, TileKind, chunks, packet
 from etchnet.host.driver import Accelerator as Driver
 from etchnet.host.layers import Conv, Depthwise
 from etchnet.host.network import Network
+from etchnet.host.tflite import load_tflite
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.simulated import AmaranthEngine
 from etchnet.sim.state import UNCOVERED, MachineState
@@ -210,3 +213,27 @@ def test_campaign_of_states(tmp_path_factory, program, random):
     config, groups = program
     some = some_chain if isinstance(groups[0], tuple) else some_walks
     assert some((config, groups), random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=20) > 1000
+
+
+@needs_models
+def test_a_real_network_is_looked_at_without_going_through_its_cycles():
+    """ResNet-8: random registers at random cycles; what enters, what is folded and what is written fit each other."""
+    model, random = load_tflite(Path(MODELS) / "resnet8_cifar10_int8.tflite"), np.random.default_rng(8)
+    engine = ExactEngine(Config(), history=True)
+    accelerator = Driver(engine=engine)
+    program = accelerator.load(model.network)
+    results = accelerator.run(int8(random, (1, model.network.inputs)))
+    state, history = MachineState.of(engine), engine.history.runs[0]
+    names = state.registers()
+    for name, cycle in zip(random.choice(names, 300), random.integers(history.start, history.finish, 300), strict=True):
+        assert -1 << state.width(name) < state.value(name, int(cycle)) < 1 << state.width(name)
+    words = [state.value(f"results.memory[{i}]", history.finish + 1) for i in range(program.output_words)]
+    raw = b"".join(word.to_bytes(16, "little") for word in words)
+    assert np.array_equal(program.unpack_outputs(np.frombuffer(raw, np.uint8).reshape(-1, 16)), results)
+    for index in random.integers(len(program.passes), size=20):
+        p, begun = program.passes[index], int(history.issues[0][index])
+        pixel, row, column = int(random.integers(p.pixels)), *(int(i) for i in random.integers(16, size=2))
+        found = state.explain(row, column, begun + pixel + 3 + row + column)
+        assert (found.number, found.pixel, found.work) == (index, pixel, p)
+        assert found.word == max(-1, int(p.walk()[pixel]))
+        assert found.accumulator == p.row + (pixel if p.hold == Fold.SET else 0)
