@@ -261,12 +261,9 @@ def test_packets_without_words_and_of_no_target():
         ExactEngine(config).exchange(unknown, 0)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
-def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
-    config = Config(rows=rows, columns=columns, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
-                    accumulator_rows=16, passes=16, drains=8, parameter_tiles=4)  # fmt: skip
-    random = np.random.default_rng(9)
-    x = int8(random, (6, rows))
+def feedback_program(config, x):
+    """Two column tiles into rows of the other bank that lie in turns, then to the output: packets and output words."""
+    columns = config.columns
     passes = [
         Pass(kind=TileKind.IDENTITY, pixels=6, wait_input=True, wait_output=True, release=True, release_input=True),
         Pass(kind=TileKind.IDENTITY, pixels=1, row=15, source=Source.INPUT, wait_input=True, release=True,
@@ -282,6 +279,15 @@ def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
     words = 6 * config.words_per_pixel()
     packets = [*load(config, passes, drains, parameters), input_packet(config, x), input_packet(config, x),
                run(config, passes, drains, words)]  # fmt: skip
+    return packets, words
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
+def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
+    config = Config(rows=rows, columns=columns, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
+                    accumulator_rows=16, passes=16, drains=8, parameter_tiles=4)  # fmt: skip
+    x = int8(np.random.default_rng(9), (6, rows))
+    packets, words = feedback_program(config, x)
     got, _, _ = on_both(config, packets, words)
     first = x[[0, 3, 1, 4, 2, 5]].astype(int) + [[0], [1]] * 3
     wanted = np.clip(first, -128, 127)[:, : min(rows, columns)]

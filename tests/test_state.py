@@ -1,6 +1,7 @@
 """The state in closed form against every register and memory of the RTL, read off its waveforms."""
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -12,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needs import MODELS, needs_models
 from strategies import int8, randoms, traces
-from test_programs import PLAIN, SMALL, chain_program, chains, input_packet, load, parameter_words, streamed_weights
+from test_programs import (
+    PLAIN,
+    SMALL,
+    chain_program,
+    chains,
+    feedback_program,
+    input_packet,
+    load,
+    parameter_words,
+    streamed_weights,
+)
 from test_walks import SQUARE, programs, walk_program
 from waveforms import snapshots
 
@@ -29,6 +40,7 @@ from etchnet.sim.state import UNCOVERED, MachineState
 from etchnet.sim.timing import schedule
 
 
+@functools.cache
 def rtl_registers(config):
     """Every register and memory of the gateware: {name: name in waveforms}, and {memory: (that name, words)}."""
     registers, memories = {}, {}
@@ -58,7 +70,8 @@ def is_uncovered(name):
 def compare(config, drive, trace, path, random, *, cycles):
     """Both engines are driven alike, then looked at; returns how many values were equal.
 
-    All registers and memories are looked at, in the first cycles and in others at random, those in random order.
+    All registers and memories are looked at, in the first cycles and in others at random, most of them within runs, in
+    random order.
     """
     exact = ExactEngine(config, trace=trace, history=True)
     rtl = AmaranthEngine(config, trace=trace, vcd=path)
@@ -69,7 +82,9 @@ def compare(config, drive, trace, path, random, *, cycles):
     state = MachineState.of(exact)
     registers, memories = rtl_registers(config)
     covered = [name for name in registers if not is_uncovered(name)]
-    looked_at = sorted({*range(4), *(int(c) for c in random.integers(rtl.cycle, size=cycles))})
+    runs = [np.arange(run.start, min(run.finish + 10, rtl.cycle)) for run in exact.history.runs]
+    within = random.choice(np.concatenate(runs), cycles - cycles // 4)
+    looked_at = sorted({*range(4), *within.tolist(), *random.integers(rtl.cycle, size=cycles // 4).tolist()})
     seen = list(snapshots(path, [rtl.vcd_time(cycle) for cycle in looked_at]))
     for position in random.permutation(len(looked_at)):
         cycle, values = looked_at[position], seen[position]
@@ -99,6 +114,8 @@ CONFIGS = [
     Config(rows=9, columns=9, requantisers=3, weight_rows=3, multiplier_latency=2),
     Config(rows=2, columns=5, requantisers=1),
 ]
+FEEDBACK = Config(rows=8, columns=2, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
+                  accumulator_rows=16, passes=16, drains=8, parameter_tiles=4)  # fmt: skip
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}")
@@ -112,15 +129,8 @@ def test_every_register_is_covered_or_named_as_uncovered(config):
     assert all(any(re.fullmatch(pattern, name) for name in registers) for pattern in UNCOVERED)
 
 
-def varied(config, random, **options):
-    """A machine with another contract and other latencies."""
-    contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
-    return dataclasses.replace(config, contract=contract, multiplier_latency=int(random.integers(1, 4)), **options)
-
-
 def some_walks(program, random, path, *, cycles):
-    config, groups = program
-    config, _, _, packets, words, repeats = walk_program((varied(config, random), groups), random)
+    config, _, _, packets, words, repeats = walk_program(program, random)
     drive = exchanges(config, (packets, words * repeats))
     return compare(config, drive, traces(random), path, random, cycles=cycles)
 
@@ -133,16 +143,30 @@ def some_chain(chain, random, path, *, cycles):
     return compare(config, drive, traces(random), path, random, cycles=cycles)
 
 
-@settings(max_examples=3)
-@given(programs(), randoms())
-def test_walks_and_chained_drains(tmp_path_factory, program, random):
-    assert some_walks(program, random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=10)
+@pytest.mark.parametrize(("contract", "options", "seed"), [
+    ("tflite-double", {"multiplier_latency": 3, "requantisers": 1}, 0),
+    ("tflite-single", {"weight_rows": 4}, 1),
+    ("onnx-float", {"requantisers": 2, "weight_rows": 2}, 2),
+])  # fmt: skip
+def test_walks_and_chained_drains(tmp_path, contract, options, seed):
+    """Depthwise windows, held rows, tiles of all kinds, residuals, drains in place."""
+    config = dataclasses.replace(SQUARE, contract=contract, passes=64, output_words=256, **options)
+    groups, random = [[5, 1], [4, 2], [0, 3], [5], [4]], np.random.default_rng(seed)
+    assert some_walks((config, groups), random, tmp_path / "machine.vcd", cycles=60)
 
 
-@settings(max_examples=3)
-@given(chains(), randoms())
-def test_random_programs(tmp_path_factory, chain, random):
-    assert some_chain(chain, random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=10)
+@pytest.mark.parametrize(("rows", "columns", "seed"), [(4, 2, 3), (2, 5, 4)])
+def test_programs_on_machines_that_are_not_square(tmp_path, rows, columns, seed):
+    config = Config(rows=rows, columns=columns, input_words=64, output_words=256, accumulator_rows=16, drains=64,
+                    link_bits=64)  # fmt: skip
+    groups, random = [(3, 2, 2), (4, 3, 1), (2, 2, 2)], np.random.default_rng(seed)
+    assert some_chain((config, groups), random, tmp_path / "machine.vcd", cycles=40)
+
+
+def test_drains_from_bank_to_bank(tmp_path):
+    config, random = FEEDBACK, np.random.default_rng(9)
+    drive = exchanges(config, feedback_program(config, int8(random, (6, config.rows))))
+    assert compare(config, drive, traces(random), tmp_path / "machine.vcd", random, cycles=40)
 
 
 def test_weights_that_come_and_go(tmp_path):
@@ -211,6 +235,8 @@ def test_a_crop_of_a_network(tmp_path):
 def test_campaign_of_states(tmp_path_factory, program, random):
     """150 random programs, all registers and memories in 24 cycles of each: some millions of values."""
     config, groups = program
+    contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
+    config = dataclasses.replace(config, contract=contract, multiplier_latency=int(random.integers(1, 4)))
     some = some_chain if isinstance(groups[0], tuple) else some_walks
     assert some((config, groups), random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=20) > 1000
 
