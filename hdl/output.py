@@ -35,8 +35,6 @@ class OutputStage(wiring.Component):
 
     def __init__(self, config: Config, *, parameters: Sequence[int] = ()) -> None:
         self._config, self._init = config, parameters
-        row = unsigned(config.address_bits(config.accumulator_rows))
-        read_row = Drain.layout(config)["row"].shape
         super().__init__(
             {
                 "write_parameters": In(1),
@@ -46,18 +44,16 @@ class OutputStage(wiring.Component):
                 "drains": In(
                     stream.Signature(data.StructLayout({"fields": Drain.layout(config), "final": unsigned(1)}))
                 ),
-                "read": Out(data.StructLayout({"valid": unsigned(1), "residual": unsigned(1), "bank": unsigned(1),
-                                               "row": read_row})),
+                "read": Out(self.read_layout(config)),
                 "accumulators": In(data.ArrayLayout(signed(32), config.columns)),
-                "fold": Out(data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row,
-                                               "fold": unsigned(2)})),
+                "fold": Out(self.fold_layout(config)),
                 "values": Out(data.ArrayLayout(signed(32), config.columns)),
                 "write": Out(self.write_layout(config)),
                 "commit": Out(1),
                 "reading_last": Out(1),
                 "done": Out(1),
             }
-        )  # fmt: skip
+        )
 
     @staticmethod
     def write_layout(config: Config) -> data.StructLayout:
@@ -72,6 +68,43 @@ class OutputStage(wiring.Component):
                 "data": unsigned(8 * config.rows),
             }
         )
+
+    @staticmethod
+    def group_layout(config: Config) -> data.StructLayout:
+        """What travels beside a group of `requantisers` values: its place in the row, and the drain's fields."""
+        drain = Drain.layout(config)
+        return data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "index": unsigned(config.address_bits(config.groups)),
+                "row_done": unsigned(1),
+                "drain_done": unsigned(1),
+                "final": unsigned(1),
+                "commit": unsigned(1),
+                "raw": unsigned(1),
+                "wide": unsigned(1),
+                "destination": unsigned(2),
+                "bank": unsigned(1),
+                "fold": unsigned(2),
+                "lane": drain["lane"].shape,
+                "address": drain["address"].shape,
+                "zero_point": signed(8),
+                "low": signed(32),
+                "high": signed(32),
+            }
+        )
+
+    @staticmethod
+    def read_layout(config: Config) -> data.StructLayout:
+        """A row to read, of a bank or of the residual memory."""
+        row = Drain.layout(config)["row"].shape
+        return data.StructLayout({"valid": unsigned(1), "residual": unsigned(1), "bank": unsigned(1), "row": row})
+
+    @staticmethod
+    def fold_layout(config: Config) -> data.StructLayout:
+        """The accumulator row that takes the results of a row."""
+        row = unsigned(config.address_bits(config.accumulator_rows))
+        return data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row, "fold": unsigned(2)})
 
     @staticmethod
     def start_delay(config: Config) -> int:
@@ -111,10 +144,10 @@ class OutputStage(wiring.Component):
         active = Signal()
         step = Signal(range(config.drain_cycles_per_row(wide=True) + 1))
         steps = Signal.like(step)
-        row, pixel = Signal.like(head.row), Signal.like(head.pixels)
-        tile, parameter = Signal.like(head.tiles), Signal.like(head.parameters)
-        word, pixel_word = Signal.like(head.address), Signal.like(head.address)
-        lane_offset, lane = Signal.like(head.lane), Signal.like(head.lane)
+        row, pixel = Signal.like(head.row, name="row"), Signal.like(head.pixels, name="pixel")
+        tile, parameter = Signal.like(head.tiles, name="tile"), Signal.like(head.parameters, name="parameter")
+        word, pixel_word = (Signal.like(head.address, name=name) for name in ("word", "pixel_word"))
+        lane_offset, lane = (Signal.like(head.lane, name=name) for name in ("lane_offset", "lane"))
         last_step, last_pixel, last_tile, last = (
             Signal(name=name) for name in ("last_step", "last_pixel", "last_tile", "last")
         )
@@ -136,7 +169,7 @@ class OutputStage(wiring.Component):
         m.d.comb += self.reading_last.eq(active & reading_last)
         with m.If(begin):
             m.d.sync += reading_last.eq(begin_last)
-        idled, chain = Signal.like(head.idle), Signal()
+        idled, chain = Signal.like(head.idle, name="idled"), Signal()
         waiting = Signal()
         m.d.comb += [
             waiting.eq(self.drains.valid & head.chained & ~active),
@@ -162,26 +195,7 @@ class OutputStage(wiring.Component):
             m.d.sync += [row.eq(0), tile.eq(0), parameter.eq(0), word.eq(0), lane_offset.eq(0)]
 
         # What travels beside a group through the pipeline.
-        group_layout = data.StructLayout(
-            {
-                "valid": unsigned(1),
-                "index": unsigned(config.address_bits(groups)),
-                "row_done": unsigned(1),
-                "drain_done": unsigned(1),
-                "final": unsigned(1),
-                "commit": unsigned(1),
-                "raw": unsigned(1),
-                "wide": unsigned(1),
-                "destination": unsigned(2),
-                "bank": unsigned(1),
-                "fold": unsigned(2),
-                "lane": head.lane.shape(),
-                "address": head.address.shape(),
-                "zero_point": signed(8),
-                "low": signed(32),
-                "high": signed(32),
-            }
-        )
+        group_layout = self.group_layout(config)
         group = Signal(group_layout)
         valid = Signal()
         m.d.comb += valid.eq(active & (step < groups))

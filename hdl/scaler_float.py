@@ -95,7 +95,7 @@ class FloatScaler(Scaler):
             below_half.eq(scaled & (((1 << last_shift[:6]) - 1) >> 1)),
         ]
         shifted = Signal(signed(34), reset_less=True)
-        up, too_large = Signal(reset_less=True), Signal(reset_less=True)
+        up, too_large = (Signal(name=name, reset_less=True) for name in ("up", "too_large"))
         m.d.sync += [
             shifted.eq(with_half[1:]),
             up.eq(with_half[0] & (below_half.any() | Mux(raw[7], scaled >= 0, with_half[1]))),

@@ -29,7 +29,7 @@ from etchnet.hdl.isa import (
 from etchnet.hdl.loader import Loader
 from etchnet.hdl.sender import Sender
 from etchnet.sim.datapath import Datapath
-from etchnet.sim.history import History, LinkWrite, RunHistory
+from etchnet.sim.history import NEVER, History, LinkWrite, RunHistory
 from etchnet.sim.link import Engine, LinkError, LinkTrace
 from etchnet.sim.plan import Plan
 from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_counts, tail
@@ -395,14 +395,21 @@ class ExactEngine(Engine):
             waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
             history = None
             if self.history is not None:
-                history = RunHistory(program.passes, program.drains, start, command.output_words)
+                starts = np.array(program.starts)
+                history = RunHistory(program.passes, program.drains, start, command)
                 self.history.runs.append(history)
             for repeat in range(command.repeats):
                 # Weights that come and go while a repeat runs are those of its start, or of the last wait.
                 tiles = [self._datapath.tile(p) for p in program.passes] if program.streams else None
-                begun, half = origin, self._input_read
-                waits: list[tuple[int, int]] = []
+                half = self._input_read
+                issues = None
+                if history is not None:
+                    issues = origin + starts
+                    history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
+                    history.issues.append(issues)
                 for index in program.barriers:
+                    if issues is not None:
+                        issues[index:] = NEVER
                     p = program.passes[index]
                     now = origin + program.starts[index]
                     blocked = now
@@ -422,7 +429,8 @@ class ExactEngine(Engine):
                         waited[Counter.WAIT_OUT] += blocked - now
                         origin += blocked - now
                         now = blocked
-                    waits.append((index, origin - begun))
+                    if issues is not None:
+                        issues[index:] = origin + starts[index:]
                     if p.wait_weights and tiles is not None:
                         tiles[index:] = [self._datapath.tile(later) for later in program.passes[index:]]
                     if p.release_input:
@@ -441,13 +449,6 @@ class ExactEngine(Engine):
                 if not program.releases:
                     run.halves.append(self._input[self._input_read, : program.plan.input_words].copy())
                 run.done = repeat + 1
-                if history is not None:
-                    starts = np.array(program.starts)
-                    issues = begun + starts
-                    for index, waited_so_far in waits:
-                        issues[index:] = begun + starts[index:] + waited_so_far
-                    history.issues.append(issues)
-                    history.halves.append(np.array([half ^ (released & 1) for released in program.inputs]))
                 origin += program.length
             finish = origin - 1 + program.tail
             for counter, wait in waited.items():

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from etchnet.hdl.isa import Drain, Pass, Target
+from etchnet.hdl.isa import Drain, Pass, RunCommand, Target
 
-__all__ = ["History", "LinkWrite", "RunHistory"]
+__all__ = ["NEVER", "History", "LinkWrite", "RunHistory"]
+
+NEVER = 1 << 60
+"""the cycle of what has not happened yet"""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,13 @@ class RunHistory:
     drains: list[Drain]
     start: int
     """cycle in which the run was taken from the loader"""
-    output_words: int
+    command: RunCommand
     issues: list[np.ndarray] = field(default_factory=list)
-    """for each repeat, the cycle of the decision that issued the first pixel of each pass: int64 (passes,)"""
+    """for each repeat that has begun, the cycle of the decision that issued the first pixel of each pass, `NEVER` while
+    it waits for the link: int64 (passes,)"""
     halves: list[np.ndarray] = field(default_factory=list)
-    """for each repeat, the half of the input memory that each pass reads"""
-    finish: int = -1
+    """for each repeat that has begun, the half of the input memory that each pass reads"""
+    finish: int = NEVER
     """cycle in which the last result was written"""
 
 

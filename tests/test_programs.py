@@ -173,10 +173,8 @@ def test_residual_add_goes_back_into_the_accumulators(requantisers):
     assert counts == run_counts(passes, drains, config)
 
 
-def test_weights_come_and_go_while_a_program_runs():
+def streamed_weights(config, tiles, x):
     """Two segments of the weight memory, refilled by turns: each repeat waits for its weights and gives them back."""
-    config, random = SMALL, np.random.default_rng(4)
-    tiles, x = int8(random, (4, 4, 4)), int8(random, (3, 4))
     passes = [
         Pass(weights=4 * segment, address=0, pixels=3, bank=segment, wait_weights=True, release_weights=True,
              wait_input=not segment, wait_output=not segment, release=True, release_input=bool(segment))
@@ -195,6 +193,13 @@ def test_weights_come_and_go_while_a_program_runs():
             words = pack_bytes(tile_words(tiles[2 * repeat + segment], config).reshape(4, -1), config)
             packets.append(packet(Target.WEIGHTS, words, config, address=4 * segment, commit=True,
                                   acquire=bool(repeat)))  # fmt: skip
+    return packets
+
+
+def test_weights_come_and_go_while_a_program_runs():
+    config, random = SMALL, np.random.default_rng(4)
+    tiles, x = int8(random, (4, 4, 4)), int8(random, (3, 4))
+    packets = streamed_weights(config, tiles, x)
     for trace in (None, traces(random)):
         got, counts, _ = on_both(config, packets, 6, 2, trace)
         for index, tile in enumerate(tiles):
@@ -256,12 +261,9 @@ def test_packets_without_words_and_of_no_target():
         ExactEngine(config).exchange(unknown, 0)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
-def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
-    config = Config(rows=rows, columns=columns, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
-                    accumulator_rows=16, passes=16, drains=8, parameter_tiles=4)  # fmt: skip
-    random = np.random.default_rng(9)
-    x = int8(random, (6, rows))
+def feedback_program(config, x):
+    """Two column tiles into rows of the other bank that lie in turns, then to the output: packets and output words."""
+    columns = config.columns
     passes = [
         Pass(kind=TileKind.IDENTITY, pixels=6, wait_input=True, wait_output=True, release=True, release_input=True),
         Pass(kind=TileKind.IDENTITY, pixels=1, row=15, source=Source.INPUT, wait_input=True, release=True,
@@ -277,6 +279,15 @@ def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
     words = 6 * config.words_per_pixel()
     packets = [*load(config, passes, drains, parameters), input_packet(config, x), input_packet(config, x),
                run(config, passes, drains, words)]  # fmt: skip
+    return packets, words
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
+def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
+    config = Config(rows=rows, columns=columns, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
+                    accumulator_rows=16, passes=16, drains=8, parameter_tiles=4)  # fmt: skip
+    x = int8(np.random.default_rng(9), (6, rows))
+    packets, words = feedback_program(config, x)
     got, _, _ = on_both(config, packets, words)
     first = x[[0, 3, 1, 4, 2, 5]].astype(int) + [[0], [1]] * 3
     wanted = np.clip(first, -128, 127)[:, : min(rows, columns)]
@@ -336,10 +347,8 @@ def chains(draw):
     return config, groups
 
 
-@settings(max_examples=30)
-@given(chains(), randoms())
-def test_random_programs_agree(chain, random):
-    """Random folds, tiles, sources and destinations: outputs, counters and cycles of both engines, links stalling."""
+def chain_program(chain, random):
+    """Random folds, tiles, sources and destinations: config, passes, drains, packets, output words and repeats."""
     config, groups = chain
     contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
     config = dataclasses.replace(config, output_words=1024, input_words=64, contract=contract)
@@ -405,6 +414,14 @@ def test_random_programs_agree(chain, random):
                run(config, passes, drains, words, repeats)]  # fmt: skip
     packets += [input_packet(config, int8(random, (config.input_words, config.rows))) for _ in range(repeats)]
     check(passes, drains, config, repeats=repeats)
+    return config, passes, drains, packets, words, repeats
+
+
+@settings(max_examples=30)
+@given(chains(), randoms())
+def test_random_programs_agree(chain, random):
+    """Outputs, counters and cycles of both engines, links stalling."""
+    config, passes, drains, packets, words, repeats = chain_program(chain, random)
     _, counts, _ = on_both(config, packets, words, repeats, traces(random))
     waits = counts[Counter.WAIT_IN] + counts[Counter.WAIT_OUT]
     unstalled = run_counts(passes, drains, config, repeats=repeats)

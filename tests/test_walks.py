@@ -144,10 +144,8 @@ def programs(draw):
     return config, groups
 
 
-@settings(max_examples=12)
-@given(programs(), randoms())
-def test_random_walks_and_chains_agree(program, random):
-    """Any mixture, under stalling links: outputs, counters and cycles of both engines."""
+def walk_program(program, random):
+    """Any mixture of walks and chains: config, passes, drains, packets, output words and repeats."""
     config, groups = program
     passes, drains, kept_words = [], [], 0
     for number, group in enumerate(groups):
@@ -213,6 +211,14 @@ def test_random_walks_and_chains_agree(program, random):
                run(config, passes, drains, words, repeats)]  # fmt: skip
     packets += [input_packet(config, int8(random, (config.input_words, config.rows))) for _ in range(repeats)]
     check(passes, drains, config, repeats=repeats)
+    return config, passes, drains, packets, words, repeats
+
+
+@settings(max_examples=12)
+@given(programs(), randoms())
+def test_random_walks_and_chains_agree(program, random):
+    """Under stalling links: outputs, counters and cycles of both engines."""
+    config, passes, drains, packets, words, repeats = walk_program(program, random)
     _, counts, _ = on_both(config, packets, words, repeats, traces(random))
     unstalled = run_counts(passes, drains, config, repeats=repeats)
     for counter, value in unstalled.items():
