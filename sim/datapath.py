@@ -18,7 +18,7 @@ from etchnet.hdl.isa import Parameters, Pass, Target, TileKind, chunks
 from etchnet.sim.kernels import Kernels
 from etchnet.sim.plan import Plan
 
-__all__ = ["Datapath"]
+__all__ = ["Datapath", "channel_parameters"]
 
 _BATCH_BYTES = 1 << 23
 _BLAS_THREADS_FROM = 1 << 22
@@ -142,22 +142,25 @@ class Datapath:
                 list(_pool().map(compute, pieces))
         return sent.view("<u4").reshape(-1, config.link_bits // 32)
 
-    def _channel_parameters(self, plan: Plan) -> dict[int, dict[str, np.ndarray]]:
-        """Requantisation parameters of the column tiles that a plan names: by first word, int64 (columns,) by name."""
-        config = self.config
-        assert config.requantisers is not None
-        layout = Parameters.layout(config)
-        firsts = sorted({p for step in plan.steps for p in step.parameters})
-        words = self.parameters[np.array(firsts)[:, None] + np.arange(config.groups)]
-        raw = np.ascontiguousarray(words, "<u4").reshape(len(firsts), config.groups, -1).view(np.uint8)
-        bits = np.unpackbits(raw, axis=2, bitorder="little")[..., : config.requantisers * layout.size]
-        bits = bits.reshape(len(firsts), config.columns, layout.size).astype(np.int64)
-        found: dict[int, dict[str, np.ndarray]] = {first: {} for first in firsts}
-        for name, field in layout:
-            weights = np.int64(1) << np.arange(field.width)
-            if Shape.cast(field.shape).signed:
-                weights[-1] *= -1
-            values = bits[..., field.offset : field.offset + field.width] @ weights
-            for first, channels in zip(firsts, values, strict=True):
-                found[first][str(name)] = channels
-        return found
+    def _channel_parameters(self, plan: Plan) -> dict[str, np.ndarray]:
+        """The requantisation parameters that a plan names: each field int64 (sets, columns)."""
+        words = self.parameters[
+            np.array([first for first, _ in plan.parameters])[:, None] + np.arange(self.config.groups)
+        ]
+        return channel_parameters(words, self.config)
+
+
+def channel_parameters(words: np.ndarray, config: Config) -> dict[str, np.ndarray]:
+    """Parameter words as link words, uint32 (sets, groups, chunks, lanes), by field: int64 (sets, columns)."""
+    assert config.requantisers is not None
+    layout = Parameters.layout(config)
+    raw = np.ascontiguousarray(words, "<u4").reshape(len(words), config.groups, -1).view(np.uint8)
+    bits = np.unpackbits(raw, axis=2, bitorder="little")[..., : config.requantisers * layout.size]
+    bits = bits.reshape(len(words), config.columns, layout.size).astype(np.int64)
+    fields = {}
+    for name, field in layout:
+        weights = np.int64(1) << np.arange(field.width)
+        if Shape.cast(field.shape).signed:
+            weights[-1] *= -1
+        fields[str(name)] = bits[..., field.offset : field.offset + field.width] @ weights
+    return fields

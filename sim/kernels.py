@@ -458,7 +458,7 @@ class Kernels:
     tiles
         int8 (tiles, rows, columns): what the passes of `plan.tiles` hold.
     parameters
-        For the first parameter word of a column tile, its channels' fields: int64 (columns,) by name.
+        The fields of every set of `plan.parameters`, by name: int64 (sets, columns).
 
     Attributes
     ----------
@@ -470,16 +470,13 @@ class Kernels:
         Whether that is most of the work.
     """
 
-    def __init__(self, plan: Plan, tiles: np.ndarray, parameters: dict[int, dict[str, np.ndarray]]) -> None:
+    def __init__(self, plan: Plan, tiles: np.ndarray, parameters: dict[str, np.ndarray]) -> None:
         self.plan = plan
         self._own = threading.local()
         self._kernels: list[_Kernel] = []
         bounds = np.zeros(plan.values, np.int64)
         for step in plan.steps:
-            fields = {
-                name: np.stack([parameters[p][name] for p in step.parameters])
-                for name in ("bias", "multiplier", "left", "right")
-            }
+            fields = {name: values[step.parameters] for name, values in parameters.items()}
             kernel = _Kernel(step, plan, tiles, fields, bounds)
             if step.form.wide:
                 bounds[step.first : step.first + len(step.operands) * len(step.terms)] = kernel.result_bound

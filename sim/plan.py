@@ -61,7 +61,7 @@ class Step:
     terms
         For each column tile, the folds that make its accumulators; tiles differ in `Term.tile` only.
     parameters
-        For each column tile, its first parameter word.
+        For each column tile, its place in `Plan.parameters`.
     operands
         int64 (rows, sum of what the terms take): cells, or value rows for terms of `Kind.VALUE`.
     first
@@ -189,6 +189,8 @@ class Plan:
         How many there are of each.
     tiles
         For each tile that steps name, a pass that holds it.
+    parameters
+        For each set of a column tile's parameters that steps name, its first parameter word, and a drain that reads it.
     steps
         In an order in which operands come before what is made of them.
     output_cells
@@ -207,7 +209,8 @@ class Plan:
                  apart: bool = False) -> None:  # fmt: skip
         """Follow a checked program; `sources` is the half of its repeat's input that each pass reads.
 
-        With `apart`, every pass has a tile of its own, though passes name the same weights.
+        With `apart`, every pass has a tile of its own, and every drain parameters, though they name the same words: for
+        memories that change while the program runs.
         """
         self.config = config
         self.lanes = config.tiles_per_word
@@ -235,6 +238,9 @@ class Plan:
         self.drain_results: list[np.ndarray] = []
         self.wide: list[bool] = []
         self.tiles: list[int] = []
+        self.parameters: list[tuple[int, int]] = []
+        self._apart = apart
+        self._parameter_places: dict[tuple[int, int], int] = {}
         known: dict[tuple[int, int], int] = {}
         for index, (p, behind) in enumerate(zip(passes, drains_of(passes, drains), strict=True)):
             key = (-1, index) if apart else (p.kind, p.weights)
@@ -243,11 +249,11 @@ class Plan:
                 self.tiles.append(index)
             self._pass(p, known[key], sources[index], pad_cell[p.pad])
             for drain in behind:
-                self._drain(drains[drain])
+                self._drain(drain, drains[drain])
         self.output_cells = self._memories[Destination.OUTPUT]
         self._arrange()
         # What only following needed.
-        del self._banks, self._memories, self._groups, self._cell_level, self._value_level
+        del self._banks, self._memories, self._groups, self._cell_level, self._value_level, self._parameter_places
 
     def _pass(self, p: Pass, tile: int, half: int, pad: int) -> None:
         config, lanes = self.config, self.lanes
@@ -280,7 +286,7 @@ class Plan:
         for i in range(len(cells)):
             bank.fold(self._forms, rows, Term(p.hold if i else p.fold, kind, tile), cells[i : i + 1], level[i : i + 1])
 
-    def _drain(self, drain: Drain) -> None:
+    def _drain(self, index: int, drain: Drain) -> None:
         config = self.config
         accumulates = drain.destination == Destination.ACCUMULATORS
         form = Form(bool(drain.wide or accumulates), bool(drain.raw), drain.zero_point, drain.low, drain.high)
@@ -295,12 +301,16 @@ class Plan:
         level = level + 1
         parts = 1 if form.wide else self._parts
         ids = self._value_level if form.wide else self._cell_level
-        first = ids.extend(count * parts, np.repeat(level, parts))
-        results = first + np.arange(count * parts).reshape(drain.tiles, drain.pixels, parts)
+        results = ids.extend(count * parts, np.repeat(level, parts)) + np.arange(count * parts).reshape(
+            drain.tiles, drain.pixels, parts
+        )
         self.drain_results.append(results)
         self.wide.append(form.wide)
         for tile in range(drain.tiles):
-            parameters = drain.parameters + (0 if drain.shared else tile * config.groups)
+            first = drain.parameters + (0 if drain.shared else tile * config.groups)
+            parameters = self._parameter_places.setdefault((first, index if self._apart else -1), len(self.parameters))
+            if parameters == len(self.parameters):
+                self.parameters.append((first, index))
             rows = slice(tile * drain.pixels, (tile + 1) * drain.pixels)
             kinds = np.stack([read[rows], level[rows]])
             for one, at in np.unique(kinds, axis=1).T.tolist() if (kinds != kinds[:, :1]).any() else [kinds[:, 0]]:
