@@ -14,7 +14,8 @@ import numpy as np
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter
 from etchnet.host.compare import default_inputs
-from etchnet.host.compiler import CapacityError
+from etchnet.host.compiler import CapacityError, Program, compile_network
+from etchnet.host.cut import Cut
 from etchnet.host.driver import Accelerator, Counts
 from etchnet.host.files import plain_model
 from etchnet.host.fit import one_and_many
@@ -25,9 +26,25 @@ from etchnet.host.runtimes import Runtime, runtimes
 from etchnet.sim.contracts import contract_of
 from etchnet.sim.link import Disagreement
 
-__all__ = ["GemmResult", "ModelResult", "bench_gemm", "bench_model"]
+__all__ = ["EngineResult", "GemmResult", "ModelResult", "bench_engines", "bench_gemm", "bench_model", "gemm_program"]
 
 _SCALE = 1 / 1024
+_OFTEN = 0.5
+"""seconds up to which a run is repeated, of which the shortest counts"""
+
+
+def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
+    """``relu(x @ w)`` of square int8 matrices as one program, and x; raises CapacityError where w is too large."""
+    random = np.random.default_rng(0)
+    x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
+    layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
+    cut = Cut.best(size, size, size, config, wide=False)
+    if cut.terms < size or cut.channels < size:
+        raise CapacityError(
+            f"{size} x {size} weights take {-(-size // config.rows) * -(-size // config.columns)} tiles, and this "
+            f"machine has {config.weight_tiles}: they would be cut into programs (--set weight_tiles=...)"
+        )
+    return compile_network(Network([layer], contract=config.contract), config, batch=cut.pixels), x
 
 
 @dataclass(frozen=True)
@@ -208,4 +225,59 @@ def bench_gemm(
         for runtime in runtimes(plain_model("gemm", Network([layer], contract=config.contract)), x, [expected]):
             cpu[f"{runtime.name}, int8"] = _seconds(runtime.run)
         results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))
+    return results
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """One program on several engines, loaded before and run on the same inputs in one process."""
+
+    name: str
+    inputs: int
+    cycles: int
+    """cycles of the run, by the machine's counters: the same on every engine"""
+    seconds: dict[str, float]
+    """wall time of the run by engine: inputs packed and sent, results received and unpacked, counters read"""
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "name": self.name,
+            "inputs": self.inputs,
+            "cycles": self.cycles,
+            "chip_seconds": self.cycles / clock,
+            "seconds": self.seconds,
+            "cycles_per_second": {name: self.cycles / seconds for name, seconds in self.seconds.items()},
+        }
+
+
+def bench_engines(
+    programs: Sequence[tuple[str, Program, np.ndarray]],
+    engines: Sequence[str],
+    *,
+    report: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> list[EngineResult]:
+    """How fast engines simulate: each program, by name, on its inputs, int8 (M, inputs).
+
+    Results and counters have to be the same on all engines. Slow engines run once.
+    """
+    results = []
+    for name, program, x in programs:
+        seconds: dict[str, float] = {}
+        seen: tuple[np.ndarray, Counts] | None = None
+        for engine in engines:
+            report(f"{name} on {engine}")
+            accelerator = Accelerator(program.config, engine=engine, **(options.get(engine) or {}))
+            accelerator.load_program(program)
+            start = time.perf_counter()
+            got = accelerator.run(x)
+            seconds[engine] = time.perf_counter() - start
+            if seen is not None and not (np.array_equal(got, seen[0]) and accelerator.counts == seen[1]):
+                raise Disagreement(f"{engine} does not give the results and counters of {engines[0]} for {name}")
+            seen = got, accelerator.counts
+            if seconds[engine] < _OFTEN:
+                seconds[engine] = _seconds(partial(accelerator.run, x), least=1.0)
+        assert seen is not None
+        results.append(EngineResult(name, len(x), seen[1].cycles, seconds))
     return results

@@ -144,6 +144,71 @@ def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: fl
     Console(width=110, highlight=False).print(table)
 
 
+@bench.command()
+@click.argument("model")
+@machine_options
+@click.option(
+    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Inputs of one run; may be repeated.  [1 and 16]"
+)
+@click.option("--size", type=click.IntRange(1, 2048), default=256, show_default=True, help="M = K = N of gemm.")
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    help="May be repeated.  [exact, and verilator where it is installed]",
+)
+@clock_option
+@json_option
+def engines(
+    model: str, config: Config, batches: Sequence[int], size: int, engines: Sequence[str], clock: float, as_json: bool
+) -> None:
+    """How fast the engines simulate a MODEL, or gemm: the same loaded program, run in one process."""
+    from etchnet.host.bench import bench_engines, gemm_program
+    from etchnet.host.compare import default_inputs
+    from etchnet.host.compiler import compile_network
+    from etchnet.host.files import load_model
+
+    engines = list(dict.fromkeys(engines)) or _installed_engines()
+    with progress(quiet=as_json) as report:
+        report("compiling")
+        if model == "gemm":
+            program, x = gemm_program(size, config)
+            programs = [(f"gemm {size} x {size} x {size}", program, x)]
+        else:
+            loaded = load_model(model)
+            program = compile_network(loaded.network, machine_for(config, loaded.network))
+            programs = [
+                (f"{loaded.name}, {batch} input{'s'[: batch != 1]}", program, default_inputs(loaded, batch))
+                for batch in batches or (1, 16)
+            ]
+        options = {engine: engine_options(engine, report) for engine in engines}
+        results = bench_engines(programs, engines, report=report, **options)
+    hertz = clock * 1e6
+    if as_json:
+        print_json({"config": program.config.to_dict(), "clock_hz": hertz, "numpy": np.__version__,
+                    "results": [r.to_dict(hertz) for r in results]})  # fmt: skip
+        return
+    click.echo(f"{program.config.rows} x {program.config.columns} array; programs and weights loaded before; "
+               "inputs and results over the link included")  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="")
+    for column in ("", "cycles", f"chip at {clock:g} MHz, ms"):
+        table.add_column(column, justify="right" if column else "left")
+    for engine in engines:
+        table.add_column(f"{engine}, ms", justify="right")
+        table.add_column("cycles/s", justify="right")
+    if len(engines) > 1:
+        table.add_column(f"{engines[0]} : {engines[-1]}", justify="right")
+    for result in results:
+        cells = [result.name, f"{result.cycles:,}", f"{result.cycles / hertz * 1e3:,.3f}"]
+        for engine in engines:
+            cells += [f"{result.seconds[engine] * 1e3:,.2f}", f"{result.cycles / result.seconds[engine]:,.0f}"]
+        if len(engines) > 1:
+            cells.append(f"{result.seconds[engines[-1]] / result.seconds[engines[0]]:,.0f} x")
+        table.add_row(*cells)
+    Console(width=130, highlight=False).print(table)
+
+
 def _installed_engines() -> list[str]:
     from etchnet.sim.verilated import find_compiler, find_verilator
 
