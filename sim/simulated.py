@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cached_property
+from os import PathLike, fspath
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,10 @@ _PERIOD = 1e-8
 class AmaranthEngine(Engine):
     """Runs `hdl.Accelerator` cycle by cycle; slow, needs nothing but Python.
 
+    In the waveforms of `vcd`, the clock edge that begins cycle t comes half a period before t periods (that of cycle 0
+    does not come: it begins with the simulation), the next one half a period behind. From `vcd_time(t)` on, until
+    that edge, every signal and every memory shows what it holds in cycle t, inputs included.
+
     Parameters
     ----------
     progress
@@ -29,6 +35,9 @@ class AmaranthEngine(Engine):
         Cycles without a word moved after which `exchange` gives up.
     machine
         What to simulate instead of `Accelerator(config)`: a changed copy, say.
+    vcd
+        File that takes the waveforms of all signals and memories, as a value change dump; complete after `close`, and
+        not made where no word moves.
     """
 
     name = "amaranth"
@@ -41,10 +50,12 @@ class AmaranthEngine(Engine):
         progress: Callable[[int], None] | None = None,
         patience: int = 100_000,
         machine: Accelerator | None = None,
+        vcd: str | PathLike[str] | None = None,
     ) -> None:
         super().__init__(config, trace=trace)
         self._machine = machine or Accelerator(config)
         self._progress, self._patience = progress, patience
+        self._vcd, self._files = vcd, ExitStack()
         self._cycle = 0
         self._sent: list[int] = []
         self._received: list[int] = []
@@ -58,6 +69,8 @@ class AmaranthEngine(Engine):
         simulator = Simulator(self._machine)
         simulator.add_clock(_PERIOD)
         simulator.add_testbench(self._drive, background=True)
+        if self._vcd is not None:
+            self._files.enter_context(simulator.write_vcd(fspath(self._vcd)))
         return simulator
 
     @property
@@ -99,6 +112,11 @@ class AmaranthEngine(Engine):
                 self._results.append(payload)
             self._cycle += 1
 
+    @staticmethod
+    def vcd_time(cycle: int) -> int:
+        """Where a cycle is read off in `vcd`, in its unit, femtoseconds."""
+        return round(_PERIOD * 1e15 * (cycle + 1 / 4))
+
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
         """Send whole packets and receive `count` link words; see `Engine`."""
         size = self.config.link_bits // 8
@@ -120,3 +138,7 @@ class AmaranthEngine(Engine):
         results = self._results[len(self._results) - count :] if count else []
         raw = b"".join(word.to_bytes(size, "little") for word in results)
         return np.frombuffer(raw, dtype="<u4").reshape(-1, size // 4)
+
+    def close(self) -> None:
+        """Complete the file of waveforms."""
+        self._files.close()
