@@ -1,0 +1,418 @@
+"""What a run does in every cycle: its passes, drains, links and waits, and the values from which all others follow.
+
+A trace holds events and the few values that cannot be had from others: tiles, inputs, and what each drain made of the
+rows that it read. Everything else about any cycle follows in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from etchnet.hdl.accelerator import Accelerator as Gateware
+from etchnet.hdl.accumulators import AccumulatorBank
+from etchnet.hdl.bus import word_bits
+from etchnet.hdl.config import Config
+from etchnet.hdl.element import ProcessingElement
+from etchnet.hdl.isa import (
+    OUTSIDE,
+    Counter,
+    Destination,
+    Drain,
+    Fold,
+    Parameters,
+    Pass,
+    Source,
+    Target,
+    TileKind,
+    chunks,
+)
+from etchnet.hdl.loader import Loader
+from etchnet.hdl.sequencer import Sequencer
+from etchnet.host.compiler import Program
+from etchnet.host.driver import Accelerator, Counts
+from etchnet.host.layers import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    Dense,
+    Depthwise,
+    Layer,
+    MaxPool,
+    Pad,
+    Pool,
+    Reshape,
+    Shape,
+)
+from etchnet.host.model import Model
+from etchnet.sim.contracts import contract_of
+from etchnet.sim.datapath import Datapath
+from etchnet.sim.exact import ExactEngine
+from etchnet.sim.history import LinkWrite, RunHistory
+from etchnet.sim.reference import rounding_shift, shift_left
+from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
+
+__all__ = ["Layers", "Segment", "Trace", "Transfer", "drain_results", "gather", "operation"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Cycles of a run that were spent on one thing, `length` of them from `start` on."""
+
+    start: int
+    length: int
+    spent: Counter
+    index: int
+    """pass that was issued or waited for, counted over all repeats; -1 for none"""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Link words that moved in consecutive cycles."""
+
+    start: int
+    length: int
+    what: str
+    """the target of the packet, or `results`"""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a page or a track calls a layer."""
+
+    name: str
+    """as the model has it"""
+    operation: str
+    """in a few words: its kind, kernel and channels"""
+    shape: Shape
+    """of its result"""
+    stride: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run of a program on `repeats` times `program.batch` inputs; cycles are counted since reset."""
+
+    name: str
+    program: Program
+    layers: list[Layers]
+    run: RunHistory
+    writes: list[LinkWrite]
+    counts: Counts
+    inputs: np.ndarray
+    """int8 (repeats, input_words, rows)"""
+    results: list[list[np.ndarray]]
+    """for each repeat and drain, what left the requantisers: int32 (accumulator rows, columns)"""
+    sent: np.ndarray
+    """cycles in which words of results left"""
+
+    @property
+    def config(self) -> Config:
+        """The machine."""
+        return self.program.config
+
+    @property
+    def repeats(self) -> int:
+        """Times that the program ran."""
+        return len(self.run.issues)
+
+    @property
+    def end(self) -> int:
+        """The cycle behind the last result's last link word."""
+        return max(self.run.finish, int(self.sent[-1])) + 1
+
+    @cached_property
+    def latencies(self) -> dict[str, int]:
+        """Cycles from the decision on a pixel, or from a drain's reads, to what becomes of it; see `docs/trace.md`."""
+        config, lat = self.config, Latencies.of(self.config)
+        return {
+            "enter": lat.decide + Gateware.read_latency(config),
+            "element": ProcessingElement.latency(config),
+            "read": Sequencer.latency(config),
+            "fold": lat.decide + lat.fold_visible,
+            "result": lat.result,
+            "feedback": lat.feedback + AccumulatorBank.latency(config) + 1,
+        }
+
+    @cached_property
+    def issues(self) -> np.ndarray:
+        """Decision cycle of the first pixel of every pass of every repeat: int64 (repeats, passes)."""
+        return np.stack(self.run.issues)
+
+    @cached_property
+    def drain_starts(self) -> np.ndarray:
+        """Cycle in which every drain of every repeat reads its first row: int64 (repeats, drains)."""
+        config, lat = self.config, Latencies.of(self.config)
+        passes, drains = self.program.passes, self.program.drains
+        starts = np.zeros((self.repeats, len(drains)), np.int64)
+        for index, started in enumerate(drains_of(passes, drains)):
+            first = self.issues[:, index] + passes[index].pixels - 1 + lat.decide + lat.drain_delay
+            for number, at in enumerate(started):
+                first = first + (lat.chain - 1 + drains[at].idle if number else 0)
+                starts[:, at] = first
+                first = first + drains[at].tiles * drains[at].pixels * drain_pace(drains[at], config)
+        return starts
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Every cycle of the run, in order and without gaps, by what it is counted as."""
+        found: list[Segment] = []
+        config, lat = self.config, Latencies.of(self.config)
+        arrivals = [int(w.cycles[-1, -1]) + 1 for w in self.writes if w.target is Target.INPUT]
+        now = self.run.start + 1
+
+        def spend(cycles: int, spent: Counter, index: int) -> None:
+            nonlocal now
+            if cycles > 0:
+                found.append(Segment(now, cycles, spent, index))
+                now += cycles
+
+        spend(lat.fetch - 1, Counter.FILL_DRAIN, -1)
+        for repeat in range(self.repeats):
+            for number, p in enumerate(self.program.passes):
+                index, issue = repeat * len(self.program.passes) + number, int(self.issues[repeat, number])
+                spend(p.idle_requantise, Counter.REQUANTISE, index)
+                spend(p.idle, Counter.FILL_DRAIN, index)
+                if p.wait_input:
+                    wait = issue - now
+                    spend(min(wait, arrivals[repeat] - now) if p.wait_output else wait, Counter.WAIT_IN, index)
+                spend(issue - now, Counter.WAIT_OUT, index)
+                spend(p.pixels, Counter.ISSUE, index)
+                spend(config.load_cycles - p.pixels, Counter.WEIGHT_LOAD, index)
+        for at in drains_of(self.program.passes, self.program.drains)[-1]:
+            drain = self.program.drains[at]
+            first = int(self.drain_starts[-1, at])
+            spend(first - now, Counter.FILL_DRAIN, -1)
+            spend(drain.tiles * drain.pixels * drain_pace(drain, config), Counter.REQUANTISE, -1)
+        spend(self.run.finish + 1 - now, Counter.FILL_DRAIN, -1)
+        return found
+
+    @cached_property
+    def link_in(self) -> list[Transfer]:
+        """What came in, packet by packet; headers and commands are not among it."""
+        latency = Loader.latency(self.config)
+        return [
+            Transfer(start, length, write.target.name.lower())
+            for write in self.writes
+            for start, length in _ranges(write.cycles.ravel() - latency)
+        ]
+
+    @cached_property
+    def link_out(self) -> list[Transfer]:
+        """What left: results, without the counters."""
+        return [Transfer(start, length, "results") for start, length in _ranges(self.sent)]
+
+    @cached_property
+    def tiles(self) -> tuple[np.ndarray, np.ndarray]:
+        """The different tiles, int8 (tiles, rows, columns), and for each pass the one that it holds."""
+        datapath = Datapath(self.config)
+        datapath.weights[: len(self.program.weights)] = self.program.weights
+        found: dict[bytes, int] = {}
+        tiles, which = [], []
+        for p in self.program.passes:
+            tile = datapath.tile(p)
+            if tile.tobytes() not in found:
+                found[tile.tobytes()] = len(tiles)
+                tiles.append(tile)
+            which.append(found[tile.tobytes()])
+        return np.stack(tiles), np.array(which)
+
+
+def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first, how many) of each run of consecutive cycles."""
+    breaks = np.flatnonzero(np.diff(cycles) != 1) + 1
+    for part in np.split(cycles, breaks):
+        if len(part):
+            yield int(part[0]), len(part)
+
+
+def gather(
+    model: Model, config: Config, x: np.ndarray, *, batch: int = 1, report: Callable[..., None] = lambda *_: None
+) -> Trace:
+    """Run a model on the exact engine, and keep what happened.
+
+    Parameters
+    ----------
+    x
+        int8 (M, inputs); the last repeat is filled up with zeros.
+    report
+        Called with what is going on and, where known, the done share.
+
+    Raises
+    ------
+    CapacityError
+        The network does not fit the machine.
+    """
+    report("compiling")
+    engine = ExactEngine(config, history=True)
+    accelerator = Accelerator(engine=engine)
+    program = accelerator.load(model.network, batch=batch)
+    report("running")
+    accelerator.run(x)
+    assert engine.history is not None
+    run = engine.history.runs[0]
+    repeats = len(run.issues)
+    inputs = np.stack([program.pack_inputs(x[i * batch : (i + 1) * batch]) for i in range(repeats)])
+    words = np.flatnonzero(engine.record.accepts)
+    sent = words[: repeats * program.output_words * chunks(8 * config.rows, config)]
+    results = []
+    for repeat in range(repeats):
+        report("results of every drain", repeat / repeats)
+        results.append(drain_results(program, inputs[repeat]))
+    return Trace(
+        name=model.name,
+        program=program,
+        layers=[_described(program, index, name) for index, name in enumerate(model.names)],
+        run=run,
+        writes=engine.history.writes,
+        counts=accelerator.counts,
+        inputs=inputs,
+        results=results,
+        sent=sent,
+    )
+
+
+def _described(program: Program, index: int, name: str) -> Layers:
+    layer, network = program.network.layers[index], program.network
+    shape = network.shapes[index]
+    stride = layer.stride if isinstance(layer, Conv | Depthwise | Pool) else (1, 1)
+    return Layers(name, operation(layer, shape), shape, stride)
+
+
+def operation(layer: Layer, shape: Shape) -> str:
+    """A layer in a few words.
+
+    >>> operation(Dense(np.ones((3, 2), np.int8)), (1, 1, 2))
+    'dense 2'
+    """
+    match layer:
+        case Conv() | Depthwise():
+            kind = "conv" if isinstance(layer, Conv) else "depthwise"
+            by = "" if tuple(layer.stride) == (1, 1) else f" /{max(layer.stride)}"
+            return f"{kind} {layer.kernel[0]}×{layer.kernel[1]}{by} → {shape[2]}"
+        case Dense():
+            return f"dense {shape[2]}"
+        case AveragePool() | MaxPool():
+            kind = "average" if isinstance(layer, AveragePool) else "max"
+            return f"{kind} pool {layer.window[0]}×{layer.window[1]}"
+        case Add() | Concat() | Pad() | Reshape():
+            return type(layer).__name__.lower()
+        case _:
+            return type(layer).__name__.lower()
+
+
+# What drains make of what they read
+
+
+def _folded(old: np.ndarray, new: np.ndarray, fold: Fold) -> np.ndarray:
+    if fold == Fold.SET:
+        return new
+    return old + new if fold == Fold.ADD else np.maximum(old, new)
+
+
+def drain_results(program: Program, inputs: np.ndarray) -> list[np.ndarray]:
+    """One repeat, drain by drain: what the requantisers gave for each row, int32 (accumulator rows, columns).
+
+    Parameters
+    ----------
+    inputs
+        int8 (input_words, rows).
+    """
+    config = program.config
+    datapath = Datapath(config)
+    datapath.weights[: len(program.weights)] = program.weights
+    banks = np.zeros((2, config.accumulator_rows, config.columns), np.int32)
+    memories = {
+        Destination.ACTIVATION: np.zeros((config.activation_words, config.rows), np.int8),
+        Destination.RESIDUAL: np.zeros((config.residual_words or 0, config.rows), np.int8),
+    }
+    results: list[np.ndarray] = []
+    for p, started in zip(program.passes, drains_of(program.passes, program.drains), strict=True):
+        sums = _sums(p, datapath, inputs if p.source == Source.INPUT else memories[Destination.ACTIVATION])
+        if p.hold != Fold.SET:
+            held = sums.sum(axis=0, dtype=np.int32) if p.hold == Fold.ADD else sums.max(axis=0)
+            sums = held[None]
+        rows = slice(p.row, p.row + len(sums))
+        banks[p.bank, rows] = _folded(banks[p.bank, rows], sums, p.fold)
+        for drain in (program.drains[i] for i in started):
+            source = memories[Destination.RESIDUAL] if drain.residual else banks[drain.bank]
+            read = source[drain.row : drain.row + drain.tiles * drain.pixels].astype(np.int32)
+            values = _requantised(drain, read, program)
+            results.append(values)
+            _write(drain, values, banks, memories, config)
+    return results
+
+
+def _sums(p: Pass, datapath: Datapath, memory: np.ndarray) -> np.ndarray:
+    """The kept sums of a pass: int32 (sums, columns)."""
+    config, tile, walked = datapath.config, datapath.tile(p).astype(np.float32), p.walk()
+    pixels = np.where((walked == OUTSIDE)[:, None], np.int8(p.pad), memory[np.where(walked == OUTSIDE, 0, walked)])
+    pixels = pixels.astype(np.float32)
+    if p.kind != TileKind.DEPTHWISE:
+        # At most 64 products of at most 2**14: exact in float32.
+        return (pixels @ tile).astype(np.int32)
+    taps = config.depthwise or 0
+    first = p.kept(config) - config.window_lead(p.line_pixels)
+    windows = (pixels[first + i * p.line_pixels + j] * tile[i * taps + j] for i, j in np.ndindex(taps, taps))
+    total = np.zeros((len(first), config.columns), np.float32)
+    for products in windows:
+        total += products
+    return total.astype(np.int32)
+
+
+def _requantised(drain: Drain, rows: np.ndarray, program: Program) -> np.ndarray:
+    config = program.config
+    fields = {name: values[_parameter_rows(drain)] for name, values in _parameters(drain, program).items()}
+    biased = rows + fields["bias"].astype(np.int32)
+    if drain.raw:
+        low_word = (shift_left(biased, fields["left"]) * fields["multiplier"]).astype(np.int32)
+        values = np.clip(rounding_shift(low_word, fields["right"]) + drain.zero_point, drain.low, drain.high)
+    else:
+        values = contract_of(config).requantise(
+            biased, fields["multiplier"], fields["left"], fields["right"],
+            zero_point=drain.zero_point, low=drain.low, high=drain.high,
+        )  # fmt: skip
+    return values.astype(np.int32)
+
+
+def _parameter_rows(drain: Drain) -> np.ndarray:
+    """For each row of a drain, the column tile whose parameters it takes, counted from the drain's first."""
+    tile = np.repeat(np.arange(drain.tiles), drain.pixels)
+    return np.zeros_like(tile) if drain.shared else tile
+
+
+def _parameters(drain: Drain, program: Program) -> dict[str, np.ndarray]:
+    """Requantisation parameters of a drain's column tiles: int64 (tiles, columns) each."""
+    config = program.config
+    layout, count = Parameters.layout(config), (1 if drain.shared else drain.tiles) * config.groups
+    size = word_bits(Target.PARAMETERS, config) // layout.size
+    words = program.parameters[drain.parameters : drain.parameters + count]
+    records = [Parameters.decode(w >> i * layout.size & (1 << layout.size) - 1, config) for w in words
+               for i in range(size)]  # fmt: skip
+    names = [str(name) for name, _ in layout]
+    return {n: np.array([getattr(r, n) for r in records], np.int64).reshape(-1, config.columns) for n in names}
+
+
+def _write(drain: Drain, values: np.ndarray, banks: np.ndarray, memories: dict[Any, np.ndarray], config: Config
+           ) -> None:  # fmt: skip
+    """Put results where later passes and drains read them."""
+    words = drain_words(drain, config)
+    if drain.destination == Destination.ACCUMULATORS:
+        banks[drain.into, words.ravel()] = _folded(banks[drain.into, words.ravel()], values, drain.fold)
+    elif drain.destination in memories:
+        memory, columns, size = memories[drain.destination], config.columns, config.words_per_pixel()
+        by_tile = values.astype(np.int8).reshape(drain.tiles, drain.pixels, columns)
+        for tile in range(drain.tiles):
+            lane = (drain.lane + tile) % config.tiles_per_word * columns
+            flat = np.zeros((drain.pixels, size * config.rows), np.int8)
+            flat[:, :columns] = by_tile[tile]
+            if config.tiles_per_word > 1:
+                memory[words[tile], lane : lane + columns] = by_tile[tile]
+                continue
+            for word in range(size):
+                memory[words[tile] + word] = flat[:, word * config.rows : (word + 1) * config.rows]
