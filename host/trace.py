@@ -9,26 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from etchnet.hdl.accelerator import Accelerator as Gateware
 from etchnet.hdl.accumulators import AccumulatorBank
-from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.element import ProcessingElement
 from etchnet.hdl.isa import (
-    OUTSIDE,
     Counter,
-    Destination,
-    Drain,
-    Fold,
-    Parameters,
-    Pass,
-    Source,
     Target,
-    TileKind,
     chunks,
 )
 from etchnet.hdl.loader import Loader
@@ -50,14 +40,14 @@ from etchnet.host.layers import (
     Shape,
 )
 from etchnet.host.model import Model
-from etchnet.sim.contracts import contract_of
 from etchnet.sim.datapath import Datapath
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.history import LinkWrite, RunHistory
-from etchnet.sim.reference import rounding_shift, shift_left
-from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
+from etchnet.sim.state_events import Events
+from etchnet.sim.state_results import DrainResults
+from etchnet.sim.timing import Latencies, drain_pace, drains_of
 
-__all__ = ["Layers", "Segment", "Trace", "Transfer", "drain_results", "gather", "operation"]
+__all__ = ["Layers", "Segment", "Trace", "Transfer", "gather", "operation"]
 
 
 @dataclass(frozen=True)
@@ -260,10 +250,9 @@ def gather(
     inputs = np.stack([program.pack_inputs(x[i * batch : (i + 1) * batch]) for i in range(repeats)])
     words = np.flatnonzero(engine.record.accepts)
     sent = words[: repeats * program.output_words * chunks(8 * config.rows, config)]
-    results = []
-    for repeat in range(repeats):
-        report("results of every drain", repeat / repeats)
-        results.append(drain_results(program, inputs[repeat]))
+    report("results of every drain")
+    drained = DrainResults(Events(engine.history, config))
+    results = [drained.repeat(repeat) for repeat in range(repeats)]
     return Trace(
         name=model.name,
         program=program,
@@ -304,115 +293,3 @@ def operation(layer: Layer, shape: Shape) -> str:
             return type(layer).__name__.lower()
         case _:
             return type(layer).__name__.lower()
-
-
-# What drains make of what they read
-
-
-def _folded(old: np.ndarray, new: np.ndarray, fold: Fold) -> np.ndarray:
-    if fold == Fold.SET:
-        return new
-    return old + new if fold == Fold.ADD else np.maximum(old, new)
-
-
-def drain_results(program: Program, inputs: np.ndarray) -> list[np.ndarray]:
-    """One repeat, drain by drain: what the requantisers gave for each row, int32 (accumulator rows, columns).
-
-    Parameters
-    ----------
-    inputs
-        int8 (input_words, rows).
-    """
-    config = program.config
-    datapath = Datapath(config)
-    datapath.weights[: len(program.weights)] = program.weights
-    banks = np.zeros((2, config.accumulator_rows, config.columns), np.int32)
-    memories = {
-        Destination.ACTIVATION: np.zeros((config.activation_words, config.rows), np.int8),
-        Destination.RESIDUAL: np.zeros((config.residual_words or 0, config.rows), np.int8),
-    }
-    results: list[np.ndarray] = []
-    for p, started in zip(program.passes, drains_of(program.passes, program.drains), strict=True):
-        sums = _sums(p, datapath, inputs if p.source == Source.INPUT else memories[Destination.ACTIVATION])
-        if p.hold != Fold.SET:
-            held = sums.sum(axis=0, dtype=np.int32) if p.hold == Fold.ADD else sums.max(axis=0)
-            sums = held[None]
-        rows = slice(p.row, p.row + len(sums))
-        banks[p.bank, rows] = _folded(banks[p.bank, rows], sums, p.fold)
-        for drain in (program.drains[i] for i in started):
-            source = memories[Destination.RESIDUAL] if drain.residual else banks[drain.bank]
-            read = source[drain.row : drain.row + drain.tiles * drain.pixels].astype(np.int32)
-            values = _requantised(drain, read, program)
-            results.append(values)
-            _write(drain, values, banks, memories, config)
-    return results
-
-
-def _sums(p: Pass, datapath: Datapath, memory: np.ndarray) -> np.ndarray:
-    """The kept sums of a pass: int32 (sums, columns)."""
-    config, tile, walked = datapath.config, datapath.tile(p).astype(np.float32), p.walk()
-    pixels = np.where((walked == OUTSIDE)[:, None], np.int8(p.pad), memory[np.where(walked == OUTSIDE, 0, walked)])
-    pixels = pixels.astype(np.float32)
-    if p.kind != TileKind.DEPTHWISE:
-        # At most 64 products of at most 2**14: exact in float32.
-        return (pixels @ tile).astype(np.int32)
-    taps = config.depthwise or 0
-    first = p.kept(config) - config.window_lead(p.line_pixels)
-    windows = (pixels[first + i * p.line_pixels + j] * tile[i * taps + j] for i, j in np.ndindex(taps, taps))
-    total = np.zeros((len(first), config.columns), np.float32)
-    for products in windows:
-        total += products
-    return total.astype(np.int32)
-
-
-def _requantised(drain: Drain, rows: np.ndarray, program: Program) -> np.ndarray:
-    config = program.config
-    fields = {name: values[_parameter_rows(drain)] for name, values in _parameters(drain, program).items()}
-    biased = rows + fields["bias"].astype(np.int32)
-    if drain.raw:
-        low_word = (shift_left(biased, fields["left"]) * fields["multiplier"]).astype(np.int32)
-        values = np.clip(rounding_shift(low_word, fields["right"]) + drain.zero_point, drain.low, drain.high)
-    else:
-        values = contract_of(config).requantise(
-            biased, fields["multiplier"], fields["left"], fields["right"],
-            zero_point=drain.zero_point, low=drain.low, high=drain.high,
-        )  # fmt: skip
-    return values.astype(np.int32)
-
-
-def _parameter_rows(drain: Drain) -> np.ndarray:
-    """For each row of a drain, the column tile whose parameters it takes, counted from the drain's first."""
-    tile = np.repeat(np.arange(drain.tiles), drain.pixels)
-    return np.zeros_like(tile) if drain.shared else tile
-
-
-def _parameters(drain: Drain, program: Program) -> dict[str, np.ndarray]:
-    """Requantisation parameters of a drain's column tiles: int64 (tiles, columns) each."""
-    config = program.config
-    layout, count = Parameters.layout(config), (1 if drain.shared else drain.tiles) * config.groups
-    size = word_bits(Target.PARAMETERS, config) // layout.size
-    words = program.parameters[drain.parameters : drain.parameters + count]
-    records = [Parameters.decode(w >> i * layout.size & (1 << layout.size) - 1, config) for w in words
-               for i in range(size)]  # fmt: skip
-    names = [str(name) for name, _ in layout]
-    return {n: np.array([getattr(r, n) for r in records], np.int64).reshape(-1, config.columns) for n in names}
-
-
-def _write(drain: Drain, values: np.ndarray, banks: np.ndarray, memories: dict[Any, np.ndarray], config: Config
-           ) -> None:  # fmt: skip
-    """Put results where later passes and drains read them."""
-    words = drain_words(drain, config)
-    if drain.destination == Destination.ACCUMULATORS:
-        banks[drain.into, words.ravel()] = _folded(banks[drain.into, words.ravel()], values, drain.fold)
-    elif drain.destination in memories:
-        memory, columns, size = memories[drain.destination], config.columns, config.words_per_pixel()
-        by_tile = values.astype(np.int8).reshape(drain.tiles, drain.pixels, columns)
-        for tile in range(drain.tiles):
-            lane = (drain.lane + tile) % config.tiles_per_word * columns
-            flat = np.zeros((drain.pixels, size * config.rows), np.int8)
-            flat[:, :columns] = by_tile[tile]
-            if config.tiles_per_word > 1:
-                memory[words[tile], lane : lane + columns] = by_tile[tile]
-                continue
-            for word in range(size):
-                memory[words[tile] + word] = flat[:, word * config.rows : (word + 1) * config.rows]

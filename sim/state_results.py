@@ -76,6 +76,10 @@ class DrainResults:
         drains = self._events.drains
         return self._repeat(int(drains.repeat[index]))[int(drains.number[index])]
 
+    def repeat(self, repeat: int) -> list[np.ndarray]:
+        """Those of every drain of a repeat, counted over all runs."""
+        return self._repeat(repeat)
+
     def _follow(self, run: int, apart: bool) -> Plan:
         program = self._events.programs[run]
         return Plan(program.passes, program.drains, _sources(program.passes), self.config, apart=apart)
