@@ -26,15 +26,30 @@ from etchnet.host.runtimes import Runtime, runtimes
 from etchnet.sim.contracts import contract_of
 from etchnet.sim.link import Disagreement
 
-__all__ = ["EngineResult", "GemmResult", "ModelResult", "bench_engines", "bench_gemm", "bench_model", "gemm_program"]
+__all__ = [
+    "EngineResult",
+    "GemmResult",
+    "ModelResult",
+    "bench_engines",
+    "bench_gemm",
+    "bench_model",
+    "gemm_network",
+    "gemm_program",
+]
 
 _SCALE = 1 / 1024
 _OFTEN = 0.5
 """seconds up to which a run is repeated, of which the shortest counts"""
 
 
-def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
-    """``relu(x @ w)`` of square int8 matrices as one program, and x; raises CapacityError where w is too large."""
+def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
+    """``relu(x @ w)`` of square int8 matrices as a network, x, and how many of its rows go through at once.
+
+    Raises
+    ------
+    CapacityError
+        The weights do not fit the machine's memory.
+    """
     random = np.random.default_rng(0)
     x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
     layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
@@ -44,7 +59,13 @@ def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
             f"{size} x {size} weights take {-(-size // config.rows) * -(-size // config.columns)} tiles, and this "
             f"machine has {config.weight_tiles}: they would be cut into programs (--set weight_tiles=...)"
         )
-    return compile_network(Network([layer], contract=config.contract), config, batch=cut.pixels), x
+    return Network([layer], contract=config.contract), x, cut.pixels
+
+
+def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
+    """`gemm_network` compiled, and x."""
+    network, x, batch = gemm_network(size, config)
+    return compile_network(network, config, batch=batch), x
 
 
 @dataclass(frozen=True)

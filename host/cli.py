@@ -21,6 +21,7 @@ from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter, InstructionError
 from etchnet.host.cli_bench import bench
 from etchnet.host.cli_state import state
+from etchnet.host.cli_trace import trace
 from etchnet.host.compiler import CapacityError, compile_network
 from etchnet.host.driver import ENGINES, Accelerator, make_engine
 from etchnet.host.model import ModelError
@@ -402,6 +403,7 @@ def doctor(as_json: bool) -> None:
 
 cli.add_command(bench)
 cli.add_command(state)
+cli.add_command(trace)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,7 +42,7 @@ from etchnet.host.layers import (
 from etchnet.host.model import Model
 from etchnet.sim.datapath import Datapath
 from etchnet.sim.exact import ExactEngine
-from etchnet.sim.history import LinkWrite, RunHistory
+from etchnet.sim.history import History, LinkWrite, RunHistory
 from etchnet.sim.state_events import Events
 from etchnet.sim.state_results import DrainResults
 from etchnet.sim.timing import Latencies, drain_pace, drains_of
@@ -100,6 +100,8 @@ class Trace:
     """for each repeat and drain, what left the requantisers: int32 (accumulator rows, columns)"""
     sent: np.ndarray
     """cycles in which words of results left"""
+    history: History
+    """of the engine that ran it"""
 
     @property
     def config(self) -> Config:
@@ -263,6 +265,7 @@ def gather(
         inputs=inputs,
         results=results,
         sent=sent,
+        history=engine.history,
     )
 
 
@@ -283,12 +286,12 @@ def operation(layer: Layer, shape: Shape) -> str:
         case Conv() | Depthwise():
             kind = "conv" if isinstance(layer, Conv) else "depthwise"
             by = "" if tuple(layer.stride) == (1, 1) else f" /{max(layer.stride)}"
-            return f"{kind} {layer.kernel[0]}×{layer.kernel[1]}{by} → {shape[2]}"
+            return f"{kind} {layer.kernel[0]}\u00d7{layer.kernel[1]}{by} → {shape[2]}"
         case Dense():
             return f"dense {shape[2]}"
         case AveragePool() | MaxPool():
             kind = "average" if isinstance(layer, AveragePool) else "max"
-            return f"{kind} pool {layer.window[0]}×{layer.window[1]}"
+            return f"{kind} pool {layer.window[0]}\u00d7{layer.window[1]}"
         case Add() | Concat() | Pad() | Reshape():
             return type(layer).__name__.lower()
         case _:

@@ -5,6 +5,9 @@
 
 #include "Vetchnet.h"
 #include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
 
 namespace {
 
@@ -37,6 +40,9 @@ struct Pattern {
 struct Machine {
     VerilatedContext context;
     std::unique_ptr<Vetchnet> top{new Vetchnet{&context}};
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> waveforms;
+#endif
     int64_t cycle = 0;
     int64_t last_moved = 0;
     bool offering = false;
@@ -86,9 +92,18 @@ struct Machine {
             offering = false;
         }
         if (taken || given) last_moved = cycle;
+        // Cycle t lasts from 2 t to 2 t + 2: what registers hold in it, and the links' signals of its second half.
+        dump(2 * cycle);
         top->clk = 1;
         top->eval();
+        dump(2 * cycle + 1);
         ++cycle;
+    }
+
+    void dump(int64_t time) {
+#if VM_TRACE
+        if (waveforms) waveforms->dump(static_cast<uint64_t>(time));
+#endif
     }
 };
 
@@ -103,7 +118,23 @@ Machine* etchnet_new(const uint8_t* offers, int64_t offers_count, const uint8_t*
     return machine;
 }
 
-void etchnet_delete(Machine* machine) { delete machine; }
+#if VM_TRACE
+// Writes waveforms to a file from now on; 0 where it cannot be opened.
+int etchnet_trace(Machine* machine, const char* path) {
+    machine->context.traceEverOn(true);
+    machine->waveforms.reset(new VerilatedVcdC);
+    machine->top->trace(machine->waveforms.get(), 99);
+    machine->waveforms->open(path);
+    return machine->waveforms->isOpen();
+}
+#endif
+
+void etchnet_delete(Machine* machine) {
+#if VM_TRACE
+    if (machine->waveforms) machine->waveforms->close();
+#endif
+    delete machine;
+}
 
 int64_t etchnet_cycle(const Machine* machine) { return machine->cycle; }
 

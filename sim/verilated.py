@@ -94,9 +94,9 @@ def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str
         raise BuildError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(last)}")
 
 
-def _key(config: Config, verilator: Path, compiler: str) -> str:
+def _key(config: Config, verilator: Path, compiler: str, waveforms: bool) -> str:
     """What the library depends on: the config, the gateware's and the harness's source, and the tools."""
-    digest = hashlib.sha256(config.to_json().encode())
+    digest = hashlib.sha256(f"{config.to_json()} {waveforms}".encode())
     sources = sorted(Path(etchnet.hdl.config.__file__).parent.glob("*.py"))
     for path in [*sources, Path(__file__), Path(__file__).with_name("harness.cpp")]:
         digest.update(path.name.encode() + path.read_bytes())
@@ -107,11 +107,13 @@ def _key(config: Config, verilator: Path, compiler: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def build(config: Config, *, report: Callable[[str], None] | None = None) -> Path:
+def build(config: Config, *, waveforms: bool = False, report: Callable[[str], None] | None = None) -> Path:
     """The native library of one machine, from the cache or compiled now (tens of seconds for large arrays).
 
     Parameters
     ----------
+    waveforms
+        Whether it can write them; that makes it slower even where it does not.
     report
         Called with one line before each step that takes its time.
 
@@ -122,7 +124,7 @@ def build(config: Config, *, report: Callable[[str], None] | None = None) -> Pat
     """
     verilator, include = find_verilator()
     compiler = find_compiler()
-    library = cache_folder() / f"{_key(config, verilator, compiler)}.so"
+    library = cache_folder() / f"{_key(config, verilator, compiler, waveforms)}.so"
     if library.exists():
         return library
     say = report or (lambda line: None)
@@ -135,11 +137,12 @@ def build(config: Config, *, report: Callable[[str], None] | None = None) -> Pat
         _run(
             [verilator, "--cc", f"{TOP}.v", "--top-module", TOP, "--prefix", "Vetchnet", "--Mdir", "obj", "-O3",
              "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "--output-split", "20000",
-             "-Wno-fatal"],
+             "-Wno-fatal", *(["--trace-vcd"] if waveforms else [])],
             folder,
             {"VERILATOR_ROOT": str(include.parent)},
         )  # fmt: skip
-        runtime = [include / file for file in ("verilated.cpp", "verilated_threads.cpp")]
+        files = ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])]
+        runtime = [include / file for file in files]
         sources = [*sorted((folder / "obj").glob("*.cpp")), *runtime, Path(__file__).with_name("harness.cpp")]
         say(f"compiling {len(sources)} C++ files")
         flags: list[str | Path] = [
@@ -152,7 +155,9 @@ def build(config: Config, *, report: Callable[[str], None] | None = None) -> Pat
             "-I",
             include,
         ]
-        flags += ["-I", include / "vltstd", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w"]
+        flags += ["-I", include / "vltstd", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
+        if waveforms:
+            flags += ["-DVM_TRACE_VCD=1"]
 
         def compile_one(source: Path) -> Path:
             target = folder / f"{source.stem}.o"
@@ -179,6 +184,9 @@ class VerilatorEngine(Engine):
         Cycles without a word moved after which `exchange` gives up.
     library
         A library to use instead of the one that `build` makes.
+    vcd
+        File that waveforms are written to, in the units of half a cycle: cycle t begins at 2 t. It is complete when the
+        engine is closed.
     """
 
     name = "verilator"
@@ -192,10 +200,11 @@ class VerilatorEngine(Engine):
         report: Callable[[str], None] | None = None,
         patience: int = 50_000_000,
         library: Path | None = None,
+        vcd: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(config, trace=trace)
         self._progress, self._patience = progress, patience
-        self._library = ctypes.CDLL(str(library or build(config, report=report)))
+        self._library = ctypes.CDLL(str(library or build(config, waveforms=vcd is not None, report=report)))
         lib = self._library
         lib.etchnet_new.restype = ctypes.c_void_p
         lib.etchnet_cycle.restype = ctypes.c_int64
@@ -205,6 +214,8 @@ class VerilatorEngine(Engine):
         for pattern in (self._offers, self._accepts):
             arguments += [pattern.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(pattern))]
         self._machine = ctypes.c_void_p(lib.etchnet_new(*arguments))
+        if vcd is not None and not lib.etchnet_trace(self._machine, os.fsencode(vcd)):
+            raise OSError(f"cannot write {vcd}")
         self._sent: list[np.ndarray] = []
         self._received: list[np.ndarray] = []
 

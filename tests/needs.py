@@ -1,6 +1,7 @@
 """What some tests need and not every machine has."""
 
 import os
+import shutil
 
 import pytest
 
@@ -9,6 +10,10 @@ from etchnet.sim.verilated import MissingToolError, find_compiler, find_verilato
 MODELS, DATA = os.environ.get("ETCHNET_MODELS"), os.environ.get("ETCHNET_DATA")
 needs_models = pytest.mark.skipif(not MODELS, reason="ETCHNET_MODELS names no folder")
 needs_data = pytest.mark.skipif(not (MODELS and DATA), reason="ETCHNET_MODELS or ETCHNET_DATA names no folder")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver on the PATH")
 
 
 def _has_verilator() -> bool:

@@ -36,3 +36,23 @@ def snapshots(path: Path, times: Sequence[int]) -> Iterator[dict[str, int]]:
                     names.setdefault(code, []).append(".".join([*scope[len(SCOPE) :], name.removeprefix("\\")]))
     for _ in wanted:
         yield {name: value for code, value in values.items() for name in names.get(code, ())}
+
+
+def changes(path: Path, scope: str, name: str) -> list[int]:
+    """The values of a register of a module one after the other, in whatever simulator's file."""
+    inside: list[str] = []
+    code, found = None, []
+    for line in path.read_text().splitlines():
+        fields = line.split()
+        if not fields:
+            continue
+        if fields[0] == "$scope":
+            inside.append(fields[2])
+        elif fields[0] == "$upscope":
+            inside.pop()
+        elif fields[0] == "$var" and inside and inside[-1] == scope and fields[4] == name:
+            code = fields[3]
+        elif fields[-1] == code and fields[0][0] == "b":
+            value = int(fields[0][1:], 2)
+            found += [value] if not found or found[-1] != value else []
+    return found
