@@ -216,13 +216,14 @@ class _Plan:
         return max(self.cycles, self.layout.places[INPUT].size * chunks(8 * config.rows, config))
 
 
-def _emitter(plan_layout: Layout, config: Config, batch: int) -> Emitter:
-    return Emitter(config, plan_layout.places, plan_layout.shapes, plan_layout.residual, plan_layout.output, batch)
+def _emitter(plan_layout: Layout, config: Config, batch: int, *, draft: bool = False) -> Emitter:
+    return Emitter(config, plan_layout.places, plan_layout.shapes, plan_layout.residual, plan_layout.output, batch,
+                   draft=draft)  # fmt: skip
 
 
 def _plan(packing: Packing, config: Config, batch: int, only: str | None, *, width: int) -> _Plan:
     units, layout = lay_out(packing.network, config, batch)
-    chosen, cycles = choose(units, _emitter(layout, config, batch), config, only, width)
+    chosen, cycles = choose(units, _emitter(layout, config, batch, draft=True), config, only, width)
     return _Plan(packing, units, layout, chosen, cycles)
 
 

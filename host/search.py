@@ -62,9 +62,7 @@ def _extend(beginning: _Beginning, groups: Sequence[Group], option: Option) -> _
     timeline = beginning.timeline.copy()
     timeline.flip = beginning.bank
     for group in groups:
-        for index, p in enumerate(group.passes):
-            drains = group.drains if index == len(group.passes) - 1 else ()
-            timeline.place(p, drains, timeline.earliest(p, drains))
+        group.follow(timeline)
     return _Beginning(timeline, beginning.bank ^ len(groups) % 2, [*beginning.chosen, option])
 
 
@@ -76,7 +74,8 @@ def choose(
     Programs repeat back to back: cycles count what the first unit has to wait for the last one of the repeat before,
     which the program's idle cycles then do in every repeat.
     """
-    beam = [_Beginning(Timeline(config), 0, [])]
+    empty = Timeline(config, trusted=True)
+    beam = [_Beginning(empty, 0, [])]
     for unit in units:
         extended: list[_Beginning] = []
         for option in options(unit, config, emitter.images, alone=len(units) == 1):
@@ -87,7 +86,7 @@ def choose(
                 extended += [_extend(b, groups, option) for b in beam]
         beam = _best(extended, width)
     emitted = {b.chosen[0]: emitter.groups(units[0], b.chosen[0], 0) or [] for b in beam}
-    alone = {option: _extend(_Beginning(Timeline(config), 0, []), groups, option) for option, groups in emitted.items()}
+    alone = {option: _extend(_Beginning(empty, 0, []), groups, option) for option, groups in emitted.items()}
 
     def cycles(b: _Beginning) -> int:
         again = _Beginning(b.timeline.copy(), 0, [])

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,9 +24,12 @@ from etchnet.hdl.output import OutputStage
 from etchnet.hdl.sequencer import Sequencer
 
 __all__ = [
+    "Idles",
     "Latencies",
     "ProgramError",
+    "Taken",
     "Timeline",
+    "Turns",
     "check",
     "drain_pace",
     "drain_words",
@@ -35,6 +39,7 @@ __all__ = [
     "run_counts",
     "schedule",
     "tail",
+    "words_read",
 ]
 
 _PAST = -(1 << 40)
@@ -227,10 +232,11 @@ class _Touch:
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """The words that are read, and when."""
-        return _words_of(self.of)
+        return words_read(self.of)
 
 
-def _words_of(p: Pass) -> tuple[np.ndarray, np.ndarray]:
+def words_read(p: Pass) -> tuple[np.ndarray, np.ndarray]:
+    """The words that a pass reads, and in which of its cycles."""
     walked = p.walk()
     when = np.flatnonzero(walked != OUTSIDE)
     return walked[when], when
@@ -315,6 +321,30 @@ class Turns:
     even: int
     words: tuple[int, int] | None
     read: Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+class Idles(NamedTuple):
+    """What a timeline found for some passes and the drains behind them."""
+
+    passes: list[tuple[int, int, int]]
+    """which pass, its idle cycles but for requantising, and those"""
+    drains: list[int]
+    """idle cycles of every drain"""
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """Passes up to one that releases drains, and these drains, as a timeline takes them."""
+
+    passes: Sequence[_Touch]
+    turns: Sequence[Turns]
+    ways: Sequence[_Way]
+
+    @classmethod
+    def of(cls, passes: Sequence[Pass] | Sequence[Turns], drains: Sequence[Drain], config: Config) -> Taken:
+        """Of passes one by one, or of all as turns."""
+        touches = [_Touch(p, config) for p in passes if isinstance(p, Pass)]
+        return cls(touches, [t for t in passes if isinstance(t, Turns)], [_Way(d, config) for d in drains])
 
 
 class Timeline:
@@ -575,11 +605,22 @@ class Timeline:
                     place = int(way.words[tile * drain.pixels + row]) + word
                     self._residual.put((place, place + 1), at + row * pace + word, 1, self._epoch)
 
-    def follow(self, turns: Sequence[Turns], ways: Sequence[_Way]) -> list[tuple[int, int, int]]:
-        """Place a group of passes of several turns, and the drains behind the last of them.
+    def follow(self, taken: Taken) -> Idles:
+        """Place passes and the drains behind the last of them, all as early as they may.
 
-        Returns the passes with idle cycles: (pass, all but requantising, requantising).
+        Returns the passes that need idle cycles, and the idle cycles of all drains.
         """
+        if taken.turns:
+            return self._follow(taken.turns, taken.ways)
+        idles, last = [], len(taken.passes) - 1
+        behind: list[int] = []
+        for index, touch in enumerate(taken.passes):
+            others, requantising, behind = _placed(self, touch, taken.ways if index == last else (), index)
+            if others or requantising:
+                idles.append((index, others, requantising))
+        return Idles(idles, behind)
+
+    def _follow(self, turns: Sequence[Turns], ways: Sequence[_Way]) -> Idles:
         lat, load = self.latencies, self.config.load_cycles
         last: dict[int, int] = {}
         idles: list[tuple[int, int, int]] = []
@@ -646,8 +687,7 @@ class Timeline:
         tile = turn.tiles[-1]
         visible.put((tile * pixels, (tile + 1) * pixels), start + lat.fold_visible, 1, self._epoch)
         self.slot = start + length
-        self._release(ways, start, pixels, 0)
-        return idles
+        return Idles(idles, self._release(ways, start, pixels, 0))
 
     def draining(self, start: int, end: int) -> int:
         """Cycles from `start` up to `end` in which the output stage reads."""
@@ -667,7 +707,7 @@ def _placed(timeline: Timeline, touch: _Touch, ways: Sequence[_Way], index: int)
     return start - slot - requantising, requantising, timeline._place(touch, ways, start, index)
 
 
-def _taken(
+def _all_taken(
     passes: Sequence[Pass], drains: Sequence[Drain], started: Sequence[Sequence[int]], config: Config
 ) -> list[tuple[_Touch, list[_Way]]]:
     """Each pass with the drains that it starts, as a timeline takes them."""
@@ -684,7 +724,7 @@ def schedule(
     """
     timeline = Timeline(config)
     started = drains_of(passes, drains)
-    taken = _taken(passes, drains, started, config)
+    taken = _all_taken(passes, drains, started, config)
     repeats = 1 if once else 2
     idle = np.zeros((repeats, len(passes), 2), dtype=np.int64)
     drain_idle = np.zeros((repeats, len(drains)), dtype=np.int64)
@@ -716,7 +756,7 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
     started = drains_of(passes, drains)
     _check_halves(passes, drains, started)
     timeline = Timeline(config)
-    taken = _taken(passes, drains, started, config)
+    taken = _all_taken(passes, drains, started, config)
     for _ in range(min(repeats, 2)):
         timeline.begin_repeat()
         for index, (touch, ways) in enumerate(taken):
