@@ -233,7 +233,7 @@ class Emitter:
 
     def _mask(self, operand: Operand, channels: int) -> np.ndarray:
         """Bool (input words, column tiles): where there may be weights."""
-        key = id(operand), channels
+        key = operand, channels
         if key not in self._masks:
             self._masks[key] = self._reached(operand, channels)
         return self._masks[key]
@@ -452,7 +452,7 @@ class Emitter:
 
     def _taken(self, part: Part, tile: int, tiles: int, only: int | None = None) -> list[_Order]:
         """The passes of a group, by operand: of all input words or of one."""
-        key = id(part), tile, tiles, only
+        key = part, tile, tiles, only
         if key in self._orders:
             return self._orders[key]
         span = range(tile, tile + tiles)
@@ -697,6 +697,13 @@ class Emitter:
                 self._chain(group, drains)
                 yield group
                 bank ^= 1
+
+    def look(self, unit: Unit) -> object:
+        """All that makes a unit's groups differ between packings of a network."""
+        tensors = (*unit.sources, unit.result, *([unit.fused.residual] if unit.fused else []))
+        places = [(t, (p.base, p.words, p.shape) if (p := self.places.get(t)) else self.residual[t]) for t in tensors]
+        mine = unit if INPUT in unit.sources else None
+        return mine, unit.layer, unit.result, tuple(places), tuple(self.residual.get(t) for t in tensors)
 
     def groups(self, unit: Unit, option: Option, bank: int) -> list[Group] | None:
         """A unit's groups in order, beginning with a bank; None where the option cannot be."""

@@ -120,6 +120,12 @@ _Steps = int | np.ndarray
 """What is added from one row to the next: as much for each, or an array of what each has."""
 
 
+def _end(rows: tuple[int, int], run: tuple[int, _Steps, int]) -> int:
+    """The last cycle of a run."""
+    base, steps, _ = run
+    return base + (steps * (rows[1] - rows[0] - 1) if isinstance(steps, int) else int(steps[-1]))
+
+
 class _Rows:
     """For every row of a memory the cycle that it was last set, read or written in, as runs of neighbouring rows.
 
@@ -134,6 +140,22 @@ class _Rows:
 
     def copy(self) -> _Rows:
         return _Rows(dict(self.runs))
+
+    def after(self, cycle: int) -> _Rows:
+        """Those with a cycle after one."""
+        return _Rows({rows: run for rows, run in self.runs.items() if _end(rows, run) > cycle})
+
+    def moved(self, by: int) -> _Rows:
+        """The same, later by some cycles."""
+        return _Rows({rows: (base + by, steps, epoch) for rows, (base, steps, epoch) in self.runs.items()})
+
+    def seen_from(self, cycle: int) -> frozenset[object]:
+        """All that is after a cycle, and how far behind it."""
+        return frozenset(
+            (rows, run[0] - cycle, run[1] if isinstance(run[1], int) else run[1].tobytes())
+            for rows, run in self.runs.items()
+            if _end(rows, run) > cycle
+        )
 
     def put(self, rows: tuple[int, int], base: int, steps: _Steps, epoch: int) -> None:
         """Row `rows[0]` + i has cycle `base` + the i-th step."""
@@ -388,13 +410,50 @@ class Timeline:
     def copy(self) -> Timeline:
         """The same state, to be continued in another way."""
         other = copy.copy(self)
-        other._visible = [rows.copy() for rows in self._visible]
-        other._read = [rows.copy() for rows in self._read]
-        other._residual = self._residual.copy()
+        # What is over by the next pass makes nothing wait; but that it was written may matter.
+        copied = functools.partial(_Rows.after, cycle=self.slot) if self.trusted else _Rows.copy
+        other._visible = [copied(rows) for rows in self._visible]
+        other._read = [copied(rows) for rows in self._read]
+        other._residual = copied(self._residual)
         other._written = self._written.copy()
         for name in ("_last_read", "_port_free", "_fold_free", "_drains", "_arriving", "_whole"):
             setattr(other, name, list(getattr(self, name)))
         return other
+
+    def moved(self, by: int, *, swapped: bool) -> Timeline:
+        """The same state, later by some cycles, and with the banks swapped on request."""
+        other = self.copy()
+        for name in ("_visible", "_read"):
+            setattr(other, name, [rows.moved(by) for rows in getattr(other, name)])
+        for name in ("_last_read", "_port_free", "_fold_free"):
+            setattr(other, name, [cycle + by for cycle in getattr(self, name)])
+        if swapped:
+            for name in ("_visible", "_read", "_last_read", "_port_free", "_fold_free"):
+                getattr(other, name).reverse()
+        other._residual = other._residual.moved(by)
+        other._arriving = [(a, b, end + by, way, begin + by) for a, b, end, way, begin in self._arriving]
+        other._drains = [(first + by, end + by) for first, end in self._drains]
+        other._window = self._window[0], self._window[1] + by
+        other.slot, other.busy_until, other._output_free = self.slot + by, self.busy_until + by, self._output_free + by
+        return other
+
+    @property
+    def ahead(self) -> object:
+        """All of a trusted timeline that the timing of what is placed next follows from, counted from its slot.
+
+        Timelines where this is the same differ by `moved`, once more has been placed.
+        """
+        slot, banks = self.slot, (self.flip, 1 - self.flip)
+        return (
+            *(self._visible[bank].seen_from(slot) for bank in banks),
+            *(self._read[bank].seen_from(slot) for bank in banks),
+            *(max(0, cycles[bank] - slot) for cycles in (self._last_read, self._port_free, self._fold_free)
+              for bank in banks),
+            self._residual.seen_from(slot),
+            max(0, self._output_free - slot),
+            (self._window[0], max(0, self._window[1] - slot)),
+            tuple((way.drain, begin - slot) for _, _, end, way, begin in self._arriving if end > slot),
+        )  # fmt: skip
 
     def begin_repeat(self) -> None:
         """Start the program over: what it reads, it must write first, in every repeat."""
