@@ -194,6 +194,17 @@ class Instruction:
         return data.StructLayout({f.name: Shape.cast(f.metadata["shape"](config)) for f in fields})
 
     @classmethod
+    @functools.cache
+    def _bounds(cls, config: Config) -> list[tuple[str, int, int, int, int]]:
+        """Name, least and most value, mask and first bit of every field."""
+        found = []
+        for name, f in cls.layout(config):
+            width, is_signed = f.width, Shape.cast(f.shape).signed
+            low, high = (-(1 << width - 1), (1 << width - 1) - 1) if is_signed else (0, (1 << width) - 1)
+            found.append((str(name), low, high, (1 << width) - 1, f.offset))
+        return found
+
+    @classmethod
     def describe(cls, config: Config) -> list[tuple[str, int, int, str]]:
         """Name, first bit, bits and meaning of every field."""
         layout, docs = cls.layout(config), {f.name: f.metadata["doc"] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
@@ -202,14 +213,13 @@ class Instruction:
     def encode(self, config: Config) -> int:
         """The record as one whole number, field by field from bit 0; raises InstructionError."""
         word = 0
-        for name, f in self.layout(config):
-            value, shape = int(getattr(self, name)), Shape.cast(f.shape)
-            low, high = (-(1 << f.width - 1), (1 << f.width - 1) - 1) if shape.signed else (0, (1 << f.width) - 1)
+        for name, low, high, mask, offset in self._bounds(config):
+            value = int(getattr(self, name))
             if not low <= value <= high:
                 raise InstructionError(
                     f"{type(self).__name__}.{name} must be from {low} to {high} on this machine, not {value}"
                 )
-            word |= (value & (1 << f.width) - 1) << f.offset
+            word |= (value & mask) << offset
         return word
 
     @classmethod
@@ -295,6 +305,10 @@ class Pass(Instruction):
         kept &= column < self.line_pixels - self.dropped
         kept &= (column % (self.skip_columns + 1) == 0) & (line % (self.skip_lines + 1) == 0)
         return pixel[kept]
+
+    def sums(self, config: Config) -> int:
+        """How many sums are folded."""
+        return len(self.kept(config)) if self.kind == TileKind.DEPTHWISE else self.pixels
 
     def rows(self, config: Config) -> np.ndarray:
         """The accumulator row of each kept sum: int64."""

@@ -32,7 +32,7 @@ from etchnet.host.layout import Layout, lay_out, require
 from etchnet.host.network import INPUT, Network
 from etchnet.host.packing import Packing, packings
 from etchnet.host.places import CapacityError, Place, channel_places, words_per_pixel
-from etchnet.host.search import choose, longest_strips
+from etchnet.host.search import Drafts, choose, longest_strips
 from etchnet.host.tiles import tile_words
 from etchnet.host.units import Unit, without_reshapes
 from etchnet.sim.timing import drains_of, run_counts, schedule
@@ -199,15 +199,16 @@ def compile_network(
         raise NetworkError(f"packed must be one of {', '.join(names)} for this network, not {packed!r}")
     failures: list[CapacityError] = []
     plans: list[_Plan] = []
+    drafts = Drafts()
     for packing in found:
         try:
             if packed in (None, packing.name):
-                plans.append(_plan(packing, config, batch, only, width=1))
+                plans.append(_plan(packing, config, batch, only, drafts, width=1))
         except CapacityError as error:
             failures.append(error)
     plans.sort(key=lambda plan: plan.cost(config))
     if plans and len(plans[0].units) > 1:
-        plans.insert(0, _plan(plans[0].packing, config, batch, only, width=_BEAM))
+        plans.insert(0, _plan(plans[0].packing, config, batch, only, drafts, width=_BEAM))
         plans.sort(key=lambda plan: plan.cost(config))
     # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may,
     # and at last the order with the fewest passes.
@@ -234,13 +235,14 @@ class _Plan:
         return max(self.cycles, self.layout.places[INPUT].size * chunks(8 * config.rows, config))
 
 
-def _emitter(plan_layout: Layout, config: Config, batch: int) -> Emitter:
-    return Emitter(config, plan_layout.places, plan_layout.shapes, plan_layout.residual, plan_layout.output, batch)
+def _emitter(plan_layout: Layout, config: Config, batch: int, *, draft: bool = False) -> Emitter:
+    return Emitter(config, plan_layout.places, plan_layout.shapes, plan_layout.residual, plan_layout.output, batch,
+                   draft=draft)  # fmt: skip
 
 
-def _plan(packing: Packing, config: Config, batch: int, only: str | None, *, width: int) -> _Plan:
+def _plan(packing: Packing, config: Config, batch: int, only: str | None, drafts: Drafts, *, width: int) -> _Plan:
     units, layout = lay_out(packing.network, config, batch)
-    chosen, cycles = choose(units, _emitter(layout, config, batch), config, only, width)
+    chosen, cycles = choose(units, _emitter(layout, config, batch, draft=True), config, only, width, drafts)
     return _Plan(packing, units, layout, chosen, cycles)
 
 

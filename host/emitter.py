@@ -7,8 +7,9 @@ column tiles: its passes fill accumulator rows of one bank, and the drains behin
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,12 @@ from etchnet.host.network import INPUT
 from etchnet.host.places import CapacityError, Place
 from etchnet.host.tiles import TileTable
 from etchnet.host.units import Unit, column_tiles
+from etchnet.sim.timing import Idles, Taken, Timeline, Turns, words_read
 
 __all__ = ["Emitter", "Group", "Label", "Option", "Write"]
 
+_Fields = dict[str, Any]
+"""Of a drain, by name."""
 _INT32 = {"low": -(1 << 31), "high": (1 << 31) - 1}
 
 
@@ -57,6 +61,72 @@ class Group:
     labels: list[Label] = field(default_factory=list)
     drains: list[Drain] = field(default_factory=list)
     writes: list[Write | None] = field(default_factory=list)
+    taken: Taken | None = None
+    """what a timeline takes of it, once it is known"""
+
+    @property
+    def size(self) -> int:
+        """How many passes there are."""
+        return len(self.passes)
+
+    @property
+    def pixels(self) -> list[int]:
+        """Of every pass."""
+        return [p.pixels for p in self.passes]
+
+    def follow(self, timeline: Timeline) -> Idles:
+        """Place it behind what a timeline has."""
+        if self.taken is None:
+            self.taken = Taken.of(self.passes, self.drains, timeline.config)
+        return timeline.follow(self.taken)
+
+
+class TapGroup(Group):
+    """The same of a pass per operand, word, tap and column tile; only their timing is known until they are asked for.
+
+    Parameters
+    ----------
+    turns
+        What the passes are, as far as their timing goes.
+    emit
+        Gives passes and labels.
+    """
+
+    def __init__(self, turns: Sequence[Turns], emit: Callable[[], Group]) -> None:
+        self.turns, self._emit = turns, emit
+        self.drains, self.writes, self.taken = [], [], None
+
+    @cached_property
+    def _emitted(self) -> Group:
+        group = self._emit()
+        group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
+        return group
+
+    @property
+    def passes(self) -> list[Pass]:  # type: ignore[override]
+        """Of all column tiles."""
+        return self._emitted.passes
+
+    @property
+    def labels(self) -> list[Label]:  # type: ignore[override]
+        """What the passes are for."""
+        return self._emitted.labels
+
+    @property
+    def size(self) -> int:
+        """How many passes there are."""
+        return sum(len(turns.tiles) for turns in self.turns)
+
+    @property
+    def pixels(self) -> list[int]:
+        """Of every pass."""
+        return [self.turns[0].pixels] * self.size
+
+    def follow(self, timeline: Timeline) -> Idles:
+        """Place it behind what a timeline has."""
+        if self.taken is None:
+            self.taken = Taken.of(self.turns, self.drains, timeline.config)
+        return timeline.follow(self.taken)
 
 
 @dataclass(frozen=True)
@@ -93,6 +163,18 @@ class _Strip:
     columns: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """The passes of one operand: (input word, tap, column tile) of each."""
+
+    operand: Operand
+    passes: list[tuple[int, int, int]]
+    tiles: list[int]
+    """column tiles, counted from the group's first"""
+    even: int
+    """how many column tiles take turns; 0 where some leave turns out"""
+
+
 class Emitter:
     """Emits units of one network for one machine, once it is known where everything lies.
 
@@ -108,6 +190,8 @@ class Emitter:
         The layer whose result goes to the output memory.
     images
         Inputs at once.
+    draft
+        Whether nothing but the timing matters: then weights and parameters have no places of their own.
     """
 
     def __init__(
@@ -118,19 +202,25 @@ class Emitter:
         residual: Mapping[int, int],
         output: int,
         images: int,
+        *,
+        draft: bool = False,
     ) -> None:
         self.config, self.places, self.shapes, self.residual = config, places, shapes, residual
-        self.output, self.images = output, images
+        self.output, self.images, self.draft = output, images, draft
         self.tiles = TileTable(config)
         self.parameters: list[int] = []
         self._parameter_places: dict[object, int] = {}
         self._copy = passed(config.contract)
         self._cache: dict[object, tuple[TileKind, np.ndarray, int]] = {}
+        self._masks: dict[object, np.ndarray] = {}
+        self._orders: dict[object, list[_Order]] = {}
 
     # Constants
 
     def _parameter(self, output: Output, tiles: int) -> int:
         """The first parameter word of an output's records."""
+        if self.draft:
+            return 0
         if id(output) not in self._parameter_places:
             words = parameter_words(output, tiles, self.config)
             # One set for all channels may serve several layers.
@@ -143,6 +233,12 @@ class Emitter:
 
     def _mask(self, operand: Operand, channels: int) -> np.ndarray:
         """Bool (input words, column tiles): where there may be weights."""
+        key = operand, channels
+        if key not in self._masks:
+            self._masks[key] = self._reached(operand, channels)
+        return self._masks[key]
+
+    def _reached(self, operand: Operand, channels: int) -> np.ndarray:
         place, config = self.places[operand.source], self.config
         words, tiles = place.words, -(-channels // config.columns)
         if operand.mask is None:
@@ -157,6 +253,8 @@ class Emitter:
     ) -> tuple[TileKind, int, int]:
         """Kind, first weight word and useful elements of the tile under a tap."""
         config = self.config
+        if self.draft:
+            return TileKind.STORED, 0, 0
         # Tiles that only move values are the same for every tap and every layer that looks alike.
         key = (id(operand), 0 if operand.copies else tap, word, tile)
         if key not in self._cache:
@@ -184,6 +282,8 @@ class Emitter:
         """First weight word and useful elements of a depthwise tile: the taps from `corner` on, that a window holds."""
         config, taps = self.config, self.config.depthwise or 0
         assert operand.window is not None
+        if self.draft:
+            return 0, 0
         part = operand.window[corner[0] : corner[0] + taps, corner[1] : corner[1] + taps,
                               tile * config.columns : (tile + 1) * config.columns]  # fmt: skip
         values = np.zeros((config.rows, config.columns), np.int8)
@@ -331,27 +431,70 @@ class Emitter:
         self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int, *, word: int | None = None
     ) -> Group:
         """A pass per operand, word and tap, or those of one word, and column tile."""
-        group, started, only = Group(), set(), word
-        masks = [self._mask(operand, part.channels) for operand in part.operands]
-        missing = [t for t in range(tile, tile + tiles) if not any(mask[:, t].any() for mask in masks)]
-        for operand, mask in zip(part.operands, masks, strict=True):
-            for word in range(len(mask)) if only is None else [only]:
-                for tap, offset in enumerate(operand.taps):
-                    for t in range(tile, tile + tiles):
-                        # A tile that no input reaches still has to be set: to the zeros of any word's tile.
-                        if not mask[word, t] and not (t in missing and not word and t not in started):
-                            continue
-                        kind, weights, useful = self._tile(unit, operand, part.channels, tap, word, t)
-                        group.passes.append(
-                            Pass(
-                                kind=kind, weights=weights, useful=useful, bank=bank, row=(t - tile) * strip.count,
-                                fold=part.fold if t in started else Fold.SET,
-                                **self._from(operand.source), **self._walk(unit, operand, strip, offset, word),
-                            )
-                        )  # fmt: skip
-                        started.add(t)
-                        group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", word, t, strip.first))
+        group, started = Group(), set()
+        for order in self._taken(part, tile, tiles, word):
+            operand, walked, fields = order.operand, None, {}
+            for w, tap, t in order.passes:
+                offset = operand.taps[tap]
+                if walked != (w, tap):
+                    walked = w, tap
+                    fields = self._from(operand.source) | self._walk(unit, operand, strip, offset, w)
+                kind, weights, useful = self._tile(unit, operand, part.channels, tap, w, t)
+                group.passes.append(
+                    Pass(
+                        kind=kind, weights=weights, useful=useful, bank=bank, row=(t - tile) * strip.count,
+                        fold=part.fold if t in started else Fold.SET, **fields,
+                    )
+                )  # fmt: skip
+                started.add(t)
+                group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", w, t, strip.first))
         return group
+
+    def _taken(self, part: Part, tile: int, tiles: int, only: int | None = None) -> list[_Order]:
+        """The passes of a group, by operand: of all input words or of one."""
+        key = part, tile, tiles, only
+        if key in self._orders:
+            return self._orders[key]
+        span = range(tile, tile + tiles)
+        masks = [self._mask(operand, part.channels) for operand in part.operands]
+        missing = [t for t in span if not any(mask[:, t].any() for mask in masks)]
+        started: set[int] = set()
+        found: list[_Order] = []
+        for operand, mask in zip(part.operands, masks, strict=True):
+            words, taps = range(len(mask)) if only is None else [only], range(len(operand.taps))
+            if mask.all():
+                passes = [(word, tap, t) for word in words for tap in taps for t in span]
+            else:
+                passes = []
+                for word in words:
+                    # A tile that no input reaches still has to be set: to the zeros of any word's tile.
+                    reached = [t for t in span if mask[word, t]]
+                    new = [t for t in missing if not word and t not in started]
+                    passes += [(word, 0, t) for t in sorted(reached + new)]
+                    passes += [(word, tap, t) for tap in taps[1:] for t in reached]
+                    started.update(new)
+            if passes:
+                found.append(_Order(operand, passes, [t - tile for _, _, t in passes], tiles if mask.all() else 0))
+        self._orders[key] = found
+        return found
+
+    def _tap_group(self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
+        """The same, as a group whose passes are not yet made."""
+        turns = []
+        for order in self._taken(part, tile, tiles):
+            source, words = order.operand.source, None
+            if source != INPUT:
+                place = self.places[source]
+                words = place.base, place.base + place.size
+            turns.append(
+                Turns(bank, strip.count, order.tiles, order.even, words, partial(self._read, unit, order, strip))
+            )
+        return TapGroup(turns, partial(self._tap_passes, unit, part, strip, tile, tiles, bank))
+
+    def _read(self, unit: Unit, order: _Order, strip: _Strip, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The words that a pass reads, and when."""
+        word, tap, _ = order.passes[index]
+        return words_read(Pass(**self._walk(unit, order.operand, strip, order.operand.taps[tap], word)))
 
     def _hold_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
         """A pass per result pixel and word, the taps inside the image into one row; None where lines are too long."""
@@ -424,7 +567,7 @@ class Emitter:
     # Drains
 
     def _results(self, unit: Unit, part: Part, output: Output, strip: _Strip, tile: int, tiles: int, bank: int,
-                 row: int = 0) -> Iterator[tuple[Drain, Write]]:  # fmt: skip
+                 row: int = 0) -> Iterator[tuple[_Fields, Write]]:  # fmt: skip
         """The drains that bring a group's rows to wherever its layer's result is needed."""
         config, place = self.config, self.places.get(unit.result)
         first = self._parameter(output, column_tiles(part, config))
@@ -442,44 +585,42 @@ class Emitter:
                 }  # fmt: skip
                 write = Write(unit.result, t, n, pixel, count)
                 if place is not None:
-                    yield Drain(
-                        **common,
-                        destination=Destination.OUTPUT if unit.result == self.output else Destination.ACTIVATION,
-                        address=place.base + pixel * place.words + t // lanes * size, stride=place.words,
-                        tile_stride=size, lane=t % lanes,
-                    ), write  # fmt: skip
+                    yield common | {
+                        "destination": Destination.OUTPUT if unit.result == self.output else Destination.ACTIVATION,
+                        "address": place.base + pixel * place.words + t // lanes * size, "stride": place.words,
+                        "tile_stride": size, "lane": t % lanes,
+                    }, write  # fmt: skip
                 if unit.result in self.residual:
                     pixels = self.images * self._pixels(unit.result)
-                    yield Drain(
-                        **common, destination=Destination.RESIDUAL, stride=1, tile_stride=pixels,
-                        address=self.residual[unit.result] + t * pixels + pixel,
-                    ), write  # fmt: skip
+                    yield common | {
+                        "destination": Destination.RESIDUAL, "stride": 1, "tile_stride": pixels,
+                        "address": self.residual[unit.result] + t * pixels + pixel,
+                    }, write  # fmt: skip
 
     def _pixels(self, layer: int) -> int:
         """Pixels of one image of a layer's result."""
         return self.shapes[layer][0] * self.shapes[layer][1]
 
-    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: Any) -> Drain:
+    def _in_place(self, output: Output, bank: int, row: int, count: int, **options: Any) -> _Fields:
         """Rows through the requantisers and back into a bank."""
-        return Drain(
-            bank=bank, row=row, pixels=count, parameters=self._parameter(output, 1), shared=True,
-            zero_point=output.zero_point, destination=Destination.ACCUMULATORS,
-            **({"into": bank, "address": row} | _INT32 | options),
-        )  # fmt: skip
+        return {
+            "bank": bank, "row": row, "pixels": count, "parameters": self._parameter(output, 1), "shared": True,
+            "zero_point": output.zero_point, "destination": Destination.ACCUMULATORS, "into": bank, "address": row,
+        } | _INT32 | options  # fmt: skip
 
     def _finish(self, unit: Unit, part: Part, group: Group, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
         """Add the drains, and mark the pass that starts them."""
-        drains: list[tuple[Drain, Write | None]] = []
+        drains: list[tuple[_Fields, Write | None]] = []
         if unit.fused is None:
             drains += self._results(unit, part, part.output, strip, tile, tiles, bank)
         else:
             fused, output, rows = unit.fused, part.output, strip.count * tiles
             first = self._parameter(output, column_tiles(part, self.config))
-            into: dict[str, Any] = {"bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
             drains.append((
-                Drain(tiles=tiles, pixels=strip.count, tile_stride=strip.count, zero_point=output.zero_point,
-                      parameters=first + (0 if output.shared else tile * self.config.groups), shared=output.shared,
-                      low=output.low, high=output.high, **into), None,
+                {"tiles": tiles, "pixels": strip.count, "tile_stride": strip.count, "zero_point": output.zero_point,
+                 "parameters": first + (0 if output.shared else tile * self.config.groups), "shared": output.shared,
+                 "low": output.low, "high": output.high, "bank": bank, "into": bank,
+                 "destination": Destination.ACCUMULATORS}, None,
             ))  # fmt: skip
             drains.append((self._in_place(fused.first, bank, 0, rows), None))
             pixels = self.images * self._pixels(fused.residual)
@@ -495,11 +636,12 @@ class Emitter:
         self._chain(group, drains)
         return group
 
-    def _chain(self, group: Group, drains: Sequence[tuple[Drain, Write | None]]) -> None:
-        for index, (drain, write) in enumerate(drains):
-            group.drains.append(dataclasses.replace(drain, chained=index > 0))
+    def _chain(self, group: Group, drains: Sequence[tuple[_Fields, Write | None]]) -> None:
+        for index, (fields, write) in enumerate(drains):
+            group.drains.append(Drain(**fields, chained=index > 0))
             group.writes.append(write)
-        group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
+        if not isinstance(group, TapGroup):
+            group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
 
     def _pair(self, unit: Unit, rows: int, bank: int) -> Iterator[Group]:
         """An addition of two tensors: each strip of one through each bank, by turns in their lower and upper halves."""
@@ -517,7 +659,7 @@ class Emitter:
                     passes = self._tap_passes(unit, single, strip, tile, 1, bank ^ which)
                     group.passes += [dataclasses.replace(p, row=row) for p in passes.passes]
                     group.labels += passes.labels
-                drains: list[tuple[Drain, Write | None]] = [
+                drains: list[tuple[_Fields, Write | None]] = [
                     (self._in_place(scaled[0], bank, row, strip.count), None),
                     (self._in_place(scaled[1], 1 - bank, row, strip.count, into=bank, fold=Fold.ADD), None),
                 ]
@@ -530,7 +672,7 @@ class Emitter:
 
         The columns that a word does not reach get zeros from it, which would count as values.
         """
-        masks = [self._mask(operand, part.channels) for operand in part.operands]
+        masks = (self._mask(operand, part.channels) for operand in part.operands)
         return part.fold == Fold.MAX and any(int(mask.sum(axis=0).max()) > 1 for mask in masks)
 
     def _spread(self, unit: Unit, part: Part, tiles: int, bank: int) -> Iterator[Group]:
@@ -541,7 +683,7 @@ class Emitter:
             raise CapacityError.of("accumulator_rows", words, self.config, self.images)
         for tile in range(tiles):
             for strip in self._strips(unit, part, max(1, self.config.accumulator_rows // words), short_end=False):
-                group, drains = Group(), list[tuple[Drain, Write | None]]()
+                group, drains = Group(), list[tuple[_Fields, Write | None]]()
                 for number, word in enumerate(np.flatnonzero(mask[:, tile])):
                     only = self._tap_passes(unit, part, strip, tile, 1, bank, word=int(word))
                     group.passes += [dataclasses.replace(p, row=number * strip.count) for p in only.passes]
@@ -555,6 +697,13 @@ class Emitter:
                 self._chain(group, drains)
                 yield group
                 bank ^= 1
+
+    def look(self, unit: Unit) -> object:
+        """All that makes a unit's groups differ between packings of a network."""
+        tensors = (*unit.sources, unit.result, *([unit.fused.residual] if unit.fused else []))
+        places = [(t, (p.base, p.words, p.shape) if (p := self.places.get(t)) else self.residual[t]) for t in tensors]
+        mine = unit if INPUT in unit.sources else None
+        return mine, unit.layer, unit.result, tuple(places), tuple(self.residual.get(t) for t in tensors)
 
     def groups(self, unit: Unit, option: Option, bank: int) -> list[Group] | None:
         """A unit's groups in order, beginning with a bank; None where the option cannot be."""
@@ -577,7 +726,7 @@ class Emitter:
                 elif option.method == "window":
                     group = self._window_passes(unit, part, strip, tile, bank)
                 else:
-                    group = self._tap_passes(unit, part, strip, tile, count, bank)
+                    group = self._tap_group(unit, part, strip, tile, count, bank)
                 if group is None:
                     return None
                 found.append(self._finish(unit, part, group, strip, tile, count, bank))

@@ -66,7 +66,7 @@ def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
         slots[layer][name] += spent * config.multipliers
 
     for p, layer in zip(program.passes, program.layers, strict=True):
-        useful = len(p.kept(config)) * p.useful
+        useful = p.sums(config) * p.useful
         spend(layer, "padding", p.pixels)
         slots[layer]["padding"] -= useful
         slots[layer]["useful"] += useful

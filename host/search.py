@@ -10,7 +10,7 @@ from etchnet.host.emitter import Emitter, Group, Option
 from etchnet.host.units import Unit, column_tiles
 from etchnet.sim.timing import Timeline
 
-__all__ = ["choose", "longest_strips", "options"]
+__all__ = ["Drafts", "choose", "longest_strips", "options"]
 
 
 def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
@@ -58,41 +58,70 @@ class _Beginning:
     chosen: list[Option]
 
 
-def _extend(beginning: _Beginning, groups: Sequence[Group], option: Option) -> _Beginning:
-    timeline = beginning.timeline.copy()
-    timeline.flip = beginning.bank
-    for group in groups:
-        for index, p in enumerate(group.passes):
-            drains = group.drains if index == len(group.passes) - 1 else ()
-            timeline.place(p, drains, timeline.earliest(p, drains))
+class Drafts:
+    """Groups that timelines were extended by, and what that made of them: for the plans of one network on one machine.
+
+    Packings of a network differ in the layer that reads the input alone.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[object, list[Group] | None] = {}
+        self._extended: dict[object, tuple[Timeline, Timeline]] = {}
+
+    def groups(self, unit: Unit, option: Option, emitter: Emitter) -> list[Group] | None:
+        """A unit's groups, beginning with bank 0."""
+        key = emitter.look(unit), option
+        if key not in self._groups:
+            self._groups[key] = emitter.groups(unit, option, 0)
+        return self._groups[key]
+
+    def extend(self, timeline: Timeline, groups: Sequence[Group]) -> Timeline:
+        """The timeline with the groups behind it."""
+        key = id(groups), timeline.ahead
+        if key in self._extended:
+            before, after = self._extended[key]
+            moved = after.moved(timeline.slot - before.slot, swapped=timeline.flip != before.flip)
+            moved.busy_until = max(moved.busy_until, timeline.busy_until)
+            return moved
+        extended = timeline.copy()
+        for group in groups:
+            group.follow(extended)
+        self._extended[key] = timeline, extended
+        return extended
+
+
+def _extend(drafts: Drafts, beginning: _Beginning, groups: Sequence[Group], option: Option) -> _Beginning:
+    beginning.timeline.flip = beginning.bank
+    timeline = drafts.extend(beginning.timeline, groups)
     return _Beginning(timeline, beginning.bank ^ len(groups) % 2, [*beginning.chosen, option])
 
 
 def choose(
-    units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None, width: int
+    units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None, width: int, drafts: Drafts
 ) -> tuple[list[Option], int]:
     """An order for every unit, by a beam search over the exact timing model, and the cycles of a run.
 
     Programs repeat back to back: cycles count what the first unit has to wait for the last one of the repeat before,
     which the program's idle cycles then do in every repeat.
     """
-    beam = [_Beginning(Timeline(config), 0, [])]
+    empty = Timeline(config, trusted=True)
+    beam = [_Beginning(empty, 0, [])]
     for unit in units:
         extended: list[_Beginning] = []
         for option in options(unit, config, emitter.images, alone=len(units) == 1):
             if only is not None and option.order != only:
                 continue
-            groups = emitter.groups(unit, option, 0)
+            groups = drafts.groups(unit, option, emitter)
             if groups is not None:
-                extended += [_extend(b, groups, option) for b in beam]
+                extended += [_extend(drafts, b, groups, option) for b in beam]
         beam = _best(extended, width)
-    emitted = {b.chosen[0]: emitter.groups(units[0], b.chosen[0], 0) or [] for b in beam}
-    alone = {option: _extend(_Beginning(Timeline(config), 0, []), groups, option) for option, groups in emitted.items()}
+    emitted = {b.chosen[0]: drafts.groups(units[0], b.chosen[0], emitter) or [] for b in beam}
+    alone = {option: _extend(drafts, _Beginning(empty, 0, []), groups, option) for option, groups in emitted.items()}
 
     def cycles(b: _Beginning) -> int:
         again = _Beginning(b.timeline.copy(), 0, [])
         again.timeline.begin_repeat()
-        again = _extend(again, emitted[b.chosen[0]], b.chosen[0])
+        again = _extend(drafts, again, emitted[b.chosen[0]], b.chosen[0])
         waited = again.timeline.slot - b.timeline.slot - alone[b.chosen[0]].timeline.slot
         return b.timeline.busy_until + waited
 
