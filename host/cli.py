@@ -20,6 +20,7 @@ from rich.table import Table
 from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter, InstructionError
 from etchnet.host.cli_bench import bench
+from etchnet.host.cli_size import size
 from etchnet.host.cli_state import state
 from etchnet.host.cli_trace import trace
 from etchnet.host.compiler import CapacityError, compile_network
@@ -403,6 +404,7 @@ def doctor(as_json: bool) -> None:
 
 cli.add_command(bench)
 cli.add_command(state)
+cli.add_command(size)
 cli.add_command(trace)
 
 

@@ -167,7 +167,7 @@ class Program:
 
 def compile_network(
     network: Network, config: Config, *, batch: int = 1, streamed: bool | None = None, once: bool = False,
-    packed: str | None = None,
+    packed: str | None = None, thorough: bool = True,
 ) -> Program:  # fmt: skip
     """The fastest program found for `batch` inputs at once.
 
@@ -180,6 +180,8 @@ def compile_network(
         Whether it runs once per command, so that it need not leave room for itself.
     packed
         How the host packs the input (`none`, `row` or `whole`); by default what takes the fewest cycles, link included.
+    thorough
+        False keeps one beginning of a program while units are added, not several: less time, perhaps more cycles.
 
     Raises
     ------
@@ -207,7 +209,7 @@ def compile_network(
         except CapacityError as error:
             failures.append(error)
     plans.sort(key=lambda plan: plan.cost(config))
-    if plans and len(plans[0].units) > 1:
+    if thorough and plans and len(plans[0].units) > 1:
         plans.insert(0, _plan(plans[0].packing, config, batch, only, drafts, width=_BEAM))
         plans.sort(key=lambda plan: plan.cost(config))
     # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may,

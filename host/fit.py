@@ -9,7 +9,7 @@ from etchnet.host.compiler import Program, compile_network
 from etchnet.host.network import Network
 from etchnet.host.places import CapacityError
 
-__all__ = ["fitted", "one_and_many", "roomy"]
+__all__ = ["fitted", "one_and_many", "roomy", "shrunk"]
 
 _MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", "passes", "drains", "parameter_tiles")
 
@@ -33,7 +33,7 @@ def fitted(network: Network, config: Config, *, batch: int = 1) -> Program:
     """
     program = compile_network(network, roomy(config), batch=batch)
     for _ in range(3):
-        config = _shrunk(program)
+        config = shrunk(program)
         try:
             return compile_network(network, config, batch=batch, packed=program.packing.name)
         except CapacityError:
@@ -50,7 +50,8 @@ def _power(words: int) -> int:
     return max(2, 1 << (words - 1).bit_length())
 
 
-def _shrunk(program: Program) -> Config:
+def shrunk(program: Program) -> Config:
+    """The machine that holds just this program."""
     config = program.config
     uses_windows = any(option.method == "window" for option in program.methods.values())
     return dataclasses.replace(

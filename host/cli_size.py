@@ -1,0 +1,260 @@
+"""`etchnet size`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from etchnet.hdl.config import Config
+from etchnet.host.options import (
+    UsageError,
+    clock_option,
+    json_option,
+    machine_for,
+    machine_options,
+    print_json,
+    progress,
+)
+
+__all__ = ["size"]
+
+
+def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int]:
+    """8,12,16 as a list."""
+    try:
+        return [int(v) for v in value.split(",")] if value else []
+    except ValueError:
+        raise click.BadParameter(f"takes whole numbers with commas, such as 8,12,16, not {value!r}.") from None
+
+
+@click.command()
+@click.argument("model")
+@click.option("--board", help="Take the budget of a board: ulx3s-85f, icebreaker, tang-nano-9k, tang-nano-20k.")
+@click.option("--dsp", type=click.IntRange(1), help="Hard multipliers: an element takes one, a requantiser four.")
+@click.option("--kbytes", type=click.FloatRange(min=0, min_open=True), help="KB of all memories together.")
+@click.option(
+    "--lut-multipliers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Elements that lookup tables may be used for.",
+)
+@clock_option
+@click.option("--try-rows", callback=_numbers, help="Rows to try, such as 8,12,16.  [4 to 32]")
+@click.option("--try-cols", callback=_numbers, help="Columns to try.  [as rows, half, twice]")
+@click.option("--try-weight-rows", callback=_numbers, help="Weight rows per cycle to try.  [all divisors of rows]")
+@click.option("--try-requantisers", callback=_numbers, help="Requantisers to try.  [all divisors of columns]")
+@click.option("--configs", type=click.IntRange(1), default=60, show_default=True, help="Machines to try, at most.")
+@click.option("--all", "everything", is_flag=True, help="Show all of them, not the Pareto front alone.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the sweep: .png or .svg.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the machine as a file that every command takes as --config.",
+)
+@click.option("--backend", help="joblib backend, such as dask or ray, once it is registered.  [processes on all cores]")
+@machine_options
+@json_option
+def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, lut_multipliers: int, clock: float,
+         try_rows: list[int], try_cols: list[int], try_weight_rows: list[int], try_requantisers: list[int],
+         configs: int, everything: bool, plot: Path | None, output: Path | None, backend: str | None, config: Config, as_json: bool
+         ) -> None:  # fmt: skip
+    """Find the machine with the most inferences per second for MODEL on a budget, and say what limits it."""
+    from joblib import parallel_config
+
+    from etchnet.host.files import load_model
+    from etchnet.host.size import BOARDS, Budget, candidates, front, sweep
+
+    if board is not None and board not in BOARDS:
+        raise UsageError(f"--board must be one of {', '.join(BOARDS)}, not {board!r}")
+    given = BOARDS[board] if board else None
+    budget = Budget(
+        dsp if dsp is not None else given.multipliers if given else None,
+        kbytes if kbytes is not None else given.kbytes if given else None,
+        lut_multipliers, given.products if given else 1,
+    )  # fmt: skip
+    _check_files(plot, output)
+    loaded = load_model(model)
+    network = loaded.network
+    tried = candidates(machine_for(config, network), budget, rows=try_rows, columns=try_cols,
+                       weight_rows=try_weight_rows, requantisers=try_requantisers, most=configs)  # fmt: skip
+    if not tried:
+        raise UsageError(f"--dsp must be larger: no machine that was to be tried takes at most {budget.multipliers} "
+                         "hard multipliers (an element one, a requantiser four)")  # fmt: skip
+    points: list[Any] = []
+    interrupted, begun = False, time.perf_counter()
+    with progress(quiet=as_json) as report, parallel_config(backend) if backend else nullcontext():
+        results = sweep(network, tried)
+        try:
+            report(f"{len(tried)} machines", 0.0)
+            for found in results:
+                points.append(found)
+                report(f"{len(points)} of {len(tried)} machines", len(points) / len(tried))
+        except KeyboardInterrupt:
+            interrupted = True
+    seconds = time.perf_counter() - begun
+    hertz = clock * 1e6
+    fitting = [p for p in points if not p.refused(budget)]
+    best = min(fitting, key=lambda p: (p.cycles, p.config.multipliers, p.kbytes), default=None)
+    if best is None and not interrupted:
+        closest = min(points, key=lambda p: (bool(p.failure), p.kbytes))
+        raise UsageError(f"no machine of {len(points)} fits: the smallest needs {closest.refused(budget)}")
+    exact = None
+    if best is not None and not interrupted:
+        exact = _settled(network, best)
+        best = exact[1]
+    shown = sorted(points if everything else front(fitting), key=lambda p: (p.config.multipliers, p.cycles))
+    if plot and points:
+        _draw(plot, points, front(fitting), best, budget, hertz, loaded.name)
+    if output and best is not None:
+        _replace(output, _toml(best.config))
+    if as_json:
+        print_json({"model": loaded.name, "clock_hz": hertz, "budget": vars(budget) | {"board": board},
+                    "seconds": seconds, "tried": len(points), "complete": not interrupted,
+                    "best": best and best.to_dict(budget, hertz),
+                    "points": [p.to_dict(budget, hertz) for p in points]})  # fmt: skip
+    else:
+        _print(loaded, budget, given, points, fitting, shown, best, exact, hertz, seconds)
+    if interrupted:
+        click.echo(f"interrupted: {len(points)} of {len(tried)} machines were tried", err=True)
+        raise SystemExit(130)
+
+
+def _settled(network: Any, best: Any) -> tuple[Any, Any]:
+    """The best machine's program by the default compilation, and its point: what every other command will find."""
+    from etchnet.host.compiler import CapacityError, compile_network
+    from etchnet.host.fit import fitted
+    from etchnet.host.size import point
+
+    try:
+        program = compile_network(network, best.config)
+    except CapacityError:
+        # Another order is tried first there, and needs other memories.
+        program = fitted(network, best.config)
+    return program, point(program, program.config)
+
+
+def _check_files(plot: Path | None, output: Path | None) -> None:
+    """Refuse before the sweep what could not be written behind it."""
+    for name, path in (("--plot", plot), ("--output", output)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"the folder of {name} must exist: {path.absolute().parent} does not")
+    if plot is None:
+        return
+    if plot.suffix.lower() not in (".png", ".svg"):
+        raise UsageError(f"--plot must end in .png or .svg, not {str(plot)!r}")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UsageError("--plot needs matplotlib: pip install 'etchnet[plot]'") from None
+
+
+def _print(loaded: Any, budget: Any, board: Any, points: Sequence[Any], fitting: Sequence[Any], shown: Sequence[Any],
+           best: Any, exact: Any, hertz: float, seconds: float) -> None:  # fmt: skip
+    from etchnet.host.report import layer_reports, totals
+
+    limits = [f"{budget.multipliers} hard multipliers" if budget.multipliers is not None else "",
+              f"{budget.kbytes:,.0f} KB" if budget.kbytes is not None else ""]  # fmt: skip
+    click.echo(f"{loaded.name} on {' and '.join(filter(None, limits)) or 'any budget'}, {hertz / 1e6:g} MHz assumed"
+               + (f" ({board.device})" if board else ""))  # fmt: skip
+    table = Table(box=None, pad_edge=False, header_style="")
+    for column in ("array", "W", "n", "multipliers", "hard", "KB", "cycles", "inferences/s", "useful", ""):
+        table.add_column(column, justify="left" if column in ("", "array") else "right")
+    for p in shown:
+        c = p.config
+        figures = [f"{p.kbytes:,.0f}", f"{p.cycles:,}", f"{p.per_second(hertz):,.0f}", f"{p.utilisation:.1%}"]
+        table.add_row(f"{c.rows} x {c.columns}", str(c.weight_rows), str(c.requantisers), str(c.multipliers),
+                      str(budget.used(c)), *(figures if p.cycles else ["-"] * 4), p.refused(budget))  # fmt: skip
+    Console(width=140, highlight=False).print(table)
+    click.echo(f"{len(points)} machines in {seconds:.1f} s; {len(fitting)} fit")
+    if best is None or exact is None:
+        return
+    c, reports = best.config, layer_reports(exact[0], loaded.names)
+    whole = totals(reports)
+    click.echo(f"\nbest: {c.rows} x {c.columns} array, W = {c.weight_rows}, {c.requantisers} requantisers: "
+               f"{best.cycles:,} cycles from input to input, {best.per_second(hertz):,.0f} inferences/s, {budget.used(c)} hard "
+               f"multipliers, {best.kbytes:,.0f} KB")  # fmt: skip
+    shares = ", ".join(
+        f"{name.replace('_', ' ')} {share:.1%}" for name, share in whole.shares.items() if share >= 0.001
+    )
+    click.echo(f"why: of rows x columns x cycles: {shares}")
+    others = sorted(
+        (p for p in fitting if (p.config.rows, p.config.columns) != (c.rows, c.columns)), key=lambda p: p.cycles
+    )
+    if others:
+        o = others[0]
+        click.echo(
+            f"the next shape, {o.config.rows} x {o.config.columns}, takes {o.cycles / best.cycles - 1:+.1%} cycles"
+        )
+    beyond = [p for p in points if p.cycles and p.refused(budget) and p.cycles < best.cycles]
+    if beyond:
+        o = min(beyond, key=lambda p: p.cycles)
+        click.echo(
+            f"faster, but too large: {o.config.rows} x {o.config.columns}, {o.cycles:,} cycles: {o.refused(budget)}"
+        )
+    slowest = max(exact[0].link_cycles())
+    if slowest >= best.cycles:
+        click.echo(f"next: the link, {slowest:,} cycles per input: a wider one (--set link_bits=64)")
+    else:
+        most = max(reports, key=lambda r: r.cycles - r.cycles * r.utilisation)
+        click.echo(f"next: {whole.limit(c)}; layer {most.index} loses most there ({most.limit(c)})")
+
+
+def _toml(config: Config) -> str:
+    lines = (f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
+             for name, value in config.to_dict().items())  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _draw(path: Path, points: Sequence[Any], best_points: Sequence[Any], best: Any, budget: Any, hertz: float,
+          name: str) -> None:  # fmt: skip
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for chosen, label, color in ((False, "fits", "#0072b2"), (True, "beyond the budget", "#a3abb4")):
+        some = [p for p in points if p.cycles and bool(p.refused(budget)) == chosen]
+        if some:
+            axes.scatter([p.config.multipliers for p in some], [p.per_second(hertz) for p in some], s=18, alpha=0.7,
+                         color=color, label=label, linewidths=0)  # fmt: skip
+    axes.plot([p.config.multipliers for p in best_points], [p.per_second(hertz) for p in best_points], color="#d55e00",
+              linewidth=1.4, marker=".", label="Pareto front")  # fmt: skip
+    if best is not None:
+        c = best.config
+        axes.annotate(f"{c.rows} x {c.columns}, W = {c.weight_rows}, n = {c.requantisers}",
+                      (best.config.multipliers, best.per_second(hertz)), xytext=(-8, 10), textcoords="offset points",
+                      ha="right", fontsize=9)  # fmt: skip
+        axes.plot([best.config.multipliers], [best.per_second(hertz)], "o", mfc="none", mec="#d55e00", ms=11)
+    axes.set(xlabel="multipliers of the array", ylabel=f"inferences per second at {hertz / 1e6:g} MHz", title=name)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        figure.savefig(part, dpi=150)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        pyplot.close(figure)

@@ -1,0 +1,176 @@
+"""Which machine suits a network: many are compiled for, by the exact timing model, and compared on a budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from joblib import Parallel, delayed
+
+from etchnet.hdl.config import Config, ConfigError
+from etchnet.hdl.isa import Counter
+from etchnet.hdl.sizes import memories
+from etchnet.host.compiler import CapacityError, Program, compile_network
+from etchnet.host.fit import roomy, shrunk
+from etchnet.host.network import Network
+
+__all__ = ["BOARDS", "Board", "Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
+
+REQUANTISER_MULTIPLIERS = 4
+"""hard multipliers of a requantiser: a product of 32 x 31 bits from 17 x 17 ones (`hdl.product`)"""
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a board's device has."""
+
+    device: str
+    multipliers: int
+    kbytes: float
+    products: int = 1
+    """int8 products of one hard multiplier"""
+
+
+BOARDS = {
+    "ulx3s-85f": Board("Lattice ECP5 LFE5U-85F: 156 multipliers 18x18, 208 block RAMs of 2 KB as bytes", 156, 416),
+    "icebreaker": Board("Lattice iCE40 UP5K: 8 SB_MAC16, 30 block RAMs of 512 bytes, 4 SPRAM of 32 KB", 8, 143, 2),
+    "tang-nano-9k": Board("Gowin GW1NR-9: 20 multipliers 18x18, 26 block RAMs of 2 KB as bytes", 20, 52),
+    "tang-nano-20k": Board("Gowin GW2AR-18: 48 multipliers 18x18, 46 block RAMs of 2 KB as bytes", 48, 92),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a machine may use; None is no limit."""
+
+    multipliers: int | None = None
+    """hard multipliers"""
+    kbytes: float | None = None
+    """of all memories together"""
+    lut_multipliers: int = 0
+    """elements of the array that are made of lookup tables instead"""
+    products: int = 1
+    """int8 products of one hard multiplier"""
+
+    def used(self, config: Config) -> int:
+        """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
+        assert config.requantisers is not None
+        elements = max(0, config.multipliers - self.lut_multipliers)
+        return -(-elements // self.products) + REQUANTISER_MULTIPLIERS * config.requantisers
+
+
+@dataclass(frozen=True)
+class Point:
+    """One machine: what a network takes on it, or why it cannot."""
+
+    config: Config
+    """with memories just large enough for the network"""
+    cycles: int = 0
+    """from one input to the next, back to back, links included"""
+    utilisation: float = 0.0
+    """useful multiplications per multiplier and cycle"""
+    kbytes: float = 0.0
+    failure: str = ""
+
+    def per_second(self, clock: float) -> float:
+        """Inferences per second at a clock in Hz."""
+        return clock / self.cycles if self.cycles else 0.0
+
+    def refused(self, budget: Budget) -> str:
+        """What of the budget it exceeds; empty where it fits."""
+        if self.failure:
+            return self.failure
+        used = budget.used(self.config)
+        if budget.multipliers is not None and used > budget.multipliers:
+            return f"{used} hard multipliers, of {budget.multipliers}"
+        if budget.kbytes is not None and self.kbytes > budget.kbytes:
+            return f"{self.kbytes:,.0f} KB of memory, of {budget.kbytes:,.0f}"
+        return ""
+
+    def to_dict(self, budget: Budget, clock: float) -> dict[str, Any]:
+        """All figures by name."""
+        return {
+            "config": self.config.to_dict(), "cycles": self.cycles, "inferences_per_second": self.per_second(clock),
+            "multipliers": self.config.multipliers, "hard_multipliers": budget.used(self.config),
+            "kbytes": self.kbytes, "utilisation": self.utilisation, "refused": self.refused(budget),
+        }  # fmt: skip
+
+
+def kbytes(config: Config) -> float:
+    """KB of all memories of a machine, as its gateware makes them."""
+    return sum(memory.bytes for memory in memories(config)) / 1024
+
+
+def _divisors(whole: int) -> list[int]:
+    return [d for d in range(1, whole + 1) if whole % d == 0]
+
+
+def candidates(
+    base: Config,
+    budget: Budget,
+    *,
+    rows: Sequence[int] = (),
+    columns: Sequence[int] = (),
+    weight_rows: Sequence[int] = (),
+    requantisers: Sequence[int] = (),
+    most: int,
+) -> list[Config]:
+    """Machines like `base` within a budget's multipliers: every combination of the lists, thinned to `most`.
+
+    Where a list is empty: rows and columns from 4 to 32, weight rows and requantisers all divisors.
+    """
+    sizes = (4, 8, 9, 12, 14, 16, 18, 20, 24, 28, 32)
+    found = []
+    for r in rows or sizes:
+        for c in columns or (sizes if rows else [s for s in sizes if s in (r, 2 * r) or 2 * s == r]):
+            for w in weight_rows or _divisors(r):
+                for n in requantisers or _divisors(c):
+                    if r % w or c % n:
+                        continue
+                    values = {"rows": r, "columns": c, "weight_rows": w, "requantisers": n}
+                    # What only square machines have follows the shape.
+                    config = dataclasses.replace(base, **values, residual_words=None, depthwise=None)
+                    if budget.multipliers is None or budget.used(config) <= budget.multipliers:
+                        found.append(config)
+    found.sort(key=lambda c: (c.multipliers, c.requantisers, c.weight_rows, c.rows))
+    if len(found) <= most:
+        return found
+    return [found[i * (len(found) - 1) // max(1, most - 1)] for i in range(most)]
+
+
+def evaluate(network: Network, config: Config) -> Point:
+    """Compile for a machine with room for everything, and take the memories that the program uses.
+
+    Memories do not change a program's cycles: the machine with just those runs the same program in as many.
+    """
+    try:
+        program = compile_network(network, roomy(config), thorough=False)
+        return point(program, shrunk(program))
+    except (CapacityError, ConfigError) as error:
+        return Point(config, failure=str(error))
+
+
+def point(program: Program, config: Config) -> Point:
+    """What a program takes on the machine that holds it."""
+    counts = program.counts()
+    share = counts[Counter.USEFUL] / (counts[Counter.CYCLES] * config.multipliers)
+    return Point(config, program.repeat_cycles, share, kbytes(config))
+
+
+def sweep(network: Network, configs: Sequence[Config]) -> Iterator[Point]:
+    """Every machine's point, as they come, by the backend that joblib is set to: by default all cores of this computer."""
+    if configs:
+        yield from Parallel(n_jobs=-1, return_as="generator_unordered")(
+            delayed(evaluate)(network, config) for config in configs
+        )
+
+
+def front(points: Iterable[Point]) -> list[Point]:
+    """The Pareto front: no other point has as many inferences per second with as few multipliers."""
+    best: list[Point] = []
+    for p in sorted((p for p in points if p.cycles), key=lambda p: (p.config.multipliers, p.cycles, p.kbytes)):
+        if not best or p.cycles < best[-1].cycles:
+            best.append(p)
+    return best
