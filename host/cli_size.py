@@ -65,8 +65,8 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @json_option
 def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, lut_multipliers: int, clock: float,
          try_rows: list[int], try_cols: list[int], try_weight_rows: list[int], try_requantisers: list[int],
-         configs: int, everything: bool, plot: Path | None, output: Path | None, backend: str | None, config: Config, as_json: bool
-         ) -> None:  # fmt: skip
+         configs: int, everything: bool, plot: Path | None, output: Path | None, backend: str | None, config: Config,
+         as_json: bool) -> None:  # fmt: skip
     """Find the machine with the most inferences per second for MODEL on a budget, and say what limits it."""
     from joblib import parallel_config
 
@@ -180,8 +180,8 @@ def _print(loaded: Any, budget: Any, board: Any, points: Sequence[Any], fitting:
     c, reports = best.config, layer_reports(exact[0], loaded.names)
     whole = totals(reports)
     click.echo(f"\nbest: {c.rows} x {c.columns} array, W = {c.weight_rows}, {c.requantisers} requantisers: "
-               f"{best.cycles:,} cycles from input to input, {best.per_second(hertz):,.0f} inferences/s, {budget.used(c)} hard "
-               f"multipliers, {best.kbytes:,.0f} KB")  # fmt: skip
+               f"{best.cycles:,} cycles from input to input, {best.per_second(hertz):,.0f} inferences/s, "
+               f"{budget.used(c)} hard multipliers, {best.kbytes:,.0f} KB")  # fmt: skip
     shares = ", ".join(
         f"{name.replace('_', ' ')} {share:.1%}" for name, share in whole.shares.items() if share >= 0.001
     )

@@ -160,7 +160,7 @@ def point(program: Program, config: Config) -> Point:
 
 
 def sweep(network: Network, configs: Sequence[Config]) -> Iterator[Point]:
-    """Every machine's point, as they come, by the backend that joblib is set to: by default all cores of this computer."""
+    """Every machine's point, as they come, by joblib's backend: by default all cores of this computer."""
     if configs:
         yield from Parallel(n_jobs=-1, return_as="generator_unordered")(
             delayed(evaluate)(network, config) for config in configs

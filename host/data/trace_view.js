@@ -188,7 +188,7 @@ class View {
 
   drawArray() {
     const { machine, frame, colors, mode } = this, { rows, columns } = machine;
-    const width = byId("array").clientWidth, room = window.innerWidth > 760 ? Math.max(220, window.innerHeight - 285) : width;
+    const width = byId("array").clientWidth, room = window.innerWidth > 760 ? Math.max(220, window.innerHeight - 330) : width;
     const cell = Math.max(6, Math.min((width - 2) / columns, room / rows));
     const { context } = this.canvas("array", Math.ceil(cell * rows) + 2);
     const left = Math.max(1, (width - cell * columns) / 2);
