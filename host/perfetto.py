@@ -72,9 +72,9 @@ def events(trace: Trace, *, clock: float = 100e6) -> list[dict[str, Any]]:
     for repeat, starts in enumerate(trace.drain_starts):
         for drain, start, write in zip(program.drains, starts.tolist(), program.writes, strict=True):
             length = drain.tiles * drain.pixels * drain_pace(drain, trace.config)
-            layer = None if write is None else trace.layers[write.layer].name
+            of = None if write is None else trace.layers[write.layer].name
             add("drains", f"to {Destination(drain.destination).name.lower()}", start, length, repeat=repeat,
-                layer=layer, tiles=drain.tiles, pixels=drain.pixels)  # fmt: skip
+                layer=of, tiles=drain.tiles, pixels=drain.pixels)  # fmt: skip
     for track, transfers in (("in", trace.link_in), ("out", trace.link_out)):
         for transfer in transfers:
             add(track, transfer.what, transfer.start, transfer.length)
@@ -97,7 +97,9 @@ def _spans(trace: Trace) -> list[tuple[int, int, int]]:
 def live_words(trace: Trace) -> list[tuple[int, int]]:
     """How many words of the activation memory hold what will still be read: (cycle, words) where it changes."""
     config, lat = trace.config, trace.latencies
-    words, cycles, written = [], [], []
+    words: list[np.ndarray] = []
+    cycles: list[np.ndarray] = []
+    written: list[np.ndarray] = []
     for repeat in range(trace.repeats):
         for p, issue in zip(trace.program.passes, trace.issues[repeat], strict=True):
             if p.source == Source.ACTIVATION:
@@ -109,9 +111,9 @@ def live_words(trace: Trace) -> list[tuple[int, int]]:
         for drain, start in zip(trace.program.drains, trace.drain_starts[repeat], strict=True):
             if drain.destination == Destination.ACTIVATION:
                 rows = start + np.arange(drain.tiles * drain.pixels) * drain_pace(drain, config) + config.groups - 1
-                for word in range(config.words_per_pixel(wide=bool(drain.wide))):
-                    words.append(drain_words(drain, config).ravel() + word)
-                    cycles.append(rows + lat["result"] + 1 + word)
+                for part in range(config.words_per_pixel(wide=bool(drain.wide))):
+                    words.append(drain_words(drain, config).ravel() + part)
+                    cycles.append(rows + lat["result"] + 1 + part)
                     written.append(np.ones(len(rows), bool))
     if not words:
         return []

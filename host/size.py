@@ -129,7 +129,7 @@ def candidates(
                 for n in requantisers or _divisors(c):
                     if r % w or c % n:
                         continue
-                    values = {"rows": r, "columns": c, "weight_rows": w, "requantisers": n}
+                    values: dict[str, Any] = {"rows": r, "columns": c, "weight_rows": w, "requantisers": n}
                     # What only square machines have follows the shape.
                     config = dataclasses.replace(base, **values, residual_words=None, depthwise=None)
                     if budget.multipliers is None or budget.used(config) <= budget.multipliers:

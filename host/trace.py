@@ -205,7 +205,8 @@ class Trace:
         datapath = Datapath(self.config)
         datapath.weights[: len(self.program.weights)] = self.program.weights
         found: dict[bytes, int] = {}
-        tiles, which = [], []
+        tiles: list[np.ndarray] = []
+        which: list[int] = []
         for p in self.program.passes:
             tile = datapath.tile(p)
             if tile.tobytes() not in found:

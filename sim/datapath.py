@@ -90,11 +90,11 @@ class Datapath:
             stored = self.weights[first[0] : first[-1] + band].reshape(-1, band, config.weight_rows, columns)
         else:
             stored = self.weights[first[whole, None] + np.arange(band)]
-        stored = stored.transpose(0, 2, 1, 3).reshape(-1, rows, columns)
+        held: np.ndarray = stored.transpose(0, 2, 1, 3).reshape(-1, rows, columns)
         if whole.all():
-            return stored
+            return held
         tiles = np.zeros((len(passes), rows, columns), np.int8)
-        tiles[whole] = stored
+        tiles[whole] = held
         diagonal = np.arange(min(rows, columns))
         tiles[np.flatnonzero(kinds == TileKind.IDENTITY)[:, None], diagonal, diagonal] = 1
         spread = np.flatnonzero(kinds == TileKind.DIAGONAL)

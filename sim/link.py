@@ -34,7 +34,7 @@ class LinkTrace:
     accepts: Sequence[bool] | np.ndarray = ()
 
     @classmethod
-    def recorded(cls, sent: Sequence[int], received: Sequence[int]) -> LinkTrace:
+    def recorded(cls, sent: Sequence[int] | np.ndarray, received: Sequence[int] | np.ndarray) -> LinkTrace:
         """The trace of a link that was willing in just these cycles, up to the last of them."""
         traces = []
         for cycles in (sent, received):

@@ -357,19 +357,19 @@ class Plan:
         self.cells, self.values = self._inputs, 0
         self.steps: list[Step] = []
         for key, members in joined.items():
-            form, rows = key[2], len(operands[key])
+            made_by, rows = key[2], len(operands[key])
             parts = members[0][0].results[0].shape[1]
-            first = self.values if form.wide else self.cells
+            first = self.values if made_by.wide else self.cells
             made = first + np.arange(rows * len(members) * parts).reshape(rows, len(members), parts)
             for tile, (group, _) in enumerate(members):
                 where = slice(None) if group.where is None else group.where
-                (values if form.wide else cells)[np.concatenate(group.results)] = made[where, tile]
-            if form.wide:
+                (values if made_by.wide else cells)[np.concatenate(group.results)] = made[where, tile]
+            if made_by.wide:
                 self.values += made.size
             else:
                 self.cells += made.size
             terms = [self._forms.terms(group.form) for group, _ in members]
-            self.steps.append(Step(terms, [p for _, p in members], form, operands[key], first))
+            self.steps.append(Step(terms, [p for _, p in members], made_by, operands[key], first))
         for step in self.steps:
             column = 0
             for term in step.terms[0]:

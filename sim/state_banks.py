@@ -184,7 +184,7 @@ class BankState:
         base, passes = int(events.first_pass[repeat]), events.passes
         first, count = program.rows
         found = []
-        for number in np.flatnonzero((program.banks == self.index) & (first <= row) & (row < first + count)):
+        for number in np.flatnonzero((program.banks == self.index) & (first <= row) & (row < first + count)).tolist():
             p, kept, begin = program.passes[number], program.kept(number), int(passes.begin[base + number])
             if p.hold == Fold.SET:
                 pixels = kept[row - p.row : row - p.row + 1]

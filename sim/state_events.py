@@ -202,8 +202,9 @@ class _Stream(Generic[_I]):
     """
 
     def __init__(self, events: Events, kind: type[_I], memory: LinkMemory, first: Callable[[RunCommand], int]) -> None:
-        self._events, self._kind, self._memory, self._first = events, kind, memory, first
-        self._decode = lru_cache(1 << 12)(lambda word: kind.decode(word, events.config))
+        self._events, self._memory, self._first = events, memory, first
+        self._kind: type[_I] = kind
+        self._decode: Callable[[int], _I] = lru_cache(1 << 12)(lambda word: kind.decode(word, events.config))
         self.begin = self.end = self.run = self.repeat = self.number = np.zeros(0, np.int64)
 
     def _extend(self, parts: list[tuple[np.ndarray, np.ndarray, int, int]]) -> None:

@@ -63,7 +63,7 @@ class OutputState:
         drains = events.drains
         every = np.arange(len(drains.begin))
         self._every = every
-        self._begun = np.array([i for i in every if not drains.instruction(i).chained], dtype=np.int64)
+        self._begun = np.array([i for i in every.tolist() if not drains.instruction(i).chained], dtype=np.int64)
         self._stored = drains.which(lambda d: d.destination != Destination.ACCUMULATORS)
         self._residual_reads = drains.which(lambda d: bool(d.residual))
         self._parameters = events.memories[Target.PARAMETERS]

@@ -16,7 +16,7 @@ __all__ = ["Layout", "Register", "Rows", "delayed", "packed", "signed_value"]
 _REMEMBERED = 1 << 12
 """cycles of a wire that are kept"""
 
-Wire = Callable[[int], int]
+Wire = Callable[..., int]
 """what a wire holds in a cycle, from 0 on"""
 
 
@@ -42,7 +42,7 @@ class Register:
 class Rows:
     """The contents of one memory: (row, cycle) to the word as the cycle begins."""
 
-    word: Callable[[int, int], int]
+    word: Callable[..., int]
     depth: int
     width: int
 
