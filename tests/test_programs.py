@@ -431,6 +431,15 @@ def test_random_programs_agree(chain, random):
     assert counts[Counter.CYCLES] == unstalled[Counter.CYCLES] + waits
 
 
+@pytest.mark.campaign
+@settings(settings.get_profile("campaign"), max_examples=500)
+@given(chains(), randoms())
+def test_campaign_of_random_programs(chain, random):
+    """500 programs, new ones each time; as many walks are in `test_walks`."""
+    config, _, _, packets, words, repeats = chain_program(chain, random)
+    on_both(config, packets, words, repeats, traces(random))
+
+
 def two_passes():
     passes = [
         Pass(address=0, pixels=2, bank=0, wait_input=True, wait_output=True, release=True),

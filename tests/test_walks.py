@@ -214,7 +214,7 @@ def walk_program(program, random):
     return config, passes, drains, packets, words, repeats
 
 
-@settings(max_examples=12)
+@settings(max_examples=20)
 @given(programs(), randoms())
 def test_random_walks_and_chains_agree(program, random):
     """Under stalling links: outputs, counters and cycles of both engines."""
@@ -224,6 +224,15 @@ def test_random_walks_and_chains_agree(program, random):
     for counter, value in unstalled.items():
         if counter not in (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT):
             assert counts[counter] == value
+
+
+@pytest.mark.campaign
+@settings(settings.get_profile("campaign"), max_examples=500)
+@given(programs(), randoms())
+def test_campaign_of_random_walks(program, random):
+    """500 programs, new ones each time."""
+    config, _, _, packets, words, repeats = walk_program(program, random)
+    on_both(config, packets, words, repeats, traces(random))
 
 
 @pytest.mark.parametrize(
