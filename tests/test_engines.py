@@ -86,7 +86,7 @@ def product_agrees(product, random, wide, *, most):
         assert rtl.engine.cycle == exact.engine.cycle
 
 
-@settings(max_examples=35)
+@settings(max_examples=25)
 @given(products(), randoms(), st.booleans())
 def test_any_product_on_any_machine(product, random, wide):
     """Cut into programs where the machine is smaller, with links that stall."""
