@@ -29,6 +29,7 @@ def shown(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
@@ -36,7 +37,10 @@ def browser():
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
+    try:
+        driver = webdriver.Chrome(options=options, service=Service(executable_path=DRIVER))
+    except WebDriverException as error:
+        pytest.skip(f"chromium does not start here: {error.msg}")
     driver.set_script_timeout(20)
     yield driver
     driver.quit()
