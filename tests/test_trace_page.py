@@ -1,5 +1,7 @@
 """The page of a trace in a real browser: it loads, scrubs, and shows what the machine holds."""
 
+import re
+
 import numpy as np
 import pytest
 from needs import CHROMIUM, DRIVER, needs_browser
@@ -75,11 +77,21 @@ def test_every_element_shows_what_the_machine_holds(shown, browser):
         )  # fmt: skip
         assert np.array_equal(np.reshape(frame["weight"], (9, 9)), expected["weight"]), cycle
         assert np.array_equal(np.reshape(frame["sum"], (9, 9)), expected["total"]), cycle
+        operands = [[state.explain(row, column, cycle).operand for column in range(9)] for row in range(9)]
+        assert np.array_equal(np.reshape(frame["operand"], (9, 9)), operands), cycle
         row, column = (int(i) for i in random.integers(9, size=2))
         element = browser.execute_script("return etchnet.element(...arguments)", row, column, cycle)
         found = state.explain(row, column, cycle)
         assert (element["operand"], element["weight"]) == (found.operand, found.weight), cycle
     assert complaints(browser) == []
+
+
+def test_it_loads_nothing_but_its_own_file(shown, browser):
+    open_page(browser, shown[2])
+    names = browser.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
+    assert [name for name in names if not name.startswith(("data:", "blob:"))] == []
+    html = browser.execute_script("return document.documentElement.outerHTML")
+    assert re.findall(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(\s*["']?\s*(?:https?:)?//""", html) == []
 
 
 def test_it_scrubs_and_says_where_it_is(shown, browser):
