@@ -15,7 +15,6 @@ import numpy as np
 from etchnet.host.layers import Reshape
 from etchnet.host.model import ArgMax, Model
 from etchnet.host.network import Dense, Network
-from etchnet.host.tflite_export import to_tflite
 from etchnet.sim.link import Disagreement
 from etchnet.sim.verilated import MissingToolError
 
@@ -74,6 +73,15 @@ def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
 
 def _real_scale(layer: Dense) -> np.ndarray:
     return np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31)
+
+
+def to_tflite(network: Network, *, batch: int = 1) -> bytes:
+    """`tflite_export.to_tflite`; raises MissingToolError where what it writes with is not installed."""
+    try:
+        from etchnet.host import tflite_export
+    except ModuleNotFoundError as error:
+        raise MissingToolError(f"{error.name} is missing: pip install 'etchnet[bench]'") from None
+    return tflite_export.to_tflite(network, batch=batch)
 
 
 def to_onnx(network: Network) -> bytes:
