@@ -867,6 +867,10 @@ def _check_windows(index: int, p: Pass, config: Config) -> None:
     """The windows of a depthwise pass lie within what it walks."""
     if not config.depthwise:
         raise ProgramError(f"pass {index} is depthwise, which this machine does not have")
+    if p.hold != Fold.SET:
+        # The adders also fold the sums between the kept ones into what they hold.
+        raise ProgramError(f"pass {index} is depthwise and holds a row by {p.hold.name.lower()}: it must give each sum "
+                           "a row of its own")  # fmt: skip
     if not config.shortest_line <= p.line_pixels <= config.longest_line:
         raise ProgramError(f"pass {index} has lines of {p.line_pixels} pixels; depthwise passes take "
                            f"{config.shortest_line} to {config.longest_line}")  # fmt: skip
