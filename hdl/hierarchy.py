@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from amaranth.hdl import Instance, Module
 from amaranth.lib import wiring
 
-__all__ = ["ModulePlatform", "submodule"]
+__all__ = ["ModulePlatform", "module_name", "submodule"]
 
 
 @runtime_checkable
@@ -22,10 +22,15 @@ class ModulePlatform(Protocol):
         ...
 
 
+def module_name(component: wiring.Component, variant: str = "") -> str:
+    """What the module of a component is called: after its class and, where some of the class differ, `variant`."""
+    kind = "".join("_" + c.lower() if c.isupper() else c for c in type(component).__name__)
+    return f"etchnet{kind}{variant and '_' + variant}"
+
+
 def submodule(m: Module, platform: Any, label: str, component: wiring.Component, *, variant: str = "") -> None:
     """Add `component` to `m` as `label`; components of one class that differ must differ in `variant`."""
     if isinstance(platform, ModulePlatform):
-        kind = "".join("_" + c.lower() if c.isupper() else c for c in type(component).__name__)
-        m.submodules[label] = platform.instance(f"etchnet{kind}{variant and '_' + variant}", component)
+        m.submodules[label] = platform.instance(module_name(component, variant), component)
     else:
         m.submodules[label] = component

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from amaranth.lib import wiring
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
+from etchnet.hdl.hierarchy import module_name
 from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunCommand, Target, chunks, header_layout
 from etchnet.hdl.memory import Ram
 
@@ -141,6 +142,8 @@ class VerilogDesign:
 
     config: Config
     files: Mapping[str, str] = field(repr=False)
+    top: str = TOP
+    """the name of the top module"""
 
     @property
     def verilog(self) -> str:
@@ -159,28 +162,41 @@ class VerilogDesign:
 
 
 def generate(
-    config: Config, *, init: Mapping[Target, Sequence[int]] | None = None, run: RunCommand | None = None
+    config: Config,
+    *,
+    init: Mapping[Target, Sequence[int]] | None = None,
+    run: RunCommand | None = None,
+    wrapper: Callable[[Accelerator], wiring.Component] | None = None,
 ) -> VerilogDesign:
     """The machine of `config`, with `init` (see `Accelerator`) as initial memory contents.
 
     `run` is the command that starts the program inside; the manifest tells it.
 
+    `wrapper` makes the top module out of the machine, for other interfaces than its two links; the module is called
+    after the wrapper's class, `etchnet_` and its name in lower case.
+
     Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
     """
     platform = _Platform()
-    top = platform.convert(TOP, Accelerator(config, init=init))
-    body = _to_verilog([*platform.modules.values(), top])
+    top = Accelerator(config, init=init)
+    name = TOP
+    if wrapper is not None:
+        top = wrapper(top)
+        name = module_name(top)
+    text = platform.convert(name, top)
+    body = _to_verilog([*platform.modules.values(), text])
     header = (
         f"// Etchnet: {config.rows} x {config.columns} array, {config.requantisers} requantisers, "
-        f"W = {config.weight_rows}. Generated; do not edit.\n// Top module: {TOP}.\n"
+        f"W = {config.weight_rows}. Generated; do not edit.\n// Top module: {name}.\n"
         f"{_LINT}\n"
     )
+    described = manifest(config, top=top, name=name, contents=sorted(platform.contents), run=run)
     files = {
         f"{TOP}.v": header + _RAM + "\n" + body,
-        f"{TOP}.json": json.dumps(manifest(config, contents=sorted(platform.contents), run=run), indent=2) + "\n",
+        f"{TOP}.json": json.dumps(described, indent=2) + "\n",
         **platform.contents,
     }
-    return VerilogDesign(config, files)
+    return VerilogDesign(config, files, name)
 
 
 def _to_verilog(modules: Sequence[str]) -> str:
@@ -205,8 +221,10 @@ def _to_verilog(modules: Sequence[str]) -> str:
     return text[text.index("module ") :]
 
 
-def manifest(config: Config, *, contents: Sequence[str] = (), run: RunCommand | None = None) -> dict[str, Any]:
-    """Parameters, ports and memory map of the machine, as written to `etchnet.json`."""
+def manifest(
+    config: Config, *, top: wiring.Component, name: str, contents: Sequence[str] = (), run: RunCommand | None = None
+) -> dict[str, Any]:
+    """Parameters, ports of the top module `name`, and memory map of the machine, as written to `etchnet.json`."""
     depths = {
         Target.PASSES: config.passes,
         Target.DRAINS: config.drains,
@@ -220,17 +238,15 @@ def manifest(config: Config, *, contents: Sequence[str] = (), run: RunCommand | 
 
     return {
         "generator": {"amaranth": amaranth_version},
-        "top": TOP,
+        "top": name,
         "parameters": config.to_dict(),
         "ports": {
             "clk": {"direction": "input", "width": 1},
             "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
-            "link_in_payload": {"direction": "input", "width": config.link_bits},
-            "link_in_valid": {"direction": "input", "width": 1},
-            "link_in_ready": {"direction": "output", "width": 1},
-            "link_out_payload": {"direction": "output", "width": config.link_bits},
-            "link_out_valid": {"direction": "output", "width": 1},
-            "link_out_ready": {"direction": "input", "width": 1},
+            **{
+                _port_name(path): {"direction": "input" if member.flow is wiring.In else "output", "width": len(value)}
+                for path, member, value in top.signature.flatten(top)
+            },
         },
         "packet": {
             "header": fields(header_layout()),
