@@ -36,8 +36,8 @@ class FramedLink(wiring.Component):
     answer has arrived; the same frame once more gets the same answer once more. HELLO empties both rings and raises
     `reset_machine` for a cycle.
 
-    Line: `rx` is taken in every cycle with `rx_valid`; a byte every second cycle keeps pace. What comes while an answer
-    is being sent is ignored. The answer begins one cycle after the closing flag.
+    Line: `rx` is taken in every cycle with `rx_valid`. What comes while an answer is being sent is ignored. The answer
+    begins in the cycle after the closing flag; a byte of its body takes two cycles, any other one.
 
     Links: streams of `link_bits`. A link word moves in no less than two cycles a byte to the machine, one from it.
 

@@ -16,7 +16,7 @@ class UartReceiver(wiring.Component):
 
     `valid` is high for one cycle per byte, in the middle of its stop bit; there is no flow control. Every bit is
     sampled once, in its middle, timed from the falling edge of the start bit. A start bit that is gone by its middle is
-    noise and ignored. A byte without its stop bit is dropped.
+    noise and ignored. A byte without its stop bit is dropped, and so is all until the line is high again.
 
     Parameters
     ----------
@@ -34,11 +34,11 @@ class UartReceiver(wiring.Component):
         """Synchroniser, bit timer, shift register."""
         m = Module()
         last = 9  # the stop bit; the start bit is 0
-        settling, line = Signal(init=1), Signal(init=1)
+        settling, line, before = Signal(init=1), Signal(init=1), Signal(init=1)
         busy, timer, bit = Signal(), Signal(range(self._divisor)), Signal(range(last + 1))
-        m.d.sync += [settling.eq(self.rx), line.eq(settling), self.valid.eq(0)]
+        m.d.sync += [settling.eq(self.rx), line.eq(settling), before.eq(line), self.valid.eq(0)]
         with m.If(~busy):
-            m.d.sync += [busy.eq(~line), timer.eq(self._divisor // 2 - 1), bit.eq(0)]
+            m.d.sync += [busy.eq(before & ~line), timer.eq(self._divisor // 2 - 1), bit.eq(0)]
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Else():

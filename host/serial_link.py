@@ -165,7 +165,7 @@ def _open(port: str, baud: int) -> Port:
         raise LinkError(_cannot_open(port, error)) from None
     except ValueError as error:
         raise LinkError(f"cannot open serial port {port} at {baud:,} baud: {error}") from None
-    # Adapters that collect bytes before they hand them on do so for 1 ms then, not for 16. Not every port has this mode.
+    # Adapters that collect bytes before they hand them on then do so for 1 ms, not for 16. Not all ports have the mode.
     with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
         line.set_low_latency_mode(True)
     return line
@@ -251,6 +251,8 @@ class SerialEngine(Engine):
         self._deframer = Deframer()
         self._sequence = secrets.randbelow(256)
         self._inbox = bytearray()
+        # Bodies grow quickly until a frame is damaged, slowly from then on, and shrink with each that is.
+        self._size = 64
         self.retried = 0
         try:
             self.identity = self._greet()
@@ -260,8 +262,6 @@ class SerialEngine(Engine):
         self.clock_hz = self.identity.clock_hz
         self._buffer = 1 << self.identity.buffer
         self._room = self._buffer - CHECK_BYTES
-        # Frames grow while none is damaged, and shrink when one is.
-        self._size = min(64, self._buffer)
 
     @property
     def cycle(self) -> int:
@@ -324,7 +324,7 @@ class SerialEngine(Engine):
         for attempt in range(self._retries + 1):
             if attempt:
                 self.retried += 1
-                self._shrink()
+                self._size = max(self._size // 2, _SMALLEST)
             try:
                 self._line.write(sent)
                 deadline, damaged = time.monotonic() + patience, self._deframer.damaged
@@ -337,7 +337,7 @@ class SerialEngine(Engine):
                             raise LinkError(f"{self._where} sends back what is sent to it: are rx and tx connected?")
                         if frame.sequence == self._sequence and frame.kind in _ANSWERS[kind]:
                             if not attempt:
-                                self._grow()
+                                self._size += UNIT if self.retried else self._size
                             return frame
             except OSError as error:
                 raise LinkError(f"the serial port {self._where} is gone: {error}") from None
@@ -348,14 +348,6 @@ class SerialEngine(Engine):
             received,
         )
 
-    def _grow(self) -> None:
-        if hasattr(self, "_size"):
-            self._size = min(2 * self._size, self._buffer)
-
-    def _shrink(self) -> None:
-        if hasattr(self, "_size"):
-            self._size = max(self._size // 2, _SMALLEST)
-
     # Words
 
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
@@ -365,6 +357,7 @@ class SerialEngine(Engine):
         wanted = count * link_bytes
         sent, pause, moved = 0, 0.0, time.monotonic()
         while sent < len(raw) or len(self._inbox) < wanted:
+            self._size = min(self._size, self._buffer)
             missing = max(0, wanted - len(self._inbox))
             body = raw[sent : sent + max(0, min(self._room, self._size))]
             limit = min(self._size // UNIT, -(-missing // UNIT))

@@ -61,6 +61,49 @@ class Faults:
         return bytes(out)
 
 
+class MemoryPort:
+    """A serial port in memory, with a board behind it: `step(data)` takes bytes and gives those it has to send.
+
+    In a share `late` of all writes, what comes back is there only after the next write.
+    """
+
+    name = "memory"
+    in_waiting = 0
+
+    def __init__(
+        self,
+        step: Callable[[bytes], bytes],
+        *,
+        to_board: Faults | None = None,
+        to_host: Faults | None = None,
+        late: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self._step, self._to_board, self._to_host = step, to_board or Faults(), to_host or Faults()
+        self._late, self._random = late, np.random.default_rng(seed)
+        self._waiting = b""
+        self.written = 0
+
+    def write(self, data: bytes, /) -> int:
+        self.written += len(data)
+        held, self._waiting = self._waiting, b""
+        out = self._to_host(self._step(self._to_board(data)))
+        if self._random.random() < self._late:
+            self._waiting = out
+            out = b""
+        self._ready = getattr(self, "_ready", b"") + held + out
+        self.in_waiting = len(self._ready)
+        return len(data)
+
+    def read(self, size: int = 1, /) -> bytes:
+        data, self._ready = self._ready[:size], self._ready[size:]
+        self.in_waiting = len(self._ready)
+        return data
+
+    def close(self) -> None:
+        pass
+
+
 class Terminal:
     """A pseudo-terminal, `name`, with a board behind it: `step(data)` takes bytes and gives those it has to send."""
 
@@ -103,4 +146,5 @@ class Terminal:
         self._thread.join()
         os.close(self._master)
         os.close(self._slave)
-        assert self.error is None
+        if self.error is not None:
+            raise self.error

@@ -7,13 +7,20 @@ import functools
 import hashlib
 import os
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from amaranth.hdl import Module
+from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
 
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.config import Config
+from etchnet.hdl.framed_link import FramedLink
+from etchnet.hdl.framing import Identity
+from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.uart import Uart
 from etchnet.hdl.verilog import generate
 from etchnet.sim.verilated import _run, cache_folder, find_compiler, find_verilator
@@ -89,43 +96,86 @@ class VerilatedBoard:
             self._library.board_delete(self._board)
 
 
-class SimulatedBoard:
-    """The same in Amaranth's simulator, which needs no compiler and is slow; four cycles a bit."""
+class FramedBoard:
+    """Frames, without the line's bits, and a machine behind them, in Amaranth's simulator.
 
-    DIVISOR = 4
+    The machine is an `Accelerator`, or else sends back every word that it gets, after `depth` of them at most; then
+    its links are willing in a share `willing` of all cycles. So is the line, in half of them if `willing` is not 1.
+    """
 
-    def __init__(self, config: Config, *, idle: int = 100) -> None:
-        self._board = Uart(Accelerator(config), clock_hz=self.DIVISOR * BAUD, baud=BAUD)
-        self._idle, self._quiet = idle, 0
-        self._bits: list[int] = []
+    def __init__(
+        self,
+        config: Config,
+        *,
+        accelerator: Accelerator | None = None,
+        willing: float = 1.0,
+        depth: int = 4,
+        buffer_bytes: int = 256,
+        seed: int = 0,
+        idle: int = 60,
+    ) -> None:
+        identity = Identity.of(config, buffer_bytes=buffer_bytes, clock_hz=CLOCK).encode()
+        self._framed = FramedLink(link_bits=config.link_bits, identity=identity, buffer_bytes=buffer_bytes)
+        self._random, self._willing, self._depth, self._idle = np.random.default_rng(seed), willing, depth, idle
+        self._incoming: deque[int] = deque()
         self._out = bytearray()
-        self._simulator = Simulator(self._board)
+        self._quiet = 0
+        self.words: list[int] = []
+        """All that the machine got since its last reset."""
+        m = Module()
+        m.submodules.framed = self._framed
+        if accelerator is not None:
+            submodule(m, None, "accelerator", accelerator, reset=self._framed.reset_machine)
+            connect(m, self._framed.link_in, accelerator.link_in)
+            connect(m, accelerator.link_out, self._framed.link_out)
+        self._simulator = Simulator(m)
         self._simulator.add_clock(1e-8)
-        self._simulator.add_testbench(self._drive, background=True)
+        self._simulator.add_testbench(functools.partial(self._drive, loop=accelerator is None), background=True)
 
-    async def _drive(self, ctx: Any) -> None:
-        sampled: list[int] | None = None
-        since = 0
+    def _may(self, share: float) -> bool:
+        return share == 1 or bool(self._random.random() < share)
+
+    async def _drive(self, ctx: Any, *, loop: bool) -> None:
+        framed, held = self._framed, deque[int]()
+        line = 1.0 if self._willing == 1 else 0.5
+        offering = False
         while True:
             await ctx.delay(2.5e-9)
-            self._quiet = 0 if self._bits or sampled is not None else self._quiet + 1
-            ctx.set(self._board.rx, self._bits.pop() if self._bits else 1)
-            *_, line = await ctx.tick().sample(self._board.tx)
-            if sampled is None:
-                if not line:
-                    sampled, since = [], 0
+            comes = bool(self._incoming) and self._may(line)
+            ready, takes = self._may(line), len(held) < self._depth and self._may(self._willing)
+            offering = bool(held) and (offering or self._may(self._willing))
+            ctx.set(framed.rx_valid, comes)
+            ctx.set(framed.rx, self._incoming[0] if comes else 0x7E)
+            ctx.set(framed.tx.ready, ready)
+            if loop:
+                ctx.set(framed.link_in.ready, takes)
+                ctx.set(framed.link_out.valid, offering)
+                ctx.set(framed.link_out.payload, held[0] if offering else 0)
+            *_, sends, byte, gives, word, taken, reset = await ctx.tick().sample(
+                framed.tx.valid, framed.tx.payload, framed.link_in.valid, framed.link_in.payload,
+                framed.link_out.ready, framed.reset_machine,
+            )  # fmt: skip
+            if comes:
+                self._incoming.popleft()
+            if sends and ready:
+                self._out.append(byte)
+            self._quiet = 0 if self._incoming or sends else self._quiet + 1
+            if not loop:
                 continue
-            since += 1
-            if since == len(sampled) * self.DIVISOR + self.DIVISOR // 2:
-                sampled.append(line)
-                if len(sampled) == 10:
-                    assert (sampled[0], sampled[9]) == (0, 1)
-                    self._out.append(sum(bit << i for i, bit in enumerate(sampled[1:9])))
-                    sampled = None
+            if offering and taken:
+                held.popleft()
+                offering = False
+            if gives and takes:
+                held.append(word)
+                self.words.append(word)
+            if reset:
+                held.clear()
+                self.words.clear()
+                offering = False
 
     def __call__(self, data: bytes) -> bytes:
-        bits = [bit for byte in data for bit in (0, *(byte >> i & 1 for i in range(8)), 1) for _ in range(self.DIVISOR)]
-        self._bits[:0] = bits[::-1]
+        """Bytes to the board, and what it sends until nothing more comes."""
+        self._incoming.extend(data)
         self._quiet = 0
         while self._quiet < self._idle:
             self._simulator.advance()
