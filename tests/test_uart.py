@@ -8,8 +8,10 @@ import sys
 import zlib
 from xml.etree import ElementTree
 
+import isa_tables
 import numpy as np
 import pytest
+import uart_tables
 from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -321,6 +323,35 @@ def test_a_network_inside_survives_the_reset():
         accelerator = Accelerator(engine=connect(board, config=config))
         accelerator._program = program  # it is in there: nothing is loaded
         assert np.array_equal(accelerator.run(x), network.reference(x))
+
+
+# The page
+
+
+@pytest.mark.parametrize("key", uart_tables.tables())
+def test_table_of_the_page(key):
+    written = isa_tables.found(uart_tables.PAGE.read_text(encoding="utf-8"))
+    assert written.keys() == uart_tables.tables().keys()
+    assert written[key].splitlines() == uart_tables.tables()[key].splitlines(), "run python tests/uart_tables.py"
+
+
+def test_the_frames_of_the_tables_are_those_of_the_line():
+    for size in (0, 100, 1020):
+        assert uart_tables.frame_bytes(size) == len(Frame(Kind.DATA.value, 0, 0, bytes(size)).encode())
+
+
+def test_the_host_on_the_page_works():
+    """Words pass, with all that has to be escaped, on a good line and on a bad one."""
+    (source,) = (block for block in re.findall(r"```python\n(.*?)```", uart_tables.PAGE.read_text(), re.DOTALL)
+                 if "class Board" in block)  # fmt: skip
+    page = {}
+    exec(source, page)
+    for rate in (0, 0.002):
+        line = MemoryPort(FramedBoard(SMALL, willing=0.5), to_board=Faults(rate, 1), to_host=Faults(rate, 2))
+        board = page["Board"](line)
+        assert board.identity == Identity.of(SMALL, buffer_bytes=256, clock_hz=8_000_000).encode()
+        data = bytes(range(256)) * 2 + b"\x7d\x5d\x7e\x5e" * 20
+        assert board.exchange(data, len(data)) == data
 
 
 # Gates
