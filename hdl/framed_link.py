@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import enum, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.frame_check import FrameCheck
@@ -16,7 +17,7 @@ from etchnet.hdl.memory import Ram
 __all__ = ["FramedLink"]
 
 
-class _Step(enum.Enum, shape=4):  # type: ignore[call-arg]
+class _Step(IntEnum):
     OPENING = 0
     KIND = 1
     SEQUENCE = 2
@@ -118,7 +119,7 @@ class FramedLink(wiring.Component):
                 m.d.sync += place.eq(place + 1)
             with m.Switch(place):
                 with m.Case(0):
-                    m.d.sync += [hello.eq(byte == Kind.HELLO.value), data.eq(byte == Kind.DATA.value)]
+                    m.d.sync += [hello.eq(byte == Kind.HELLO), data.eq(byte == Kind.DATA)]
                 with m.Case(1):
                     m.d.sync += sequence.eq(byte)
                 with m.Case(2):
@@ -153,7 +154,7 @@ class FramedLink(wiring.Component):
 
         # The answer: the bytes of each step, escaped where they have to be.
         step = Signal(_Step)
-        number, free, loaded = step.as_value(), Signal(8), Signal()
+        free, loaded = Signal(8), Signal()
         out, present, plain, second, advance = Signal(8), Signal(), Signal(), Signal(), Signal()
         at_end, special = Signal(), Signal()
         identity = Array(Const(value, 8) for value in self._identity)
@@ -172,7 +173,7 @@ class FramedLink(wiring.Component):
         with m.If(self.tx.valid & self.tx.ready):
             m.d.sync += second.eq(special & ~second)
         with m.If(advance & (step != _Step.BODY)):
-            m.d.sync += step.as_value().eq(number + 1)
+            m.d.sync += step.eq(step + 1)
         with m.Switch(step):
             with m.Case(_Step.OPENING):
                 m.d.comb += [out.eq(FLAG), plain.eq(1)]
@@ -180,8 +181,8 @@ class FramedLink(wiring.Component):
                 m.d.sync += [free.eq(((in_read ^ size) - in_end)[UNIT.bit_length() - 1 : in_read.shape().width]),
                              loaded.eq(0)]  # fmt: skip
             with m.Case(_Step.KIND):
-                answers = Mux(refused, Kind.REFUSED.value, Kind.ACCEPTED.value)
-                m.d.comb += out.eq(Mux(hello, Kind.IDENTITY.value, Mux(lost, Kind.LOST.value, answers)))
+                answers = Mux(refused, Kind.REFUSED, Kind.ACCEPTED)
+                m.d.comb += out.eq(Mux(hello, Kind.IDENTITY, Mux(lost, Kind.LOST, answers)))
             with m.Case(_Step.SEQUENCE):
                 m.d.comb += out.eq(sequence)
             with m.Case(_Step.FREE):
@@ -202,10 +203,10 @@ class FramedLink(wiring.Component):
                 with m.If(advance):
                     m.d.sync += [step.eq(_Step.OPENING), self.answering.eq(0)]
             with m.Default():
-                m.d.comb += out.eq(check.value.word_select((number - _Step.CHECK.value)[:2], 8))
+                m.d.comb += out.eq(check.value.word_select((step - _Step.CHECK)[:2], 8))
 
         # One check for both directions: a frame is answered when it is over.
-        in_content = (number >= _Step.KIND.value) & (number <= _Step.BODY.value)
+        in_content = (step >= _Step.KIND) & (step <= _Step.BODY)
         m.d.comb += [
             check.data.eq(Mux(self.answering, out, byte)),
             check.valid.eq(Mux(self.answering, advance & in_content, taken)),

@@ -12,8 +12,7 @@ import json
 import struct
 import zlib
 from dataclasses import dataclass
-
-from amaranth.lib import enum
+from enum import IntEnum
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Drain, Parameters, Pass, RunCommand
@@ -50,7 +49,7 @@ DEFAULT_BAUD = 1_000_000
 """divides the clocks of most boards; common USB adapters reach it"""
 
 
-class Kind(enum.Enum, shape=8):  # type: ignore[call-arg]
+class Kind(IntEnum):
     """First byte of a frame: who sends it, and what it says."""
 
     HELLO = ord("H")

@@ -72,7 +72,8 @@ class Frame:
         checked, check = plain[:-CHECK_BYTES], plain[-CHECK_BYTES:]
         if escaped or len(checked) < HEADER_BYTES or zlib.crc32(checked) != int.from_bytes(check, "little"):
             return None
-        return cls(*checked[:HEADER_BYTES], body=bytes(checked[HEADER_BYTES:]))
+        kind, sequence, room = checked[:HEADER_BYTES]
+        return cls(kind, sequence, room, bytes(checked[HEADER_BYTES:]))
 
 
 class Deframer:
@@ -316,7 +317,7 @@ class SerialEngine(Engine):
         """Send one frame until its answer comes; the answer."""
         assert self._line is not None, "the engine is closed"
         self._sequence = (self._sequence + 1) % 256
-        sent = Frame(kind.value, self._sequence, limit, body).encode()
+        sent = Frame(kind, self._sequence, limit, body).encode()
         # Twice the longest answer: every byte of it may be escaped.
         longest = 2 * (HEADER_BYTES + limit * UNIT + CHECK_BYTES + 16) + 2
         patience = self._latency + 1.2 * 10 * (len(sent) + longest) / self._baud
@@ -333,7 +334,7 @@ class SerialEngine(Engine):
                     data = self._line.read(max(1, self._line.in_waiting))
                     received += len(data)
                     for frame in self._deframer.feed(data):
-                        if frame.kind == kind.value and frame.sequence == self._sequence:
+                        if frame.kind == kind and frame.sequence == self._sequence:
                             raise LinkError(f"{self._where} sends back what is sent to it: are rx and tx connected?")
                         if frame.sequence == self._sequence and frame.kind in _ANSWERS[kind]:
                             if not attempt:
@@ -362,15 +363,15 @@ class SerialEngine(Engine):
             body = raw[sent : sent + max(0, min(self._room, self._size))]
             limit = min(self._size // UNIT, -(-missing // UNIT))
             answer = self._ask(Kind.DATA, limit=limit, body=body)
-            if answer.kind == Kind.LOST.value:
+            if answer.kind == Kind.LOST:
                 raise LinkError(
                     f"the board on {self._where} has lost this session: it was reset, or another program used it"
                 )
             self._room = answer.room * UNIT - CHECK_BYTES
             self._inbox += answer.body
-            if answer.kind == Kind.ACCEPTED.value:
+            if answer.kind == Kind.ACCEPTED:
                 sent += len(body)
-            if answer.body or (body and answer.kind == Kind.ACCEPTED.value):
+            if answer.body or (body and answer.kind == Kind.ACCEPTED):
                 pause, moved = 0.0, time.monotonic()
                 if self._progress is not None:
                     self._progress(sent + min(wanted, len(self._inbox)), len(raw) + wanted)
@@ -395,8 +396,8 @@ class _NoAnswerError(LinkError):
 
 
 _ANSWERS = {
-    Kind.HELLO: (Kind.IDENTITY.value,),
-    Kind.DATA: (Kind.ACCEPTED.value, Kind.REFUSED.value, Kind.LOST.value),
+    Kind.HELLO: (Kind.IDENTITY,),
+    Kind.DATA: (Kind.ACCEPTED, Kind.REFUSED, Kind.LOST),
 }
 
 

@@ -264,8 +264,8 @@ def test_a_host_that_begins_anew_finds_nothing_of_the_old_session():
         engine = connect(board)
         exchanges(engine, attempt, sizes=(5,))
         # Half a frame, and words that nobody fetches.
-        engine._line.write(Frame(Kind.DATA.value, (engine._sequence + 1) % 256, 0, b"12345678").encode())
-        engine._line.write(Frame(Kind.DATA.value, 1, 2, b"\x7e\x7d").encode()[:-3])
+        engine._line.write(Frame(Kind.DATA, (engine._sequence + 1) % 256, 0, b"12345678").encode())
+        engine._line.write(Frame(Kind.DATA, 1, 2, b"\x7e\x7d").encode()[:-3])
 
 
 def test_frames_that_are_not_of_this_session_change_nothing():
@@ -298,7 +298,7 @@ def test_frames_that_are_not_of_this_session_change_nothing():
 def test_short_and_broken_frames_have_no_answer_and_no_effect():
     board = FramedBoard(SMALL)
     engine = connect(board)
-    good = Frame(Kind.DATA.value, (engine._sequence + 1) % 256, 0, b"abcd").encode()
+    good = Frame(Kind.DATA, (engine._sequence + 1) % 256, 0, b"abcd").encode()
     for length in range(1, len(good) - 1):
         assert board(good[:length] + b"\x7e") == b""
     for place in range(1, len(good) - 1):
@@ -337,7 +337,7 @@ def test_table_of_the_page(key):
 
 def test_the_frames_of_the_tables_are_those_of_the_line():
     for size in (0, 100, 1020):
-        assert uart_tables.frame_bytes(size) == len(Frame(Kind.DATA.value, 0, 0, bytes(size)).encode())
+        assert uart_tables.frame_bytes(size) == len(Frame(Kind.DATA, 0, 0, bytes(size)).encode())
 
 
 def test_the_host_on_the_page_works():

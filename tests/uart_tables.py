@@ -26,7 +26,7 @@ BAUDS = (115_200, 1_000_000, 3_000_000)
 def kinds() -> str:
     """The first byte of frames."""
     docs = member_docs(Kind)
-    rows = [(f"`{kind.value:02X}` `{chr(kind.value)}`", f"`{kind.name}`", docs[kind.name]) for kind in Kind]
+    rows = [(f"`{kind:02X}` `{chr(kind)}`", f"`{kind.name}`", docs[kind.name]) for kind in Kind]
     return table(("byte", "kind", "sent by the host, or by the board"), rows)
 
 
