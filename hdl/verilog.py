@@ -113,7 +113,7 @@ class _Platform:
         self.modules: dict[str, str] = {}
         self.contents: dict[str, str] = {}
 
-    def instance(self, name: str, component: wiring.Component) -> Instance:
+    def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
         component._MustUse__used = True  # its module, not itself, is what this instance elaborates
         parameters: dict[str, Any] = {}
         if isinstance(component, Ram):
@@ -124,7 +124,8 @@ class _Platform:
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
             ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
-        for port, signal in (("clk", ClockSignal()), ("rst", ResetSignal())):
+        resets = ResetSignal() if reset is None else ResetSignal() | reset
+        for port, signal in (("clk", ClockSignal()), ("rst", resets)):
             if self._has_port(name, port):
                 ports[f"i_{port}"] = signal
         return Instance(name, **parameters, **ports)
