@@ -83,7 +83,8 @@ class SystolicArray(wiring.Component):
         """Skew, samples of depthwise passes, grid, deskew."""
         m = Module()
         config = self._config
-        hard = technology_of(platform).elements(config)
+        technology = technology_of(platform)
+        hard, shared = technology.elements(config), []
         above: list[Any] = [C(0, signed(1))] * config.columns
         load: Any = self.load
         windowed: Any = self.windowed
@@ -93,7 +94,8 @@ class SystolicArray(wiring.Component):
             right, right_load, right_windowed = skewed[r], load, windowed
             below = []
             for c in range(config.columns):
-                element = ProcessingElement(config, row=r, hard=r * config.columns + c < hard)
+                element = ProcessingElement(config, row=r, hard=r * config.columns + c < hard,
+                                            shared=technology.products > 1)  # fmt: skip
                 submodule(m, platform, f"element_{r}_{c}", element, variant=element.variant)
                 m.d.comb += [
                     element.activation.eq(right),
@@ -101,6 +103,8 @@ class SystolicArray(wiring.Component):
                     element.weight_in.eq(self.weights[r // config.load_cycles][c]),
                     element.sum_in.eq(above[c]),
                 ]
+                if element.is_shared:
+                    shared.append(element)
                 if element.has_sample:
                     line = r // (config.depthwise or 1)
                     m.d.comb += [element.windowed.eq(right_windowed), element.sample.eq(samples[line][c])]
@@ -111,6 +115,12 @@ class SystolicArray(wiring.Component):
             down = Signal(2, name=f"down_{r + 1}", reset_less=True)
             m.d.sync += down.eq(Cat(load, windowed))
             load, windowed = down[0], down[1]
+        for first in range(0, len(shared), technology.products):
+            group = shared[first : first + technology.products]
+            products = technology.multiply_together(
+                m, [(e.factors[0], e.factors[1]) for e in group], config.multiplier_latency, name=f"products_{first}"
+            )
+            m.d.comb += [e.product.eq(product) for e, product in zip(group, products, strict=True)]
         for c in range(config.columns):
             m.d.comb += self.sums[c].eq(delay(m, above[c], config.columns - 1 - c, name=f"deskew_{c}", resets=False))
         return m

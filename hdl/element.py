@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config, sum_width
@@ -35,15 +35,19 @@ class ProcessingElement(wiring.Component):
         the activation; `windowed` moves right with the activation.
     hard
         Whether its multiplier is the device's own, where the technology has some.
+    shared
+        Whether it shares that with another element: it then has two more ports, the `factors` of its `product`.
     """
 
-    def __init__(self, config: Config, *, row: int, hard: bool = True) -> None:
-        self._config, self._row, self._hard = config, row, hard
+    def __init__(self, config: Config, *, row: int, hard: bool = True, shared: bool = False) -> None:
+        self._config, self._row, self._hard, self._shared = config, row, hard, hard and shared
         self._taps = row < (config.depthwise or 0) ** 2
         windowed = {"windowed": In(1), "windowed_out": Out(1), "sample": In(signed(8))} if self._taps else {}
+        outside = {"factors": Out(data.ArrayLayout(signed(8), 2)), "product": In(signed(16))}
         super().__init__(
             {
                 **windowed,
+                **(outside if self._shared else {}),
                 "load": In(1),
                 "load_out": Out(1),
                 "weight_in": In(signed(8)),
@@ -63,7 +67,16 @@ class ProcessingElement(wiring.Component):
     def variant(self) -> str:
         """What distinguishes this element's gateware from that of other rows: the width of its sum, and its inputs."""
         widths = f"{len(self.sum_in)}_{len(self.sum_out)}"
-        return widths + ("_windowed" if self._taps else "") + ("" if self._hard else "_soft")
+        return (
+            widths
+            + ("_windowed" if self._taps else "")
+            + ("_shared" if self._shared else "" if self._hard else "_soft")
+        )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether its multiplier is outside, with another element's."""
+        return self._shared
 
     @property
     def has_sample(self) -> bool:
@@ -92,7 +105,12 @@ class ProcessingElement(wiring.Component):
             m.d.sync += windowed_right.eq(self.windowed)
             m.d.comb += self.windowed_out.eq(windowed_right)
         latency, technology = self._config.multiplier_latency, technology_of(platform)
-        registered = technology.multiply(m, operand, weight, latency, name="product", hard=self._hard)
+        registered: Any
+        if self._shared:
+            m.d.comb += [self.factors[0].eq(operand), self.factors[1].eq(weight)]
+            registered = self.product
+        else:
+            registered = technology.multiply(m, operand, weight, latency, name="product", hard=self._hard)
         m.d.sync += [right.eq(self.activation), load_right.eq(self.load), total.eq(self.sum_in + registered)]
 
         m.d.comb += [self.activation_out.eq(right), self.load_out.eq(load_right), self.sum_out.eq(total)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Shape, Signal, Value, signed, unsigned
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay
 
-__all__ = ["PORTABLE", "Ecp5", "Technology", "technology_of"]
+__all__ = ["PORTABLE", "Ecp5", "Ice40", "Technology", "technology_of"]
 
 
 class Technology:
@@ -20,6 +20,8 @@ class Technology:
     """
 
     name = "portable"
+    products = 1
+    """int8 products of one of the device's multipliers: where it is 2, elements share them by `multiply_together`"""
 
     def elements(self, config: Config) -> int:
         """Elements whose multipliers are the device's own; those after them, row by row, are made of gates."""
@@ -36,6 +38,11 @@ class Technology:
         whole = Signal(product_shape(a, b), name=name)
         m.d.comb += whole.eq(operands[0] * operands[1])
         return delay(m, whole, max(1, latency - 1), name=name, resets=False)
+
+    def multiply_together(self, m: Module, factors: list[tuple[Value, Value]], latency: int, *, name: str
+                          ) -> list[Value]:  # fmt: skip
+        """The products of up to `products` pairs of int8, as `multiply` gives them."""
+        return [self.multiply(m, a, b, latency, name=f"{name}_{i}") for i, (a, b) in enumerate(factors)]
 
 
 PORTABLE = Technology()
@@ -101,3 +108,76 @@ class Ecp5(Technology):
         found = Signal(shape, name=f"{name}_product")
         m.d.comb += found.eq(result[low:])
         return delay(m, found, max(0, latency - 3), name=f"{name}_after", resets=False)
+
+
+class Ice40(Technology):
+    """Lattice iCE40 UltraPlus: one 16 x 16 or two 8 x 8 products of a block with registers (`SB_MAC16`, FPGA-TN-02007).
+
+    Parameters
+    ----------
+    multipliers
+        How many blocks the device has.
+    """
+
+    name = "ice40"
+    products = 2
+
+    def __init__(self, multipliers: int = 8) -> None:
+        self.multipliers = multipliers
+
+    def elements(self, config: Config) -> int:
+        """Two for each block that the requantisers leave, which take four each (`hdl.product`)."""
+        assert config.requantisers is not None
+        return max(0, min(config.multipliers, self.products * (self.multipliers - 4 * config.requantisers)))
+
+    def multiply(self, m: Module, a: Value, b: Value, latency: int, *, name: str, hard: bool = True) -> Value:
+        """One product of 16 x 16 bits. Registers of the block, in this order: output, input, pipeline."""
+        if not hard or max(len(a), len(b)) > 16:
+            return super().multiply(m, a, b, latency, name=name, hard=hard)
+        inner = int(latency > 2)
+        shape = product_shape(a, b)
+        result = self._block(
+            m, a, b, latency, name=name, TOPOUTPUT_SELECT=3, BOTOUTPUT_SELECT=3, TOP_8x8_MULT_REG=inner,
+            BOT_8x8_MULT_REG=inner, PIPELINE_16x16_MULT_REG1=inner, PIPELINE_16x16_MULT_REG2=1,
+            A_SIGNED=int(a.shape().signed), B_SIGNED=int(b.shape().signed),
+        )  # fmt: skip
+        found = Signal(shape, name=f"{name}_product")
+        m.d.comb += found.eq(result)
+        return delay(m, found, max(0, latency - 3), name=f"{name}_after", resets=False)
+
+    def multiply_together(self, m: Module, factors: list[tuple[Value, Value]], latency: int, *, name: str
+                          ) -> list[Value]:  # fmt: skip
+        """The products of signed 8 x 8 bits that share a block; see `multiply`."""
+        low, high = factors[0], factors[-1]
+        result = self._block(
+            m, Cat(low[0], high[0]), Cat(low[1], high[1]), latency, name=name, TOPOUTPUT_SELECT=2, BOTOUTPUT_SELECT=2,
+            TOP_8x8_MULT_REG=1, BOT_8x8_MULT_REG=1, MODE_8x8=1, A_SIGNED=1, B_SIGNED=1,
+        )  # fmt: skip
+        products: list[Value] = []
+        for index in range(len(factors)):
+            found = Signal(signed(16), name=f"{name}_product_{index}")
+            m.d.comb += found.eq(result[16 * index : 16 * index + 16])
+            products.append(delay(m, found, max(0, latency - 2), name=f"{name}_after_{index}", resets=False))
+        return products
+
+    @staticmethod
+    def _block(m: Module, a: Value, b: Value, latency: int, *, name: str, **parameters: int) -> Signal:
+        """A block with its input registers where the latency asks for them, and its 32 bits of output."""
+        extended = []
+        for value in (a, b):
+            wide = Signal(Shape(16, value.shape().signed), name=f"{name}_{'ab'[len(extended)]}")
+            m.d.comb += wide.eq(value)
+            extended.append(wide)
+        result = Signal(32, name=name)
+        widths = {"TOPOUTPUT_SELECT": 2, "BOTOUTPUT_SELECT": 2}
+        parameters |= {"A_REG": int(latency > 1), "B_REG": int(latency > 1)}
+        zeros = ("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT",
+                 "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN")  # fmt: skip
+        m.submodules[f"{name}_multiplier"] = Instance(
+            "SB_MAC16",
+            **{f"p_{key}": Const(value, widths.get(key, 1)) for key, value in parameters.items()},
+            **{f"i_{port}": Const(0, 1) for port in zeros},
+            i_C=Const(0, 16), i_D=Const(0, 16), i_A=extended[0], i_B=extended[1], i_CLK=ClockSignal(), i_CE=Const(1, 1),
+            o_O=result,
+        )  # fmt: skip
+        return result

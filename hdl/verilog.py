@@ -22,7 +22,7 @@ from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunC
 from etchnet.hdl.memory import Ram
 from etchnet.hdl.technology import PORTABLE, Technology
 
-__all__ = ["TOP", "VerilogDesign", "generate", "manifest"]
+__all__ = ["TOP", "VerilogDesign", "generate", "generate_component", "manifest"]
 
 TOP = "etchnet"
 RAM_MODULE = "etchnet_ram"
@@ -218,6 +218,13 @@ def generate(
     return VerilogDesign(config, files, name)
 
 
+def generate_component(component: wiring.Component, *, technology: Technology = PORTABLE) -> str:
+    """One block of a machine as Verilog, for measurements; its module is called by `hierarchy.module_name`."""
+    platform = _Platform(technology)
+    top = platform.convert(module_name(component), component)
+    return _LINT + "\n" + _RAM + "\n" + _to_verilog([*platform.modules.values(), top])
+
+
 def _to_verilog(modules: Sequence[str]) -> str:
     """RTLIL texts as one Verilog text."""
     from amaranth._toolchain.yosys import find_yosys
@@ -253,6 +260,10 @@ def manifest(
     The ports are those of `top`, whose module is called `name`: of the machine itself, or of what it is wrapped in.
     """
     top = top or Accelerator(config)
+    clocked = {
+        "clk": {"direction": "input", "width": 1},
+        "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
+    }
     depths = {
         Target.PASSES: config.passes,
         Target.DRAINS: config.drains,
@@ -269,8 +280,7 @@ def manifest(
         "top": name,
         "parameters": config.to_dict(),
         "ports": {
-            "clk": {"direction": "input", "width": 1},
-            "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
+            **({} if getattr(top, "makes_clock", False) else clocked),
             **{
                 _port_name(path): {"direction": "input" if member.flow is wiring.In else "output", "width": len(value)}
                 for path, member, value in top.signature.flatten(top)

@@ -21,6 +21,7 @@ from rich.table import Table
 from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter, InstructionError
 from etchnet.host.cli_bench import bench
+from etchnet.host.cli_build import build
 from etchnet.host.cli_size import size
 from etchnet.host.cli_state import state
 from etchnet.host.cli_trace import trace
@@ -40,6 +41,7 @@ from etchnet.host.options import (
     print_json,
     progress,
 )
+from etchnet.host.tools import ToolError
 from etchnet.sim.link import Disagreement, LinkError
 from etchnet.sim.timing import ProgramError
 from etchnet.sim.verilated import BuildError, MissingToolError
@@ -54,6 +56,7 @@ _ERRORS = (
     BuildError,
     Disagreement,
     MissingToolError,
+    ToolError,
     ModelError,
     NetworkError,
     ProgramError,
@@ -410,6 +413,7 @@ def doctor(as_json: bool) -> None:
 
 
 cli.add_command(bench)
+cli.add_command(build)
 cli.add_command(state)
 cli.add_command(size)
 cli.add_command(trace)

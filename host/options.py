@@ -7,7 +7,7 @@ import functools
 import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ __all__ = [
     "engine_options",
     "json_option",
     "machine_for",
+    "machine_on",
     "machine_options",
     "print_json",
     "progress",
@@ -38,6 +39,7 @@ __all__ = [
 
 
 _CONTRACT_GIVEN = f"{__name__}.contract_given"
+_GIVEN = f"{__name__}.given"
 
 
 class UsageError(click.ClickException):
@@ -94,7 +96,7 @@ def machine_options(function: Callable[..., Any]) -> Any:
         values |= dict(_setting(text) for text in settings)
         given = {"rows": rows, "columns": cols, "weight_rows": weight_rows, "requantisers": requantisers}
         values |= {name: value for name, value in given.items() if value is not None}
-        click.get_current_context().meta[_CONTRACT_GIVEN] = "contract" in values
+        click.get_current_context().meta.update({_CONTRACT_GIVEN: "contract" in values, _GIVEN: values})
         return function(*args, config=Config.from_dict(values), **options)
 
     for option in (
@@ -109,6 +111,11 @@ def machine_options(function: Callable[..., Any]) -> Any:
     ):  # fmt: skip
         command = option(command)
     return command
+
+
+def machine_on(defaults: Mapping[str, Any]) -> Config:
+    """The command's machine, with other values where the user gave none."""
+    return Config.from_dict({**defaults, **click.get_current_context().meta[_GIVEN]})
 
 
 def machine_for(config: Config, network: Network) -> Config:

