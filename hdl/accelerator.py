@@ -14,7 +14,7 @@ from etchnet.hdl.array import SystolicArray
 from etchnet.hdl.bus import LoadableMemory
 from etchnet.hdl.config import Config
 from etchnet.hdl.counters import Counters
-from etchnet.hdl.delay import delay
+from etchnet.hdl.delay import delay, taps
 from etchnet.hdl.fetch import InstructionMemory
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Drain, Pass, Source, Target
@@ -24,6 +24,7 @@ from etchnet.hdl.output import OutputStage
 from etchnet.hdl.semaphore import Semaphore
 from etchnet.hdl.sender import Sender
 from etchnet.hdl.sequencer import Sequencer
+from etchnet.hdl.technology import technology_of
 from etchnet.hdl.weights import WeightMemory
 
 __all__ = ["WEIGHT_TOKENS", "Accelerator"]
@@ -217,11 +218,15 @@ class Accelerator(wiring.Component):
 
         # Sums: folded into the bank that the pass names, or that the output stage names.
         fold = delay(m, sequencer.fold, self.fold_delay(config), name="fold")
-        feedback_bank = delay(m, output.fold, AccumulatorBank.read_latency(config), name="feedback")
+        technology = technology_of(platform)
+        *_, named, fed_back = taps(m, output.fold, AccumulatorBank.read_latency(config), name="feedback")
         for index, bank in enumerate(self.banks):
             from_array = fold.row.valid & (fold.bank == index)
             from_output = output.fold.valid & (output.fold.bank == index)
-            feedback = feedback_bank.valid & (feedback_bank.bank == index)
+            feedback = technology.copies(
+                m, named.valid & (named.bank == index), fed_back.valid & (fed_back.bank == index), config.columns,
+                name=f"feedback_{index}",
+            )  # fmt: skip
             m.d.comb += [
                 bank.fold.valid.eq(from_array | from_output),
                 bank.fold.row.eq(Mux(from_output, output.fold.row, fold.row.row)),
@@ -231,15 +236,18 @@ class Accelerator(wiring.Component):
                 bank.read_row.eq(output.read.row),
             ]
             for c in range(config.columns):
-                m.d.comb += bank.values[c].eq(Mux(feedback, output.values[c], self.array.sums[c]))
+                m.d.comb += bank.values[c].eq(Mux(feedback[c], output.values[c], self.array.sums[c]))
         m.d.comb += [
             output.bus.eq(loader.bus),
             output.start.eq(fold.release),
             output.start_last.eq(fold.release_last),
             tokens["weights_free"].put.eq(fold.release_weights),
         ]
-        read_bank = delay(m, output.read, self.banks[0].read_latency(config), name="drain_read")
-        rows: Any = Mux(read_bank.bank, self.banks[1].data, self.banks[0].data)
+        *_, asked, answered = taps(m, output.read, AccumulatorBank.read_latency(config), name="drain_read")
+        reads = technology.copies(
+            m, Cat(asked.bank, asked.residual), Cat(answered.bank, answered.residual), config.columns, name="drain_read"
+        )
+        rows = [Mux(reads[c][0], self.banks[1].data[c], self.banks[0].data[c]) for c in range(config.columns)]
         if config.residual_words:
             residual = Ram(bits=8 * config.rows, depth=config.residual_words, name="residual",
                            latency=AccumulatorBank.read_latency(config))  # fmt: skip
@@ -254,8 +262,8 @@ class Accelerator(wiring.Component):
             kept = Signal(data.ArrayLayout(signed(8), config.columns))
             extended = Signal(data.ArrayLayout(signed(32), config.columns))
             m.d.comb += [kept.eq(residual.data), *(extended[c].eq(kept[c]) for c in range(config.columns))]
-            rows = Mux(read_bank.residual, extended, rows)
-        m.d.comb += output.accumulators.eq(rows)
+            rows = [Mux(reads[c][1], extended[c], rows[c]) for c in range(config.columns)]
+        m.d.comb += [output.accumulators[c].eq(rows[c]) for c in range(config.columns)]
 
         # Results.
         results = Ram(**word, depth=2 * config.output_words, name="results")

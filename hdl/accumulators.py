@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.delay import delay
+from etchnet.hdl.delay import taps
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Fold
 from etchnet.hdl.memory import Ram
+from etchnet.hdl.technology import technology_of
 
 __all__ = ["AccumulatorBank"]
 
@@ -76,13 +77,17 @@ class AccumulatorBank(wiring.Component):
             self.data.eq(memory.data),
         ]
 
-        folding = delay(m, self.fold, self.read_latency(self._config), name="folding")
+        *_, before, folding = taps(m, self.fold, self.read_latency(self._config), name="folding")
+        controls = technology_of(platform).copies(
+            m, Cat(before.fold, before.held), Cat(folding.fold, folding.held), columns, name="control"
+        )
         written = Signal(self.fold_layout(self._config))
         folded = Signal(layout, reset_less=True)
         m.d.sync += written.eq(folding)
         for c in range(columns):
-            new, old = self.values[c], Mux(folding.held, folded[c], self.data[c]).as_signed()
-            with m.Switch(folding.fold):
+            fold, held = controls[c][:2], controls[c][2]
+            new, old = self.values[c], Mux(held, folded[c], self.data[c]).as_signed()
+            with m.Switch(fold):
                 with m.Case(Fold.ADD):
                     m.d.sync += folded[c].eq(old + new)
                 with m.Case(Fold.MAX):

@@ -16,6 +16,7 @@ from etchnet.hdl.delay import delay, taps
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.requantiser import Requantiser
+from etchnet.hdl.technology import technology_of
 
 __all__ = ["OutputStage"]
 
@@ -244,10 +245,11 @@ class OutputStage(wiring.Component):
         select = self.select_delay(config)
         selected = Signal(data.ArrayLayout(signed(32), n), reset_less=True)
         chosen = Signal(lanes, reset_less=True)
-        m.d.sync += [
-            selected.eq(self.accumulators.as_value().word_select(stages[select - 1].index, 32 * n)),
-            chosen.eq(parameters.data),
-        ]
+        indices = technology_of(platform).copies(m, stages[select - 2].index, stages[select - 1].index, n, name="index")
+        for lane_index in range(n):
+            choices = Cat(*(self.accumulators[first + lane_index] for first in range(0, config.columns, n)))
+            m.d.sync += selected[lane_index].eq(choices.word_select(indices[lane_index], 32))
+        m.d.sync += chosen.eq(parameters.data)
         results = Signal(data.ArrayLayout(signed(32), n))
         for lane_index in range(n):
             requantiser = Requantiser(config)

@@ -44,6 +44,13 @@ class Technology:
         """The products of up to `products` pairs of int8, as `multiply` gives them."""
         return [self.multiply(m, a, b, latency, name=f"{name}_{i}") for i, (a, b) in enumerate(factors)]
 
+    def copies(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
+        """`count` values that equal `after`, a register of `before`, for as many places far from one another.
+
+        Synthesis merges registers that are written twice; a device's own are left as they are.
+        """
+        return [after] * count
+
 
 PORTABLE = Technology()
 
@@ -108,6 +115,20 @@ class Ecp5(Technology):
         found = Signal(shape, name=f"{name}_product")
         m.d.comb += found.eq(result[low:])
         return delay(m, found, max(0, latency - 3), name=f"{name}_after", resets=False)
+
+    def copies(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
+        """Registers of the device, one for each place."""
+        found: list[Value] = []
+        for copy in range(count):
+            register = Signal(len(after), name=f"{name}_copy_{copy}")
+            for bit in range(len(after)):
+                m.submodules[f"{name}_copy_{copy}_{bit}"] = Instance(
+                    "TRELLIS_FF",
+                    p_GSR="DISABLED", p_CEMUX="1", p_LSRMUX="LSR", p_REGSET="RESET", p_SRMODE="LSR_OVER_CE",
+                    i_CLK=ClockSignal(), i_LSR=Const(0, 1), i_CE=Const(1, 1), i_DI=before[bit], o_Q=register[bit],
+                )  # fmt: skip
+            found.append(register)
+        return found
 
 
 class Ice40(Technology):

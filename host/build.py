@@ -231,7 +231,9 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         if board.family == "ice40":
             # The oscillator's pin is the PLL's own: only this kind of PLL can be there.
             text = (folder / "pll.v").read_text()
-            (folder / "pll.v").write_text(text.replace("SB_PLL40_CORE", "SB_PLL40_PAD").replace("REFERENCECLK", "PACKAGEPIN"))
+            (folder / "pll.v").write_text(
+                text.replace("SB_PLL40_CORE", "SB_PLL40_PAD").replace("REFERENCECLK", "PACKAGEPIN")
+            )
         clock = _achieved(said + (folder / "pll.v").read_text(), clock)
         sources.append("pll.v")
         image = what.program.image() if what.program else None
