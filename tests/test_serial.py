@@ -89,9 +89,9 @@ def test_a_board_on_a_terminal_gives_what_the_exact_engine_gives(bit):
 
 
 @needs_verilator
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_bad_line_makes_it_slow_and_never_wrong(seed):
-    faults = [Faults((0.0005, 0.002, 0.008)[seed % 3], seed=(seed, way)) for way in range(2)]
+    faults = [Faults((0.002, 0.005, 0.01)[seed % 3], seed=(seed, way)) for way in range(2)]
     with Terminal(boards(), to_board=faults[0], to_host=faults[1]) as terminal:
         engine = SerialEngine(CONFIG, port=terminal.name, latency=0.02, retries=100)
         assert work(Accelerator(engine=engine), seed) == expected(seed)
