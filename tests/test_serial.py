@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import dataclasses
 import errno
 import functools
 import json
@@ -19,12 +20,12 @@ from strategies import int8
 from uart_board import VerilatedBoard
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.framing import Identity
+from etchnet.hdl.framing import Identity, Kind
 from etchnet.hdl.isa import Counter
 from etchnet.host import cli
 from etchnet.host.driver import Accelerator, make_engine
 from etchnet.host.network import Dense, Network
-from etchnet.host.serial_link import Frame, SerialEngine, parse_port
+from etchnet.host.serial_link import Deframer, Frame, SerialEngine, parse_port
 from etchnet.sim.link import LinkError, LinkTrace
 from etchnet.sim.verilated import MissingToolError
 
@@ -188,26 +189,24 @@ def test_another_machine_is_refused():
         SerialEngine(other, port=MemoryPort(boards()))
 
 
-def answering(**changes):
-    """A board that only says what it is."""
-    import dataclasses
+def answering(body=b"", **changes):
+    """A board that says what it is, or `body`, or something with changes; its machine takes all and gives nothing."""
+    body = body or dataclasses.replace(Identity.of(CONFIG, buffer_bytes=256, clock_hz=1), **changes).encode()
+    deframer = Deframer()
 
-    identity = dataclasses.replace(Identity.of(CONFIG, buffer_bytes=256, clock_hz=1), **changes).encode()
+    def answer(frame):
+        if frame.kind == Kind.HELLO:
+            return Frame(Kind.IDENTITY, frame.sequence, 32, body)
+        return Frame(Kind.ACCEPTED, frame.sequence, 32)
 
-    def step(data):
-        if not data:
-            return b""
-        kind, sequence, _ = data[1:4]
-        return Frame(ord("I") if kind == ord("H") else ord("A"), sequence, 32, identity).encode()
-
-    return step
+    return lambda data: b"".join(answer(frame).encode() for frame in deframer.feed(data))
 
 
 def test_other_protocols_are_refused():
     with pytest.raises(LinkError, match="the board on memory speaks version 2 of the protocol, this program 1"):
         SerialEngine(CONFIG, port=MemoryPort(answering(version=2)))
-    with pytest.raises(LinkError, match="does not say what it is: an identity has 13 bytes, not 0"):
-        SerialEngine(CONFIG, port=MemoryPort(lambda data: Frame(ord("I"), data[2], 0).encode()))
+    with pytest.raises(LinkError, match="does not say what it is: an identity has 13 bytes, not 2"):
+        SerialEngine(CONFIG, port=MemoryPort(answering(b"ab")))
 
 
 # Errors
@@ -238,12 +237,9 @@ def test_a_line_that_gets_too_bad_is_an_error_and_not_a_result():
 
 
 def test_a_machine_that_gives_nothing_is_given_up():
-    engine = SerialEngine(CONFIG, port=MemoryPort(
-        lambda data: answering()(data) if data[1] == ord("H") else Frame(ord("A"), data[2], 32).encode()
-    ), patience=0.05)  # fmt: skip
-    with pytest.raises(
-        LinkError, match=r"nothing moved for 0.05 seconds: 3 of 3 words have not come back, 0 are still"
-    ):
+    engine = SerialEngine(CONFIG, port=MemoryPort(answering()), patience=0.05)
+    message = "nothing moved for 0.05 seconds: 3 of 3 words have not come back, 0 are still to be taken"
+    with pytest.raises(LinkError, match=message):
         engine.exchange(np.zeros((2, 1), np.uint32), 3)
 
 
