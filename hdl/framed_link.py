@@ -138,7 +138,7 @@ class FramedLink(wiring.Component):
             m.d.sync += [self.answering.eq(1), opened.eq(0), out_read.eq(out_begin), lost.eq(0)]
             with m.If(hello):
                 m.d.sync += [self.session.eq(1), self.reset_machine.eq(1), last.eq(sequence)]
-            with m.Elif(self.session & (sequence == (last + 1)[:8])):
+            with m.Elif(sequence == (last + 1)[:8]):
                 m.d.sync += [
                     last.eq(sequence),
                     refused.eq(overflow),

@@ -8,6 +8,8 @@ import functools
 import json
 import os
 import re
+import socket
+import threading
 
 import numpy as np
 import pytest
@@ -276,6 +278,27 @@ def test_a_port_is_opened_once():
         with pytest.raises(LinkError, match=f"serial port {terminal.name} is in use by another program"):
             SerialEngine(CONFIG, port=terminal.name)
         first.close()
+
+
+def test_a_board_over_the_network():
+    """Ports are also what else pyserial opens, such as a server that forwards them."""
+    board = answering()
+
+    def serve(server):
+        connection, _ = server.accept()
+        with connection:
+            while data := connection.recv(4096):
+                connection.sendall(board(data))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=[server])
+        thread.start()
+        engine = make_engine(f"serial:socket://127.0.0.1:{server.getsockname()[1]}?latency=2", CONFIG)
+        assert engine.identity.rows == CONFIG.rows
+        engine.close()
+        thread.join()
+    with pytest.raises(LinkError, match=r"the engine on socket:.* is closed"):
+        engine.exchange(np.zeros((1, 1), np.uint32), 0)
 
 
 def test_a_port_that_goes_away_is_an_error():
