@@ -267,7 +267,7 @@ def test_a_host_that_begins_anew_finds_nothing_of_the_old_session():
 
 
 def test_frames_that_are_not_of_this_session_change_nothing():
-    board = FramedBoard(SMALL)
+    board = FramedBoard(SMALL, depth=1000)
 
     def ask(kind, sequence, limit, body=b""):
         deframer = Deframer()
@@ -275,7 +275,8 @@ def test_frames_that_are_not_of_this_session_change_nothing():
         assert deframer.damaged == 0
         return [(chr(a.kind), a.sequence, a.body) for a in answers]
 
-    assert ask("D", 7, 2, b"abcd") == [("L", 7, b"")]  # before any HELLO
+    for sequence in (0, 1, 7):  # before any HELLO
+        assert ask("D", sequence, 2, b"abcd") == [("L", sequence, b"")]
     assert [a[:2] for a in ask("H", 254, 0)] == [("I", 254)]
     assert ask("D", 255, 1, b"abcdefghijkl")[0][:2] == ("A", 255)
     assert ask("D", 0, 1) == [("A", 0, b"abcdefgh")]
@@ -287,10 +288,22 @@ def test_frames_that_are_not_of_this_session_change_nothing():
     assert ask("D", 1, 9) == [("A", 1, b"ijkl")]
     # Too much is refused, once and again, and nothing of it kept.
     for _ in range(2):
-        assert ask("D", 2, 9, bytes(253)) == [("R", 2, b"")]
+        assert ask("D", 2, 0, bytes(253)) == [("R", 2, b"")]
     assert ask("D", 3, 0, bytes(252)) == [("A", 3, b"")]
     assert board.words[:3] == [int.from_bytes(word, "little") for word in (b"abcd", b"efgh", b"ijkl")]
-    assert set(board.words[3:]) == {0}
+    for _ in range(9):
+        board(b"")  # time to move
+    assert board.words[3:] == [0] * 63
+
+
+def test_hello_tells_of_room_even_where_the_last_session_left_none():
+    board = FramedBoard(SMALL, depth=0)
+    for number in (5, 6):
+        (answer,) = Deframer().feed(board(Frame(Kind.HELLO, number, 0).encode()))
+        assert (answer.kind, answer.room) == (Kind.IDENTITY, 32)
+        (answer,) = Deframer().feed(board(Frame(Kind.DATA, number + 1, 0, bytes(252)).encode()))
+        assert answer.kind == Kind.ACCEPTED
+        assert answer.room <= 1
 
 
 def test_short_and_broken_frames_have_no_answer_and_no_effect():
