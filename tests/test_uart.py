@@ -261,8 +261,8 @@ def test_a_host_that_begins_anew_finds_nothing_of_the_old_session():
     for attempt in range(3):
         engine = connect(board)
         exchanges(engine, attempt, sizes=(5,))
-        # Half a frame, and words that nobody fetches.
-        engine._line.write(Frame(Kind.DATA, (engine._sequence + 1) % 256, 0, b"12345678").encode())
+        # A word and a part of one that nobody fetches, and half a frame.
+        engine._line.write(Frame(Kind.DATA, (engine._sequence + 1) % 256, 0, b"1234567").encode())
         engine._line.write(Frame(Kind.DATA, 1, 2, b"\x7e\x7d").encode()[:-3])
 
 
