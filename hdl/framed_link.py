@@ -38,7 +38,7 @@ class FramedLink(wiring.Component):
     `reset_machine` for a cycle.
 
     Line: `rx` is taken in every cycle with `rx_valid`. What comes while an answer is being sent is ignored. The answer
-    begins in the cycle after the closing flag; a byte of its body takes two cycles, any other one.
+    begins in the cycle after the closing flag; a byte of its body takes three cycles, any other one.
 
     Links: streams of `link_bits`. A link word moves in no less than two cycles a byte to the machine, one from it.
 
@@ -110,7 +110,7 @@ class FramedLink(wiring.Component):
             incoming.write_data.eq(byte),
             incoming.write_lanes.eq(taken & is_body & ~full),
         ]
-        with m.If(self.rx_valid & ~self.answering):
+        with m.If(self.rx_valid):
             m.d.sync += escaped.eq(self.rx == ESCAPE)
         with m.If(flag):
             m.d.sync += [opened.eq(1), place.eq(0), overflow.eq(0), in_write.eq(in_end)]
@@ -154,7 +154,7 @@ class FramedLink(wiring.Component):
 
         # The answer: the bytes of each step, escaped where they have to be.
         step = Signal(_Step)
-        free, loaded = Signal(8), Signal()
+        free, compared, loaded = Signal(8), Signal(), Signal()
         out, present, plain, second, advance = Signal(8), Signal(), Signal(), Signal(), Signal()
         at_end, special = Signal(), Signal()
         identity = Array(Const(value, 8) for value in self._identity)
@@ -164,7 +164,6 @@ class FramedLink(wiring.Component):
             outgoing.address.eq(out_read),
             outgoing.enable.eq(~loaded),
             present.eq(self.answering),
-            at_end.eq(Mux(hello, index == len(self._identity), exhausted)),
             special.eq(~plain & ((out == FLAG) | (out == ESCAPE))),
             self.tx.valid.eq(present),
             self.tx.payload.eq(Mux(special, Mux(second, out ^ FLIP, ESCAPE), out)),
@@ -177,21 +176,26 @@ class FramedLink(wiring.Component):
         with m.Switch(step):
             with m.Case(_Step.OPENING):
                 m.d.comb += [out.eq(FLAG), plain.eq(1)]
-                # Later than the reset that HELLO asks for, and not changing while it is sent.
-                m.d.sync += [free.eq(((in_read ^ size) - in_end)[UNIT.bit_length() - 1 : in_read.shape().width]),
-                             loaded.eq(0)]  # fmt: skip
+                m.d.sync += [compared.eq(0), loaded.eq(0)]
             with m.Case(_Step.KIND):
                 answers = Mux(refused, Kind.REFUSED, Kind.ACCEPTED)
                 m.d.comb += out.eq(Mux(hello, Kind.IDENTITY, Mux(lost, Kind.LOST, answers)))
+                # Later than the reset that HELLO asks for, and not changing while it is sent.
+                m.d.sync += free.eq(((in_read ^ size) - in_end)[UNIT.bit_length() - 1 : in_read.shape().width])
             with m.Case(_Step.SEQUENCE):
                 m.d.comb += out.eq(sequence)
             with m.Case(_Step.FREE):
                 m.d.comb += out.eq(free)
             with m.Case(_Step.BODY):
                 m.d.comb += [present.eq(loaded), out.eq(Mux(hello, identity[index], outgoing.data))]
+                # A cycle to compare, in which the machine may still write what this answer then leaves to the next one;
+                # a cycle to read.
+                m.d.sync += [compared.eq(1), at_end.eq(Mux(hello, index == len(self._identity), exhausted))]
                 with m.If(loaded):
                     with m.If(advance):
-                        m.d.sync += [loaded.eq(0), out_read.eq(out_read + 1)]
+                        m.d.sync += [compared.eq(0), loaded.eq(0), out_read.eq(out_read + 1)]
+                with m.Elif(~compared):
+                    pass
                 with m.Elif(~at_end):
                     m.d.sync += loaded.eq(1)
                 with m.Else():

@@ -315,7 +315,8 @@ class SerialEngine(Engine):
 
     def _ask(self, kind: Kind, *, limit: int, body: bytes = b"") -> Frame:
         """Send one frame until its answer comes; the answer."""
-        assert self._line is not None, "the engine is closed"
+        if self._line is None:
+            raise LinkError(f"the engine on {self._where} is closed")
         self._sequence = (self._sequence + 1) % 256
         sent = Frame(kind, self._sequence, limit, body).encode()
         # Twice the longest answer: every byte of it may be escaped.
