@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from amaranth.hdl import Instance, Module
+from amaranth.hdl import DomainRenamer, Instance, Module
 from amaranth.lib import wiring
 
 __all__ = ["ModulePlatform", "module_name", "submodule"]
@@ -28,9 +28,14 @@ def module_name(component: wiring.Component, variant: str = "") -> str:
     return f"etchnet{kind}{variant and '_' + variant}"
 
 
-def submodule(m: Module, platform: Any, label: str, component: wiring.Component, *, variant: str = "") -> None:
-    """Add `component` to `m` as `label`; components of one class that differ must differ in `variant`."""
+def submodule(
+    m: Module, platform: Any, label: str, component: wiring.Component, *, variant: str = "", domain: str = "sync"
+) -> None:
+    """Add `component` to `m` as `label`, in a clock domain of `m`.
+
+    Components of one class that differ must differ in `variant`.
+    """
+    module: Any = component
     if isinstance(platform, ModulePlatform):
-        m.submodules[label] = platform.instance(module_name(component, variant), component)
-    else:
-        m.submodules[label] = component
+        module = platform.instance(module_name(component, variant), component)
+    m.submodules[label] = module if domain == "sync" else DomainRenamer(domain)(module)

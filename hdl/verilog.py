@@ -111,7 +111,7 @@ class _Platform:
         for path, member, value in component.signature.flatten(component):
             ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
         for port, signal in (("clk", ClockSignal()), ("rst", ResetSignal())):
-            if self._has_port(name, port):
+            if self.has_port(name, port):
                 ports[f"i_{port}"] = signal
         return Instance(name, **parameters, **ports)
 
@@ -127,7 +127,8 @@ class _Platform:
         sizes = {"WIDTH": ram.bits, "DEPTH": ram.depth, "LANES": ram.lanes, "ADDRESS": len(ram.address)}
         return {f"p_{key}": value for key, value in sizes.items()} | {"p_INIT": file}
 
-    def _has_port(self, name: str, port: str) -> bool:
+    def has_port(self, name: str, port: str) -> bool:
+        """Whether a module that is converted already has an input `port`."""
         if name == RAM_MODULE:
             return port == "clk"
         module = self.modules[name]
@@ -178,19 +179,21 @@ def generate(
     Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
     """
     platform = _Platform()
-    top = Accelerator(config, init=init)
+    top: wiring.Component = Accelerator(config, init=init, status=wrapper is not None)
     name = TOP
     if wrapper is not None:
         top = wrapper(top)
         name = module_name(top)
-    text = platform.convert(name, top)
-    body = _to_verilog([*platform.modules.values(), text])
+    platform.modules[name] = platform.convert(name, top)  # behind its children
+    body = _to_verilog(list(platform.modules.values()))
     header = (
         f"// Etchnet: {config.rows} x {config.columns} array, {config.requantisers} requantisers, "
         f"W = {config.weight_rows}. Generated; do not edit.\n// Top module: {name}.\n"
         f"{_LINT}\n"
     )
-    described = manifest(config, top=top, name=name, contents=sorted(platform.contents), run=run)
+    described = manifest(
+        config, top=top, name=name, contents=sorted(platform.contents), run=run, clocked=platform.has_port(name, "clk")
+    )
     files = {
         f"{TOP}.v": header + _RAM + "\n" + body,
         f"{TOP}.json": json.dumps(described, indent=2) + "\n",
@@ -222,9 +225,17 @@ def _to_verilog(modules: Sequence[str]) -> str:
 
 
 def manifest(
-    config: Config, *, top: wiring.Component, name: str, contents: Sequence[str] = (), run: RunCommand | None = None
+    config: Config, *, top: wiring.Component, name: str, contents: Sequence[str] = (), run: RunCommand | None = None,
+    clocked: bool = True,
 ) -> dict[str, Any]:
-    """Parameters, ports of the top module `name`, and memory map of the machine, as written to `etchnet.json`."""
+    """Parameters, ports of the top module `name`, and memory map of the machine, as written to `etchnet.json`.
+
+    `clocked` says that the top module has `clk` and `rst`, and not a clock and a reset among its own ports.
+    """
+    clock = {
+        "clk": {"direction": "input", "width": 1},
+        "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
+    }
     depths = {
         Target.PASSES: config.passes,
         Target.DRAINS: config.drains,
@@ -241,10 +252,12 @@ def manifest(
         "top": name,
         "parameters": config.to_dict(),
         "ports": {
-            "clk": {"direction": "input", "width": 1},
-            "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
+            **(clock if clocked else {}),
             **{
-                _port_name(path): {"direction": "input" if member.flow is wiring.In else "output", "width": len(value)}
+                _port_name(path): {
+                    "direction": "input" if member.flow is wiring.In else "output",
+                    "width": len(Value.cast(value)),
+                }
                 for path, member, value in top.signature.flatten(top)
             },
         },
