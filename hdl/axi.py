@@ -137,9 +137,9 @@ class Axi(wiring.Component):
     A link word passes `s_axis` in the cycle in which the machine takes it, and has one register stage before `m_axis`.
     No output depends on an input in the same cycle.
 
-    Every word on `s_axis` is taken whole: a `tkeep` that says otherwise only sets the event PARTIAL. There is no `tlast`,
-    as packets tell their own length. On `m_axis`, `tlast` marks the last word of every FRAME.HALVES halves of the output
-    memory, and of an answer to a COUNTERS packet; `tkeep` is all ones.
+    Every word on `s_axis` is taken whole: a `tkeep` that says otherwise only sets the event PARTIAL. There is no
+    `tlast`, as packets tell their own length. On `m_axis`, `tlast` marks the last word of every FRAME.HALVES halves of
+    the output memory, and of an answer to a COUNTERS packet; `tkeep` is all ones.
 
     CONTROL.RESET holds the machine in reset, but neither the bus nor what `m_axis` offers already. Words that come in
     meanwhile are dropped.
@@ -179,12 +179,12 @@ class Axi(wiring.Component):
         machine, lite, registers = self._machine, AxiLite(), RegisterFile(self._machine.config)
         stored, status = registers.stored, machine.status
 
-        # One clock and two resets. Both domains have the very port as their clock: no assignment delays one of them.
-        bus, core = ClockDomain("sync", local=True), ClockDomain("machine", local=True)
-        bus.clk = core.clk = self.aclk
-        m.domains += [bus, core]
-        m.d.comb += [bus.rst.eq(~self.aresetn), core.rst.eq(~self.aresetn | stored.control_reset)]
-        submodule(m, platform, "machine", machine, domain="machine")
+        # The clock is the very port: no assignment delays it.
+        domain = ClockDomain("sync", local=True)
+        domain.clk = self.aclk
+        m.domains += domain
+        m.d.comb += domain.rst.eq(~self.aresetn)
+        submodule(m, platform, "machine", machine, reset=stored.control_reset)
         submodule(m, platform, "lite", lite)
         submodule(m, platform, "registers", registers)
 
@@ -253,8 +253,7 @@ class Axi(wiring.Component):
             registers.happened.interrupt_status_partial.eq(taken & ~self.s_axis_tkeep.all()),
         ]
         enabled = Cat(
-            registers.events[name] & stored[name.replace("status", "enable")]
-            for name, _ in field_layout(Source.EVENT)
+            registers.events[name] & stored[name.replace("status", "enable")] for name, _ in field_layout(Source.EVENT)
         )
         interrupt = Signal()
         m.d.sync += interrupt.eq(enabled.any())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
-from amaranth.hdl import DomainRenamer, Instance, Module
+from amaranth.hdl import Instance, Module, ResetInserter, Value
 from amaranth.lib import wiring
 
 __all__ = ["ModulePlatform", "module_name", "submodule"]
@@ -14,8 +14,8 @@ __all__ = ["ModulePlatform", "module_name", "submodule"]
 class ModulePlatform(Protocol):
     """A platform that makes a module of its own of every distinct component."""
 
-    def instance(self, name: str, component: wiring.Component) -> Instance:
-        """An instance of the module `name`, connected to the ports of `component`.
+    def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
+        """An instance of the module `name`, connected to the ports of `component`; `reset` resets it too.
 
         Components with the same name must be equal but for their ports' signals; the first one is elaborated.
         """
@@ -29,13 +29,21 @@ def module_name(component: wiring.Component, variant: str = "") -> str:
 
 
 def submodule(
-    m: Module, platform: Any, label: str, component: wiring.Component, *, variant: str = "", domain: str = "sync"
+    m: Module,
+    platform: Any,
+    label: str,
+    component: wiring.Component,
+    *,
+    variant: str = "",
+    reset: Value | None = None,
 ) -> None:
-    """Add `component` to `m` as `label`, in a clock domain of `m`.
+    """Add `component` to `m` as `label`; components of one class that differ must differ in `variant`.
 
-    Components of one class that differ must differ in `variant`.
+    `reset` is a signal that resets its registers, synchronously, beside the reset of the clock domain.
     """
-    module: Any = component
     if isinstance(platform, ModulePlatform):
-        module = platform.instance(module_name(component, variant), component)
-    m.submodules[label] = module if domain == "sync" else DomainRenamer(domain)(module)
+        m.submodules[label] = platform.instance(module_name(component, variant), component, reset=reset)
+    elif reset is not None:
+        m.submodules[label] = ResetInserter(reset)(component)
+    else:
+        m.submodules[label] = component

@@ -76,10 +76,11 @@ static inline void etchnet_counters(volatile void *base, uint64_t counters[ETCHN
 def c_header(config: Config) -> str:
     """A header of C99 and C++: offsets, masks and shifts, what constants hold on this machine, and a few accessors."""
     lines = [
-        f"/* Etchnet: registers of a machine with an array of {config.rows} x {config.columns}. Generated; do not edit.",
+        "/* Generated; do not edit.",
+        f" * Etchnet: registers of a machine with an array of {config.rows} x {config.columns}.",
         " *",
-        " * ETCHNET_R is the offset of register R in bytes, ETCHNET_R_DEFAULT what it holds after reset; ETCHNET_R_F_MASK and",
-        " * ETCHNET_R_F_SHIFT are the place of its field F, where it has several or does not take all of it.",
+        " * ETCHNET_R is the offset of register R in bytes, ETCHNET_R_DEFAULT what it holds after reset.",
+        " * ETCHNET_R_F_MASK and ETCHNET_R_F_SHIFT are the place of its field F, where F does not take all of R.",
         " */",
         "#ifndef ETCHNET_H",
         "#define ETCHNET_H",

@@ -195,7 +195,8 @@ def _one(name: str, offset: int, source: Source, doc: str, *, bits: int = REGIST
 
 def _flags(source: Source, first: int, flags: Mapping[str, str]) -> tuple[Field, ...]:
     return tuple(
-        Field(name=name, first=bit, bits=1, source=source, doc=doc) for bit, (name, doc) in enumerate(flags.items(), first)
+        Field(name=name, first=bit, bits=1, source=source, doc=doc)
+        for bit, (name, doc) in enumerate(flags.items(), first)
     )
 
 
@@ -223,7 +224,7 @@ def _registers() -> list[Register]:
                       doc="grows where a driver has to change"),
             ),
         ),
-        _one("FINGERPRINT", 0x08, Source.CONSTANT, "hash of the parameters and of the layout of all instructions and "
+        _one("FINGERPRINT", 0x08, Source.CONSTANT, "hash of the parameters and of the layouts of instructions and "
              "packets: equal where the same packets do the same", value=fingerprint),
         Register(
             name="CONTROL", offset=0x10, doc="what holds until it is written again",
@@ -237,7 +238,7 @@ def _registers() -> list[Register]:
                 *_flags(Source.STATUS, 0, {
                     "RUNNING": "a run goes on",
                     "RUN_PENDING": "a further run waits for it to end",
-                    "COUNTERS_PENDING": "a COUNTERS packet waits for runs to end and results to be sent, or is answered",
+                    "COUNTERS_PENDING": "a COUNTERS packet waits for its turn, or is being answered",
                     "INPUT_WAITS": "s_axis offers a link word that the machine does not take",
                     "OUTPUT_WAITS": "m_axis offers a link word that is not taken",
                 }),
@@ -255,7 +256,7 @@ def _registers() -> list[Register]:
         ),
         Register(
             name="INTERRUPT_ENABLE", offset=0x1C, doc="for which of these `irq` is high",
-            fields=_flags(Source.STORED, 0, {name: f"`irq` is high while INTERRUPT_STATUS.{name} is set" for name in _EVENTS}),
+            fields=_flags(Source.STORED, 0, {name: f"`irq` is high while {name} is set" for name in _EVENTS}),
         ),
         Register(
             name="SNAPSHOT", offset=0x20, doc="what is read in one go",

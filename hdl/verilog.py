@@ -99,7 +99,7 @@ class _Platform:
         self.modules: dict[str, str] = {}
         self.contents: dict[str, str] = {}
 
-    def instance(self, name: str, component: wiring.Component) -> Instance:
+    def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
         component._MustUse__used = True  # its module, not itself, is what this instance elaborates
         parameters: dict[str, Any] = {}
         if isinstance(component, Ram):
@@ -110,8 +110,11 @@ class _Platform:
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
             ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
-        for port, signal in (("clk", ClockSignal()), ("rst", ResetSignal())):
-            if self.has_port(name, port):
+        for port, signal in (
+            ("clk", ClockSignal()),
+            ("rst", ResetSignal() if reset is None else ResetSignal() | reset),
+        ):
+            if self._has_port(name, port):
                 ports[f"i_{port}"] = signal
         return Instance(name, **parameters, **ports)
 
@@ -127,8 +130,7 @@ class _Platform:
         sizes = {"WIDTH": ram.bits, "DEPTH": ram.depth, "LANES": ram.lanes, "ADDRESS": len(ram.address)}
         return {f"p_{key}": value for key, value in sizes.items()} | {"p_INIT": file}
 
-    def has_port(self, name: str, port: str) -> bool:
-        """Whether a module that is converted already has an input `port`."""
+    def _has_port(self, name: str, port: str) -> bool:
         if name == RAM_MODULE:
             return port == "clk"
         module = self.modules[name]
@@ -192,7 +194,7 @@ def generate(
         f"{_LINT}\n"
     )
     described = manifest(
-        config, top=top, name=name, contents=sorted(platform.contents), run=run, clocked=platform.has_port(name, "clk")
+        config, top=top, name=name, contents=sorted(platform.contents), run=run, clocked=platform._has_port(name, "clk")
     )
     files = {
         f"{TOP}.v": header + _RAM + "\n" + body,
@@ -225,7 +227,12 @@ def _to_verilog(modules: Sequence[str]) -> str:
 
 
 def manifest(
-    config: Config, *, top: wiring.Component, name: str, contents: Sequence[str] = (), run: RunCommand | None = None,
+    config: Config,
+    *,
+    top: wiring.Component,
+    name: str,
+    contents: Sequence[str] = (),
+    run: RunCommand | None = None,
     clocked: bool = True,
 ) -> dict[str, Any]:
     """Parameters, ports of the top module `name`, and memory map of the machine, as written to `etchnet.json`.
