@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Signal, unsigned
@@ -9,7 +10,17 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.registers import ADDRESS_BITS, REGISTER_BITS, REGISTERS, Access, Source, field_layout, member
+from etchnet.hdl.registers import (
+    ADDRESS_BITS,
+    REGISTER_BITS,
+    REGISTERS,
+    Access,
+    Field,
+    Register,
+    Source,
+    field_layout,
+    member,
+)
 
 __all__ = ["RegisterFile", "write_layout"]
 
@@ -75,39 +86,31 @@ class RegisterFile(wiring.Component):
                         values[name] = Signal(f.bits, name=name)
                         m.d.comb += self.events[name].eq(values[name])
 
-        m.d.comb += self.read_error.eq(1)
-        with m.Switch(self.read_address):
-            for register in REGISTERS:
-                if register.access is Access.WRITE_ONLY:
-                    continue
-                with m.Case(register.offset // 4):
-                    m.d.comb += self.read_error.eq(0)
-                    for f in register.fields:
-                        m.d.comb += self.read_data[f.first : f.first + f.bits].eq(values[member(register, f)])
-
+        readable = [r for r in REGISTERS if r.access is not Access.WRITE_ONLY]
+        writable = [r for r in REGISTERS if r.access is not Access.READ_ONLY]
         write, enabled = self.write, Signal(REGISTER_BITS)
         m.d.comb += [
-            self.write_error.eq(1),
-            enabled.eq(Cat(strobe.replicate(8) for strobe in write.strobes)),
+            self.read_error.eq(~self.read_address.matches(*(r.offset // 4 for r in readable))),
+            self.write_error.eq(~write.address.matches(*(r.offset // 4 for r in writable))),
+            enabled.eq(Cat((strobe & write.valid).replicate(8) for strobe in write.strobes)),
         ]
-        for register in REGISTERS:
-            for f in register.fields:
-                if f.source is Source.EVENT:
-                    name = member(register, f)
-                    m.d.sync += values[name].eq(values[name] | self.happened[name])
-        with m.Switch(write.address):
-            for register in REGISTERS:
-                if register.access is Access.READ_ONLY:
-                    continue
+        with m.Switch(self.read_address):
+            for register in readable:
                 with m.Case(register.offset // 4):
-                    m.d.comb += self.write_error.eq(0)
+                    m.d.comb += self.read_data.eq(_word(register, values))
+
+        for name, _ in field_layout(Source.EVENT):
+            m.d.sync += values[name].eq(values[name] | self.happened[name])
+        with m.Switch(write.address):
+            for register in writable:
+                with m.Case(register.offset // 4):
                     for f in register.fields:
                         self._write_field(m, f, member(register, f), values, enabled)
         return m
 
-    def _write_field(self, m: Module, f: Any, name: str, values: dict[str, Any], enabled: Signal) -> None:
+    def _write_field(self, m: Module, f: Field, name: str, values: dict[str, Any], enabled: Signal) -> None:
         bits = slice(f.first, f.first + f.bits)
-        written, mask = self.write.data[bits], enabled[bits] & self.write.valid.replicate(f.bits)
+        written, mask = self.write.data[bits], enabled[bits]
         match f.source:
             case Source.PULSE:
                 m.d.comb += self.pulses[name].eq(written & mask)
@@ -115,3 +118,11 @@ class RegisterFile(wiring.Component):
                 m.d.sync += values[name].eq(values[name] & ~mask | written & mask)
             case Source.EVENT:
                 m.d.sync += values[name].eq(values[name] & ~(written & mask) | self.happened[name])
+
+
+def _word(register: Register, values: Mapping[str, Any]) -> Any:
+    """All fields in their places. One assignment of a word makes one multiplexer, those of fields make one per bit."""
+    parts: list[Any] = []
+    for f in sorted(register.fields, key=lambda f: f.first):
+        parts += [C(0, f.first - sum(map(len, parts))), values[member(register, f)]]
+    return Cat(parts)
