@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -80,14 +81,14 @@ class Registers:
             raise LinkError(f"no machine at this address: register ID should hold {MAGIC:#x}, not {magic:#x}")
         if (major := self.read("VERSION", "MAJOR")) != VERSION[0]:
             raise LinkError(f"the machine's registers must be of version {VERSION[0]}, not {major}")
-        values = {}
+        values: dict[str, Any] = {}
         for f in dataclasses.fields(Config):
             value, choices = self.read(parameter_register(f.name)), f.metadata.get("choices")
             if choices and value >= len(choices):
                 raise LinkError(f"{f.name} of the machine is number {value}, which this driver does not know")
             values[f.name] = choices[value] if choices else value
         try:
-            found = Config(**values)
+            found = Config.from_dict(values)
         except ConfigError as error:
             raise LinkError(f"no machine that this driver knows: {error}") from None
         if (print_ := self.read("FINGERPRINT")) != fingerprint(found):
