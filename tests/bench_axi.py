@@ -163,6 +163,25 @@ async def stays(dut: Any, valid: str, ready: str, *payload: str) -> None:
         waiting = None if getattr(dut, ready).value else offered
 
 
+async def answers(dut: Any, requests: tuple[str, ...], valid: str, latency: int) -> None:
+    """The answer to a request, of all its channels, is offered `latency` cycles after the last of them was taken."""
+    taken: dict[str, int] = {}
+    cycle, offered = 0, None
+    while True:
+        await RisingEdge(dut.aclk)
+        cycle += 1
+        for channel in requests:
+            if getattr(dut, f"{channel}valid").value and getattr(dut, f"{channel}ready").value:
+                taken[channel] = cycle
+        if getattr(dut, valid).value and offered is None:
+            offered = cycle
+            assert len(taken) == len(requests)
+            assert cycle - max(taken.values()) == latency
+            taken.clear()
+        elif not getattr(dut, valid).value:
+            offered = None
+
+
 async def start(dut: Any) -> tuple[Setup, Masters]:
     setup = Setup.read()
     # The machine wakes up with anything, and one edge of reset must be enough.
@@ -235,6 +254,9 @@ async def counters_while_a_run_goes_on(dut: Any) -> None:
 async def every_address(dut: Any) -> None:
     setup, masters = await start(dut)
     by_offset = {r.offset: r for r in REGISTERS}
+    # One access after another, each as soon as the one before is answered.
+    channels = (("s_axi_aw", "s_axi_w"), "s_axi_bvalid"), (("s_axi_ar",), "s_axi_rvalid")
+    watches = [cocotb.start_soon(answers(dut, *channel, latency=2)) for channel in channels]
     for seed in (None, 6):
         masters.pause(seed)
         for offset in range(0, 1 << ADDRESS_BITS, 4):
@@ -249,6 +271,8 @@ async def every_address(dut: Any) -> None:
             if register is None or register.access is Access.READ_ONLY:
                 assert (await masters.lite.write(offset, b"\xff" * 4)).resp == AxiResp.SLVERR, hex(offset)
                 assert (await masters.lite.read(offset, 4)).data == answer.data, hex(offset)
+    for watch in watches:
+        watch.cancel()
     status = BY_NAME["STATUS"]
     word = await masters.register("STATUS")
     assert {f.name: f.of(word) for f in status.fields if f.of(word)} == {"INPUT_FREE": 2, "OUTPUT_FREE": 2}

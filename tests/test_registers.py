@@ -1,12 +1,15 @@
 """The register map, and the files made from it as others read them: a C compiler, a parser of CMSIS-SVD, its schema."""
 
 import dataclasses
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import cmsis_svd
+import isa_tables
 import pytest
+import register_tables
 from lxml import etree
 
 from etchnet.hdl.config import Config
@@ -138,6 +141,24 @@ int main(void)
         "snapshot 1",
         *(f"counter {2 * i + 1} {2 * i + 2}" for i in range(len(Counter))),
     ]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+def test_the_c_of_the_page_compiles(tmp_path):
+    (tmp_path / "etchnet.h").write_text(c_header(Config()))
+    blocks = re.findall(r"^```c\n(.*?)^```$", register_tables.PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        (tmp_path / "page.c").write_text(block)
+        flags = ["-Wall", "-Wextra", "-pedantic", "-Werror", "-std=c99", "-fsyntax-only"]
+        subprocess.run([COMPILER, *flags, "page.c"], cwd=tmp_path, check=True)
+
+
+def test_the_tables_of_the_page_are_those_of_the_map():
+    made = register_tables.tables()
+    assert isa_tables.found(register_tables.PAGE.read_text(encoding="utf-8")) == made, (
+        "run python tests/register_tables.py"
+    )
 
 
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])
