@@ -211,12 +211,12 @@ class Axi(wiring.Component):
         ):  # fmt: skip
             m.d.comb += registers.status[f"status_{name}"].eq(status[name])
 
-        # In: straight into the machine, or nowhere.
+        # In. A machine that is held in reset is ready for a header, and what it takes is lost.
         taken = Signal()
         m.d.comb += [
             machine.link_in.payload.eq(self.s_axis_tdata),
-            machine.link_in.valid.eq(self.s_axis_tvalid & ~stored.control_reset),
-            self.s_axis_tready.eq(machine.link_in.ready | stored.control_reset),
+            machine.link_in.valid.eq(self.s_axis_tvalid),
+            self.s_axis_tready.eq(machine.link_in.ready),
             taken.eq(self.s_axis_tvalid & self.s_axis_tready),
             registers.status.status_input_waits.eq(self.s_axis_tvalid & ~self.s_axis_tready),
         ]
@@ -226,10 +226,8 @@ class Axi(wiring.Component):
         word = Signal(len(self.m_axis_tdata), reset_less=True)
         last = Signal(reset_less=True)
         halves = Signal(len(stored.frame_halves))
-        valid = Signal()
         frame_ends = Signal()
         m.d.comb += [
-            valid.eq(machine.link_out.valid & ~stored.control_reset),
             machine.link_out.ready.eq(~offered | self.m_axis_tready),
             frame_ends.eq(status.last & (status.answer | (halves + 1 >= stored.frame_halves))),
             self.m_axis_tvalid.eq(offered),
@@ -239,8 +237,8 @@ class Axi(wiring.Component):
             registers.status.status_output_waits.eq(offered & ~self.m_axis_tready),
         ]
         with m.If(machine.link_out.ready):
-            m.d.sync += [offered.eq(valid), word.eq(machine.link_out.payload), last.eq(frame_ends)]
-            with m.If(valid & status.last):
+            m.d.sync += [offered.eq(machine.link_out.valid), word.eq(machine.link_out.payload), last.eq(frame_ends)]
+            with m.If(machine.link_out.valid & status.last):
                 m.d.sync += halves.eq(halves + 1)
                 with m.If(frame_ends):
                     m.d.sync += halves.eq(0)

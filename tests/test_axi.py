@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -54,13 +55,23 @@ def network() -> Network:
     return Network([hidden, last])
 
 
-def test_masters_that_others_wrote_find_a_machine(runner: Runner, design: VerilogDesign, tmp_path: Path) -> None:
-    design.write(tmp_path)
-    (tmp_path / "setup.json").write_text(json.dumps({"config": CONFIG.to_dict(), "batch": 3}))
-    network().save(tmp_path / "network.npz")
-    np.save(tmp_path / "inputs.npy", int8(np.random.default_rng(28), (18, 10)))
-    build_bench(runner, tmp_path, TOP)
-    run_bench(runner, tmp_path, "bench_axi", BENCHES, TOP)
+def bench(runner: Runner, design: VerilogDesign, folder: Path, tests: set[str]) -> None:
+    """Build the machine in `folder`, lay out what the bench reads, and run some of its tests."""
+    design.write(folder)
+    (folder / "setup.json").write_text(json.dumps({"config": design.config.to_dict(), "batch": 3}))
+    network().save(folder / "network.npz")
+    np.save(folder / "inputs.npy", int8(np.random.default_rng(28), (18, 10)))
+    build_bench(runner, folder, TOP)
+    run_bench(runner, folder, "bench_axi", tests, TOP)
+
+
+def test_a_machine_behind_masters_that_others_wrote(runner: Runner, design: VerilogDesign, tmp_path: Path) -> None:
+    bench(runner, design, tmp_path, BENCHES)
+
+
+def test_a_machine_with_wide_streams(runner: Runner, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, rows=6, columns=2, weight_rows=3, requantisers=1, link_bits=64)
+    bench(runner, generate(config, wrapper=Axi), tmp_path, {"network_over_the_streams"})
 
 
 def test_the_manifest_describes_the_ports(design: VerilogDesign) -> None:
