@@ -67,7 +67,8 @@ class Accelerator(wiring.Component):
         self.passes = InstructionMemory(Pass, config, depth=config.passes, init=init.get(Target.PASSES, ()))
         self.drains = InstructionMemory(Drain, config, depth=config.drains, init=init.get(Target.DRAINS, ()))
         self.sequencer = Sequencer(config)
-        self.input = LoadableMemory(config, bits=8 * config.rows, depth=2 * config.input_words, name="input")
+        self.input = LoadableMemory(config, bits=8 * config.rows, depth=2 * config.input_words, name="input",
+                                    latency=config.memory_latency)  # fmt: skip
         self.weights = WeightMemory(config, init=init.get(Target.WEIGHTS, ()))
         self.array = SystolicArray(config)
         self.banks = [AccumulatorBank(config) for _ in range(2)]
@@ -108,11 +109,11 @@ class Accelerator(wiring.Component):
     @staticmethod
     def read_latency(config: Config) -> int:
         """Cycles from the issue of a pixel to its word at the array: read, then select."""
-        return LoadableMemory.latency(config) + 1
+        return config.memory_latency + 1
 
     @staticmethod
     def fold_delay(config: Config) -> int:
-        """Cycles from the issue of a pixel to the naming of its accumulator row, one cycle before its sums arrive."""
+        """Cycles from the issue of a pixel to the naming of its accumulator row, read by when its sums arrive."""
         return Accelerator.read_latency(config) + SystolicArray.latency(config) - AccumulatorBank.read_latency(config)
 
     @staticmethod
@@ -210,10 +211,10 @@ class Accelerator(wiring.Component):
 
         # Pixels: read, select, enter the array. A cycle without a pixel enters zeros.
         word: dict[str, Any] = {"bits": 8 * config.rows, "lanes": config.tiles_per_word}
-        activation = Ram(**word, depth=config.activation_words, name="activations")
+        activation = Ram(**word, depth=config.activation_words, name="activations", latency=config.memory_latency)
         submodule(m, platform, "activation", activation)
         pixel = sequencer.pixel
-        read_pixel = delay(m, pixel, self.input.latency(config), name="pixel")
+        read_pixel = delay(m, pixel, config.memory_latency, name="pixel")
         from_input = pixel.source == Source.INPUT
         entering = Signal(8 * config.rows)
         m.d.comb += [
@@ -226,7 +227,7 @@ class Accelerator(wiring.Component):
         outside = Cat(read_pixel.pad.as_unsigned()).replicate(config.rows)
         m.d.sync += entering.eq(Mux(read_pixel.valid, Mux(read_pixel.inside, chosen, outside), 0))
         m.d.comb += self.array.activations.eq(entering)
-        entered = delay(m, read_pixel, self.read_latency(config) - self.input.latency(config), name="entered")
+        entered = delay(m, read_pixel, self.read_latency(config) - config.memory_latency, name="entered")
         line_delay = Signal(len(self.array.line_delay))
         with m.If(entered.windowed):
             m.d.sync += line_delay.eq(entered.line_delay)
@@ -241,7 +242,7 @@ class Accelerator(wiring.Component):
 
         # Sums: folded into the bank that the pass names, or that the output stage names.
         fold = delay(m, sequencer.fold, self.fold_delay(config), name="fold")
-        feedback_bank = delay(m, output.fold, 1, name="feedback")
+        feedback_bank = delay(m, output.fold, AccumulatorBank.read_latency(config), name="feedback")
         for index, bank in enumerate(self.banks):
             from_array = fold.row.valid & (fold.bank == index)
             from_output = output.fold.valid & (output.fold.bank == index)
@@ -265,7 +266,8 @@ class Accelerator(wiring.Component):
         read_bank = delay(m, output.read, self.banks[0].read_latency(config), name="drain_read")
         rows: Any = Mux(read_bank.bank, self.banks[1].data, self.banks[0].data)
         if config.residual_words:
-            residual = Ram(bits=8 * config.rows, depth=config.residual_words, name="residual")
+            residual = Ram(bits=8 * config.rows, depth=config.residual_words, name="residual",
+                           latency=AccumulatorBank.read_latency(config))  # fmt: skip
             submodule(m, platform, "residual", residual)
             m.d.comb += [
                 residual.write_address.eq(output.write.address),

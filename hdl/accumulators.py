@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config
+from etchnet.hdl.delay import delay
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Fold
 from etchnet.hdl.memory import Ram
@@ -19,11 +20,11 @@ __all__ = ["AccumulatorBank"]
 class AccumulatorBank(wiring.Component):
     """`accumulator_rows` rows of `columns` int32, set, added to (modulo 2**32) or maximised a row a cycle.
 
-    A fold names its row in cycle t, gives `values` in cycle t + 1 and is written in cycle t + `latency`; from the
-    cycle after that the row may be read again. A read (`read`, `read_row`) gives `data` one cycle later. There is one
-    read port: a fold that adds or maximises and a read must not fall into the same cycle, and a row must not be read
-    while it is written. The program's idle cycles see to both; the bank does not check. A fold with `held` adds to the
-    result of the fold of the cycle before, which was of the same row, and does not use the read port.
+    A fold names its row in cycle t, gives `values` in cycle t + `read_latency` and is written in cycle t + `latency`;
+    from the cycle after that the row may be read again. A read (`read`, `read_row`) gives `data` `read_latency` cycles
+    later. There is one read port: a fold that adds or maximises and a read must not fall into the same cycle, and a row
+    must not be read while it is written. The program's idle cycles see to both; the bank does not check. A fold with
+    `held` adds to the result of the fold of the cycle before, of the same row, and does not use the read port.
     """
 
     def __init__(self, config: Config) -> None:
@@ -54,19 +55,20 @@ class AccumulatorBank(wiring.Component):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from naming a row to writing it."""
-        return Ram.latency(config) + 1
+        return AccumulatorBank.read_latency(config) + 1
 
     @staticmethod
     def read_latency(config: Config) -> int:
         """Cycles from naming a row to its data."""
-        return Ram.latency(config)
+        return config.memory_latency
 
     def elaborate(self, platform: Any) -> Module:
         """Read, fold, write."""
         m = Module()
         columns = self._config.columns
         layout = data.ArrayLayout(signed(32), columns)
-        memory = Ram(bits=32 * columns, depth=self._config.accumulator_rows, name="accumulators")
+        memory = Ram(bits=32 * columns, depth=self._config.accumulator_rows, name="accumulators",
+                     latency=self.read_latency(self._config))  # fmt: skip
         submodule(m, platform, "memory", memory)
         m.d.comb += [
             memory.address.eq(Mux(self.read, self.read_row, self.fold.row)),
@@ -74,10 +76,10 @@ class AccumulatorBank(wiring.Component):
             self.data.eq(memory.data),
         ]
 
-        folding = Signal(self.fold_layout(self._config))
+        folding = delay(m, self.fold, self.read_latency(self._config), name="folding")
         written = Signal(self.fold_layout(self._config))
         folded = Signal(layout, reset_less=True)
-        m.d.sync += [folding.eq(self.fold), written.eq(folding)]
+        m.d.sync += written.eq(folding)
         for c in range(columns):
             new, old = self.values[c], Mux(folding.held, folded[c], self.data[c]).as_signed()
             with m.Switch(folding.fold):

@@ -13,6 +13,7 @@ from etchnet.hdl.delay import delay
 from etchnet.hdl.element import ProcessingElement
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.lines import LineBuffer
+from etchnet.hdl.technology import technology_of
 
 __all__ = ["SystolicArray"]
 
@@ -82,6 +83,7 @@ class SystolicArray(wiring.Component):
         """Skew, samples of depthwise passes, grid, deskew."""
         m = Module()
         config = self._config
+        hard = technology_of(platform).elements(config)
         above: list[Any] = [C(0, signed(1))] * config.columns
         load: Any = self.load
         windowed: Any = self.windowed
@@ -91,7 +93,7 @@ class SystolicArray(wiring.Component):
             right, right_load, right_windowed = skewed[r], load, windowed
             below = []
             for c in range(config.columns):
-                element = ProcessingElement(config, row=r)
+                element = ProcessingElement(config, row=r, hard=r * config.columns + c < hard)
                 submodule(m, platform, f"element_{r}_{c}", element, variant=element.variant)
                 m.d.comb += [
                     element.activation.eq(right),

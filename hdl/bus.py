@@ -46,8 +46,8 @@ def load_bus(config: Config) -> data.StructLayout:
 class LoadableMemory(wiring.Component):
     """A memory with one read port, written over the link in chunks of `link_bits`.
 
-    A read takes one cycle, and `data` stays until the next cycle with `enable`. A word must not be read in the cycle
-    that writes it.
+    A read takes `latency` cycles, and `data` stays until the next read with `enable`. A word must not be read in the
+    cycle that writes it.
 
     Parameters
     ----------
@@ -57,10 +57,15 @@ class LoadableMemory(wiring.Component):
         Initial words, as whole numbers.
     name
         Names the file of initial words, where there is one.
+    latency
+        Cycles from an address to its word, 1 or 2.
     """
 
-    def __init__(self, config: Config, *, bits: int, depth: int, init: Sequence[int] = (), name: str) -> None:
+    def __init__(
+        self, config: Config, *, bits: int, depth: int, init: Sequence[int] = (), name: str, latency: int
+    ) -> None:
         self._config, self._bits, self._depth, self._init, self._name = config, bits, depth, init, name
+        self._latency = latency
         super().__init__(
             {
                 "write": In(1),
@@ -71,17 +76,13 @@ class LoadableMemory(wiring.Component):
             }
         )
 
-    @staticmethod
-    def latency(config: Config) -> int:
-        """Cycles from an address to its word."""
-        return Ram.latency(config)
-
     def elaborate(self, platform: Any) -> Module:
         """The memory and its two ports."""
         m = Module()
         link_bits = self._config.link_bits
         count = chunks(self._bits, self._config)
-        memory = Ram(bits=count * link_bits, depth=self._depth, lanes=count, init=self._init, name=self._name)
+        memory = Ram(bits=count * link_bits, depth=self._depth, lanes=count, init=self._init, name=self._name,
+                     latency=self._latency)  # fmt: skip
         submodule(m, platform, "memory", memory)
         m.d.comb += [
             memory.write_address.eq(self.bus.address),

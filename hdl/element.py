@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config, sum_width
-from etchnet.hdl.delay import delay
+from etchnet.hdl.technology import technology_of
 
 __all__ = ["ProcessingElement"]
 
@@ -33,10 +33,12 @@ class ProcessingElement(wiring.Component):
         Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave. Rows
         that hold a tap of a depthwise window have two more inputs: where `windowed` is high, `sample` stands in for
         the activation; `windowed` moves right with the activation.
+    hard
+        Whether its multiplier is the device's own, where the technology has some.
     """
 
-    def __init__(self, config: Config, *, row: int) -> None:
-        self._config, self._row = config, row
+    def __init__(self, config: Config, *, row: int, hard: bool = True) -> None:
+        self._config, self._row, self._hard = config, row, hard
         self._taps = row < (config.depthwise or 0) ** 2
         windowed = {"windowed": In(1), "windowed_out": Out(1), "sample": In(signed(8))} if self._taps else {}
         super().__init__(
@@ -60,7 +62,8 @@ class ProcessingElement(wiring.Component):
     @property
     def variant(self) -> str:
         """What distinguishes this element's gateware from that of other rows: the width of its sum, and its inputs."""
-        return f"{len(self.sum_in)}_{len(self.sum_out)}" + ("_windowed" if self._taps else "")
+        widths = f"{len(self.sum_in)}_{len(self.sum_out)}"
+        return widths + ("_windowed" if self._taps else "") + ("" if self._hard else "_soft")
 
     @property
     def has_sample(self) -> bool:
@@ -88,9 +91,8 @@ class ProcessingElement(wiring.Component):
             windowed_right = Signal(reset_less=True)
             m.d.sync += windowed_right.eq(self.windowed)
             m.d.comb += self.windowed_out.eq(windowed_right)
-        product = Signal(signed(16))
-        m.d.comb += product.eq(operand * weight)
-        registered = delay(m, product, self._config.multiplier_latency, name="product", resets=False)
+        latency, technology = self._config.multiplier_latency, technology_of(platform)
+        registered = technology.multiply(m, operand, weight, latency, name="product", hard=self._hard)
         m.d.sync += [right.eq(self.activation), load_right.eq(self.load), total.eq(self.sum_in + registered)]
 
         m.d.comb += [self.activation_out.eq(right), self.load_out.eq(load_right), self.sum_out.eq(total)]

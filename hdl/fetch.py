@@ -42,17 +42,21 @@ class InstructionMemory(wiring.Component):
             }
         )
 
+    _READ = 1
+    """Cycles of the memory's read: the head of the stream is the register behind it."""
+
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from `start` to the first instruction."""
-        return LoadableMemory.latency(config) + 2
+        return InstructionMemory._READ + 2
 
     def elaborate(self, platform: Any) -> Module:
         """Address counter, memory, output register."""
         m = Module()
         memory = LoadableMemory(
-            self._config, bits=self._layout.size, depth=self._depth, init=self._init, name=self._name
-        )
+            self._config, bits=self._layout.size, depth=self._depth, init=self._init, name=self._name,
+            latency=self._READ,
+        )  # fmt: skip
         submodule(m, platform, "memory", memory, variant=self._name)
         m.d.comb += [memory.write.eq(self.write), memory.bus.eq(self.bus)]
 

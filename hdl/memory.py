@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.config import Config
+from etchnet.hdl.delay import delay
 
 __all__ = ["Ram"]
 
@@ -32,10 +32,15 @@ class Ram(wiring.Component):
         Initial words; the rest are zero.
     name
         Names the file of initial words, where there is one.
+    latency
+        Cycles from an address to its word: 1, or 2 with a register behind the memory.
     """
 
-    def __init__(self, *, bits: int, depth: int, lanes: int = 1, init: Sequence[int] = (), name: str) -> None:
+    def __init__(
+        self, *, bits: int, depth: int, lanes: int = 1, init: Sequence[int] = (), name: str, latency: int = 1
+    ) -> None:
         self.bits, self.depth, self.lanes, self.init, self.name = bits, depth, lanes, list(init), name
+        self.latency = latency
         super().__init__(
             {
                 "write_lanes": In(lanes),
@@ -46,11 +51,6 @@ class Ram(wiring.Component):
                 "data": Out(bits),
             }
         )
-
-    @staticmethod
-    def latency(config: Config) -> int:
-        """Cycles from an address to its word."""
-        return 1
 
     def elaborate(self, platform: Any) -> Module:
         """Amaranth's memory; generated Verilog has a module of its own instead (`hdl.verilog`)."""
@@ -63,6 +63,6 @@ class Ram(wiring.Component):
             write.en.eq(self.write_lanes),
             read.addr.eq(self.address),
             read.en.eq(self.enable),
-            self.data.eq(read.data),
+            self.data.eq(delay(m, read.data, self.latency - 1, name="data", resets=False)),
         ]
         return m

@@ -124,11 +124,11 @@ class OutputStage(wiring.Component):
     @staticmethod
     def fold_latency(config: Config) -> int:
         """Cycles from the last read of a row to the naming of the accumulator row that takes its results."""
-        return OutputStage.latency(config) - 1
+        return OutputStage.latency(config) - AccumulatorBank.read_latency(config)
 
     @staticmethod
     def select_delay(config: Config) -> int:
-        """Cycles from the read of a row to its group at the requantisers: one to read, one to select."""
+        """Cycles from the read of a row to its group at the requantisers: to read, and one to select."""
         return AccumulatorBank.read_latency(config) + 1
 
     def elaborate(self, platform: Any) -> Module:
@@ -231,6 +231,7 @@ class OutputStage(wiring.Component):
             depth=config.parameter_words,
             init=self._init,
             name="parameters",
+            latency=AccumulatorBank.read_latency(config),
         )
         submodule(m, platform, "parameters", parameters, variant="parameters")
         m.d.comb += [
@@ -240,14 +241,14 @@ class OutputStage(wiring.Component):
             parameters.enable.eq(valid),
         ]
         lanes = data.ArrayLayout(Parameters.layout(config), n)
+        select = self.select_delay(config)
         selected = Signal(data.ArrayLayout(signed(32), n), reset_less=True)
         chosen = Signal(lanes, reset_less=True)
         m.d.sync += [
-            selected.eq(self.accumulators.as_value().word_select(stages[1].index, 32 * n)),
+            selected.eq(self.accumulators.as_value().word_select(stages[select - 1].index, 32 * n)),
             chosen.eq(parameters.data),
         ]
         results = Signal(data.ArrayLayout(signed(32), n))
-        select = self.select_delay(config)
         for lane_index in range(n):
             requantiser = Requantiser(config)
             submodule(m, platform, f"requantiser_{lane_index}", requantiser)

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Module, Signal, signed
+
+from etchnet.hdl.config import Config
+from etchnet.hdl.technology import technology_of
 
 __all__ = ["product"]
 
 
-def product(m: Module, value: Any, factor: Any) -> Any:
-    """Signed 32-bit `value` times unsigned 32-bit `factor`, 64 bits, one cycle later.
+def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -> Any:
+    """Signed 32-bit `value` times unsigned 32-bit `factor`, 64 bits, `config.product_latency` cycles later.
 
-    Four partial products of at most 17 x 17 signed bits, the size of common FPGA multipliers, are registered; their
-    sum is not.
+    Four partial products of at most 17 x 17 signed bits, the size of common FPGA multipliers, are registered. Their sum
+    is registered too from two cycles on; what is left of the latency is the multipliers'.
     """
     value_high, value_low = value[16:].as_signed(), value[:16]
     factor_high, factor_low = factor[16:], factor[:16]
-    high_high = Signal(signed(32), reset_less=True)
-    high_low = Signal(signed(33), reset_less=True)
-    low_high = Signal(unsigned(32), reset_less=True)
-    low_low = Signal(unsigned(32), reset_less=True)
-    m.d.sync += [
-        high_high.eq(value_high * factor_high),
-        high_low.eq(value_high * factor_low),
-        low_high.eq(value_low * factor_high),
-        low_low.eq(value_low * factor_low),
-    ]
-    return (high_high << 32) + ((high_low + low_high) << 16) + low_low
+    sum_stages = min(1, config.product_latency - 1)
+    technology, latency = technology_of(platform), config.product_latency - sum_stages
+    high_high, high_low, low_high, low_low = (
+        technology.multiply(m, a, b, latency, name=name)
+        for name, a, b in (
+            ("high_high", value_high, factor_high),
+            ("high_low", value_high, factor_low),
+            ("low_high", value_low, factor_high),
+            ("low_low", value_low, factor_low),
+        )
+    )
+    whole: Any = (high_high << 32) + ((high_low + low_high) << 16) + low_low
+    if sum_stages:
+        total = Signal(signed(64), name="product_sum", reset_less=True)
+        m.d.sync += total.eq(whole)
+        return total
+    return whole

@@ -23,6 +23,7 @@ class Scaler(wiring.Component):
     """
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         fields = {name: Parameters.layout(config)[name].shape for name in ("multiplier", "left", "right")}
         super().__init__(
             {

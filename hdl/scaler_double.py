@@ -25,29 +25,31 @@ class DoubleRoundingScaler(Scaler):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from a value to its result."""
-        return 4
+        return 3 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
         """Left shift, product, first rounding, right shift: one register stage each."""
         m = Module()
+        behind = self.latency(self._config) - 1
         multiplier = taps(m, self.multiplier, 1, name="multiplier", resets=False)
-        right = taps(m, self.right, 3, name="right", resets=False)
-        raw = taps(m, self.raw, 2, name="raw", resets=False)
+        right = taps(m, self.right, behind, name="right", resets=False)
+        raw = taps(m, self.raw, behind - 1, name="raw", resets=False)
 
         shifted = Signal(signed(32), reset_less=True)
         m.d.sync += shifted.eq(self.value << self.left)
 
         total = Signal(signed(64))
         scaled = Signal(signed(32), reset_less=True)
-        m.d.comb += total.eq(product(m, shifted, multiplier[1]) + Mux(raw[2], 0, 1 << 30))
-        m.d.sync += scaled.eq(Mux(raw[2], total[:32], total[31:63]))
+        whole = product(m, platform, self._config, shifted, multiplier[1])
+        m.d.comb += total.eq(whole + Mux(raw[behind - 1], 0, 1 << 30))
+        m.d.sync += scaled.eq(Mux(raw[behind - 1], total[:32], total[31:63]))
 
         # Ties away from zero: round the half up, but for a negative value only when something below the half is set.
         with_half = Signal(signed(33))
         below_half = Signal(32)
         m.d.comb += [
-            with_half.eq(Cat(0, scaled).as_signed() >> right[3]),
-            below_half.eq(scaled & (((1 << right[3]) - 1) >> 1)),
+            with_half.eq(Cat(0, scaled).as_signed() >> right[behind]),
+            below_half.eq(scaled & (((1 << right[behind]) - 1) >> 1)),
         ]
         quotient = Signal(signed(32), reset_less=True)
         increment = Signal(reset_less=True)

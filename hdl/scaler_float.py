@@ -25,14 +25,15 @@ class FloatScaler(Scaler):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from a value to its result."""
-        return 9
+        return 8 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
         """Magnitude, its first bit to the top in two stages, 24 bits, product, sum, 24 bits, right shift, sign."""
         m = Module()
-        raw = taps(m, self.raw, 8, name="raw", resets=False)
+        products = self._config.product_latency
+        raw = taps(m, self.raw, products + 7, name="raw", resets=False)
         multiplier = taps(m, self.multiplier, 4, name="multiplier", resets=False)
-        negative = taps(m, ~self.raw & (self.value < 0), 8, name="negative", resets=False)
+        negative = taps(m, ~self.raw & (self.value < 0), products + 7, name="negative", resets=False)
 
         # Magnitude; a raw value takes its left shift instead. The last shift goes to the right, by 1 + right - left
         # and the zeros in front of the magnitude; one less where the product of the significands has its first bit
@@ -68,11 +69,11 @@ class FloatScaler(Scaler):
             value.eq(Mux(raw[3], normal, rounded)),
             shift.eq(taps(m, spread, 2, name="spread", resets=False)[2] + Cat(*zeros)),
         ]
-        shift_stages = taps(m, shift, 2, name="shift", resets=False)
+        shift_stages = taps(m, shift, 1 + products, name="shift", resets=False)
 
         significand = Mux(multiplier[4][30], multiplier[4][7:], 0)
         total = Signal(signed(64), reset_less=True)
-        m.d.sync += total.eq(product(m, value, Mux(raw[4], multiplier[4], significand)))
+        m.d.sync += total.eq(product(m, platform, self._config, value, Mux(raw[4], multiplier[4], significand)))
 
         # fl32 of the product, 2**24 at most, with the binary point of the last shift 8 bits below it.
         top = total[47]
@@ -82,8 +83,8 @@ class FloatScaler(Scaler):
         scaled = Signal(signed(34), reset_less=True)
         last_shift = Signal(signed(7), reset_less=True)
         m.d.sync += [
-            scaled.eq(Mux(raw[6], total[:32].as_signed(), Cat(C(0, 8), kept + (half & (below | kept[0]))))),
-            last_shift.eq(shift_stages[2] - (top & ~raw[6])),
+            scaled.eq(Mux(raw[products + 5], total[:32].as_signed(), Cat(C(0, 8), kept + (half & (below | kept[0]))))),
+            last_shift.eq(shift_stages[products + 1] - (top & ~raw[products + 5])),
         ]
 
         # Ties to even; those of raw values away from zero, as in the other contracts. A product that is not 0 is
@@ -98,17 +99,17 @@ class FloatScaler(Scaler):
         up, too_large = (Signal(name=name, reset_less=True) for name in ("up", "too_large"))
         m.d.sync += [
             shifted.eq(with_half[1:]),
-            up.eq(with_half[0] & (below_half.any() | Mux(raw[7], scaled >= 0, with_half[1]))),
+            up.eq(with_half[0] & (below_half.any() | Mux(raw[products + 6], scaled >= 0, with_half[1]))),
             too_large.eq(last_shift[-1] & scaled[31:33].any()),
         ]
 
         # -(shifted + up) is ~shifted + 1 - up, and the magnitude of the smallest int32 is that of the largest plus 1.
-        outside = ~raw[8] & (too_large | shifted[31:33].any())
+        outside = ~raw[products + 7] & (too_large | shifted[31:33].any())
         quotient = Signal(signed(32), reset_less=True)
         increment = Signal(reset_less=True)
         m.d.sync += [
-            quotient.eq(Mux(outside, (1 << 31) - 1, shifted[:32]) ^ negative[8].replicate(32)),
-            increment.eq(Mux(outside, negative[8], up) ^ negative[8]),
+            quotient.eq(Mux(outside, (1 << 31) - 1, shifted[:32]) ^ negative[products + 7].replicate(32)),
+            increment.eq(Mux(outside, negative[products + 7], up) ^ negative[products + 7]),
         ]
         m.d.comb += [self.quotient.eq(quotient), self.increment.eq(increment)]
         return m

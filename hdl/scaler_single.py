@@ -23,13 +23,15 @@ class SingleRoundingScaler(Scaler):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from a value to its result."""
-        return 5
+        return 4 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
         """Left shift (raw only), product, sum of the partial products, right shift, saturation: a stage each."""
         m = Module()
+        # Stages behind the product, by what follows it.
+        products = self._config.product_latency
         multiplier = taps(m, self.multiplier, 1, name="multiplier", resets=False)
-        raw = taps(m, self.raw, 4, name="raw", resets=False)
+        raw = taps(m, self.raw, products + 3, name="raw", resets=False)
 
         # One right shift by 0 to 62; raw values take the left shift apart, modulo 2**32.
         value = Signal(signed(32), reset_less=True)
@@ -38,24 +40,24 @@ class SingleRoundingScaler(Scaler):
             value.eq(self.value << Mux(self.raw, self.left, 0)),
             right.eq(self.right + Mux(self.raw, 0, 31 - self.left)),
         ]
-        right_stages = taps(m, right, 2, name="right", resets=False)
+        right_stages = taps(m, right, 1 + products, name="right", resets=False)
 
-        whole = product(m, value, multiplier[1])
+        whole = product(m, platform, self._config, value, multiplier[1])
         total = Signal(signed(64), reset_less=True)
-        m.d.sync += total.eq(Mux(raw[2], whole[:32].as_signed(), whole))
+        m.d.sync += total.eq(Mux(raw[products + 1], whole[:32].as_signed(), whole))
 
         # A tie goes up; a raw one away from zero, so that below it something has to be set where it is negative.
         with_half = Signal(signed(65))
         below_half = Signal(32)
         m.d.comb += [
-            with_half.eq(Cat(0, total).as_signed() >> right_stages[2]),
-            below_half.eq(total[:32] & (((1 << right_stages[2][:5]) - 1) >> 1)),
+            with_half.eq(Cat(0, total).as_signed() >> right_stages[products + 1]),
+            below_half.eq(total[:32] & (((1 << right_stages[products + 1][:5]) - 1) >> 1)),
         ]
         shifted = Signal(signed(64), reset_less=True)
         half = Signal(reset_less=True)
         m.d.sync += [
             shifted.eq(with_half[1:]),
-            half.eq(with_half[0] & (~raw[3] | (total >= 0) | below_half.any())),
+            half.eq(with_half[0] & (~raw[products + 2] | (total >= 0) | below_half.any())),
         ]
 
         # Nothing is added to the largest int32: the sum with `half` is within int32 like the value.
@@ -65,7 +67,7 @@ class SingleRoundingScaler(Scaler):
         increment = Signal(reset_less=True)
         m.d.sync += [
             quotient.eq(Mux(outside, Cat((~negative).replicate(31), negative), shifted[:32])),
-            increment.eq(half & ~outside & (raw[4] | (shifted[:32] != (1 << 31) - 1))),
+            increment.eq(half & ~outside & (raw[products + 3] | (shifted[:32] != (1 << 31) - 1))),
         ]
         m.d.comb += [self.quotient.eq(quotient), self.increment.eq(increment)]
         return m

@@ -20,6 +20,7 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.hierarchy import module_name
 from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunCommand, Target, chunks, header_layout
 from etchnet.hdl.memory import Ram
+from etchnet.hdl.technology import PORTABLE, Technology
 
 __all__ = ["TOP", "VerilogDesign", "generate", "manifest"]
 
@@ -27,13 +28,14 @@ TOP = "etchnet"
 RAM_MODULE = "etchnet_ram"
 
 _RAM = f"""\
-// One write port, one read port. A read takes one cycle; data stay until the next cycle with enable.
+// One write port, one read port. A read takes LATENCY cycles, 1 or 2; data stay until the next read with enable.
 // write_lanes enables equal parts of the word. INIT names a $readmemh file of initial words, or is empty.
 module {RAM_MODULE} #(
   parameter WIDTH = 8,
   parameter DEPTH = 2,
   parameter LANES = 1,
   parameter ADDRESS = 1,
+  parameter LATENCY = 1,
   parameter INIT = ""
 ) (
   input clk,
@@ -42,19 +44,20 @@ module {RAM_MODULE} #(
   input [WIDTH-1:0] write_data,
   input enable,
   input [ADDRESS-1:0] address,
-  output reg [WIDTH-1:0] data
+  output [WIDTH-1:0] data
 );
   localparam LANE = WIDTH / LANES;
   // A word is never read in the cycle that writes it: no logic need care for that (read by Yosys).
   (* no_rw_check *)
   reg [WIDTH-1:0] words [0:DEPTH-1];
+  reg [WIDTH-1:0] read;
   integer lane;
 
 `ifndef SYNTHESIS
   integer word;
   initial begin
     for (word = 0; word < DEPTH; word = word + 1) words[word] = {{WIDTH{{1'b0}}}};
-    data = {{WIDTH{{1'b0}}}};
+    read = {{WIDTH{{1'b0}}}};
     if (INIT != "") $readmemh(INIT, words);
   end
 `else
@@ -70,8 +73,18 @@ module {RAM_MODULE} #(
       if (write_lanes[lane])
         words[write_address][lane*LANE +: LANE] <= write_data[lane*LANE +: LANE];
     if (enable)
-      data <= words[address];
+      read <= words[address];
   end
+
+  generate
+    if (LATENCY == 1) begin : direct
+      assign data = read;
+    end else begin : registered
+      reg [WIDTH-1:0] behind;
+      always @(posedge clk) behind <= read;
+      assign data = behind;
+    end
+  endgenerate
 endmodule
 """
 
@@ -95,7 +108,8 @@ _LINT = "".join(
 class _Platform:
     """Collects a module for every distinct component, and the contents of memories."""
 
-    def __init__(self) -> None:
+    def __init__(self, technology: Technology) -> None:
+        self.technology = technology
         self.modules: dict[str, str] = {}
         self.contents: dict[str, str] = {}
 
@@ -110,10 +124,8 @@ class _Platform:
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
             ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
-        for port, signal in (
-            ("clk", ClockSignal()),
-            ("rst", ResetSignal() if reset is None else ResetSignal() | reset),
-        ):
+        resets = ResetSignal() if reset is None else ResetSignal() | reset
+        for port, signal in (("clk", ClockSignal()), ("rst", resets)):
             if self._has_port(name, port):
                 ports[f"i_{port}"] = signal
         return Instance(name, **parameters, **ports)
@@ -127,7 +139,8 @@ class _Platform:
         if ram.init:
             file, digits = f"{ram.name}.hex", -(-ram.bits // 4)
             self.contents[file] = "".join(f"{word:0{digits}x}\n" for word in ram.init)
-        sizes = {"WIDTH": ram.bits, "DEPTH": ram.depth, "LANES": ram.lanes, "ADDRESS": len(ram.address)}
+        sizes = {"WIDTH": ram.bits, "DEPTH": ram.depth, "LANES": ram.lanes, "ADDRESS": len(ram.address),
+                 "LATENCY": ram.latency}  # fmt: skip
         return {f"p_{key}": value for key, value in sizes.items()} | {"p_INIT": file}
 
     def _has_port(self, name: str, port: str) -> bool:
@@ -170,6 +183,7 @@ def generate(
     init: Mapping[Target, Sequence[int]] | None = None,
     run: RunCommand | None = None,
     wrapper: Callable[[Accelerator], wiring.Component] | None = None,
+    technology: Technology = PORTABLE,
 ) -> VerilogDesign:
     """The machine of `config`, with `init` (see `Accelerator`) as initial memory contents.
 
@@ -178,9 +192,11 @@ def generate(
     `wrapper` makes the top module out of the machine, for other interfaces than its two links; the module is called
     after the wrapper's class, `etchnet_` and its name in lower case.
 
+    `technology` is what multipliers are made of; any tool takes the portable one.
+
     Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
     """
-    platform = _Platform()
+    platform = _Platform(technology)
     top: wiring.Component = Accelerator(config, init=init, status=wrapper is not None)
     name = TOP
     if wrapper is not None:
@@ -229,16 +245,18 @@ def _to_verilog(modules: Sequence[str]) -> str:
 def manifest(
     config: Config,
     *,
-    top: wiring.Component,
-    name: str,
+    top: wiring.Component | None = None,
+    name: str = TOP,
     contents: Sequence[str] = (),
     run: RunCommand | None = None,
     clocked: bool = True,
 ) -> dict[str, Any]:
-    """Parameters, ports of the top module `name`, and memory map of the machine, as written to `etchnet.json`.
+    """Parameters, ports and memory map of the machine, as written to `etchnet.json`.
 
-    `clocked` says that the top module has `clk` and `rst`, and not a clock and a reset among its own ports.
+    The ports are those of `top`, whose module is called `name`: of the machine itself, or of what it is wrapped in.
+    `clocked` says that the module has `clk` and `rst`, and not a clock and a reset among the ports of `top`.
     """
+    top = top or Accelerator(config)
     clock = {
         "clk": {"direction": "input", "width": 1},
         "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},

@@ -58,23 +58,24 @@ class WeightMemory(wiring.Component):
     @staticmethod
     def latency(config: Config) -> int:
         """Cycles from a request to the weight of element (0, 0)."""
-        return Ram.latency(config)
+        return config.memory_latency
 
     def elaborate(self, platform: Any) -> Module:
         """Delay lines of requests, banks, expansion of diagonal tiles."""
         m = Module()
         config = self._config
         band = config.load_cycles
-        requests = taps(m, self.request, config.rows - band + config.columns, name="request")
-        diagonal = taps(m, self.request.first, 2 * min(config.rows, config.columns), name="first")
+        latency = self.latency(config)
+        requests = taps(m, self.request, config.rows - band + config.columns - 1 + latency, name="request")
+        diagonal = taps(m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first")
         lanes = config.link_bits // 8
         for b in range(config.weight_rows):
             for c in range(config.columns):
                 byte = b * config.columns + c
                 init = [word >> 8 * byte & 0xFF for word in self._init]
-                bank = Ram(bits=8, depth=config.weight_words, init=init, name=f"weights_{b}_{c}")
+                bank = Ram(bits=8, depth=config.weight_words, init=init, name=f"weights_{b}_{c}", latency=latency)
                 submodule(m, platform, f"bank_{b}_{c}", bank)
-                now, then = requests[b * band + c], requests[b * band + c + 1]
+                now, then = requests[b * band + c], requests[b * band + c + latency]
                 stored = Signal(signed(8), name=f"stored_{b}_{c}")
                 m.d.comb += [
                     bank.write_address.eq(self.bus.address),
@@ -86,7 +87,7 @@ class WeightMemory(wiring.Component):
                 ]
                 spread: Any = 0
                 if b * band <= c < (b + 1) * band:
-                    spread = Mux(diagonal[2 * c + 1], Mux(then.kind == TileKind.IDENTITY, 1, stored), 0)
+                    spread = Mux(diagonal[2 * c + latency], Mux(then.kind == TileKind.IDENTITY, 1, stored), 0)
                 whole = (then.kind == TileKind.STORED) | (then.kind == TileKind.DEPTHWISE)
                 m.d.comb += self.weights[b][c].eq(Mux(whole, stored, spread))
         return m

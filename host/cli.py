@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import sys
@@ -29,7 +30,9 @@ from etchnet.host.model import ModelError
 from etchnet.host.network import NetworkError
 from etchnet.host.options import (
     UsageError,
+    clock_for,
     clock_option,
+    engine_option,
     engine_options,
     json_option,
     machine_for,
@@ -67,7 +70,7 @@ def cli() -> None:
 
 @cli.command()
 @machine_options
-@click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
+@engine_option
 @click.option("--batch", type=click.IntRange(1), help="Images in the array at once.  [the best power of two up to 16]")
 @click.option("--images", type=click.IntRange(1), help="How many of the images to classify.  [all]")
 @click.option(
@@ -96,18 +99,20 @@ def demo(config: Config, engine: str, batch: int | None, images: int | None, dat
             engine=engine,
             **engine_options(engine, report),
         )
-        result = run_demo(split, accelerator, batch=batch)
+        with contextlib.closing(accelerator.engine):
+            result = run_demo(split, accelerator, batch=batch)
         report("checking a convolution on the RTL in Amaranth's simulator")
         check = check_on_rtl(split)
     if not check.equal:
         raise Disagreement("the RTL and the exact engine differ in a convolution: please report this")
+    hertz, origin = clock_for(accelerator.engine, clock)
     if as_json:
-        values = result.to_dict(clock * 1e6)
+        values = result.to_dict(hertz)
         values["rtl_check"] = check.to_dict()
         print_json(values)
         return
     _draw(split, result.answers)
-    hertz, c = clock * 1e6, result.config
+    c = result.config
     numpy_name = f"numpy {np.__version__} on this CPU"
     click.echo(f"engine       {result.engine}: {c.rows} x {c.columns} array, {c.requantisers} requantisers, "
                f"W = {c.weight_rows}")  # fmt: skip
@@ -119,7 +124,7 @@ def demo(config: Config, engine: str, batch: int | None, images: int | None, dat
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("cycles per image", f"{result.cycles_alone:,.0f}", f"{result.cycles_together:,.0f}")
     table.add_row("utilisation", f"{result.alone.utilisation:.1%}", f"{result.together.utilisation:.1%}")
-    table.add_row(f"images/s, chip at {clock:g} MHz (simulated)",
+    table.add_row(f"images/s, chip at {hertz / 1e6:g} MHz ({origin})",
                   f"{hertz / result.cycles_alone:,.0f}", f"{hertz / result.cycles_together:,.0f}")  # fmt: skip
     table.add_row(f"images/s, {numpy_name}", f"{result.numpy_alone:,.0f}", f"{result.numpy_together:,.0f}")
     Console(width=100, highlight=False).print(table)
@@ -216,7 +221,7 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, bus: 
     help="Inputs: .npy, .txt, .csv, or a picture.",
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the outputs, as .npy.")
-@click.option("--engine", type=click.Choice(ENGINES), default="exact", show_default=True)
+@engine_option
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
 @clock_option
 @json_option
@@ -233,16 +238,17 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
     with progress(quiet=as_json) as report:
         report(f"running {len(x)} inputs on {engine}")
         accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
-        accelerator.load(loaded.network, batch=batch)
-        start = time.perf_counter()
-        y = loaded.finish(accelerator.run(x))
-        seconds = time.perf_counter() - start
+        with contextlib.closing(accelerator.engine):
+            accelerator.load(loaded.network, batch=batch)
+            start = time.perf_counter()
+            y = loaded.finish(accelerator.run(x))
+            seconds = time.perf_counter() - start
     if output is not None:
         partial = output.with_name(f".{output.name}.partial")
         with partial.open("wb") as file:
             np.save(file, y)
         partial.replace(output)
-    counts, hertz = accelerator.counts, clock * 1e6
+    counts, (hertz, origin) = accelerator.counts, clock_for(accelerator.engine, clock)
     best = y.reshape(len(y), -1).argmax(axis=1)
     if as_json:
         print_json({
@@ -250,15 +256,16 @@ def run(model: str, config: Config, source: Path, output: Path | None, engine: s
             "output_shape": list(y.shape), "output_dtype": str(y.dtype), "argmax": best.tolist(),
             "output": None if output is None else str(output), "clock_hz": hertz,
             "counters": {c.name.lower(): counts[c] for c in Counter}, "shares": counts.shares(),
-            "inferences_per_second": hertz * len(x) / counts.cycles, "simulation_seconds": seconds,
+            "inferences_per_second": hertz * len(x) / counts.cycles,
+            "simulation_seconds" if accelerator.engine.clock_hz is None else "seconds": seconds,
         })  # fmt: skip
         return
     click.echo(f"{loaded.name} on {engine}: {len(x)} inputs, outputs {y.dtype} {y.shape}"
                + (f", written to {output}" if output else ""))  # fmt: skip
     shown = ", ".join(map(str, best[:10])) + (", ..." if len(best) > 10 else "")
     click.echo(f"largest output of each: {shown}")
-    click.echo(f"cycles {counts.cycles:,}, {counts.cycles / len(x):,.1f} per input; at {clock:g} MHz "
-               f"{hertz * len(x) / counts.cycles:,.0f} inputs/s (simulated)")  # fmt: skip
+    click.echo(f"cycles {counts.cycles:,}, {counts.cycles / len(x):,.1f} per input; at {hertz / 1e6:g} MHz "
+               f"{hertz * len(x) / counts.cycles:,.0f} inputs/s ({origin})")  # fmt: skip
     click.echo("counters: " + ", ".join(f"{c.name.lower()} {counts[c]:,}" for c in Counter))
     click.echo("where the cycles go: " + _shares(counts.shares()))
 

@@ -18,14 +18,20 @@ from etchnet.host.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.exact import ExactEngine
 from etchnet.sim.link import Engine, LinkTrace
 
-__all__ = ["ENGINES", "Accelerator", "Counts", "make_engine"]
+__all__ = ["ENGINES", "SERIAL", "Accelerator", "Counts", "make_engine"]
 
 _COUNTERS = tuple(Counter)
 ENGINES = ("exact", "amaranth", "verilator")
+"""those that simulate; `make_engine` also knows boards"""
+SERIAL = "serial:"
 
 
 def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **options: Any) -> Engine:
-    """The engine called `name`, for one machine; raises ValueError for a name that is not in `ENGINES`."""
+    """The engine called `name`, for one machine: one of `ENGINES`, or ``serial:PORT``, the board on a serial port.
+
+    PORT may be followed by options of `SerialEngine`, as in ``serial:/dev/ttyUSB0?baud=3000000``. Raises ValueError for
+    any other name.
+    """
     if name == "exact":
         return ExactEngine(config, trace=trace, **options)
     if name == "amaranth":
@@ -36,7 +42,12 @@ def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **
         from etchnet.sim.verilated import VerilatorEngine
 
         return VerilatorEngine(config, trace=trace, **options)
-    raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {name!r}")
+    if name.startswith(SERIAL):
+        from etchnet.host.serial_link import SerialEngine, parse_port
+
+        port, found = parse_port(name.removeprefix(SERIAL))
+        return SerialEngine(config, port=port, trace=trace, **(found | options))
+    raise ValueError(f"engine must be one of {', '.join(ENGINES)}, {SERIAL}PORT, not {name!r}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ class Accelerator:
     config
         The machine; by default 16 x 16.
     engine
-        `exact`, `amaranth` or `verilator`, or an engine.
+        What `make_engine` takes, such as `exact`, or an engine.
     trace
         When the link stalls; by default never. Not with an engine that is made already.
     options

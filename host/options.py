@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -20,10 +21,13 @@ from etchnet.hdl.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from etchnet.host.network import Network
+    from etchnet.sim.link import Engine
 
 __all__ = [
     "UsageError",
+    "clock_for",
     "clock_option",
+    "engine_option",
     "engine_options",
     "json_option",
     "machine_for",
@@ -129,10 +133,50 @@ clock_option = click.option(
 )  # fmt: skip
 
 
+def clock_for(engine: Engine, clock: float) -> tuple[float, str]:
+    """The clock in Hz that times are stated for, and where cycles come from: a board knows its own clock."""
+    if engine.clock_hz is None:
+        return clock * 1e6, "simulated"
+    given = click.get_current_context().get_parameter_source("clock") is not ParameterSource.DEFAULT
+    return clock * 1e6 if given else engine.clock_hz, "counted on the board"
+
+
+class _EngineType(click.ParamType):
+    """The name of an engine, as `make_engine` takes it."""
+
+    name = "engine"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        from etchnet.host.driver import ENGINES, SERIAL
+
+        return f"[{'|'.join(ENGINES)}|{SERIAL}PORT]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from etchnet.host.driver import ENGINES, SERIAL
+        from etchnet.host.serial_link import parse_port
+
+        if value.startswith(SERIAL):
+            try:
+                parse_port(value.removeprefix(SERIAL))
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
+        elif value not in ENGINES:
+            self.fail(f"{value!r} is not one of {', '.join(map(repr, ENGINES))}, '{SERIAL}PORT'.", param, ctx)
+        return value
+
+
+engine_option = click.option(
+    "--engine", type=_EngineType(), default="exact", show_default=True,
+    help="What runs it: a simulator, or the board on a serial port, as in serial:/dev/ttyUSB0?baud=1000000.",
+)  # fmt: skip
+
+
 def engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
-    """What an engine that steps through cycles reports while it does."""
+    """What an engine that steps through cycles, or through bytes, reports while it does."""
     if engine == "exact":
         return {}
+    if ":" in engine:
+        return {"progress": lambda done, total: report(f"engine {engine}, {done:,} of {total:,} bytes", done / total)}
     options: dict[str, Any] = {"progress": lambda cycle: report(f"engine {engine}, cycle {cycle:,}")}
     return options | ({"report": report} if engine == "verilator" else {})
 

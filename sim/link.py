@@ -56,6 +56,8 @@ class Engine(ABC):
     """
 
     name: str
+    clock_hz: float | None = None
+    """the clock of a machine that is real"""
 
     def __init__(self, config: Config, *, trace: LinkTrace | None = None) -> None:
         self.config = config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from etchnet.hdl.element import ProcessingElement
 from etchnet.hdl.weights import WeightMemory
 from etchnet.sim.state_events import Events
 from etchnet.sim.state_issue import Issue
-from etchnet.sim.state_registers import Register, Rows, packed, remembered
+from etchnet.sim.state_registers import Register, Rows, Wire, memory_read, packed, remembered
 from etchnet.sim.state_results import tile_of
 
 __all__ = ["ArrayState"]
@@ -216,8 +216,13 @@ class ArrayState:
             "load_right": Register(lambda t: self._down(t - 1 - r - c) & 1, 1),
             "total": Register(lambda t: self.total(r, c, t), sum_width(r + 1), True),
         }
-        for stage in range(1, self.config.multiplier_latency + 1):
-            found[f"product_{stage}"] = Register(lambda t, s=stage: self._product(r, c, t, s), 16, True)
+        # From two stages on the first is that of the operands.
+        operands = int(self.config.multiplier_latency > 1)
+        if operands:
+            found["product_a_1"] = Register(lambda t: self.operand(r, c, t - 1), 8, True)
+            found["product_b_1"] = Register(lambda t: self.weight(r, c, t - 1), 8, True)
+        for stage in range(1, self.config.multiplier_latency - operands + 1):
+            found[f"product_{stage}"] = Register(lambda t, s=stage: self._product(r, c, t, s + operands), 16, True)
         if r < self._taps**2:
             found["windowed_right"] = Register(lambda t: self._down(t - 1 - r - c) >> 1, 1)
         return found
@@ -236,18 +241,17 @@ class ArrayState:
 
     def _requests(self) -> dict[str, Register]:
         config, issue, found = self.config, self._issue, {}
-        layout = issue.request_layout
-        for stage in range(1, config.rows - config.load_cycles + config.columns + 1):
+        layout, latency = issue.request_layout, WeightMemory.latency(config)
+        for stage in range(1, config.rows - config.load_cycles + config.columns + latency):
             found[f"weights.request_{stage}"] = Register(
                 lambda t, s=stage: issue.request(t - s) if t >= s else 0, layout.width, layout=layout
             )
-        for stage in range(1, 2 * min(config.rows, config.columns) + 1):
+        for stage in range(1, 2 * min(config.rows, config.columns) - 1 + latency):
             found[f"weights.first_{stage}"] = Register(lambda t, s=stage: issue.first(t - s) if t >= s else 0, 1)
         for b in range(config.weight_rows):
             for c in range(config.columns):
-                found[f"weights.bank_{b}_{c}.memory.read__data"] = Register(
-                    lambda t, b=b, c=c: self._weight_read(b, c, t), 8
-                )
+                read: Wire = partial(self._weight_read, b, c)
+                found |= memory_read(f"weights.bank_{b}_{c}", read, 8, latency)
         return found
 
     def _weight_byte(self, band: int, column: int, address: int, cycle: int) -> int:
@@ -258,8 +262,8 @@ class ArrayState:
         """What a bank's last read gave."""
         config, passes = self.config, self._events.passes
         behind = band * config.load_cycles + column
-        # Requests reach the bank `behind` cycles after they are issued; its data come `latency` cycles later.
-        asked = cycle - WeightMemory.latency(config) - behind
+        # Requests reach the bank `behind` cycles after they are issued; its data come a cycle later.
+        asked = cycle - 1 - behind
         decided = asked - self._events.latencies.decide
         index = int(np.searchsorted(passes.begin, decided, "right")) - 1
         if index < 0:

@@ -14,7 +14,7 @@ from etchnet.sim.state_array import ArrayState
 from etchnet.sim.state_events import Events
 from etchnet.sim.state_issue import Issue
 from etchnet.sim.state_output import OutputState
-from etchnet.sim.state_registers import Layout, Register, Rows, packed, remembered
+from etchnet.sim.state_registers import Layout, Register, Rows, memory_read, packed, remembered
 from etchnet.sim.state_results import DrainResults, fold_values
 
 __all__ = ["BankState"]
@@ -47,7 +47,7 @@ class BankState:
         self.layout = Layout(AccumulatorBank.fold_layout(config))
         self.data = remembered(self._data)
         self.row = remembered(self._row)
-        self._written = AccumulatorBank.latency(config)
+        self._read, self._written = AccumulatorBank.read_latency(config), AccumulatorBank.latency(config)
         # From the decision about a pixel to the naming of its row.
         self._named = events.latencies.decide + Accelerator.fold_delay(config)
         self._pixel_delay = events.pixel_delay()
@@ -65,10 +65,12 @@ class BankState:
         """By name."""
         path, width = f"bank_{self.index}", 32 * self.config.columns
         return {
-            f"{path}.folding": Register(lambda t: self.fold(t - 1), self.layout.width, layout=self.layout),
-            f"{path}.written": Register(lambda t: self.fold(t - 2), self.layout.width, layout=self.layout),
+            **{
+                f"{path}.{name}": Register(lambda t, s=stage: self.fold(t - s), self.layout.width, layout=self.layout)
+                for stage, name in enumerate([*(f"folding_{s}" for s in range(1, self._read + 1)), "written"], start=1)
+            },
             f"{path}.folded": Register(lambda t: packed(self.folded(t)), width),
-            f"{path}.memory.memory.read__data": Register(lambda t: packed(self.data(t)), width),
+            **memory_read(f"{path}.memory", lambda t: packed(self._last_read(t)), width, self._read),
         }
 
     def memories(self) -> dict[str, Rows]:
@@ -96,7 +98,7 @@ class BankState:
 
     def _values(self, cycle: int) -> np.ndarray:
         """What is folded in a cycle: the results of a drain whose row was named before, or else the array's sums."""
-        fed, layout = self._output.fold(cycle - 1) if cycle else 0, self._output.fold_layout
+        fed, layout = self._output.fold(cycle - self._read) if cycle >= self._read else 0, self._output.fold_layout
         if layout.get(fed, "valid") and layout.get(fed, "bank") == self.index:
             return self._output.row_values(cycle)
         return self._array.leaving(cycle)
@@ -107,7 +109,7 @@ class BankState:
         if cycle < 1:
             return zeros
         now = cycle - 1
-        folding = self.fold(now - 1)
+        folding = self.fold(now - self._read)
         fold, held = self.layout.get(folding, "fold"), self.layout.get(folding, "held")
         if not held or fold not in (Fold.ADD, Fold.MAX):
             return fold_values(self.data(now), self._values(now), fold)
@@ -119,12 +121,12 @@ class BankState:
 
     def _held_from(self, cycle: int) -> int:
         """The first cycle whose fold is held by the same pass as that of `cycle`, without a drain's in between."""
-        decided = cycle - 1 - self._named
+        decided = cycle - self._read - self._named
         passes = self._events.passes
         index = int(np.searchsorted(passes.begin, decided, "right")) - 1
         kept = passes.program(index).kept(int(passes.number[index]))
-        first = int(passes.begin[index]) + int(kept[0]) + 1 + self._named + 1
-        return max(first, self._last_fed(cycle - 1) + 2)
+        first = int(passes.begin[index]) + int(kept[0]) + 1 + self._named + self._read
+        return max(first, self._last_fed(cycle - self._read) + 1 + self._read)
 
     # Reads
 
@@ -149,8 +151,13 @@ class BankState:
         return begin + int(last) + self._named
 
     def _data(self, cycle: int) -> np.ndarray:
-        """What the bank's last read gave: of a drain, or of a fold, which reads its row even where it sets it."""
-        before = cycle - AccumulatorBank.read_latency(self.config)
+        """What comes out of the bank."""
+        before = cycle + 1 - self._read
+        return self._last_read(before) if before >= 0 else np.zeros(self.config.columns, np.int32)
+
+    def _last_read(self, cycle: int) -> np.ndarray:
+        """What the memory's last read gave: of a drain, or of a fold, which reads its row even where it sets it."""
+        before = cycle - 1
         read = self._output.last_read(before, self._read_by)
         when = max(read, self._last_fed(before), self._last_folded(before))
         if when < 0:

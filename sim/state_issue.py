@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.hdl.accelerator import Accelerator
-from etchnet.hdl.bus import LoadableMemory
 from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind
-from etchnet.hdl.memory import Ram
 from etchnet.hdl.sequencer import Sequencer
 from etchnet.hdl.weights import WeightMemory
 from etchnet.sim.state_events import Events, Head
 from etchnet.sim.state_memories import DrainMemory
-from etchnet.sim.state_registers import Layout, Register, Rows, delayed, remembered
+from etchnet.sim.state_registers import Layout, Register, Rows, delayed, memory_read, remembered
 
 __all__ = ["Decision", "Issue"]
 
@@ -64,7 +62,7 @@ class Issue:
         found["sequencer.pixel"] = Register(self.pixel, pixel.width, layout=pixel)
         found["sequencer.request"] = Register(self.request, request.width, layout=request)
         found["sequencer.fold"] = Register(self.fold, fold.width, layout=fold)
-        read = LoadableMemory.latency(config)
+        read = config.memory_latency
         for stage in range(1, read + 1):
             found[f"pixel_{stage}"] = Register(delayed(self.pixel, stage), pixel.width, layout=pixel)
         for stage in range(1, self.read_latency - read + 1):
@@ -79,7 +77,7 @@ class Issue:
         found["line_delay"] = Register(self.line_delay, config.line_words.bit_length())
         for source, name, bits in ((Source.INPUT, "input.memory", self._chunked), (Source.ACTIVATION, "activation", 0)):
             width = bits or 8 * config.rows
-            found[f"{name}.memory.read__data"] = Register(lambda cycle, s=source: self.read_data(s, cycle), width)
+            found |= memory_read(name, lambda cycle, s=source: self.read_data(s, cycle), width, read)
         return found
 
     def memories(self) -> dict[str, Rows]:
@@ -210,14 +208,14 @@ class Issue:
     def read_data(self, source: Source, cycle: int) -> int:
         """What a memory's last read gave: it stays while pixels come from elsewhere, or from nowhere."""
         which, decided = self._events.last_reads[source]
-        decide, latency = Sequencer.latency(self.config), Ram.latency(self.config)
-        position = int(np.searchsorted(decided, cycle - latency - decide, "right")) - 1
+        decide = Sequencer.latency(self.config)
+        position = int(np.searchsorted(decided, cycle - 1 - decide, "right")) - 1
         if position < 0:
             return 0
         index, passes = int(which[position]), self._events.passes
         read = passes.program(index).read(int(passes.number[index]))
         begin = int(passes.begin[index])
-        last = int(read[int(np.searchsorted(read, cycle - latency - decide - begin, "right")) - 1])
+        last = int(read[int(np.searchsorted(read, cycle - 1 - decide - begin, "right")) - 1])
         asked = begin + last + decide
         return self._word(self.pixel(asked), asked)
 

@@ -16,7 +16,7 @@ from etchnet.hdl.output import OutputStage
 from etchnet.sim.state_events import Events, Head
 from etchnet.sim.state_issue import Issue
 from etchnet.sim.state_memories import DrainMemory, row_words
-from etchnet.sim.state_registers import Layout, Register, Rows, delayed, packed, remembered
+from etchnet.sim.state_registers import Layout, Register, Rows, delayed, memory_read, packed, remembered
 from etchnet.sim.state_results import DrainResults
 from etchnet.sim.state_scalers import RequantiserState
 
@@ -197,7 +197,7 @@ class OutputState:
         latency = AccumulatorBank.read_latency(config)
         read = self.read(now - latency) if now >= latency else 0
         if config.residual_words and self.read_layout.get(read, "residual"):
-            word = self._residual_data(now) & (1 << 8 * config.columns) - 1
+            word = delayed(self._residual_data, latency - 1)(now) & (1 << 8 * config.columns) - 1
             row = np.frombuffer(word.to_bytes(config.columns, "little"), np.int8).astype(np.int32)
         else:
             row = self.banks[self.read_layout.get(read, "bank")](now)
@@ -225,7 +225,7 @@ class OutputState:
     def _chosen(self, cycle: int) -> int:
         layout = Parameters.layout(self.config)
         n = self.config.columns // self.config.groups
-        return self._parameter_data(cycle - 1) & (1 << layout.size * n) - 1 if cycle >= 1 else 0
+        return delayed(self._parameter_data, self._select - 1)(cycle) & (1 << layout.size * n) - 1
 
     def lane(self, cycle: int, lane: int) -> tuple[int, int]:
         """The accumulator and the parameters of a requantiser."""
@@ -324,7 +324,8 @@ class OutputState:
         n = config.columns // config.groups
         found["output.selected"] = Register(lambda t: packed(np.array(self.selected(t)).astype(np.int32)), 32 * n)
         found["output.chosen"] = Register(self.chosen, Parameters.layout(config).size * n)
-        found["output.parameters.memory.memory.read__data"] = Register(self._parameter_data, self._parameter_bits)
+        read = AccumulatorBank.read_latency(config)
+        found |= memory_read("output.parameters.memory", self._parameter_data, self._parameter_bits, read)
         for index in range(config.groups - 1):
             found[f"output.held_{index}"] = Register(lambda t, i=index: packed(self._held(i, t)), 32 * n)
         rest = max(1, 8 * config.rows * (config.words_per_pixel(wide=True) - 1))
@@ -341,10 +342,13 @@ class OutputState:
     def _outside(self) -> dict[str, Register]:
         """Registers beside the output stage that follow it."""
         found = {
-            "feedback_1": Register(delayed(self.fold, 1), self.fold_layout.width, layout=self.fold_layout),
             "write_half": Register(lambda t: self._committed(t) & 1, 1),
         }
-        for stage in range(1, AccumulatorBank.read_latency(self.config) + 1):
+        read = AccumulatorBank.read_latency(self.config)
+        for stage in range(1, read + 1):
+            found[f"feedback_{stage}"] = Register(
+                delayed(self.fold, stage), self.fold_layout.width, layout=self.fold_layout
+            )
             found[f"drain_read_{stage}"] = Register(
                 delayed(self.read, stage), self.read_layout.width, layout=self.read_layout
             )
@@ -353,7 +357,7 @@ class OutputState:
                 lambda t, h=half: self._words(h, t), self.config.output_words.bit_length()
             )
         if self.config.residual_words:
-            found["residual.memory.read__data"] = Register(self._residual_data, 8 * self.config.rows)
+            found |= memory_read("residual", self._residual_data, 8 * self.config.rows, read)
         return found
 
     def memories(self) -> dict[str, Rows]:

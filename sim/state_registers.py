@@ -11,7 +11,7 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-__all__ = ["Layout", "Register", "Rows", "delayed", "packed", "signed_value"]
+__all__ = ["Layout", "Register", "Rows", "delayed", "memory_read", "packed", "signed_value"]
 
 _REMEMBERED = 1 << 12
 """cycles of a wire that are kept"""
@@ -93,6 +93,12 @@ def packed(values: np.ndarray) -> int:
 def delayed(wire: Wire, cycles: int) -> Wire:
     """A shift register's last stage: what the wire held some cycles ago, 0 before that."""
     return lambda cycle: wire(cycle - cycles) if cycle >= cycles else 0
+
+
+def memory_read(name: str, wire: Wire, width: int, latency: int) -> dict[str, Register]:
+    """The registers of a memory's read port: the last word read, and those behind it where reads take longer."""
+    stages = {f"{name}.data_{stage}": Register(delayed(wire, stage), width) for stage in range(1, latency)}
+    return {f"{name}.memory.read__data": Register(wire, width), **stages}
 
 
 def remembered(wire: Callable[..., Any]) -> Any:

@@ -56,13 +56,30 @@ class _Pipeline:
             chain.append(self.add(f"{name}_{stage}", width, chain[-1], signed=signed))
         return chain
 
-    def product(self, value: Wire, factor: Wire) -> Wire:
-        """A signed 32-bit value times an unsigned factor, its four partial products registered."""
-        high_high = self.add("high_high", 32, lambda t: (value(t) >> 16) * (factor(t) >> 16), signed=True)
-        high_low = self.add("high_low", 33, lambda t: (value(t) >> 16) * (factor(t) & 0xFFFF), signed=True)
-        low_high = self.add("low_high", 32, lambda t: (value(t) & 0xFFFF) * (factor(t) >> 16))
-        low_low = self.add("low_low", 32, lambda t: (value(t) & 0xFFFF) * (factor(t) & 0xFFFF))
-        return lambda t: (high_high(t) << 32) + ((high_low(t) + low_high(t)) << 16) + low_low(t)
+    def product(self, value: Wire, factor: Wire, latency: int) -> Wire:
+        """A signed 32-bit value times an unsigned factor: `etchnet.hdl.product`."""
+        sums = min(1, latency - 1)
+        stages = latency - sums
+        parts: list[Wire] = []
+        for name, a, b in (("high_high", 16, 16), ("high_low", 16, 0), ("low_high", 0, 16), ("low_low", 0, 0)):
+            widths = (16, 15 if b else 16)
+            wires: list[Wire] = [
+                lambda t, a=a: value(t) >> 16 if a else value(t) & 0xFFFF,
+                lambda t, b=b: factor(t) >> 16 if b else factor(t) & 0xFFFF,
+            ]
+            if stages > 1:
+                wires = [
+                    self.add(f"{name}_{side}_1", width, wire, signed=bool(a) and side == "a")
+                    for side, width, wire in zip("ab", widths, wires, strict=True)
+                ]
+            whole: Wire = lambda t, wires=wires: wires[0](t) * wires[1](t)  # noqa: E731 - a wire between registers
+            parts.append(self.taps(name, sum(widths), whole, max(1, stages - 1), signed=bool(a))[-1])
+        high_high, high_low, low_high, low_low = parts
+
+        def total(t: int) -> int:
+            return (high_high(t) << 32) + ((high_low(t) + low_high(t)) << 16) + low_low(t)
+
+        return self.add("product_sum", 64, total, signed=True) if sums else total
 
 
 def _bits(value: int, first: int, end: int) -> int:
@@ -74,41 +91,46 @@ def _half_and_below(value: int, right: int, width: int) -> tuple[int, bool]:
     return (value << 1) >> right, bool(value & ((1 << right) - 1) >> 1 & (1 << width) - 1)
 
 
-def _double(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire) -> tuple[Wire, Wire]:
+def _double(
+    p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
+) -> tuple[Wire, Wire]:
     """`DoubleRoundingScaler`."""
     multipliers = p.taps("multiplier", 31, multiplier, 1)
-    rights, raws = p.taps("right", 5, right, 3), p.taps("raw", 1, raw, 2)
+    rights, raws = p.taps("right", 5, right, 2 + products), p.taps("raw", 1, raw, 1 + products)
     shifted = p.add("shifted", 32, lambda t: value(t) << left(t), signed=True)
-    product = p.product(shifted, multipliers[1])
+    product = p.product(shifted, multipliers[1], products)
 
     def rounded(t: int) -> int:
-        return product(t) if raws[2](t) else product(t) + (1 << 30) >> 31
+        return product(t) if raws[products + 1](t) else product(t) + (1 << 30) >> 31
 
     scaled = p.add("scaled", 32, rounded, signed=True)
 
     def increment(t: int) -> int:
-        with_half, below = _half_and_below(scaled(t), rights[3](t), 32)
+        with_half, below = _half_and_below(scaled(t), rights[products + 2](t), 32)
         return with_half & int(scaled(t) >= 0 or below)
 
-    quotient = p.add("quotient", 32, lambda t: scaled(t) >> rights[3](t), signed=True)
+    quotient = p.add("quotient", 32, lambda t: scaled(t) >> rights[products + 2](t), signed=True)
     return quotient, p.add("increment", 1, increment)
 
 
-def _single(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire) -> tuple[Wire, Wire]:
+def _single(
+    p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
+) -> tuple[Wire, Wire]:
     """`SingleRoundingScaler`."""
-    multipliers, raws = p.taps("multiplier", 31, multiplier, 1), p.taps("raw", 1, raw, 4)
+    multipliers, raws = p.taps("multiplier", 31, multiplier, 1), p.taps("raw", 1, raw, products + 3)
     moved = p.add("value", 32, lambda t: value(t) << (left(t) if raw(t) else 0), signed=True)
     distance = p.add("right", 6, lambda t: right(t) + (0 if raw(t) else 31 - left(t)))
-    rights = p.taps("right", 6, distance, 2)
-    product = p.product(moved, multipliers[1])
-    total = p.add("total", 64, lambda t: signed_value(product(t), 32) if raws[2](t) else product(t), signed=True)
+    rights = p.taps("right", 6, distance, 1 + products)
+    product = p.product(moved, multipliers[1], products)
+    cut = raws[products + 1]
+    total = p.add("total", 64, lambda t: signed_value(product(t), 32) if cut(t) else product(t), signed=True)
 
     def tie(t: int) -> int:
-        with_half = (total(t) << 1) >> rights[2](t)
-        below = _bits(total(t), 0, 32) & ((1 << (rights[2](t) & 31)) - 1) >> 1
-        return with_half & int(not raws[3](t) or total(t) >= 0 or below != 0)
+        with_half = (total(t) << 1) >> rights[products + 1](t)
+        below = _bits(total(t), 0, 32) & ((1 << (rights[products + 1](t) & 31)) - 1) >> 1
+        return with_half & int(not raws[products + 2](t) or total(t) >= 0 or below != 0)
 
-    shifted = p.add("shifted", 64, lambda t: total(t) >> rights[2](t), signed=True)
+    shifted = p.add("shifted", 64, lambda t: total(t) >> rights[products + 1](t), signed=True)
     half = p.add("half", 1, tie)
 
     def outside(t: int) -> bool:
@@ -118,15 +140,18 @@ def _single(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire
         return max(-(1 << 31), min((1 << 31) - 1, shifted(t)))
 
     def increment(t: int) -> int:
-        return half(t) & int(not outside(t) and bool(raws[4](t) or _bits(shifted(t), 0, 32) != (1 << 31) - 1))
+        largest = _bits(shifted(t), 0, 32) == (1 << 31) - 1
+        return half(t) & int(not outside(t) and bool(raws[products + 3](t) or not largest))
 
     return p.add("quotient", 32, saturated, signed=True), p.add("increment", 1, increment)
 
 
-def _float(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire) -> tuple[Wire, Wire]:
+def _float(
+    p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
+) -> tuple[Wire, Wire]:
     """`FloatScaler`."""
-    raws, multipliers = p.taps("raw", 1, raw, 8), p.taps("multiplier", 31, multiplier, 4)
-    negatives = p.taps("negative", 1, lambda t: int(not raw(t) and value(t) < 0), 8)
+    raws, multipliers = p.taps("raw", 1, raw, products + 7), p.taps("multiplier", 31, multiplier, 4)
+    negatives = p.taps("negative", 1, lambda t: int(not raw(t) and value(t) < 0), products + 7)
     normal = p.add("magnitude", 32, lambda t: value(t) << left(t) if raw(t) else abs(value(t)))
     spread = p.add("spread", 7, lambda t: right(t) + (0 if raw(t) else 1 - left(t)), signed=True)
 
@@ -154,7 +179,7 @@ def _float(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire,
     short = p.add("value", 32, rounded, signed=True)
     spreads = p.taps("spread", 7, spread, 2, signed=True)
     shift = p.add("shift", 7, lambda t: spreads[2](t) + zeros_2(t), signed=True)
-    shifts = p.taps("shift", 7, shift, 2, signed=True)
+    shifts = p.taps("shift", 7, shift, 1 + products, signed=True)
 
     def factor(t: int) -> int:
         word = multipliers[4](t)
@@ -162,14 +187,14 @@ def _float(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire,
             return word
         return word >> 7 if word >> 30 & 1 else 0
 
-    total = p.add("total", 64, p.product(short, factor), signed=True)
+    total = p.add("total", 64, p.product(short, factor, products), signed=True)
 
     def top(t: int) -> int:
         return total(t) >> 47 & 1
 
     def twice_rounded(t: int) -> int:
         word = total(t)
-        if raws[6](t):
+        if raws[products + 5](t):
             return signed_value(word, 32)
         kept = _bits(word, 24, 48) if top(t) else _bits(word, 23, 47)
         half = word >> (23 if top(t) else 22) & 1
@@ -177,11 +202,12 @@ def _float(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire,
         return kept + (half & int(below or bool(kept & 1))) << 8
 
     scaled = p.add("scaled", 34, twice_rounded, signed=True)
-    last_shift = p.add("last_shift", 7, lambda t: shifts[2](t) - int(top(t) and not raws[6](t)), signed=True)
+    whole, shift = raws[products + 5], shifts[products + 1]
+    last_shift = p.add("last_shift", 7, lambda t: shift(t) - int(top(t) and not whole(t)), signed=True)
 
     def up_of(t: int) -> int:
         with_half, below = _half_and_below(scaled(t), last_shift(t) & 63, 34)
-        even = scaled(t) >= 0 if raws[7](t) else bool(with_half >> 1 & 1)
+        even = scaled(t) >= 0 if raws[products + 6](t) else bool(with_half >> 1 & 1)
         return with_half & int(below or even)
 
     shifted = p.add("shifted", 34, lambda t: scaled(t) >> (last_shift(t) & 63), signed=True)
@@ -189,14 +215,14 @@ def _float(p: _Pipeline, value: Wire, multiplier: Wire, left: Wire, right: Wire,
     too_large = p.add("too_large", 1, lambda t: int(last_shift(t) < 0 and bool(_bits(scaled(t), 31, 33))))
 
     def outside(t: int) -> bool:
-        return not raws[8](t) and bool(too_large(t) or _bits(shifted(t), 31, 33))
+        return not raws[products + 7](t) and bool(too_large(t) or _bits(shifted(t), 31, 33))
 
     def signed_result(t: int) -> int:
         magnitude = (1 << 31) - 1 if outside(t) else shifted(t)
-        return ~magnitude if negatives[8](t) else magnitude
+        return ~magnitude if negatives[products + 7](t) else magnitude
 
     def increment(t: int) -> int:
-        return (negatives[8](t) if outside(t) else up(t)) ^ negatives[8](t)
+        return (negatives[products + 7](t) if outside(t) else up(t)) ^ negatives[products + 7](t)
 
     return p.add("quotient", 32, signed_result, signed=True), p.add("increment", 1, increment)
 
@@ -226,7 +252,8 @@ class RequantiserState:
             for name in ("multiplier", "left", "right")
         )
         raw = outer.add("raw_1", 1, lambda t: inputs.field(t, select, "raw"))
-        quotient, increment = _SCALERS[config.contract](inner, biased, multiplier, left, right, raw)
+        scaler = _SCALERS[config.contract]
+        quotient, increment = scaler(inner, config.product_latency, biased, multiplier, left, right, raw)
         zero, clamp = select + Requantiser.zero_point_delay(config), select + Requantiser.clamp_delay(config)
         offset = outer.add(
             "offset", 34, lambda t: quotient(t) + increment(t) + inputs.field(t, zero, "zero_point"), signed=True

@@ -12,10 +12,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter, Drain, Instruction, Parameters, Pass, RunCommand, Target
-from etchnet.hdl.verilog import TOP, manifest
+from etchnet.hdl.verilog import manifest
 
 PAGE = Path(__file__).parent.parent / "docs" / "isa.md"
 BLOCK = re.compile(r"(?<=<!-- table: )(\w+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
@@ -68,7 +67,7 @@ def counters() -> str:
 
 def targets() -> str:
     """What packets carry, with the sizes of the memory behind each target."""
-    memories = manifest(Config(), top=Accelerator(Config()), name=TOP)["memories"]
+    memories = manifest(Config())["memories"]
     rows = []
     for target in Target:
         memory = memories.get(target.name.lower())

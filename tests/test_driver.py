@@ -175,7 +175,7 @@ def test_strides_as_long_as_the_memory():
 
 
 def test_unknown_engines_are_refused():
-    with pytest.raises(ValueError, match="engine must be one of exact, amaranth, verilator, not 'spice'"):
+    with pytest.raises(ValueError, match="engine must be one of exact, amaranth, verilator, serial:PORT, not 'spice'"):
         make_engine("spice", SMALL)
 
 

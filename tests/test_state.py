@@ -111,7 +111,7 @@ CONFIGS = [
     Config(rows=3, columns=2, residual_words=0, depthwise=0),
     Config(rows=8, columns=2, weight_rows=4, link_bits=64, contract="tflite-single"),
     dataclasses.replace(SQUARE, requantisers=2, contract="onnx-float"),
-    Config(rows=9, columns=9, requantisers=3, weight_rows=3, multiplier_latency=2),
+    Config(rows=9, columns=9, requantisers=3, weight_rows=3, multiplier_latency=2, memory_latency=2, product_latency=3),
     Config(rows=2, columns=5, requantisers=1),
 ]
 FEEDBACK = Config(rows=8, columns=2, weight_tiles=8, activation_words=32, input_words=16, output_words=64,
@@ -144,7 +144,7 @@ def some_chain(chain, random, path, *, cycles):
 
 
 @pytest.mark.parametrize(("contract", "options", "seed"), [
-    ("tflite-double", {"multiplier_latency": 3, "requantisers": 1}, 0),
+    ("tflite-double", {"multiplier_latency": 3, "requantisers": 1, "memory_latency": 2, "product_latency": 4}, 0),
     ("tflite-single", {"weight_rows": 4}, 1),
     ("onnx-float", {"requantisers": 2, "weight_rows": 2}, 2),
 ])  # fmt: skip
@@ -236,7 +236,13 @@ def test_campaign_of_states(tmp_path_factory, program, random):
     """150 random programs, all registers and memories in 24 cycles of each: some millions of values."""
     config, groups = program
     contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
-    config = dataclasses.replace(config, contract=contract, multiplier_latency=int(random.integers(1, 4)))
+    config = dataclasses.replace(
+        config,
+        contract=contract,
+        multiplier_latency=int(random.integers(1, 4)),
+        memory_latency=int(random.integers(1, 3)),
+        product_latency=int(random.integers(1, 5)),
+    )
     some = some_chain if isinstance(groups[0], tuple) else some_walks
     assert some((config, groups), random, tmp_path_factory.mktemp("state") / "machine.vcd", cycles=20) > 1000
 

@@ -1,0 +1,253 @@
+"""The board's end of a serial line: frames on one side, the machine's two links on the other."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.frame_check import FrameCheck
+from etchnet.hdl.framing import BUFFER_BYTES, CHECK_BYTES, ESCAPE, FLAG, FLIP, HEADER_BYTES, UNIT, Kind
+from etchnet.hdl.hierarchy import submodule
+from etchnet.hdl.memory import Ram
+
+__all__ = ["FramedLink"]
+
+
+class _Step(IntEnum):
+    OPENING = 0
+    KIND = 1
+    SEQUENCE = 2
+    FREE = 3
+    BODY = 4
+    CHECK = 5  # and three more
+    CLOSING = 9
+
+
+class FramedLink(wiring.Component):
+    """Answers every valid frame of the host (`hdl.framing`) with one frame, and nothing else.
+
+    The links are two streams of bytes here, a link word being its bytes from the lowest on; frames cut them anywhere.
+    Bytes to the machine lie in a ring of `buffer_bytes`. Those of a frame join it when the frame's check holds, and
+    only if the frame is the next one and all of them fit. Bytes from the machine lie in a second ring, from which an
+    answer takes at most UNIT x `limit`. They are kept until the next frame says, by its sequence number, that the
+    answer has arrived; the same frame once more gets the same answer once more. HELLO empties both rings and raises
+    `reset_machine` for a cycle.
+
+    Line: `rx` is taken in every cycle with `rx_valid`. What comes while an answer is being sent is ignored. The answer
+    begins in the cycle after the closing flag; a byte of its body takes two cycles, any other one.
+
+    Links: streams of `link_bits`. A link word moves in no less than two cycles a byte to the machine, one from it.
+
+    Parameters
+    ----------
+    link_bits
+        Width of the links, a multiple of 8.
+    identity
+        Body of the answer to HELLO.
+    buffer_bytes
+        Size of each ring, one of `BUFFER_BYTES`.
+    """
+
+    def __init__(self, *, link_bits: int, identity: bytes, buffer_bytes: int = BUFFER_BYTES[-1]) -> None:
+        if buffer_bytes not in BUFFER_BYTES:
+            raise ValueError(f"buffer_bytes must be one of {', '.join(map(str, BUFFER_BYTES))}, not {buffer_bytes!r}")
+        self._link_bits, self._identity, self._buffer_bytes = link_bits, identity, buffer_bytes
+        super().__init__(
+            {
+                "rx": In(8),
+                "rx_valid": In(1),
+                "tx": Out(stream.Signature(8)),
+                "link_in": Out(stream.Signature(link_bits)),
+                "link_out": In(stream.Signature(link_bits)),
+                "reset_machine": Out(1),
+                "session": Out(1),
+                "answering": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Frames in, their verdict, the answer out; then the two rings at the side of the machine."""
+        m = Module()
+        size = self._buffer_bytes
+
+        def pointer(name: str) -> Signal:
+            # One bit more than addresses have: full and empty rings differ.
+            return Signal(range(2 * size), name=name)
+
+        check, check_start = FrameCheck(), Signal()
+        submodule(m, platform, "check", check, reset=check_start)
+        incoming = Ram(bits=8, depth=size, name="frames_in")
+        submodule(m, platform, "incoming", incoming, variant="frames_in")
+        outgoing = Ram(bits=8, depth=size, name="frames_out")
+        submodule(m, platform, "outgoing", outgoing, variant="frames_out")
+
+        # Where the rings are read and written. Of `incoming`, bytes up to `in_end` are the machine's; those behind it,
+        # up to `in_write`, belong to a frame whose check is still to come. Of `outgoing`, the last answer is that from
+        # `out_begin` to `out_end`; `out_read` is where the present one is.
+        in_read, in_end, in_write = pointer("in_read"), pointer("in_end"), pointer("in_write")
+        out_begin, out_end, out_read = pointer("out_begin"), pointer("out_end"), pointer("out_read")
+        out_write = pointer("out_write")
+
+        # Frames in.
+        opened, escaped, overflow = Signal(), Signal(), Signal()
+        shortest = HEADER_BYTES + CHECK_BYTES
+        place = Signal(range(shortest + 1))
+        hello, data = Signal(), Signal()
+        sequence, limit = Signal(8), Signal(8)
+        flag, taken, is_body, full = Signal(), Signal(), Signal(), Signal()
+        byte = Signal(8)
+        m.d.comb += [
+            flag.eq(self.rx_valid & ~self.answering & (self.rx == FLAG)),
+            taken.eq(self.rx_valid & ~self.answering & opened & (self.rx != FLAG) & (self.rx != ESCAPE)),
+            byte.eq(self.rx ^ Mux(escaped, FLIP, 0)),
+            is_body.eq(place >= HEADER_BYTES),
+            full.eq(in_write ^ in_read == size),
+            incoming.write_address.eq(in_write),
+            incoming.write_data.eq(byte),
+            incoming.write_lanes.eq(taken & is_body & ~full),
+        ]
+        with m.If(self.rx_valid & ~self.answering):
+            m.d.sync += escaped.eq(self.rx == ESCAPE)
+        with m.If(flag):
+            m.d.sync += [opened.eq(1), place.eq(0), overflow.eq(0), in_write.eq(in_end)]
+        with m.If(taken):
+            with m.If(place != shortest):
+                m.d.sync += place.eq(place + 1)
+            with m.Switch(place):
+                with m.Case(0):
+                    m.d.sync += [hello.eq(byte == Kind.HELLO), data.eq(byte == Kind.DATA)]
+                with m.Case(1):
+                    m.d.sync += sequence.eq(byte)
+                with m.Case(2):
+                    m.d.sync += limit.eq(byte)
+            with m.If(is_body):
+                with m.If(full):
+                    m.d.sync += overflow.eq(1)
+                with m.Else():
+                    m.d.sync += in_write.eq(in_write + 1)
+
+        # The verdict, at the closing flag. Nothing of a frame has had any effect before.
+        valid, lost, refused = Signal(), Signal(), Signal()
+        last = Signal(8)
+        m.d.comb += valid.eq(flag & opened & ~escaped & (place == shortest) & check.match & (hello | data))
+        with m.If(valid):
+            m.d.sync += [self.answering.eq(1), opened.eq(0), out_read.eq(out_begin), lost.eq(0)]
+            with m.If(hello):
+                m.d.sync += [self.session.eq(1), self.reset_machine.eq(1), last.eq(sequence)]
+            with m.Elif(self.session & (sequence == (last + 1)[:8])):
+                m.d.sync += [
+                    last.eq(sequence),
+                    refused.eq(overflow),
+                    out_begin.eq(out_end),
+                    out_read.eq(out_end),
+                    # As far as the answer may go; where it ends is known when it does.
+                    out_end.eq(out_end + limit * UNIT),
+                ]
+                with m.If(~overflow):
+                    m.d.sync += in_end.eq(in_write - CHECK_BYTES)
+            with m.Elif(~self.session | (sequence != last)):
+                m.d.sync += lost.eq(1)
+
+        # The answer: the bytes of each step, escaped where they have to be.
+        step = Signal(_Step)
+        free, loaded = Signal(8), Signal()
+        out, present, plain, second, advance = Signal(8), Signal(), Signal(), Signal(), Signal()
+        at_end, special = Signal(), Signal()
+        identity = Array(Const(value, 8) for value in self._identity)
+        index = out_read[: len(self._identity).bit_length()]
+        exhausted = lost | (out_read == out_end) | (out_read == out_write)
+        m.d.comb += [
+            outgoing.address.eq(out_read),
+            outgoing.enable.eq(~loaded),
+            present.eq(self.answering),
+            at_end.eq(Mux(hello, index == len(self._identity), exhausted)),
+            special.eq(~plain & ((out == FLAG) | (out == ESCAPE))),
+            self.tx.valid.eq(present),
+            self.tx.payload.eq(Mux(special, Mux(second, out ^ FLIP, ESCAPE), out)),
+            advance.eq(self.tx.valid & self.tx.ready & (~special | second)),
+        ]
+        with m.If(self.tx.valid & self.tx.ready):
+            m.d.sync += second.eq(special & ~second)
+        with m.If(advance & (step != _Step.BODY)):
+            m.d.sync += step.eq(step + 1)
+        with m.Switch(step):
+            with m.Case(_Step.OPENING):
+                m.d.comb += [out.eq(FLAG), plain.eq(1)]
+                # Later than the reset that HELLO asks for, and not changing while it is sent.
+                m.d.sync += [free.eq(((in_read ^ size) - in_end)[UNIT.bit_length() - 1 : in_read.shape().width]),
+                             loaded.eq(0)]  # fmt: skip
+            with m.Case(_Step.KIND):
+                answers = Mux(refused, Kind.REFUSED, Kind.ACCEPTED)
+                m.d.comb += out.eq(Mux(hello, Kind.IDENTITY, Mux(lost, Kind.LOST, answers)))
+            with m.Case(_Step.SEQUENCE):
+                m.d.comb += out.eq(sequence)
+            with m.Case(_Step.FREE):
+                m.d.comb += out.eq(free)
+            with m.Case(_Step.BODY):
+                m.d.comb += [present.eq(loaded), out.eq(Mux(hello, identity[index], outgoing.data))]
+                with m.If(loaded):
+                    with m.If(advance):
+                        m.d.sync += [loaded.eq(0), out_read.eq(out_read + 1)]
+                with m.Elif(~at_end):
+                    m.d.sync += loaded.eq(1)
+                with m.Else():
+                    m.d.sync += step.eq(_Step.CHECK)
+                    with m.If(~hello & ~lost):
+                        m.d.sync += out_end.eq(out_read)
+            with m.Case(_Step.CLOSING):
+                m.d.comb += [out.eq(FLAG), plain.eq(1)]
+                with m.If(advance):
+                    m.d.sync += [step.eq(_Step.OPENING), self.answering.eq(0)]
+            with m.Default():
+                m.d.comb += out.eq(check.value.word_select((step - _Step.CHECK)[:2], 8))
+
+        # One check for both directions: a frame is answered when it is over.
+        in_content = (step >= _Step.KIND) & (step <= _Step.BODY)
+        m.d.comb += [
+            check.data.eq(Mux(self.answering, out, byte)),
+            check.valid.eq(Mux(self.answering, advance & in_content, taken)),
+            check_start.eq(Mux(self.answering, step == _Step.OPENING, flag)),
+        ]
+
+        # To the machine: bytes are put together to link words.
+        link_bytes = self._link_bits // 8
+        fetching, whole = Signal(), Signal()
+        in_place, out_place = Signal(range(link_bytes)), Signal(range(link_bytes))
+        word = Signal(self._link_bits)
+        m.d.comb += [
+            incoming.address.eq(in_read),
+            incoming.enable.eq(~fetching & ~whole & (in_read != in_end)),
+            self.link_in.valid.eq(whole),
+            self.link_in.payload.eq(word),
+        ]
+        m.d.sync += fetching.eq(incoming.enable)
+        with m.If(fetching):
+            m.d.sync += [word.eq(Cat(word[8:], incoming.data)), in_read.eq(in_read + 1), in_place.eq(in_place + 1)]
+            with m.If(in_place == link_bytes - 1):
+                m.d.sync += [in_place.eq(0), whole.eq(1)]
+        with m.If(self.link_in.valid & self.link_in.ready):
+            m.d.sync += whole.eq(0)
+
+        # From the machine: it holds a link word until its last byte is taken.
+        room = Signal()
+        m.d.comb += [
+            room.eq(out_write ^ out_begin != size),
+            outgoing.write_address.eq(out_write),
+            outgoing.write_data.eq(self.link_out.payload.word_select(out_place, 8)),
+            outgoing.write_lanes.eq(self.link_out.valid & room),
+            self.link_out.ready.eq(room & (out_place == link_bytes - 1)),
+        ]
+        with m.If(self.link_out.valid & room):
+            m.d.sync += [out_write.eq(out_write + 1), out_place.eq(out_place + 1)]
+            with m.If(out_place == link_bytes - 1):
+                m.d.sync += out_place.eq(0)
+
+        with m.If(self.reset_machine):
+            pointers = (in_read, in_end, in_write, out_begin, out_end, out_read, out_write)
+            m.d.sync += [self.reset_machine.eq(0), fetching.eq(0), whole.eq(0), in_place.eq(0), out_place.eq(0),
+                         *(pointer.eq(0) for pointer in pointers)]  # fmt: skip
+        return m
