@@ -36,7 +36,6 @@ BENCHES = {
     "interrupts",
     "frames_of_several_halves",
     "reset_in_the_middle_of_a_transfer",
-    "outputs_change_only_at_the_edge",
 }
 
 
