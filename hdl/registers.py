@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,7 +15,7 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunCommand, Target, header_layout
+from etchnet.hdl.isa import COUNTER_BITS, Counter, machine_hash
 
 __all__ = [
     "ADDRESS_BITS",
@@ -32,7 +30,7 @@ __all__ = [
     "Source",
     "counter_registers",
     "field_layout",
-    "fingerprint",
+    "member",
     "parameter_register",
 ]
 
@@ -153,27 +151,6 @@ def member(register: Register, f: Field) -> str:
     return f"{register.name}_{f.name}".lower()
 
 
-def fingerprint(config: Config) -> int:
-    """32 bits that differ between machines that take different packets or run the same ones differently.
-
-    The first four bytes of the SHA-256 of a JSON text of the parameters, the place of every field of instructions and
-    packets, and the counters.
-    """
-
-    def places(layout: data.StructLayout) -> list[tuple[str, int, int]]:
-        return [(str(name), f.offset, f.width) for name, f in layout]
-
-    kinds = (Pass, Drain, Parameters, RunCommand)
-    described = {
-        "parameters": config.to_dict(),
-        "instructions": {kind.__name__: places(kind.layout(config)) for kind in kinds},
-        "header": places(header_layout()),
-        "targets": [t.name for t in Target],
-        "counters": [c.name for c in Counter],
-    }
-    return int.from_bytes(hashlib.sha256(json.dumps(described, sort_keys=True).encode()).digest()[:4], "big")
-
-
 def parameter_register(name: str) -> str:
     """The register of a parameter of `Config`."""
     return f"CONFIG_{name.upper()}"
@@ -224,8 +201,8 @@ def _registers() -> list[Register]:
                       doc="grows where a driver has to change"),
             ),
         ),
-        _one("FINGERPRINT", 0x08, Source.CONSTANT, "hash of the parameters and of the layouts of instructions and "
-             "packets: equal where the same packets do the same", value=fingerprint),
+        _one("FINGERPRINT", 0x08, Source.CONSTANT, "CRC-32 of all that a program for the machine depends on: its "
+             "parameters, and where fields of instructions lie", value=machine_hash),
         Register(
             name="CONTROL", offset=0x10, doc="what holds until it is written again",
             fields=_flags(Source.STORED, 0, {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.config import Config, ConfigError
-from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa import Counter, machine_hash
 from etchnet.hdl.registers import (
     BY_NAME,
     MAGIC,
@@ -18,7 +18,6 @@ from etchnet.hdl.registers import (
     Access,
     Source,
     counter_registers,
-    fingerprint,
     parameter_register,
 )
 from etchnet.sim.link import Engine, LinkError, LinkTrace
@@ -91,9 +90,9 @@ class Registers:
             found = Config.from_dict(values)
         except ConfigError as error:
             raise LinkError(f"no machine that this driver knows: {error}") from None
-        if (print_ := self.read("FINGERPRINT")) != fingerprint(found):
+        if (print_ := self.read("FINGERPRINT")) != machine_hash(found):
             raise LinkError(f"the machine takes other packets than this driver sends: register FINGERPRINT should hold "
-                            f"{fingerprint(found):#010x}, not {print_:#010x}")  # fmt: skip
+                            f"{machine_hash(found):#010x}, not {print_:#010x}")  # fmt: skip
         return found
 
     def counters(self) -> dict[Counter, int]:
