@@ -63,7 +63,7 @@ class Registers:
         return found[field].of(word) if field else word
 
     def write(self, register: str, **fields: int) -> None:
-        """Write the named fields; others stay as they are, and events and pulses that are not named do not care."""
+        """Write the named fields: others stay as they are, no other event is cleared, and nothing else happens."""
         found = BY_NAME[register]
         if found.access is Access.READ_ONLY:
             raise ValueError(f"register {register} cannot be written")
