@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,7 @@ from etchnet.hdl.counters import Counters
 from etchnet.hdl.delay import delay, taps
 from etchnet.hdl.fetch import InstructionMemory
 from etchnet.hdl.hierarchy import submodule
-from etchnet.hdl.isa import Drain, Pass, Source, Target
+from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Pass, Source, Target
 from etchnet.hdl.loader import Loader
 from etchnet.hdl.memory import Ram
 from etchnet.hdl.output import OutputStage
@@ -31,13 +31,23 @@ __all__ = ["WEIGHT_TOKENS", "Accelerator"]
 
 WEIGHT_TOKENS = 255
 """committed weights packets, and released weights, that may be waiting at once"""
+_TOKENS = {
+    "input_free": (2, 2),
+    "input_full": (0, 2),
+    "output_free": (2, 2),
+    "output_full": (0, 2),
+    "weights_free": (0, WEIGHT_TOKENS),
+    "weights_full": (0, WEIGHT_TOKENS),
+}
+"""how many of each there are after reset, and at most"""
 
 
 class Accelerator(wiring.Component):
     """Memories, sequencer, array, accumulators, output stage and both links of one machine.
 
-    Ports: `link_in` and `link_out`, streams of `link_bits`; see `Loader` and `Sender` for what they carry. All timing
-    of a run follows from the static methods below, which add up what the parts say of themselves.
+    Ports: `link_in` and `link_out`, streams of `link_bits`; see `Loader` and `Sender` for what they carry; and, where
+    it is asked for, `status`. All timing of a run follows from the static methods below, which add up what the parts
+    say of themselves.
 
     Parameters
     ----------
@@ -46,10 +56,14 @@ class Accelerator(wiring.Component):
     init
         Initial contents of its memories, as whole numbers per memory word: of `Target.PASSES`, `Target.DRAINS`,
         `Target.PARAMETERS` and `Target.WEIGHTS`, each optional.
+    status
+        Whether it has the port `status`, for wrappers that show how the machine is; see `status_layout`.
     """
 
-    def __init__(self, config: Config, *, init: Mapping[Target, Sequence[int]] | None = None) -> None:
-        self._config = config
+    def __init__(
+        self, config: Config, *, init: Mapping[Target, Sequence[int]] | None = None, status: bool = False
+    ) -> None:
+        self._config, self.has_status = config, status
         init = init or {}
         self.passes = InstructionMemory(Pass, config, depth=config.passes, init=init.get(Target.PASSES, ()))
         self.drains = InstructionMemory(Drain, config, depth=config.drains, init=init.get(Target.DRAINS, ()))
@@ -67,6 +81,24 @@ class Accelerator(wiring.Component):
             {
                 "link_in": In(stream.Signature(config.link_bits)),
                 "link_out": Out(stream.Signature(config.link_bits)),
+                **({"status": Out(self.status_layout())} if status else {}),
+            }
+        )
+
+    @staticmethod
+    def status_layout() -> data.StructLayout:
+        """How the machine is in this cycle: nothing of it depends on its inputs in the same cycle.
+
+        Runs and `COUNTERS` packets that go on or wait; `run_done` with the last write of a run; `last` and `answer`
+        of the word on `link_out`: that it is the last of a half of the output memory or of the counters, and that it
+        is one of the counters; the tokens that there are; and all counters.
+        """
+        return data.StructLayout(
+            {
+                **{name: unsigned(1) for name in ("running", "run_pending", "run_done", "counters_pending")},
+                **{name: unsigned(1) for name in ("last", "answer")},
+                **{name: unsigned(maximum.bit_length()) for name, (_, maximum) in _TOKENS.items()},
+                "counters": data.ArrayLayout(unsigned(COUNTER_BITS), len(Counter)),
             }
         )
 
@@ -130,14 +162,7 @@ class Accelerator(wiring.Component):
         m.d.comb += self.input.bus.address.eq(Cat(loader.bus.address[:half_bit], loader.input_half))
 
         # Tokens: full and free halves of the input and output memories, committed and released weights.
-        tokens = {
-            "input_free": Semaphore(initial=2, maximum=2),
-            "input_full": Semaphore(initial=0, maximum=2),
-            "output_free": Semaphore(initial=2, maximum=2),
-            "output_full": Semaphore(initial=0, maximum=2),
-            "weights_free": Semaphore(initial=0, maximum=WEIGHT_TOKENS),
-            "weights_full": Semaphore(initial=0, maximum=WEIGHT_TOKENS),
-        }
+        tokens = {name: Semaphore(initial=initial, maximum=maximum) for name, (initial, maximum) in _TOKENS.items()}
         for name, semaphore in tokens.items():
             submodule(m, platform, name, semaphore, variant=semaphore.variant)
         m.d.comb += [
@@ -307,4 +332,15 @@ class Accelerator(wiring.Component):
             self.counters.clear.eq(sender.counters_done),
             loader.counters_done.eq(sender.counters_done),
         ]
+        if self.has_status:
+            m.d.comb += [
+                self.status.running.eq(sequencer.running),
+                self.status.run_pending.eq(loader.run_pending),
+                self.status.run_done.eq(output.done),
+                self.status.counters_pending.eq(loader.counters),
+                self.status.last.eq(sender.last),
+                self.status.answer.eq(sender.counters),
+                *(self.status[name].eq(semaphore.count) for name, semaphore in tokens.items()),
+                self.status.counters.eq(self.counters.totals),
+            ]
         return m

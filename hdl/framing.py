@@ -8,14 +8,12 @@ content and its check, and a `FLAG`, where every `FLAG` and `ESCAPE` in between 
 from __future__ import annotations
 
 import dataclasses
-import json
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Drain, Parameters, Pass, RunCommand
+from etchnet.hdl.isa import machine_hash
 
 __all__ = [
     "BUFFER_BYTES",
@@ -29,7 +27,6 @@ __all__ = [
     "VERSION",
     "Identity",
     "Kind",
-    "machine_hash",
 ]
 
 VERSION = 1
@@ -64,13 +61,6 @@ class Kind(IntEnum):
     """board: answers DATA, whose body did not fit and is forgotten; otherwise like ACCEPTED"""
     LOST = ord("L")
     """board: answers DATA whose sequence number is neither the last nor the next, or that comes before any HELLO"""
-
-
-def machine_hash(config: Config) -> int:
-    """CRC-32 of all that a program for a machine depends on: its parameters, and where fields of instructions lie."""
-    layouts = [kind.layout(config) for kind in (Pass, Drain, Parameters, RunCommand)]
-    fields = [[(str(name), field.offset, field.width) for name, field in layout] for layout in layouts]
-    return zlib.crc32(json.dumps([config.to_dict(), fields], sort_keys=True).encode())
 
 
 @dataclass(frozen=True)

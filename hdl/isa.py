@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import json
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -38,6 +40,7 @@ __all__ = [
     "TileKind",
     "chunks",
     "header_layout",
+    "machine_hash",
     "pack",
     "pack_bytes",
     "packet",
@@ -381,6 +384,13 @@ class RunCommand(Instruction):
         """The memory words of a RUN packet."""
         self.encode(config)
         return pack([int(getattr(self, f.name)) for f in dataclasses.fields(self)], config.link_bits, config)
+
+
+def machine_hash(config: Config) -> int:
+    """CRC-32 of all that a program for a machine depends on: its parameters, and where fields of instructions lie."""
+    layouts = [kind.layout(config) for kind in (Pass, Drain, Parameters, RunCommand)]
+    fields = [[(str(name), field.offset, field.width) for name, field in layout] for layout in layouts]
+    return zlib.crc32(json.dumps([config.to_dict(), fields], sort_keys=True).encode())
 
 
 def pack(words: Iterable[int], bits: int, config: Config) -> np.ndarray:

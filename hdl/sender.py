@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,6 +20,7 @@ class Sender(wiring.Component):
     The first link word is valid `latency` cycles after `full` rises; then there is one every cycle that takes one,
     across halves too. `half_sent` says that the last word of a half was accepted. With `counters`, and nothing else
     left to send, every counter follows as two link words, the low 32 bits first, and `counters_done` marks the last.
+    `last` says that the link word offered is the last of a half, or of the counters.
     """
 
     def __init__(self, config: Config) -> None:
@@ -27,6 +28,7 @@ class Sender(wiring.Component):
         super().__init__(
             {
                 "link": Out(stream.Signature(config.link_bits)),
+                "last": Out(1),
                 "words": In(config.output_words.bit_length()),
                 "full": In(1),
                 "half_read": Out(1),
@@ -73,6 +75,7 @@ class Sender(wiring.Component):
 
         index = Signal(range(2 * len(Counter)))
         m.d.comb += [
+            self.last.eq(Mux(self.counters, index == 2 * len(Counter) - 1, sent_last)),
             self.link.valid.eq(valid | self.counters),
             self.link.payload.eq(self.data.word_select(sent_chunk, config.link_bits)),
         ]

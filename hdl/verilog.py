@@ -197,19 +197,21 @@ def generate(
     Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
     """
     platform = _Platform(technology)
-    top = Accelerator(config, init=init)
+    top: wiring.Component = Accelerator(config, init=init, status=wrapper is not None)
     name = TOP
     if wrapper is not None:
         top = wrapper(top)
         name = module_name(top)
-    text = platform.convert(name, top)
-    body = _to_verilog([*platform.modules.values(), text])
+    platform.modules[name] = platform.convert(name, top)  # behind its children
+    body = _to_verilog(list(platform.modules.values()))
     header = (
         f"// Etchnet: {config.rows} x {config.columns} array, {config.requantisers} requantisers, "
         f"W = {config.weight_rows}. Generated; do not edit.\n// Top module: {name}.\n"
         f"{_LINT}\n"
     )
-    described = manifest(config, top=top, name=name, contents=sorted(platform.contents), run=run)
+    described = manifest(
+        config, top=top, name=name, contents=sorted(platform.contents), run=run, clocked=platform._has_port(name, "clk")
+    )
     files = {
         f"{TOP}.v": header + _RAM + "\n" + body,
         f"{TOP}.json": json.dumps(described, indent=2) + "\n",
@@ -254,13 +256,15 @@ def manifest(
     name: str = TOP,
     contents: Sequence[str] = (),
     run: RunCommand | None = None,
+    clocked: bool = True,
 ) -> dict[str, Any]:
     """Parameters, ports and memory map of the machine, as written to `etchnet.json`.
 
     The ports are those of `top`, whose module is called `name`: of the machine itself, or of what it is wrapped in.
+    `clocked` says that the module has `clk` and `rst`, and not a clock and a reset among the ports of `top`.
     """
     top = top or Accelerator(config)
-    clocked = {
+    clock = {
         "clk": {"direction": "input", "width": 1},
         "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
     }
@@ -280,9 +284,12 @@ def manifest(
         "top": name,
         "parameters": config.to_dict(),
         "ports": {
-            **({} if getattr(top, "makes_clock", False) else clocked),
+            **(clock if clocked else {}),
             **{
-                _port_name(path): {"direction": "input" if member.flow is wiring.In else "output", "width": len(value)}
+                _port_name(path): {
+                    "direction": "input" if member.flow is wiring.In else "output",
+                    "width": len(Value.cast(value)),
+                }
                 for path, member, value in top.signature.flatten(top)
             },
         },

@@ -170,9 +170,18 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 )
 @click.option("--network", help="A model (.tflite, .onnx, .npz, or demo): its weights and program go inside.")
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="With --network: inputs at once.")
+@click.option(
+    "--bus",
+    type=click.Choice(["link", "axi"]),
+    default="link",
+    show_default=True,
+    help="The bare link; or AXI4-Streams for it, and registers on AXI4-Lite with their C header and SVD file.",
+)
 @json_option
-def verilog(config: Config, output: Path, network: str | None, batch: int, as_json: bool) -> None:
+def verilog(config: Config, output: Path, network: str | None, batch: int, bus: str, as_json: bool) -> None:
     """Write the machine as Verilog, with a manifest of its parameters, ports and memories."""
+    from etchnet.hdl.axi import Axi
+    from etchnet.hdl.register_files import register_files
     from etchnet.hdl.verilog import generate
     from etchnet.host.files import load_model
 
@@ -186,15 +195,20 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, as_js
             program = compile_network(loaded, config, batch=batch)
             init, run = program.image(), program.command(1)
         report("generating Verilog")
-        design = generate(config, init=init, run=run)
+        design = generate(config, init=init, run=run, wrapper=Axi if bus == "axi" else None)
+        if bus == "axi":
+            design = dataclasses.replace(design, files={**design.files, **register_files(config)})
     paths = design.write(output)
     seconds = time.perf_counter() - start
     modules = sum(line.startswith("module ") for line in design.verilog.splitlines())
     if as_json:
-        print_json({"files": [str(p) for p in paths], "bytes": {p.name: p.stat().st_size for p in paths},
-                     "modules": modules, "seconds": seconds, "config": config.to_dict()})  # fmt: skip
+        print_json({
+            "files": [str(p) for p in paths], "bytes": {p.name: p.stat().st_size for p in paths}, "top": design.top,
+            "modules": modules, "seconds": seconds, "config": config.to_dict(),
+        })  # fmt: skip
         return
-    click.echo(f"{paths[0]}: {paths[0].stat().st_size:,} bytes, {modules} modules, {seconds:.1f} s")
+    click.echo(f"{paths[0]}: {paths[0].stat().st_size:,} bytes, {modules} modules, top module {design.top}, "
+               f"{seconds:.1f} s")  # fmt: skip
     for path in paths[1:]:
         click.echo(f"{path}: {path.stat().st_size:,} bytes")
 

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The modules that tests share are found from any folder and with any import mode.
@@ -17,10 +18,16 @@ settings.load_profile("default")
 
 def pytest_collection_modifyitems(config, items):
     """Leave campaigns out unless they are asked for."""
-    import pytest
-
     if "campaign" in config.getoption("-m"):
         return
     for item in items:
         if "campaign" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="a campaign: run with -m campaign"))
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """Verilator as cocotb starts it."""
+    from cocotb_runner import make_runner
+
+    return make_runner(tmp_path, monkeypatch)

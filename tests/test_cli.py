@@ -99,6 +99,16 @@ def test_verilog_writes_files_and_says_so(capsys, tmp_path):
     assert json.loads(out)["config"]["columns"] == 3
 
 
+def test_verilog_writes_what_goes_with_a_bus(capsys, tmp_path):
+    options = ["verilog", "--rows", "2", "--cols", "3", "-o", str(tmp_path / "a"), "--bus"]
+    status, out, err = run(capsys, *options, "axi")
+    assert (status, err) == (0, "")
+    names = ["etchnet.h", "etchnet.json", "etchnet.svd", "etchnet.v"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == names
+    assert "top module etchnet_axi" in out
+    assert "'--bus': 'apb' is not one of 'link', 'axi'" in error(capsys, *options, "apb")
+
+
 def test_verilog_takes_a_network_inside(capsys, tmp_path):
     Network([Dense(np.ones((6, 5), np.int8), multiplier=1)]).save(tmp_path / "n.npz")
     out = str(tmp_path / "a")

@@ -21,7 +21,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rtl import simulate
 from serial_line import Faults, MemoryPort
-from test_verilog_cocotb import runner as cocotb_runner  # noqa: F401 - a fixture
 from uart_board import FramedBoard
 
 from etchnet.hdl.accelerator import Accelerator as Machine
@@ -110,10 +109,9 @@ class Echo(wiring.Component):
         return m
 
 
-def test_bytes_pass_a_uart_from_elsewhere_whose_rate_is_off(cocotb_runner, tmp_path):  # noqa: F811
+def test_bytes_pass_a_uart_from_elsewhere_whose_rate_is_off(runner, tmp_path):
     pytest.importorskip("cocotbext.uart", reason="no cocotbext-uart")
     (tmp_path / "echo.v").write_text(verilog.convert(Echo(20), name="echo", emit_src=False, strip_internal_attrs=True))
-    runner = cocotb_runner
     runner.build(sources=[tmp_path / "echo.v"], hdl_toplevel="echo", build_dir=tmp_path / "build",
                  timescale=("1ns", "1ns"),
                  build_args=["-Wno-fatal", "--no-timing", "-CFLAGS", "-std=c++17", "-LDFLAGS", "-pthread"])  # fmt: skip

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import shutil
-import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
-import find_libpython
 import numpy as np
-import pytest
-from cocotb_tools.runner import Runner, get_runner
+from cocotb_runner import build_bench, run_bench
+from cocotb_tools.runner import Runner
 from strategies import int8
 
 from etchnet.hdl.config import Config
-from etchnet.hdl.verilog import TOP, generate
+from etchnet.hdl.verilog import generate
 from etchnet.host.compiler import compile_network
 from etchnet.host.network import Dense, Network
-from etchnet.sim.verilated import MissingToolError, find_compiler, find_verilator
 
 # No multiple of the batch: the last repeat is filled up with zeros.
 BATCH, INPUTS = 3, 20
@@ -64,34 +57,6 @@ def _network(sizes: tuple[int, int, int], *, wide: bool) -> Network:
     return Network([first, Dense.from_scale(weights, bias, scale=scale, input_zero_point=-100, zero_point=5)])
 
 
-@pytest.fixture
-def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    """Verilator as cocotb starts it."""
-    try:
-        verilator, include = find_verilator()
-        compiler = find_compiler()
-    except MissingToolError as error:
-        pytest.skip(str(error))
-    if shutil.which("make") is None:
-        pytest.skip("cocotb builds with make: put it on the PATH")
-    if find_libpython.find_libpython() is None:
-        pytest.skip("cocotb needs Python's shared library, which this Python comes without")
-
-    # cocotb looks for `verilator` on the PATH. The package's own is a Perl script; this one does without.
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "verilator").write_text(f'#!/bin/sh\nexec {shlex.quote(str(verilator))} "$@"\n')
-    (folder / "verilator").chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setenv("VERILATOR_ROOT", str(include.parent))
-    # The package's makefile names the tools of the machine that it was made on. One source file at a time would need
-    # precompiled headers, whose options it does not know either.
-    tools = {"CXX": compiler, "LINK": compiler, "AR": "ar", "PYTHON3": sys.executable}
-    options = {"VM_PARALLEL_BUILDS": "0", "OPT_FAST": "-O0", "OPT_GLOBAL": "-O0"}
-    monkeypatch.setenv("MAKEFLAGS", " -- " + " ".join(f"{k}={v}" for k, v in (tools | options).items()))
-    return get_runner("verilator")
-
-
 def _build(runner: Runner, folder: Path, config: Config, network: Network, *, initial: bool = False) -> None:
     """Generate and build one machine in `folder`, and lay out what the bench reads."""
     program = compile_network(network, config, batch=BATCH)
@@ -99,34 +64,11 @@ def _build(runner: Runner, folder: Path, config: Config, network: Network, *, in
     (folder / "setup.json").write_text(json.dumps({"config": config.to_dict(), "batch": BATCH}))
     network.save(folder / "network.npz")
     np.save(folder / "inputs.npy", int8(np.random.default_rng(18), (INPUTS, network.inputs)))
-    runner.build(
-        sources=[folder / f"{TOP}.v"],
-        hdl_toplevel=TOP,
-        build_dir=folder / "build",
-        timescale=("1ns", "1ns"),
-        build_args=["--no-timing", "--x-initial", "unique", "-CFLAGS", "-std=c++17", "-LDFLAGS", "-pthread"],
-    )
+    build_bench(runner, folder)
 
 
 def _run(runner: Runner, folder: Path, tests: set[str]) -> None:
-    """Run `tests` of the bench in the machine in `folder`, one after the other; all of them have to pass.
-
-    Registers wake up with anything.
-    """
-    results = runner.test(
-        test_module="bench_accelerator",
-        hdl_toplevel=TOP,
-        test_filter=rf"\.({'|'.join(sorted(tests))})$",
-        seed=1,
-        test_args=["+verilator+rand+reset+2", "+verilator+seed+17"],
-        # Where $readmemh finds the files of initial contents.
-        test_dir=folder,
-        results_xml=str(folder / "results.xml"),
-    )
-    # The runner raises if a test failed, but not if there was none.
-    outcomes = {case.get("name"): {part.tag for part in case} for case in ElementTree.parse(results).iter("testcase")}
-    assert set(outcomes) == tests
-    assert not {"failure", "error", "skipped"} & set().union(*outcomes.values())
+    run_bench(runner, folder, "bench_accelerator", tests)
 
 
 def test_machine_loaded_over_its_link(runner: Runner, tmp_path: Path) -> None:
