@@ -263,7 +263,9 @@ def _table(group: _Group, templates: dict[str, _Group]) -> Table:
     values = _numbers(group.complex["values"])
 
     def of_axis(number: int) -> tuple[str, list[float]]:
-        texts = group.complex.get(f"index_{number}") or (template.complex.get(f"index_{number}", []) if template else [])
+        texts = group.complex.get(f"index_{number}") or (
+            template.complex.get(f"index_{number}", []) if template else []
+        )
         return (template.attributes.get(f"variable_{number}", "") if template else ""), _numbers(texts)
 
     (first, outer), (second, inner) = of_axis(1), of_axis(2)

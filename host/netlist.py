@@ -9,12 +9,15 @@ from typing import Any
 
 from etchnet.host.liberty import Arc, Cell, Pin, Table
 
-__all__ = ["Instance", "Netlist", "Path", "UnitCells", "longest_paths"]
+__all__ = ["Instance", "Netlist", "LogicPath", "UnitCells", "longest_paths"]
 
 _EDGES = ("rise", "fall")
 _CONSTANT = Table([0.0], [0.0], [[0.0]])
 _LEVEL = Table([0.0], [0.0], [[1.0]])
+_BUFFER_TABLES = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
 _SENSES = {"positive_unate": ((0, 0), (1, 1)), "negative_unate": ((1, 0), (0, 1))}
+FANOUT = 16
+"""pins that a net drives without a tree of buffers"""
 _BOTH = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
@@ -101,7 +104,9 @@ class Netlist:
                 continue
             connections = cell["connections"]
             if kind in cells and cells[kind].sequential:
-                name = next((names[bits[0]] for pin, bits in connections.items() if pin[0] == "Q" and bits[0] in names), name)
+                name = next(
+                    (names[bits[0]] for pin, bits in connections.items() if pin[0] == "Q" and bits[0] in names), name
+                )
             if kind in self.modules:
                 inner: dict[Any, int] = {}
                 for port, described in self.modules[kind]["ports"].items():
@@ -116,7 +121,6 @@ class Netlist:
                 into_cell = directions[pin] == "input"
                 pins[into_cell] += [(pin, n) for bit in bits if (n := net(bit)) >= 0 or not into_cell]
             into.append(Instance(path + name, module, kind, pins[True], pins[False]))
-
 
     def _names(self, module: str) -> dict[int, str]:
         """What the Verilog calls the nets that flip-flops of a module drive; the shortest name of each."""
@@ -166,7 +170,7 @@ class UnitCells(Mapping[str, Cell]):
 
 
 @dataclass(frozen=True)
-class Path:
+class LogicPath:
     """From a register, a memory or an input to the next register or memory, or an output."""
 
     delay: float
@@ -174,23 +178,63 @@ class Path:
     start: str
     end: str
     end_module: str
-    cells: list[str] = field(repr=False)
-    """the kinds of the cells on the way, without the registers"""
+    steps: list[tuple[str, float]] = field(repr=False)
+    """the cells on the way, without the registers: their kinds, and when their outputs have changed"""
 
     @property
     def levels(self) -> int:
         """Gates on the way."""
-        return len(self.cells)
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    """A cell that passes its input on."""
+
+    capacitance: float
+    delay: list[Table]
+    """of a rising and of a falling output"""
+    transition: list[Table]
+
+    @classmethod
+    def best(cls, cells: Mapping[str, Cell]) -> _Buffer | None:
+        """The buffer that drives `FANOUT` of itself fastest."""
+        found = []
+        for cell in cells.values():
+            inputs = [(name, pin) for name, pin in cell.pins.items() if pin.direction == "input"]
+            outputs = [pin for pin in cell.pins.values() if pin.direction == "output"]
+            if len(inputs) != 1 or len(outputs) != 1 or cell.sequential or not inputs[0][1].capacitance:
+                continue
+            arcs = [a for a in outputs[0].arcs if a.combinational and a.sense == "positive_unate"]
+            if len(arcs) == 1 and all(kind in arcs[0].tables for kind in _BUFFER_TABLES):
+                tables = [arcs[0].tables[kind] for kind in _BUFFER_TABLES]
+                found.append(cls(inputs[0][1].capacitance, tables[:2], tables[2:]))
+
+        def stage(buffer: _Buffer) -> float:
+            load = FANOUT * buffer.capacitance
+            ramp = buffer.transition[0](0.0, load)
+            return max(delay(ramp, load) for delay in buffer.delay)
+
+        return min(found, key=stage, default=None)
+
+
+def ceil_log(value: int, base: int) -> int:
+    """The smallest n with base ** n >= value."""
+    n = 0
+    while base**n < value:
+        n += 1
+    return n
 
 
 def longest_paths(
     netlist: Netlist, cells: Mapping[str, Cell], *, report: Callable[[str, float], None] = lambda text, share: None
-) -> list[Path]:
+) -> list[LogicPath]:
     """The longest path that ends in each module, and at the top's outputs (`end_module` is empty), longest first.
 
     Wires have no delay and no capacitance. The clock is ideal. Inputs and the outputs of cells that are not in `cells`
     (memories) change at the clock edge; their inputs need no setup time. Loads are the capacitances of the pins that a
-    net drives. Where several arcs lead to a net, the latest arrival and the longest transition count.
+    net drives. A net of more than `FANOUT` pins gets, as in layout, a tree of buffers of so many branches, where the
+    library has one. Where several arcs lead to a net, the latest arrival and the longest transition count.
 
     Raises
     ------
@@ -201,6 +245,8 @@ def longest_paths(
     directions = {name: port["direction"] for name, port in netlist.modules[netlist.top]["ports"].items()}
     inputs = [net for name, nets in ports.items() if directions[name] == "input" for net in nets]
     load: dict[int, float] = {}
+    fanout: dict[int, int] = {}
+    buffer = _Buffer.best(cells)
     sinks: dict[int, list[int]] = {}
     waiting = [0] * len(instances)
     driven: dict[int, int] = {}
@@ -209,6 +255,7 @@ def longest_paths(
         for pin, net in instance.inputs:
             if cell is not None and pin in cell.pins:
                 load[net] = load.get(net, 0.0) + cell.pins[pin].capacitance
+                fanout[net] = fanout.get(net, 0) + 1
         for _, net in instance.outputs:
             if net >= 0 and cell is not None and not cell.sequential:
                 driven[net] = index
@@ -226,7 +273,11 @@ def longest_paths(
 
     def put(index: int, pin: Pin, net: int, nets: Mapping[str, int]) -> None:
         times, slews = [-1.0, -1.0], [0.0, 0.0]
-        capacitance = load.get(net, 0.0)
+        capacitance, stages = load.get(net, 0.0), 0
+        if buffer is not None and fanout.get(net, 0) > FANOUT:
+            last = FANOUT * capacitance / fanout[net]
+            stages = ceil_log(fanout[net], FANOUT) - 1
+            capacitance = FANOUT * buffer.capacitance
         for arc in pin.arcs:
             if arc.clocked:
                 origin, changes = None, _BOTH
@@ -251,6 +302,13 @@ def longest_paths(
                 transition = arc.tables.get(f"{_EDGES[edge]}_transition")
                 if transition is not None:
                     slews[edge] = max(slews[edge], transition(ramp, capacitance))
+        for stage in range(stages):
+            assert buffer is not None
+            branch = last if stage == stages - 1 else capacitance
+            for edge in (0, 1):
+                if times[edge] >= 0:
+                    times[edge] += buffer.delay[edge](slews[edge], branch)
+                    slews[edge] = buffer.transition[edge](slews[edge], branch)
         if max(times) >= 0:
             arrival[net], slew[net] = times, slews
 
@@ -312,10 +370,11 @@ def longest_paths(
 
     paths = []
     for module, (time, net, edge, end) in worst.items():
-        kinds = []
+        steps = []
         while (net, edge) in before:
+            at = arrival[net][edge]
             index, net, edge = before[net, edge]
-            kinds.append(instances[index].kind)
+            steps.append((instances[index].kind, at))
         start = instances[source[net]].path if net in source else "an input"
-        paths.append(Path(time, start, end, module, kinds[::-1]))
+        paths.append(LogicPath(time, start, end, module, steps[::-1]))
     return sorted(paths, key=lambda p: -p.delay)

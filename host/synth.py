@@ -17,8 +17,7 @@ from typing import Any
 from etchnet.hdl.config import Config
 from etchnet.hdl.verilog import RAM_MODULE, VerilogDesign, generate
 from etchnet.host.liberty import Cell, Liberty, read_liberty
-from etchnet.host.netlist import Netlist, UnitCells, longest_paths
-from etchnet.host.netlist import Path as LogicPath
+from etchnet.host.netlist import LogicPath, Netlist, UnitCells, longest_paths
 from etchnet.host.yosys import SynthesisError, run_yosys, yosys_version
 
 __all__ = ["Block", "Memory", "Synthesis", "find_module", "synthesise"]
@@ -138,7 +137,7 @@ class Synthesis:
             "element": element and {"cells": element.cells, "flip_flops": element.flip_flops,
                                     "area": element.area or None},
             "path": path and {"delay_ns": path.delay * self.nanoseconds or None, "levels": path.levels,
-                              "from": path.start, "to": path.end, "cells": path.cells},
+                              "from": path.start, "to": path.end, "steps": path.steps},
             "megahertz_before_layout": self.megahertz,
             "blocks": [asdict(b) | {"longest_path_ending_here": self.ending_in(b.name)} for b in self.blocks],
         }  # fmt: skip
@@ -254,15 +253,15 @@ def _keep(source: Path, target: Path) -> None:
 def _synthesise(config: Config, design: VerilogDesign, top: str, read: Sequence[Liberty], libraries: Sequence[Path],
                 flatten: bool, unused: Sequence[str], folder: Path, report: Callable[..., None]) -> Synthesis:  # fmt: skip
     ram = re.search(rf"^module {RAM_MODULE} #\(.*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL)
-    assert ram is not None
-    text = design.verilog if flatten else design.verilog.replace(ram[0], "")
-    files = {"design.v": text, "abc.script": "\n".join(_ABC) + "\n"}
-    # The ports and parameters alone: what is left out keeps its size.
-    files["memory.v"] = ram[0][: ram[0].index(");", ram[0].index("output")) + 2] + "\nendmodule\n"
+    files = {"design.v": design.verilog, "abc.script": "\n".join(_ABC) + "\n"}
+    if ram and not flatten:
+        # The ports and parameters alone: what is left out keeps its size.
+        files["design.v"] = design.verilog.replace(ram[0], "")
+        files["memory.v"] = ram[0][: ram[0].index(");", ram[0].index("output")) + 2] + "\nendmodule\n"
     names = [f"library_{i}.lib" for i in range(len(read))]
     for name, path in zip(names, libraries, strict=True):
         files[name] = _text(path)
-    files["synth.ys"] = script = _script(top, names, _unused(read, unused), flatten)
+    files["synth.ys"] = script = _script(top, names, _unused(read, unused), black_box="memory.v" in files)
     for name, content in files.items():
         (folder / name).write_text(content)
     run_yosys(script, folder=folder, report=report)
@@ -295,20 +294,23 @@ def _unused(read: Sequence[Liberty], given: Sequence[str]) -> list[str]:
     names = [name for library in read for name in library.cells]
     for pattern in given:
         if not any(fnmatch(name, pattern) for name in names):
-            raise SynthesisError(f"--dont-use {pattern!r} names no cell of {', '.join(x.name for x in read) or 'a library'}")
+            raise SynthesisError(
+                f"--dont-use {pattern!r} names no cell of {', '.join(x.name for x in read) or 'a library'}"
+            )
     known = [p for prefix, some in NOT_FOR_LOGIC.items() for p in some if any(n.startswith(prefix) for n in names)]
     return [p for p in known if any(fnmatch(name, p) for name in names)] + list(given)
 
 
-def _script(top: str, libraries: Sequence[str], unused: Sequence[str], flatten: bool) -> str:
-    lines = [] if flatten else ["read_verilog -lib memory.v"]
+def _script(top: str, libraries: Sequence[str], unused: Sequence[str], *, black_box: bool) -> str:
+    lines = ["read_verilog -lib memory.v"] if black_box else []
     lines += ["read_verilog design.v", f"hierarchy -check -top {top}", f"synth -noabc -top {top}"]
+    areas = "".join(f" -liberty {name}" for name in libraries)
     if libraries:
-        cells = " ".join([f"-liberty {name}" for name in libraries] + [f"-dont_use {pattern}" for pattern in unused])
-        lines += [f"dfflibmap {cells}", "opt", f"abc {cells} -script abc.script"]
+        cells = areas + "".join(f" -dont_use {pattern}" for pattern in unused)
+        lines += [f"dfflibmap{cells}", "opt", f"abc{cells} -script abc.script"]
     else:
         lines += [f"abc -g {_GATES}"]
-    lines += ["opt_clean -purge", "check -noinit", "stat", "write_json netlist.json"]
+    lines += ["opt_clean -purge", "check -noinit", f"stat{areas}", "write_json netlist.json"]
     return "\n".join(lines) + "\n"
 
 
