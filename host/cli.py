@@ -20,6 +20,7 @@ from rich.table import Table
 from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter, InstructionError
 from etchnet.host.cli_bench import bench
+from etchnet.host.cli_flow import flow
 from etchnet.host.cli_size import size
 from etchnet.host.cli_state import state
 from etchnet.host.cli_synth import synth
@@ -405,6 +406,7 @@ def doctor(as_json: bool) -> None:
 
 cli.add_command(bench)
 cli.add_command(state)
+cli.add_command(flow)
 cli.add_command(size)
 cli.add_command(synth)
 cli.add_command(trace)

@@ -75,9 +75,10 @@ def synth(config: Config, libraries: Sequence[Path], top: str, flatten_memories:
 
 def _rows(found: Synthesis) -> list[list[str]]:
     """The table: a row per block, without the blocks inside it, largest first."""
+    areas = ["area of one", "area of all", "share"] if found.libraries else []
     unit = "ns" if found.libraries else "gates"
-    rows = [["block, without those inside", "instances", "cells", "flip-flops"]
-            + (["area of one", "area of all", "share"] if found.libraries else []) + [f"longest path to it, {unit}"]]  # fmt: skip
+    head = ["block, without those inside", "instances", "cells", "flip-flops", *areas, f"longest path to it, {unit}"]
+    rows = [head]
     for block in found.blocks:
         row = [block.name, f"{block.instances:,}", f"{block.cells:,}", f"{block.flip_flops:,}"]
         if found.libraries:
@@ -98,8 +99,8 @@ def _lines(found: Synthesis) -> list[str]:
         area = f", area {element.area:,.0f}" if found.libraries else ""
         lines.append(f"a processing element: {element.cells:,} cells, {element.flip_flops:,} of them flip-flops{area}")
     if found.memories:
-        lines.append(f"memories left out, to be macros: {found.memory_bits:,} bits, "
-                     + ", ".join(f"{m.count} of {m.words:,} x {m.bits} ({m.name})" for m in found.memories))  # fmt: skip
+        sizes = ", ".join(f"{m.count} of {m.words:,} x {m.bits} ({m.name})" for m in found.memories)
+        lines.append(f"memories left out, to be macros: {found.memory_bits:,} bits, {sizes}")
     elif any(block.name == "ram" for block in found.blocks):
         lines.append("memories are made of flip-flops")
     if path is not None:

@@ -188,7 +188,7 @@ def _group(tokens: Iterator[tuple[str, int]], head: tuple[str, list[str]] | None
         if mark == ":":
             value, _ = next(tokens, ("", at))
             words = [value.strip()]
-            for token, at in tokens:
+            for token, _ in tokens:
                 if token in (";", "}"):
                     break
                 if token[0] != " ":  # an expression, such as that of a voltage: nothing that is needed here

@@ -9,7 +9,7 @@ from typing import Any
 
 from etchnet.host.liberty import Arc, Cell, Pin, Table
 
-__all__ = ["Instance", "Netlist", "LogicPath", "UnitCells", "longest_paths"]
+__all__ = ["Instance", "LogicPath", "Netlist", "UnitCells", "longest_paths"]
 
 _EDGES = ("rise", "fall")
 _CONSTANT = Table([0.0], [0.0], [[0.0]])

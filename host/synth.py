@@ -250,8 +250,17 @@ def _keep(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _synthesise(config: Config, design: VerilogDesign, top: str, read: Sequence[Liberty], libraries: Sequence[Path],
-                flatten: bool, unused: Sequence[str], folder: Path, report: Callable[..., None]) -> Synthesis:  # fmt: skip
+def _synthesise(
+    config: Config,
+    design: VerilogDesign,
+    top: str,
+    read: Sequence[Liberty],
+    libraries: Sequence[Path],
+    flatten: bool,
+    unused: Sequence[str],
+    folder: Path,
+    report: Callable[..., None],
+) -> Synthesis:
     ram = re.search(rf"^module {RAM_MODULE} #\(.*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL)
     files = {"design.v": design.verilog, "abc.script": "\n".join(_ABC) + "\n"}
     if ram and not flatten:
