@@ -73,6 +73,7 @@ def test_the_fusesoc_core_names_the_files_that_lie_beside_it():
         assert re.search(rf"^module {target['toplevel']}\b", sources, re.MULTILINE)
 
 
+@pytest.mark.filterwarnings("default")
 def test_fusesoc_itself_takes_the_core(tmp_path):
     pytest.importorskip("fusesoc")
     from fusesoc.capi2.coreparser import Core2Parser
@@ -135,6 +136,7 @@ def test_librelane_gets_every_process_and_the_memory_block_apart(tmp_path):
     assert yaml.safe_load(librelane(TILE, period=12.5)["config.yaml"])["pdk::sky130A"] == {"CLOCK_PERIOD": 12.5}
 
 
+@pytest.mark.filterwarnings("default")
 def test_librelane_itself_knows_every_variable(tmp_path):
     pytest.importorskip("librelane")
     from librelane.config import Config as FlowConfig
@@ -275,6 +277,7 @@ def test_the_litex_module_connects_every_port_of_the_manifest(monkeypatch, tmp_p
     assert added == [str(tmp_path / "etchnet.v")]
 
 
+@pytest.mark.filterwarnings("default")
 def test_litex_itself_makes_verilog_of_it(monkeypatch, tmp_path):
     pytest.importorskip("litex")
     pytest.importorskip("migen")

@@ -13,7 +13,7 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.verilog import VerilogDesign
 from etchnet.host import yosys
 from etchnet.host.liberty import LibertyError, Table, read_liberty
-from etchnet.host.netlist import FANOUT
+from etchnet.host.netlist import FANOUT, Netlist, longest_paths
 from etchnet.host.synth import synthesise
 from etchnet.host.yosys import SynthesisError, run_yosys
 
@@ -117,6 +117,20 @@ def test_paths_go_through_modules_and_areas_count_every_instance(library):
     }
     assert (found.path.start, found.path.end) == ("one.q", "two.q/D")
     assert found.path.delay == pytest.approx(CLOCK_TO_OUTPUT + PIN + gate("INV", 1) + SETUP)
+
+
+def test_delays_are_those_that_abc_finds(library):
+    """A multiplier without registers; ABC writes its own delay, in whole picoseconds, to a file."""
+    folder = library.parent
+    (folder / "m.v").write_text("module m (input [5:0] a, b, output [11:0] y); assign y = a * b; endmodule\n")
+    (folder / "abc.script").write_text("strash\n&get -n\n&dch -f\n&nf\n&put\nbuffer\nstime -d\n")
+    run_yosys("read_verilog m.v; synth -noabc -top m; abc -liberty tiny.lib -script abc.script; opt_clean -purge; "
+              "write_json m.json", folder=folder)  # fmt: skip
+    area, delay = (folder / "stats.txt").read_text().split()[4:6]
+    cells = read_liberty(library).cells
+    netlist = Netlist(json.loads((folder / "m.json").read_text()), "m")
+    assert sum(n * cells[kind].area for kind, n in netlist.counts("m").items()) == pytest.approx(float(area), abs=1)
+    assert longest_paths(netlist, cells)[0].delay == pytest.approx(float(delay) / 1e3, abs=0.002)
 
 
 def test_wide_nets_are_buffered_by_a_tree(library):
