@@ -30,20 +30,35 @@ __all__ = ["synth"]
 )
 @click.option("--top", default=MACHINE, show_default=True, help="machine, array, element, or any module.")
 @click.option("--flatten-memories", is_flag=True, help="Make memories of flip-flops; for tiny ones only.")
+@click.option(
+    "--tinytapeout",
+    "tile",
+    is_flag=True,
+    help="The project of `etchnet flow tinytapeout`: behind a tile's pins, memories of flip-flops.",
+)
 @click.option("--dont-use", "unused", multiple=True, metavar="PATTERN", help="Cells of the library to leave alone.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for log and netlist.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
 @json_option
-def synth(config: Config, libraries: Sequence[Path], top: str, flatten_memories: bool, unused: Sequence[str],
-          output: Path | None, as_markdown: bool, as_json: bool) -> None:  # fmt: skip
+def synth(config: Config, libraries: Sequence[Path], top: str, flatten_memories: bool, tile: bool,
+          unused: Sequence[str], output: Path | None, as_markdown: bool, as_json: bool) -> None:  # fmt: skip
     """Synthesise the machine with Yosys: area of each block, memory bits, and the longest path. No layout."""
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other")
+    design = None
     with progress(quiet=as_json) as report:
+        if tile:
+            from etchnet.hdl.tinytapeout import TinyTapeout
+            from etchnet.hdl.verilog import generate
+            from etchnet.host.flows import TILE
+
+            report("generating Verilog")
+            config = TILE if config == Config() else config
+            design, flatten_memories = generate(config, wrapper=TinyTapeout), True
         try:
             found = synthesise(
                 config, libraries=libraries, top=top, flatten_memories=flatten_memories, unused=unused, folder=output,
-                report=report,
+                report=report, design=design,
             )  # fmt: skip
         except (SynthesisError, LibertyError) as error:
             log = f" ({output / 'yosys.log'})" if output and str(error).startswith("Yosys: ") else ""
@@ -74,16 +89,25 @@ def synth(config: Config, libraries: Sequence[Path], top: str, flatten_memories:
 
 
 def _rows(found: Synthesis) -> list[list[str]]:
-    """The table: a row per block, without the blocks inside it, largest first."""
+    """The table: a row per block, without the blocks inside it, largest first; one for all processing elements."""
     areas = ["area of one", "area of all", "share"] if found.libraries else []
     unit = "ns" if found.libraries else "gates"
     head = ["block, without those inside", "instances", "cells", "flip-flops", *areas, f"longest path to it, {unit}"]
     rows = [head]
+    kinds = [block for block in found.blocks if block.name.startswith(ELEMENT)]
     for block in found.blocks:
-        row = [block.name, f"{block.instances:,}", f"{block.cells:,}", f"{block.flip_flops:,}"]
+        name, shown = block.name, block
+        longest = found.ending_in(name)
+        if len(kinds) > 1 and block in kinds:
+            if block is not kinds[0]:
+                continue
+            mean = found.group(ELEMENT)
+            assert mean is not None
+            name, shown = f"{ELEMENT}, {len(kinds)} kinds, mean", mean
+            longest = max((p for kind in kinds if (p := found.ending_in(kind.name)) is not None), default=None)
+        row = [name, f"{shown.instances:,}", f"{shown.cells:,}", f"{shown.flip_flops:,}"]
         if found.libraries:
-            row += [f"{block.area:,.0f}", f"{block.total_area:,.0f}", f"{block.total_area / found.area:.1%}"]
-        longest = found.ending_in(block.name)
+            row += [f"{shown.area:,.0f}", f"{shown.total_area:,.0f}", f"{shown.total_area / found.area:.1%}"]
         row.append("" if longest is None else f"{longest:.2f}" if found.libraries else f"{longest:.0f}")
         rows.append(row)
     total = ["all", "", f"{found.cells:,}", f"{found.flip_flops:,}"]

@@ -45,9 +45,9 @@ class Pdk:
     """as LibreLane and Tiny Tapeout call it"""
     about: str
     area: float
-    """of the cells of `TILE` in square micrometres, memories as flip-flops, by `etchnet synth --flatten-memories`"""
+    """of the cells of `TILE` behind a tile's pins, in square micrometres, by `etchnet synth --tinytapeout`"""
     period: float
-    """ns: twice the longest path that the same command found, for wires, clock tree and slow corners, rounded up"""
+    """ns: twice the longest path that the same command found, for wires, clock tree and slow corners, up to whole 5"""
     tiles: Mapping[str, tuple[float, float]]
     """sizes of Tiny Tapeout's tiles in micrometres, by name"""
 
@@ -55,12 +55,12 @@ class Pdk:
 PDKS = {
     pdk.name: pdk
     for pdk in (
-        Pdk("sky130A", "SkyWater 130 nm", 223_500, 25,
+        Pdk("sky130A", "SkyWater 130 nm", 227_401, 25,
             {"8x2": (1378.16, 225.76), "4x4": (682.64, 511.36), "5x4": (856.52, 511.36), "6x4": (1030.40, 511.36),
              "8x4": (1378.16, 511.36)}),
-        Pdk("gf180mcuD", "GlobalFoundries 180 nm", 726_000, 35,
+        Pdk("gf180mcuD", "GlobalFoundries 180 nm", 736_650, 35,
             {"3x4": (1075.76, 736.96), "4x4": (1440.32, 736.96)}),
-        Pdk("ihp-sg13g2", "IHP 130 nm SiGe", 459_000, 15,
+        Pdk("ihp-sg13g2", "IHP 130 nm SiGe", 468_117, 15,
             {"8x2": (1724.16, 313.74), "4x4": (854.40, 710.64), "5x4": (1071.84, 710.64), "6x4": (1289.28, 710.64),
              "8x4": (1724.16, 710.64)}),
     )
@@ -387,9 +387,7 @@ def tinytapeout(config: Config = TILE, *, pdk: str = "sky130A", period: float | 
     process = PDKS[pdk]
     if tiles is None:
         if config != TILE:
-            raise ConfigError(
-                "tiles must be given for this machine: etchnet synth --flatten-memories says how large it is"
-            )
+            raise ConfigError("tiles must be given for this machine: etchnet synth --tinytapeout says how large it is")
         tiles = min((t for t in process.tiles if process.area <= _FULLEST * _area(process, t)),
                     key=lambda t: _area(process, t))  # fmt: skip
     if tiles not in process.tiles:

@@ -116,8 +116,8 @@ class Synthesis:
         return 1e3 / (self.path.delay * self.nanoseconds) if self.path and self.path.delay * self.nanoseconds else None
 
     def group(self, kind: str) -> Block | None:
-        """The mean of all modules whose name holds `kind`, with as many instances as they have together."""
-        some = [b for b in self.blocks if kind in b.name]
+        """The mean of all modules whose name begins with `kind`, with as many instances as they have together."""
+        some = [b for b in self.blocks if b.name.startswith(kind)]
         count = sum(b.instances for b in some)
         if not count:
             return None

@@ -175,6 +175,7 @@ def test_the_array_adds_up_to_what_yosys_says(library, capsys, tmp_path):
     assert found["area"] == pytest.approx(float(chip[-1]))
     elements = [block for block in found["blocks"] if block["name"].startswith("processing_element")]
     assert sum(block["instances"] for block in elements) == 4
+    assert len(elements) > 1
     assert found["element"]["area"] == pytest.approx(sum(b["area"] * b["instances"] for b in elements) / 4)
     assert found["area"] == pytest.approx(sum(b["area"] * b["instances"] for b in found["blocks"]))
     assert sorted(p.name for p in out.iterdir()) == [
@@ -194,13 +195,22 @@ def test_memories_are_left_out_and_their_bits_counted_unless_flattened(capsys):
     assert flat["flip_flops"] - apart["flip_flops"] == 3 * 2 * 2 * 8 + 2 * 8
 
 
+def test_the_project_for_a_tile_is_synthesised_with_its_adapters(capsys):
+    _, printed, _ = run(capsys, "synth", "--tinytapeout", "--top", "byte_sink", "--json")
+    found = json.loads(printed)
+    # A word of 32 bits, a count of four bytes, and whether it is full.
+    assert (found["flip_flops"], found["memory_bits"], found["config"]["rows"]) == (32 + 2 + 1, 0, 2)
+
+
 def test_the_table_as_text_and_as_markdown(capsys, library):
     arguments = ["synth", *TINY, "--top", "element", "--liberty", str(library)]
     status, out, _ = run(capsys, *arguments)
     assert status == 0
     for part in ("processing_element", "longest path:", "estimate before layout and without wires:", "tiny"):
         assert part in out
+    arguments[arguments.index("element")] = "array"
     status, out, _ = run(capsys, *arguments, "--markdown")
+    assert " kinds, mean | 4 | " in out
     assert out.startswith("| block, without those inside | instances |")
     assert "exclude each other" in error(capsys, *arguments, "--markdown", "--json")
 
