@@ -94,21 +94,17 @@ def _rows(found: Synthesis) -> list[list[str]]:
     unit = "ns" if found.libraries else "gates"
     head = ["block, without those inside", "instances", "cells", "flip-flops", *areas, f"longest path to it, {unit}"]
     rows = [head]
-    kinds = [block for block in found.blocks if block.name.startswith(ELEMENT)]
-    for block in found.blocks:
-        name, shown = block.name, block
-        longest = found.ending_in(name)
-        if len(kinds) > 1 and block in kinds:
-            if block is not kinds[0]:
-                continue
-            mean = found.group(ELEMENT)
-            assert mean is not None
-            name, shown = f"{ELEMENT}, {len(kinds)} kinds, mean", mean
-            longest = max((p for kind in kinds if (p := found.ending_in(kind.name)) is not None), default=None)
-        row = [name, f"{shown.instances:,}", f"{shown.cells:,}", f"{shown.flip_flops:,}"]
+    elements = [block for block in found.blocks if block.name.startswith(ELEMENT)]
+    shown = [(block.name, block, found.ending_in(block.name)) for block in found.blocks if block not in elements]
+    if mean := found.group(ELEMENT):
+        name = f"{ELEMENT}, {len(elements)} kinds, mean" if len(elements) > 1 else elements[0].name
+        longest = [path for block in elements if (path := found.ending_in(block.name)) is not None]
+        shown.append((name, mean, max(longest, default=None)))
+    for name, block, path in sorted(shown, key=lambda s: (-s[1].total_area, -s[1].cells * s[1].instances)):
+        row = [name, f"{block.instances:,}", f"{block.cells:,}", f"{block.flip_flops:,}"]
         if found.libraries:
-            row += [f"{shown.area:,.0f}", f"{shown.total_area:,.0f}", f"{shown.total_area / found.area:.1%}"]
-        row.append("" if longest is None else f"{longest:.2f}" if found.libraries else f"{longest:.0f}")
+            row += [f"{block.area:,.0f}", f"{block.total_area:,.0f}", f"{block.total_area / found.area:.1%}"]
+        row.append("" if path is None else f"{path:.2f}" if found.libraries else f"{path:.0f}")
         rows.append(row)
     total = ["all", "", f"{found.cells:,}", f"{found.flip_flops:,}"]
     rows.append(total + (["", f"{found.area:,.0f}", "100.0%"] if found.libraries else []) + [""])
