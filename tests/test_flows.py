@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from needs import needs_verilator
@@ -27,7 +28,7 @@ from etchnet.host.flows import (
     write_files,
 )
 from etchnet.host.yosys import run_yosys
-from etchnet.sim.verilated import find_verilator
+from etchnet.sim.verilated import find_compiler, find_verilator
 
 testbench.__test__ = False  # the name begins like a test's
 fusesoc, librelane, litex, tinytapeout = map(functools.cache, (fusesoc, librelane, litex, tinytapeout))
@@ -48,6 +49,17 @@ def verilator(folder, *arguments):
     return subprocess.run(
         [executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def build(folder, top, *files):
+    """A program that runs a test bench."""
+    flags = ["CFG_CXXFLAGS_PCH_I=-include", "CFG_CXXFLAGS_STD=-std=gnu++20", "CFG_CXXFLAGS_STD_NEWEST=-std=gnu++20",
+             "CFG_CXXFLAGS_COROUTINES=-fcoroutines", "CFG_LDLIBS_THREADS=-pthread", "OPT_FAST=-O0", "OPT_SLOW=-O0",
+             "OPT_GLOBAL=-O0", f"CXX={find_compiler()}"]  # fmt: skip
+    arguments = [option for flag in flags for option in ("-MAKEFLAGS", flag)]
+    built = verilator(folder, "--binary", "--timing", "-Wno-fatal", *arguments, "--top-module", top, *files)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder / "obj_dir" / f"V{top}"
 
 
 @pytest.mark.parametrize("config", [TILE, SMALL], ids=["2x2", "3x5"])
@@ -95,15 +107,7 @@ def test_the_test_bench_passes_under_verilator_and_fails_where_a_word_differs(tm
     )
     assert spoiled != bench.read_text()
     bench.write_text(spoiled)
-    flags = ["CFG_CXXFLAGS_PCH_I=-include", "CFG_CXXFLAGS_STD=-std=gnu++20", "CFG_CXXFLAGS_STD_NEWEST=-std=gnu++20",
-             "CFG_CXXFLAGS_COROUTINES=-fcoroutines", "CFG_LDLIBS_THREADS=-pthread", "OPT_FAST=-O0", "OPT_SLOW=-O0",
-             "OPT_GLOBAL=-O0", "CXX=g++"]  # fmt: skip
-    arguments = [option for flag in flags for option in ("-MAKEFLAGS", flag)]
-    built = verilator(
-        tmp_path, "--binary", "--timing", *arguments, "--top-module", "etchnet_tb", "etchnet.v", "etchnet_tb.v"
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    program = tmp_path / "obj_dir" / "Vetchnet_tb"
+    program = build(tmp_path, "etchnet_tb", "etchnet.v", "etchnet_tb.v")
     good = subprocess.run([program], capture_output=True, text=True, check=False)
     assert good.returncode == 0, good.stdout
     assert re.search(r"^PASSED: \d+ words, \d+ cycles$", good.stdout, re.MULTILINE)
@@ -134,6 +138,73 @@ def test_librelane_gets_every_process_and_the_memory_block_apart(tmp_path):
     run_yosys("read_verilog src/etchnet.v src/etchnet_ram.v; hierarchy -check -top etchnet; proc; check -assert",
               folder=tmp_path)  # fmt: skip
     assert yaml.safe_load(librelane(TILE, period=12.5)["config.yaml"])["pdk::sky130A"] == {"CLOCK_PERIOD": 12.5}
+
+
+@pytest.fixture
+def macros(tmp_path):
+    """The memory block that docs/asic.md makes of macros, and a macro."""
+    page = (Path(__file__).parent.parent / "docs" / "asic.md").read_text()
+    (block,) = re.findall(r"^```verilog\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "documented.v").write_text(block.replace("module etchnet_ram", "module documented_ram"))
+    (tmp_path / "macro.v").write_text(
+        """module two_port_256x32 (input clk, input [3:0] write_bytes, input [7:0] write_address,
+             input [31:0] write_data, input read, input [7:0] read_address, output reg [31:0] read_data);
+             reg [31:0] words [0:255];
+             integer i;
+             always @(posedge clk) begin
+               for (i = 0; i < 4; i = i + 1)
+                 if (write_bytes[i]) words[write_address][8*i +: 8] <= write_data[8*i +: 8];
+               if (read) read_data <= words[read_address];
+             end
+           endmodule"""
+    )
+    write_files({"etchnet_ram.v": librelane(TILE)["src/etchnet_ram.v"]}, tmp_path)
+    return tmp_path
+
+
+def test_the_documented_memory_block_has_the_ports_and_parameters_of_the_one_it_replaces(macros):
+    run_yosys("read_verilog documented.v macro.v etchnet_ram.v; proc; write_json before.json; "
+              "hierarchy -check -top documented_ram; proc; check -assert", folder=macros)  # fmt: skip
+    modules = json.loads((macros / "before.json").read_text())["modules"]
+    old, new = modules["etchnet_ram"], modules["documented_ram"]
+    assert old["parameter_default_values"] == new["parameter_default_values"]
+    assert {n: p["direction"] for n, p in old["ports"].items()} == {n: p["direction"] for n, p in new["ports"].items()}
+
+
+@needs_verilator
+@pytest.mark.campaign
+def test_the_documented_memory_block_reads_what_was_written(macros):
+    """Random reads and writes of memories of several shapes, beside the block that it replaces."""
+    (macros / "tb.v").write_text(
+        """module pair #(parameter W = 8, D = 2, L = 1, A = 1) (input clk);
+             reg [L-1:0] lanes; reg [A-1:0] to, from; reg [W-1:0] word; reg read;
+             wire [W-1:0] one, two;
+             integer n = 0, i;
+             reg known = 0;
+             etchnet_ram #(.WIDTH(W), .DEPTH(D), .LANES(L), .ADDRESS(A)) a (clk, lanes, to, word, read, from, one);
+             documented_ram #(.WIDTH(W), .DEPTH(D), .LANES(L), .ADDRESS(A)) b (clk, lanes, to, word, read, from, two);
+             always @(posedge clk) begin
+               n <= n + 1;
+               // First every word is written, then any.
+               lanes <= n < D ? {L{1'b1}} : $urandom;
+               to <= n < D ? n : $urandom % D;
+               for (i = 0; i < W; i = i + 1) word[i] <= $urandom;
+               from <= $urandom % D;
+               read <= n > D + 2 && $urandom % 4 != 0;
+               known <= read ? !(|lanes && to == from) : known;
+               if (known && one !== two) begin $display("FAILED: %0d x %0d", D, W); $fatal(1); end
+             end
+           endmodule
+           module tb;
+             reg clk = 0;
+             always #1 clk = !clk;
+             pair #(8, 600, 1, 10) a(clk); pair #(96, 300, 3, 9) b(clk); pair #(16, 2, 2, 1) c(clk);
+             pair #(128, 5, 4, 3) d(clk); pair #(1184, 7, 37, 3) e(clk); pair #(24, 257, 3, 9) f(clk);
+             initial begin #20000 $display("PASSED"); $finish; end
+           endmodule"""
+    )
+    done = build(macros, "tb", "tb.v", "documented.v", "etchnet_ram.v", "macro.v")
+    assert "PASSED" in subprocess.run([done], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.filterwarnings("default")
