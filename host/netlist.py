@@ -15,10 +15,11 @@ _EDGES = ("rise", "fall")
 _CONSTANT = Table([0.0], [0.0], [[0.0]])
 _LEVEL = Table([0.0], [0.0], [[1.0]])
 _BUFFER_TABLES = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
-_SENSES = {"positive_unate": ((0, 0), (1, 1)), "negative_unate": ((1, 0), (0, 1))}
+_Changes = tuple[tuple[int, int], ...]
+_SENSES: dict[str, _Changes] = {"positive_unate": ((0, 0), (1, 1)), "negative_unate": ((1, 0), (0, 1))}
 FANOUT = 16
 """pins that a net drives without a tree of buffers"""
-_BOTH = ((0, 0), (1, 0), (0, 1), (1, 1))
+_BOTH: _Changes = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 @dataclass(frozen=True)

@@ -227,7 +227,7 @@ def synthesise(
     # All files come at once, or, where it fails, the log alone.
     with tempfile.TemporaryDirectory(prefix="etchnet-synth-") as temporary:
         work = Path(temporary)
-        kept = _KEPT
+        kept: Sequence[str] = _KEPT
         try:
             return _synthesise(config, design, module, read, libraries, flatten_memories, unused, work, report)
         except SynthesisError:
