@@ -132,8 +132,6 @@ class BoardTop(wiring.Component):
     """
 
     PLL = "etchnet_pll"
-    makes_clock = True
-    """its clock domain is its own: `clk` and `rst` are not ports"""
 
     def __init__(self, inner: wiring.Component, *, family: str) -> None:
         self.inner, self._family = inner, family

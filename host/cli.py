@@ -22,8 +22,10 @@ from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter, InstructionError
 from etchnet.host.cli_bench import bench
 from etchnet.host.cli_build import build
+from etchnet.host.cli_flow import flow
 from etchnet.host.cli_size import size
 from etchnet.host.cli_state import state
+from etchnet.host.cli_synth import synth
 from etchnet.host.cli_trace import trace
 from etchnet.host.compiler import CapacityError, compile_network
 from etchnet.host.driver import ENGINES, Accelerator, make_engine
@@ -429,7 +431,9 @@ def doctor(as_json: bool) -> None:
 cli.add_command(bench)
 cli.add_command(build)
 cli.add_command(state)
+cli.add_command(flow)
 cli.add_command(size)
+cli.add_command(synth)
 cli.add_command(trace)
 
 
