@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from etchnet.hdl.compare import less
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import taps
 from etchnet.hdl.hierarchy import submodule
@@ -91,7 +92,7 @@ class AccumulatorBank(wiring.Component):
                 with m.Case(Fold.ADD):
                     m.d.sync += folded[c].eq(old + new)
                 with m.Case(Fold.MAX):
-                    m.d.sync += folded[c].eq(Mux(old > new, old, new))
+                    m.d.sync += folded[c].eq(Mux(less(m, new, old, name=f"smaller_{c}"), old, new))
                 with m.Default():
                     m.d.sync += folded[c].eq(new)
         m.d.comb += [

@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from etchnet.hdl.compare import less
 from etchnet.hdl.config import CONTRACTS, Config
 from etchnet.hdl.delay import taps
 from etchnet.hdl.hierarchy import submodule
@@ -83,6 +84,7 @@ class Requantiser(wiring.Component):
         offset = Signal(signed(34), reset_less=True)
         m.d.sync += offset.eq(scaler.quotient + scaler.increment + self.zero_point)
         result = Signal(signed(32), reset_less=True)
-        m.d.sync += result.eq(Mux(offset < self.low, self.low, Mux(offset > self.high, self.high, offset)))
+        below, above = less(m, offset, self.low, name="below"), less(m, self.high, offset, name="above")
+        m.d.sync += result.eq(Mux(below, self.low, Mux(above, self.high, offset)))
         m.d.comb += self.result.eq(result)
         return m

