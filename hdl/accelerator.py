@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
@@ -65,8 +66,15 @@ class Accelerator(wiring.Component):
     ) -> None:
         self._config, self.has_status = config, status
         init = init or {}
-        self.passes = InstructionMemory(Pass, config, depth=config.passes, init=init.get(Target.PASSES, ()))
-        self.drains = InstructionMemory(Drain, config, depth=config.drains, init=init.get(Target.DRAINS, ()))
+        self.passes = InstructionMemory(
+            Pass, config, depth=config.passes, init=init.get(Target.PASSES, ()),
+            derived=Sequencer.derived_layout(config), derive=Sequencer.derive, reset=Sequencer.derived_reset(config),
+        )  # fmt: skip
+        self.drains = InstructionMemory(
+            Drain, config, depth=config.drains, init=init.get(Target.DRAINS, ()),
+            derived=OutputStage.derived_layout(config), derive=partial(OutputStage.derive, config),
+            reset=OutputStage.derived_reset(config),
+        )  # fmt: skip
         self.sequencer = Sequencer(config)
         self.input = LoadableMemory(config, bits=8 * config.rows, depth=2 * config.input_words, name="input",
                                     latency=config.memory_latency)  # fmt: skip
@@ -341,6 +349,6 @@ class Accelerator(wiring.Component):
                 self.status.last.eq(sender.last),
                 self.status.answer.eq(sender.counters),
                 *(self.status[name].eq(semaphore.count) for name, semaphore in tokens.items()),
-                self.status.counters.eq(self.counters.totals),
+                self.status.counters.eq(self.counters.at_once),
             ]
         return m

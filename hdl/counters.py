@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.config import Config
+from etchnet.hdl.delay import taps
 from etchnet.hdl.isa import COUNTER_BITS, Counter
 
 __all__ = ["Counters"]
@@ -16,6 +17,9 @@ __all__ = ["Counters"]
 
 class Counters(wiring.Component):
     """One `COUNTER_BITS`-bit total per `isa.Counter`; each adds its increment every cycle, until `clear` zeroes all.
+
+    CYCLES adds it at once, the others a cycle later: what a cycle is spent on is known late in it. Nothing reads them
+    that soon but snapshots of a running machine, for which `at_once` gives all as of the same cycle.
 
     Parameters
     ----------
@@ -32,6 +36,7 @@ class Counters(wiring.Component):
                 ),
                 "clear": In(1),
                 "totals": Out(data.ArrayLayout(unsigned(COUNTER_BITS), len(Counter))),
+                "at_once": Out(data.ArrayLayout(unsigned(COUNTER_BITS), len(Counter))),
             }
         )
 
@@ -40,8 +45,15 @@ class Counters(wiring.Component):
         m = Module()
         for counter in Counter:
             total = Signal(COUNTER_BITS, name=counter.name.lower())
-            m.d.sync += total.eq(total + self.increments[counter.name])
+            increment: Any = self.increments[counter.name]
+            at_once = total
+            if counter is Counter.CYCLES:
+                at_once = Signal(COUNTER_BITS, name="cycles_before")
+                m.d.sync += at_once.eq(Mux(self.clear, 0, total))
+            else:
+                (_, increment) = taps(m, increment, 1, name=f"{counter.name.lower()}_increment")
+            m.d.sync += total.eq(total + increment)
             with m.If(self.clear):
                 m.d.sync += total.eq(0)
-            m.d.comb += self.totals[counter].eq(total)
+            m.d.comb += [self.totals[counter].eq(total), self.at_once[counter].eq(at_once)]
         return m

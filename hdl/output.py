@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.accumulators import AccumulatorBank
 from etchnet.hdl.bus import LoadableMemory, load_bus, word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay, taps
+from etchnet.hdl.fetch import InstructionMemory
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.requantiser import Requantiser
@@ -42,9 +43,7 @@ class OutputStage(wiring.Component):
                 "bus": In(load_bus(config)),
                 "start": In(1),
                 "start_last": In(1),
-                "drains": In(
-                    stream.Signature(data.StructLayout({"fields": Drain.layout(config), "final": unsigned(1)}))
-                ),
+                "drains": In(InstructionMemory.stream_of(Drain.layout(config), self.derived_layout(config))),
                 "read": Out(self.read_layout(config)),
                 "accumulators": In(data.ArrayLayout(signed(32), config.columns)),
                 "fold": Out(self.fold_layout(config)),
@@ -55,6 +54,38 @@ class OutputStage(wiring.Component):
                 "done": Out(1),
             }
         )
+
+    @staticmethod
+    def derived_layout(config: Config) -> data.StructLayout:
+        """What the counters of a drain are compared with, worked out before it is at the head of the stream."""
+        layout = Drain.layout(config)
+        return data.StructLayout(
+            {
+                "last_step": unsigned(config.drain_cycles_per_row(wide=True).bit_length()),
+                "last_pixel": layout["pixels"].shape,
+                "last_tile": layout["tiles"].shape,
+            }
+        )
+
+    @staticmethod
+    def derived_reset(config: Config) -> dict[str, int]:
+        """The values of `derived_layout` for fields that are all 0."""
+        pixels, tiles = (Drain.layout(config)[name].shape.width for name in ("pixels", "tiles"))
+        return {
+            "last_step": config.drain_cycles_per_row() - 1,
+            "last_pixel": (1 << pixels) - 1,
+            "last_tile": (1 << tiles) - 1,
+        }
+
+    @staticmethod
+    def derive(config: Config, fields: Any) -> dict[str, Any]:
+        """The values of `derived_layout` for the fields of a drain."""
+        wide, narrow = (config.drain_cycles_per_row(wide=w) - 1 for w in (True, False))
+        return {
+            "last_step": Mux(fields.wide, wide, narrow),
+            "last_pixel": fields.pixels - 1,
+            "last_tile": fields.tiles - 1,
+        }
 
     @staticmethod
     def write_layout(config: Config) -> data.StructLayout:
@@ -139,12 +170,12 @@ class OutputStage(wiring.Component):
         assert config.requantisers is not None
         n = config.requantisers
         head = Signal(Drain.layout(config))
-        m.d.comb += head.eq(self.drains.payload.fields)
+        derived = Signal(self.derived_layout(config))
+        m.d.comb += [head.eq(self.drains.payload.fields), derived.eq(self.drains.payload.derived)]
 
         # Offsets into the drain. They start from zero, so that one drain may follow another without a gap.
         active = Signal()
         step = Signal(range(config.drain_cycles_per_row(wide=True) + 1))
-        steps = Signal.like(step)
         row, pixel = Signal.like(head.row, name="row"), Signal.like(head.pixels, name="pixel")
         tile, parameter = Signal.like(head.tiles, name="tile"), Signal.like(head.parameters, name="parameter")
         word, pixel_word = (Signal.like(head.address, name=name) for name in ("word", "pixel_word"))
@@ -153,10 +184,9 @@ class OutputStage(wiring.Component):
             Signal(name=name) for name in ("last_step", "last_pixel", "last_tile", "last")
         )
         m.d.comb += [
-            steps.eq(Mux(head.wide, config.drain_cycles_per_row(wide=True), config.drain_cycles_per_row())),
-            last_step.eq(step == steps - 1),
-            last_pixel.eq(pixel == head.pixels - 1),
-            last_tile.eq(tile == head.tiles - 1),
+            last_step.eq(step == derived.last_step),
+            last_pixel.eq(pixel == derived.last_pixel),
+            last_tile.eq(tile == derived.last_tile),
             last.eq(active & last_step & last_pixel & last_tile),
             lane.eq(head.lane + lane_offset),
             self.drains.ready.eq(last),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.accumulators import AccumulatorBank
 from etchnet.hdl.config import Config
+from etchnet.hdl.fetch import InstructionMemory
 from etchnet.hdl.isa import Fold, Pass, TileKind
 from etchnet.hdl.weights import WeightMemory
 
@@ -36,9 +37,7 @@ class Sequencer(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "passes": In(
-                    stream.Signature(data.StructLayout({"fields": Pass.layout(config), "final": unsigned(1)}))
-                ),
+                "passes": In(InstructionMemory.stream_of(Pass.layout(config), self.derived_layout(config))),
                 "start": In(1),
                 "done": In(1),
                 "reading_last": In(1),
@@ -93,6 +92,41 @@ class Sequencer(wiring.Component):
         return data.StructLayout({name: unsigned(1) for name in names})
 
     @staticmethod
+    def derived_layout(config: Config) -> data.StructLayout:
+        """What the sequencer compares its counters with, worked out before a pass is at the head of the stream."""
+        layout = Pass.layout(config)
+        idle, pixels = layout["idle"].width + 1, layout["pixels"].shape
+        return data.StructLayout(
+            {
+                "no_idle": unsigned(1),
+                "idle_end": unsigned(idle),
+                "one_pixel": unsigned(1),
+                "before_last": pixels,
+                "columns": pixels,
+                "last_column": pixels,
+            }
+        )
+
+    @staticmethod
+    def derived_reset(config: Config) -> dict[str, int]:
+        """The values of `derived_layout` for fields that are all 0."""
+        pixels = Pass.layout(config)["pixels"].shape.width
+        return {"no_idle": 1, "before_last": (1 << pixels) - 2, "last_column": (1 << pixels) - 1}
+
+    @staticmethod
+    def derive(fields: Any) -> dict[str, Any]:
+        """The values of `derived_layout` for the fields of a pass."""
+        columns = Mux(fields.columns == 0, fields.pixels, fields.columns)
+        return {
+            "no_idle": (fields.idle_requantise == 0) & (fields.idle == 0),
+            "idle_end": fields.idle_requantise + fields.idle,
+            "one_pixel": fields.pixels == 1,
+            "before_last": fields.pixels - 2,
+            "columns": columns,
+            "last_column": columns - 1,
+        }
+
+    @staticmethod
     def latency(config: Config) -> int:
         """Cycles from the decision to issue to the issue on `pixel`, `request` and `fold`."""
         return 1
@@ -103,11 +137,19 @@ class Sequencer(wiring.Component):
         config = self._config
         head = Signal(Pass.layout(config))
         running, tail, half = Signal(), Signal(), Signal()
-        m.d.comb += [head.eq(self.passes.payload.fields), self.running.eq(running)]
+        derived = Signal(self.derived_layout(config))
+        m.d.comb += [
+            head.eq(self.passes.payload.fields),
+            derived.eq(self.passes.payload.derived),
+            self.running.eq(running),
+        ]
 
         # The pass being issued: its fields stay at the head of the stream until its last cycle.
         busy = Signal()
-        idled = Signal(range(2 << head.idle.shape().width))
+        # Comparisons are made a cycle ahead, so that the decision to issue depends on single bits.
+        fresh, idle_over_later, last_pixel_later = Signal(init=1), Signal(), Signal()
+        idle_over, more_pixels, more_loads = Signal(), Signal(), Signal()
+        idled = Signal(derived.idle_end.shape())
         pixels_done = Signal(head.pixels.shape())
         loads_done = Signal(range(config.load_cycles + 1))
         columns = Signal(head.pixels.shape())
@@ -116,8 +158,7 @@ class Sequencer(wiring.Component):
         inside, last_column = Signal(), Signal()
         kept, kept_any = Signal(), Signal()
         row_offset = Signal(head.row.shape())
-        idle_end = Signal.like(idled)
-        m.d.comb += idle_end.eq(head.idle_requantise + head.idle)
+        m.d.comb += [idle_over.eq(Mux(fresh, derived.no_idle, idle_over_later)), columns.eq(derived.columns)]
 
         begin, pixel, load, last_pixel, last_load, end = (
             Signal(name=name) for name in ("begin", "pixel_now", "load", "last_pixel", "last_load", "end")
@@ -125,8 +166,12 @@ class Sequencer(wiring.Component):
         with m.If(running & ~tail & ~busy):
             with m.If(~self.passes.valid):
                 m.d.comb += self.classes.fill_drain.eq(1)
-            with m.Elif(idled != idle_end):
-                m.d.sync += idled.eq(idled + 1)
+            with m.Elif(~idle_over):
+                m.d.sync += [
+                    idled.eq(idled + 1),
+                    fresh.eq(0),
+                    idle_over_later.eq(idled + 1 == derived.idle_end),
+                ]
                 with m.If(idled < head.idle_requantise):
                     m.d.comb += self.classes.requantise.eq(1)
                 with m.Else():
@@ -138,9 +183,9 @@ class Sequencer(wiring.Component):
             with m.Else():
                 m.d.comb += begin.eq(1)
         m.d.comb += [
-            pixel.eq(begin | (busy & (pixels_done != head.pixels))),
-            load.eq(begin | (busy & (loads_done != config.load_cycles))),
-            last_pixel.eq(pixel & (pixels_done == head.pixels - 1)),
+            pixel.eq(begin | more_pixels),
+            load.eq(begin | more_loads),
+            last_pixel.eq(Mux(begin, derived.one_pixel, more_pixels & last_pixel_later)),
             last_load.eq(load & (loads_done == config.load_cycles - 1)),
             end.eq((begin | busy) & (last_pixel | ~pixel) & (last_load | ~load)),
             self.passes.ready.eq(end),
@@ -151,10 +196,14 @@ class Sequencer(wiring.Component):
             self.weights_take.eq(begin & head.wait_weights),
             self.input_release.eq(last_pixel & head.release_input),
         ]
-        m.d.sync += busy.eq((begin | busy) & ~end)
+        m.d.sync += [
+            busy.eq((begin | busy) & ~end),
+            more_pixels.eq(pixel & ~last_pixel),
+            more_loads.eq(load & ~last_load),
+            last_pixel_later.eq(pixels_done == derived.before_last),
+        ]
         m.d.comb += [
-            columns.eq(Mux(head.columns == 0, head.pixels, head.columns)),
-            last_column.eq(column == columns - 1),
+            last_column.eq(column == derived.last_column),
             inside.eq(
                 (column >= head.first_column)
                 & (line >= head.first_line)
@@ -180,6 +229,7 @@ class Sequencer(wiring.Component):
             m.d.sync += loads_done.eq(loads_done + 1)
         with m.If(end):
             m.d.sync += [
+                fresh.eq(1),
                 *(counter.eq(0) for counter in (idled, pixels_done, loads_done)),
                 *(counter.eq(0) for counter in (column, line, offset, line_offset, kept_any, row_offset)),
             ]
