@@ -61,6 +61,9 @@ class OutputStage(wiring.Component):
         layout = Drain.layout(config)
         return data.StructLayout(
             {
+                "one_step": unsigned(1),
+                "one_pixel": unsigned(1),
+                "one_tile": unsigned(1),
                 "last_step": unsigned(config.drain_cycles_per_row(wide=True).bit_length()),
                 "last_pixel": layout["pixels"].shape,
                 "last_tile": layout["tiles"].shape,
@@ -72,6 +75,7 @@ class OutputStage(wiring.Component):
         """The values of `derived_layout` for fields that are all 0."""
         pixels, tiles = (Drain.layout(config)[name].shape.width for name in ("pixels", "tiles"))
         return {
+            "one_step": int(config.drain_cycles_per_row() == 1),
             "last_step": config.drain_cycles_per_row() - 1,
             "last_pixel": (1 << pixels) - 1,
             "last_tile": (1 << tiles) - 1,
@@ -82,6 +86,9 @@ class OutputStage(wiring.Component):
         """The values of `derived_layout` for the fields of a drain."""
         wide, narrow = (config.drain_cycles_per_row(wide=w) - 1 for w in (True, False))
         return {
+            "one_step": Mux(fields.wide, int(wide == 0), int(narrow == 0)),
+            "one_pixel": fields.pixels == 1,
+            "one_tile": fields.tiles == 1,
             "last_step": Mux(fields.wide, wide, narrow),
             "last_pixel": fields.pixels - 1,
             "last_tile": fields.tiles - 1,
@@ -180,13 +187,18 @@ class OutputStage(wiring.Component):
         tile, parameter = Signal.like(head.tiles, name="tile"), Signal.like(head.parameters, name="parameter")
         word, pixel_word = (Signal.like(head.address, name=name) for name in ("word", "pixel_word"))
         lane_offset, lane = (Signal.like(head.lane, name=name) for name in ("lane_offset", "lane"))
+        fresh = Signal(init=1)
+        last_step_later, last_pixel_later, last_tile_later = (
+            Signal(name=f"last_{name}_later") for name in ("step", "pixel", "tile")
+        )
         last_step, last_pixel, last_tile, last = (
             Signal(name=name) for name in ("last_step", "last_pixel", "last_tile", "last")
         )
         m.d.comb += [
-            last_step.eq(step == derived.last_step),
-            last_pixel.eq(pixel == derived.last_pixel),
-            last_tile.eq(tile == derived.last_tile),
+            # Compared a cycle ahead, but for a drain that has not begun.
+            last_step.eq(Mux(fresh, derived.one_step, last_step_later)),
+            last_pixel.eq(Mux(fresh, derived.one_pixel, last_pixel_later)),
+            last_tile.eq(Mux(fresh, derived.one_tile, last_tile_later)),
             last.eq(active & last_step & last_pixel & last_tile),
             lane.eq(head.lane + lane_offset),
             self.drains.ready.eq(last),
@@ -208,13 +220,21 @@ class OutputStage(wiring.Component):
         ]
         m.d.sync += [active.eq((active & ~last) | begin | chain), idled.eq(Mux(waiting & ~chain, idled + 1, 0))]
         with m.If(active):
-            m.d.sync += step.eq(step + 1)
+            m.d.sync += [
+                step.eq(step + 1),
+                fresh.eq(last),
+                last_step_later.eq(Mux(last_step, derived.one_step, step + 1 == derived.last_step)),
+            ]
+            with m.If(fresh):
+                m.d.sync += [last_pixel_later.eq(derived.one_pixel), last_tile_later.eq(derived.one_tile)]
             with m.If(last_step):
+                m.d.sync += last_pixel_later.eq(Mux(last_pixel, derived.one_pixel, pixel + 1 == derived.last_pixel))
                 m.d.sync += [step.eq(0), row.eq(row + 1), pixel.eq(pixel + 1), pixel_word.eq(pixel_word + head.stride)]
                 with m.If(last_pixel):
                     m.d.sync += [
                         pixel.eq(0),
                         pixel_word.eq(0),
+                        last_tile_later.eq(tile + 1 == derived.last_tile),
                         tile.eq(tile + 1),
                         parameter.eq(Mux(head.shared, 0, parameter + groups)),
                         lane_offset.eq(lane_offset + 1),

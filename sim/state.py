@@ -35,9 +35,11 @@ UNCOVERED = (
     r"(input|output|weights)_(free|full)\.count",
     r"(passes|drains)\.(?!head).*",
     r"sequencer\.(?!pixel$|request$|fold$).*",
+    r"output\.(fresh|last_(step|pixel|tile)_later)",
 )
 """Patterns of the registers that are not covered: the links' two ends and what waits between them; the counters; how
-instructions are fetched; and the sequencer's own counters, of which `pixel`, `request` and `fold` are the outcome."""
+instructions are fetched; the sequencer's own counters, of which `pixel`, `request` and `fold` are the outcome; and what
+the output stage compares its counters with a cycle ahead."""
 
 
 @dataclass(frozen=True)
