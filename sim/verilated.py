@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,9 +94,11 @@ def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str
         raise BuildError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(last)}")
 
 
-def _key(config: Config, verilator: Path, compiler: str, waveforms: bool) -> str:
+def _key(config: Config, verilator: Path, compiler: str, waveforms: bool, verilog: Mapping[str, str] | None) -> str:
     """What the library depends on: the config, the gateware's and the harness's source, and the tools."""
     digest = hashlib.sha256(f"{config.to_json()} {waveforms}".encode())
+    for name, text in (verilog or {}).items():
+        digest.update(f"{name} {len(text)} {text}".encode())
     sources = sorted(Path(etchnet.hdl.config.__file__).parent.glob("*.py"))
     for path in [*sources, Path(__file__), Path(__file__).with_name("harness.cpp")]:
         digest.update(path.name.encode() + path.read_bytes())
@@ -107,7 +109,13 @@ def _key(config: Config, verilator: Path, compiler: str, waveforms: bool) -> str
     return digest.hexdigest()[:24]
 
 
-def build(config: Config, *, waveforms: bool = False, report: Callable[[str], None] | None = None) -> Path:
+def build(
+    config: Config,
+    *,
+    waveforms: bool = False,
+    report: Callable[[str], None] | None = None,
+    verilog: Mapping[str, str] | None = None,
+) -> Path:
     """The native library of one machine, from the cache or compiled now (tens of seconds for large arrays).
 
     Parameters
@@ -116,6 +124,9 @@ def build(config: Config, *, waveforms: bool = False, report: Callable[[str], No
         Whether it can write them; that makes it slower even where it does not.
     report
         Called with one line before each step that takes its time.
+    verilog
+        Files by name instead of the generated one, such as a netlist of the same machine and models of its cells; those
+        whose names do not end with `.v` are only read by the others.
 
     Raises
     ------
@@ -124,7 +135,7 @@ def build(config: Config, *, waveforms: bool = False, report: Callable[[str], No
     """
     verilator, include = find_verilator()
     compiler = find_compiler()
-    library = cache_folder() / f"{_key(config, verilator, compiler, waveforms)}.so"
+    library = cache_folder() / f"{_key(config, verilator, compiler, waveforms, verilog)}.so"
     if library.exists():
         return library
     say = report or (lambda line: None)
@@ -132,17 +143,20 @@ def build(config: Config, *, waveforms: bool = False, report: Callable[[str], No
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as name:
         folder = Path(name)
         say("generating Verilog")
-        (folder / f"{TOP}.v").write_text(generate(config).verilog)
+        texts = verilog or {f"{TOP}.v": generate(config).verilog}
+        for file, text in texts.items():
+            (folder / file).write_text(text)
+        files = [file for file in texts if file.endswith(".v")]
         say("verilating")
         _run(
-            [verilator, "--cc", f"{TOP}.v", "--top-module", TOP, "--prefix", "Vetchnet", "--Mdir", "obj", "-O3",
+            [verilator, "--cc", *files, "--top-module", TOP, "--prefix", "Vetchnet", "--Mdir", "obj", "-O3",
              "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "--output-split", "20000",
              "-Wno-fatal", *(["--trace-vcd"] if waveforms else [])],
             folder,
             {"VERILATOR_ROOT": str(include.parent)},
         )  # fmt: skip
-        files = ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])]
-        runtime = [include / file for file in files]
+        runtime_files = ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])]
+        runtime = [include / file for file in runtime_files]
         sources = [*sorted((folder / "obj").glob("*.cpp")), *runtime, Path(__file__).with_name("harness.cpp")]
         say(f"compiling {len(sources)} C++ files")
         flags: list[str | Path] = [

