@@ -12,6 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from etchnet.hdl.framing import BUFFER_BYTES
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.technology import PORTABLE, Ecp5, Ice40, Technology
 
@@ -50,6 +51,8 @@ class Board:
     """MHz of the machine's clock by default, from the board's oscillator by a PLL"""
     products: int = 1
     """int8 products of one hard multiplier"""
+    buffer_bytes: int = BUFFER_BYTES[-1]
+    """of each of the two buffers of its serial port"""
     led: str = "led"
     options: Mapping[str, str] = field(default_factory=dict)
     """of its tools"""
@@ -96,15 +99,20 @@ BOARDS = {
             "icebreaker", "Lattice iCE40 UP5K: 8 SB_MAC16, 30 block RAMs of 512 bytes", "ice40",
             Ice40(8), luts=5280, flip_flops=5280, multipliers=8, block_rams=30, kbytes=15,
             platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0, products=2,
-            options={"size": "--up5k", "package": "sg48"},
-            machine={"rows": 2, "columns": 2, "requantisers": 1},
+            buffer_bytes=BUFFER_BYTES[0], options={"size": "--up5k", "package": "sg48"},
+            # The smallest of everything: registers and lookup tables of the control take the device.
+            machine={"rows": 2, "columns": 1, "requantisers": 1, "depthwise": 0, "residual_words": 0,
+                     "weight_tiles": 64, "activation_words": 64, "input_words": 32, "output_words": 32,
+                     "accumulator_rows": 8, "passes": 32, "drains": 16, "parameter_tiles": 2},
         ),
         Board(
             "tang-nano-9k", "Gowin GW1NR-9: 20 multipliers 18x18, 26 block RAMs of 2 KB as bytes", "gowin",
             PORTABLE, luts=8640, flip_flops=6480, multipliers=20, block_rams=26, kbytes=52,
             platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform", clock=40.5,
             options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
-            machine={"rows": 4, "columns": 4, "requantisers": 1},
+            machine={"rows": 2, "columns": 2, "requantisers": 1, "depthwise": 0, "residual_words": 0,
+                     "weight_tiles": 512, "activation_words": 512, "input_words": 128, "output_words": 128,
+                     "accumulator_rows": 64, "passes": 64, "drains": 16, "parameter_tiles": 16},
         ),
     )
 }  # fmt: skip

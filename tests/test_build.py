@@ -69,12 +69,13 @@ def ice40_models() -> dict[str, str]:
 
 
 @needs_verilator
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("technology", "synthesis", "models", "latencies"),
     [
         # Memories of lookup tables: Yosys has no model of the ECP5's block RAM.
-        (Ecp5(156), "synth_ecp5 -nobram", ecp5_models, (3, 2, 4)),
-        (Ecp5(8), "synth_ecp5 -nobram", ecp5_models, (1, 1, 1)),
+        (Ecp5(156), "synth_ecp5 -nodsp -nobram", ecp5_models, (3, 2, 4)),
+        (Ecp5(8), "synth_ecp5 -nodsp -nobram", ecp5_models, (1, 1, 1)),
         (Ice40(8), "synth_ice40 -dsp -abc9 -device u", ice40_models, (2, 1, 3)),
     ],
     ids=["ecp5", "ecp5-soft", "ice40"],

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etchnet.hdl.boards import BOARDS
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.sizes import memories
 from etchnet.host.cli import cli
 from etchnet.host.compiler import compile_network
-from etchnet.host.size import BOARDS, Budget, Point, candidates, evaluate, front
+from etchnet.host.size import Budget, Point, candidates, evaluate, front
 
 
 def size(*arguments):
