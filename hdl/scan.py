@@ -28,7 +28,8 @@ class Scan(wiring.Component):
         """Two shift registers and the block; inputs straight from one could be merged with the block's own delays."""
         m = Module()
         submodule(m, platform, "block", self.block)
-        inputs, outputs = [], []
+        inputs: list[Any] = []
+        outputs: list[Any] = []
         for _, member, value in self.block.signature.flatten(self.block):
             (inputs if member.flow is In else outputs).append(value)
         wide = Cat(*inputs)

@@ -184,7 +184,7 @@ class Ice40(Technology):
     @staticmethod
     def _block(m: Module, a: Value, b: Value, latency: int, *, name: str, **parameters: int) -> Signal:
         """A block with its input registers where the latency asks for them, and its 32 bits of output."""
-        extended = []
+        extended: list[Value] = []
         for value in (a, b):
             wide = Signal(Shape(16, value.shape().signed), name=f"{name}_{'ab'[len(extended)]}")
             m.d.comb += wide.eq(value)

@@ -81,8 +81,9 @@ def _show(result: Any, output: Path) -> None:
     table = Table(
         title=f"{result.board}: {config.rows} x {config.columns}, n = {config.requantisers}", title_justify="left"
     )
-    for column, justify in (("", "left"), ("used", "right"), ("of", "right"), ("share", "right")):
-        table.add_column(column, justify=justify)
+    table.add_column("")
+    for column in ("used", "of", "share"):
+        table.add_column(column, justify="right")
     for name, have in result.available.items():
         used = result.used.get(name, 0)
         table.add_row(name, f"{used:,}", f"{have:,}", f"{used / have:.0%}")
