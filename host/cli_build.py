@@ -44,6 +44,7 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
     """
     from etchnet.hdl.boards import BOARDS
     from etchnet.hdl.framing import DEFAULT_BAUD
+    from etchnet.hdl.uart import baud_divisor
     from etchnet.host.build import Build, DoesNotFitError
     from etchnet.host.build import build as run
     from etchnet.host.files import load_model
@@ -54,6 +55,11 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
     if array and model:
         raise UsageError("--array is the array alone: no MODEL goes inside")
     board = BOARDS[board_name]
+    clock, baud = clock or board.clock, baud or DEFAULT_BAUD
+    try:
+        baud_divisor(clock * 1e6, baud)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     config = machine_on(board.machine)
     program = None
     with progress(quiet=as_json) as report:
@@ -62,7 +68,7 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
             network = load_model(model).network
             program = fitted(network, machine_for(config, network), batch=batch)
             config = program.config
-        what = Build(board, config, program, clock or board.clock, baud or DEFAULT_BAUD, array,
+        what = Build(board, config, program, clock, baud, array,
                      tuple(range(seed, seed + seeds)))  # fmt: skip
         try:
             result = run(what, output, report=report)
