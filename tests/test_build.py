@@ -169,7 +169,7 @@ def test_what_cannot_be_built(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = build(*arguments)
     assert result.exit_code
-    assert message in result.output
+    assert message in result.output + str(result.exception)
     assert "Traceback" not in result.output
 
 
