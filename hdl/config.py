@@ -222,6 +222,14 @@ class Config:
             raise ConfigError(f"unknown config parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
         return cls(**values)
 
+    def to_toml(self) -> str:
+        """`to_dict` as a file that commands take as --config."""
+        lines = (
+            f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
+            for name, value in self.to_dict().items()
+        )
+        return "\n".join(lines) + "\n"
+
     def to_json(self) -> str:
         """`to_dict` as one line of JSON, the same for equal machines."""
         return json.dumps(self.to_dict(), sort_keys=True)

@@ -284,6 +284,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
     result = Report(board.name, top, what.config, clock, fmax, used, available, cycles, tools)
     (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    (folder / "machine.toml").write_text(what.config.to_toml())
     return result
 
 

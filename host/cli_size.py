@@ -119,7 +119,7 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     if plot and points:
         _draw(plot, points, front(fitting), best, budget, hertz, loaded.name)
     if output and best is not None:
-        _replace(output, _toml(best.config))
+        _replace(output, best.config.to_toml())
     if as_json:
         print_json({"model": loaded.name, "clock_hz": hertz, "budget": vars(budget) | {"board": board},
                     "seconds": seconds, "tried": len(points), "complete": not interrupted,
@@ -210,12 +210,6 @@ def _print(loaded: Any, budget: Any, board: Any, points: Sequence[Any], fitting:
     else:
         most = max(reports, key=lambda r: r.cycles - r.cycles * r.utilisation)
         click.echo(f"next: {whole.limit(c)}; layer {most.index} loses most there ({most.limit(c)})")
-
-
-def _toml(config: Config) -> str:
-    lines = (f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
-             for name, value in config.to_dict().items())  # fmt: skip
-    return "\n".join(lines) + "\n"
 
 
 def _replace(path: Path, text: str) -> None:

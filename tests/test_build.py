@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import click.testing
@@ -132,6 +133,7 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     assert report["fmax_median"] > 50
     assert report["cycles"] == fitted(network, Config.from_dict(report["config"])).repeat_cycles
     assert "per second" in result.output
+    assert Config.from_dict(tomllib.loads((out / "machine.toml").read_text())) == Config.from_dict(report["config"])
     assert {"etchnet.bit", "yosys.log", "nextpnr.log", "timing.json"} <= {p.name for p in out.iterdir()}
 
     unpack = FAMILIES["ecp5"].unpack
