@@ -256,10 +256,11 @@ class Accelerator(wiring.Component):
         for index, bank in enumerate(self.banks):
             from_array = fold.row.valid & (fold.bank == index)
             from_output = output.fold.valid & (output.fold.bank == index)
+            from_drain = Signal(name=f"from_drain_{index}")
+            m.d.comb += from_drain.eq(fed_back.valid & (fed_back.bank == index))
             feedback = technology.copies(
-                m, named.valid & (named.bank == index), fed_back.valid & (fed_back.bank == index), config.columns,
-                name=f"feedback_{index}",
-            )  # fmt: skip
+                m, named.valid & (named.bank == index), from_drain, config.columns, name=f"feedback_{index}"
+            )
             m.d.comb += [
                 bank.fold.valid.eq(from_array | from_output),
                 bank.fold.row.eq(Mux(from_output, output.fold.row, fold.row.row)),
@@ -349,6 +350,7 @@ class Accelerator(wiring.Component):
                 self.status.last.eq(sender.last),
                 self.status.answer.eq(sender.counters),
                 *(self.status[name].eq(semaphore.count) for name, semaphore in tokens.items()),
-                self.status.counters.eq(self.counters.at_once),
+                *(self.status.counters[c].eq(self.counters.totals[c]) for c in Counter if c is not Counter.CYCLES),
+                self.status.counters[Counter.CYCLES].eq(self.counters.cycles_before),
             ]
         return m

@@ -79,22 +79,25 @@ class AccumulatorBank(wiring.Component):
         ]
 
         *_, before, folding = taps(m, self.fold, self.read_latency(self._config), name="folding")
-        controls = technology_of(platform).copies(
-            m, Cat(before.fold, before.held), Cat(folding.fold, folding.held), columns, name="control"
-        )
+
+        def control_of(fold: Any) -> Any:
+            return Cat(fold.fold == Fold.ADD, fold.fold == Fold.MAX, fold.held)
+
+        control = Signal(3)
+        m.d.comb += control.eq(control_of(folding))
+        controls = technology_of(platform).copies(m, control_of(before), control, columns, name="control")
         written = Signal(self.fold_layout(self._config))
         folded = Signal(layout, reset_less=True)
         m.d.sync += written.eq(folding)
         for c in range(columns):
-            fold, held = controls[c][:2], controls[c][2]
+            add, largest, held = controls[c]
             new, old = self.values[c], Mux(held, folded[c], self.data[c]).as_signed()
-            with m.Switch(fold):
-                with m.Case(Fold.ADD):
-                    m.d.sync += folded[c].eq(old + new)
-                with m.Case(Fold.MAX):
-                    m.d.sync += folded[c].eq(Mux(less(m, new, old, name=f"smaller_{c}"), old, new))
-                with m.Default():
-                    m.d.sync += folded[c].eq(new)
+            with m.If(add):
+                m.d.sync += folded[c].eq(old + new)
+            with m.Elif(largest):
+                m.d.sync += folded[c].eq(Mux(less(new, old), old, new))
+            with m.Else():
+                m.d.sync += folded[c].eq(new)
         m.d.comb += [
             memory.write_address.eq(written.row),
             memory.write_data.eq(folded),

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, signed
-
 __all__ = ["less"]
 
 
-def less(m: Module, a: Any, b: Any, *, name: str) -> Any:
+def less(a: Any, b: Any) -> Any:
     """``a < b``, one bit, in the same cycle."""
-    difference = Signal(signed(max(len(a), len(b)) + 1), name=name)
-    m.d.comb += difference.eq(a - b)
-    return difference[-1]
+    return (a - b)[-1]

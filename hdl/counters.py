@@ -19,7 +19,7 @@ class Counters(wiring.Component):
     """One `COUNTER_BITS`-bit total per `isa.Counter`; each adds its increment every cycle, until `clear` zeroes all.
 
     CYCLES adds it at once, the others a cycle later: what a cycle is spent on is known late in it. Nothing reads them
-    that soon but snapshots of a running machine, for which `at_once` gives all as of the same cycle.
+    that soon but snapshots of a running machine, whose cycles are `cycles_before`, those of the cycle before.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Counters(wiring.Component):
                 ),
                 "clear": In(1),
                 "totals": Out(data.ArrayLayout(unsigned(COUNTER_BITS), len(Counter))),
-                "at_once": Out(data.ArrayLayout(unsigned(COUNTER_BITS), len(Counter))),
+                "cycles_before": Out(COUNTER_BITS),
             }
         )
 
@@ -46,14 +46,12 @@ class Counters(wiring.Component):
         for counter in Counter:
             total = Signal(COUNTER_BITS, name=counter.name.lower())
             increment: Any = self.increments[counter.name]
-            at_once = total
             if counter is Counter.CYCLES:
-                at_once = Signal(COUNTER_BITS, name="cycles_before")
-                m.d.sync += at_once.eq(Mux(self.clear, 0, total))
+                m.d.sync += self.cycles_before.eq(Mux(self.clear, 0, total))
             else:
                 (_, increment) = taps(m, increment, 1, name=f"{counter.name.lower()}_increment")
             m.d.sync += total.eq(total + increment)
             with m.If(self.clear):
                 m.d.sync += total.eq(0)
-            m.d.comb += [self.totals[counter].eq(total), self.at_once[counter].eq(at_once)]
+            m.d.comb += self.totals[counter].eq(total)
         return m

@@ -84,7 +84,7 @@ class Requantiser(wiring.Component):
         offset = Signal(signed(34), reset_less=True)
         m.d.sync += offset.eq(scaler.quotient + scaler.increment + self.zero_point)
         result = Signal(signed(32), reset_less=True)
-        below, above = less(m, offset, self.low, name="below"), less(m, self.high, offset, name="above")
+        below, above = less(offset, self.low), less(self.high, offset)
         m.d.sync += result.eq(Mux(below, self.low, Mux(above, self.high, offset)))
         m.d.comb += self.result.eq(result)
         return m

@@ -244,7 +244,6 @@ def _to_verilog(modules: Sequence[str]) -> str:
             "proc -norom",
             "opt_expr",
             "opt_clean -purge",
-            "opt_merge",
             "opt_dff",
             "opt_clean -purge",
             # Reset, not power-up, sets registers: ASIC flows have no initial values.
