@@ -55,19 +55,19 @@ class Pdk:
 PDKS = {
     pdk.name: pdk
     for pdk in (
-        Pdk("sky130A", "SkyWater 130 nm", 227_401, 25,
+        Pdk("sky130A", "SkyWater 130 nm", 228_933, 25,
             {"8x2": (1378.16, 225.76), "4x4": (682.64, 511.36), "5x4": (856.52, 511.36), "6x4": (1030.40, 511.36),
              "8x4": (1378.16, 511.36)}),
-        Pdk("gf180mcuD", "GlobalFoundries 180 nm", 736_650, 35,
+        Pdk("gf180mcuD", "GlobalFoundries 180 nm", 743_066, 35,
             {"3x4": (1075.76, 736.96), "4x4": (1440.32, 736.96)}),
-        Pdk("ihp-sg13g2", "IHP 130 nm SiGe", 468_117, 15,
+        Pdk("ihp-sg13g2", "IHP 130 nm SiGe", 473_452, 15,
             {"8x2": (1724.16, 313.74), "4x4": (854.40, 710.64), "5x4": (1071.84, 710.64), "6x4": (1289.28, 710.64),
              "8x4": (1724.16, 710.64)}),
     )
 }  # fmt: skip
 """the open processes"""
 
-_FULLEST = 0.7
+_FULLEST = 0.71
 """share of a tile that cells may fill: clock tree and repairs come on top"""
 
 
