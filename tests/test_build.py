@@ -13,7 +13,7 @@ from needs import needs_verilator
 
 from etchnet.hdl.boards import BOARDS
 from etchnet.hdl.config import Config
-from etchnet.hdl.technology import Ecp5, Ice40
+from etchnet.hdl.technology import Ecp5
 from etchnet.hdl.verilog import generate
 from etchnet.host.build import FAMILIES, YOSYS
 from etchnet.host.cli import cli
@@ -65,10 +65,6 @@ def ecp5_models() -> dict[str, str]:
     return {"cells.v": text, "multiplier.v": ecp5_multiplier.model(), **headers}
 
 
-def ice40_models() -> dict[str, str]:
-    return {"cells.v": (share() / "ice40" / "cells_sim.v").read_text()}
-
-
 @needs_verilator
 @pytest.mark.campaign
 @pytest.mark.parametrize(
@@ -77,9 +73,8 @@ def ice40_models() -> dict[str, str]:
         # Memories of lookup tables: Yosys has no model of the ECP5's block RAM.
         (Ecp5(156), "synth_ecp5 -nodsp -nobram", ecp5_models, (3, 2, 4)),
         (Ecp5(8), "synth_ecp5 -nodsp -nobram", ecp5_models, (1, 1, 1)),
-        (Ice40(8), "synth_ice40 -dsp -abc9 -device u", ice40_models, (2, 1, 3)),
     ],
-    ids=["ecp5", "ecp5-soft", "ice40"],
+    ids=["ecp5", "ecp5-soft"],
 )
 def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, technology, synthesis, models, latencies):
     """The cells' models are those that Yosys ships, but for the ECP5's multiplier."""
