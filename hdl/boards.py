@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.framing import BUFFER_BYTES
 from etchnet.hdl.hierarchy import submodule
-from etchnet.hdl.technology import PORTABLE, Ecp5, Ice40, Technology
+from etchnet.hdl.technology import Ecp5, Ice40, Technology
 
 __all__ = ["BOARDS", "Board", "BoardTop", "Pin"]
 
@@ -40,17 +40,13 @@ class Board:
     technology: Technology
     luts: int
     flip_flops: int
-    multipliers: int
-    """hard multipliers"""
     block_rams: int
-    kbytes: float
-    """of all memories together"""
+    block_bytes: int
+    """of a block RAM"""
     platform: str
     """the platform of amaranth-boards that says where its pins are, as module:class"""
     clock: float
     """MHz of the machine's clock by default, from the board's oscillator by a PLL"""
-    products: int = 1
-    """int8 products of one hard multiplier"""
     buffer_bytes: int = BUFFER_BYTES[-1]
     """of each of the two buffers of its serial port"""
     led: str = "led"
@@ -58,6 +54,16 @@ class Board:
     """of its tools"""
     machine: Mapping[str, int] = field(default_factory=dict)
     """parameters of a machine for it, where the user says nothing else"""
+
+    @property
+    def multipliers(self) -> int:
+        """Hard multipliers."""
+        return self.technology.multipliers or 0
+
+    @property
+    def kbytes(self) -> float:
+        """Of all block RAMs together."""
+        return self.block_rams * self.block_bytes / 1024
 
     def pins(self) -> tuple[list[Pin], float]:
         """Pins of the ports of `BoardTop`, and the MHz of the oscillator.
@@ -89,16 +95,16 @@ BOARDS = {
     board.name: board
     for board in (
         Board(
-            "ulx3s-85f", "Lattice ECP5 LFE5U-85F: 156 multipliers 18x18, 208 block RAMs of 2 KB as bytes", "ecp5",
-            Ecp5(156), luts=83640, flip_flops=83640, multipliers=156, block_rams=208, kbytes=416,
+            "ulx3s-85f", "Lattice ECP5 LFE5U-85F", "ecp5",
+            Ecp5(156), luts=83640, flip_flops=83640, block_rams=208, block_bytes=2048,
             platform="amaranth_boards.ulx3s:ULX3S_85F_Platform", clock=100.0,
             options={"size": "--85k", "package": "CABGA381", "speed": "6"},
             machine={"rows": 8, "columns": 8, "requantisers": 4} | _FAST,
         ),
         Board(
-            "icebreaker", "Lattice iCE40 UP5K: 8 SB_MAC16, 30 block RAMs of 512 bytes", "ice40",
-            Ice40(8), luts=5280, flip_flops=5280, multipliers=8, block_rams=30, kbytes=15,
-            platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0, products=2,
+            "icebreaker", "Lattice iCE40 UP5K", "ice40",
+            Ice40(8), luts=5280, flip_flops=5280, block_rams=30, block_bytes=512,
+            platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0,
             buffer_bytes=BUFFER_BYTES[0], options={"size": "--up5k", "package": "sg48"},
             # The smallest of everything: registers and lookup tables of the control take the device.
             machine={"rows": 2, "columns": 1, "requantisers": 1, "depthwise": 0, "residual_words": 0,
@@ -106,8 +112,8 @@ BOARDS = {
                      "accumulator_rows": 8, "passes": 32, "drains": 16, "parameter_tiles": 2},
         ),
         Board(
-            "tang-nano-9k", "Gowin GW1NR-9: 20 multipliers 18x18, 26 block RAMs of 2 KB as bytes", "gowin",
-            PORTABLE, luts=8640, flip_flops=6480, multipliers=20, block_rams=26, kbytes=52,
+            "tang-nano-9k", "Gowin GW1NR-9", "gowin",
+            Technology(20), luts=8640, flip_flops=6480, block_rams=26, block_bytes=2048,
             platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform", clock=40.5,
             options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
             machine={"rows": 2, "columns": 2, "requantisers": 1, "depthwise": 0, "residual_words": 0,

@@ -9,7 +9,11 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Shape, Signa
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay
 
-__all__ = ["PORTABLE", "Ecp5", "Ice40", "Technology", "technology_of"]
+__all__ = ["MULTIPLIERS_OF_A_REQUANTISER", "PORTABLE", "Ecp5", "Ice40", "Technology", "technology_of"]
+
+
+MULTIPLIERS_OF_A_REQUANTISER = 4
+"""products of a requantiser, of at most 17 x 17 bits each: `hdl.product`"""
 
 
 class Technology:
@@ -17,15 +21,30 @@ class Technology:
 
     Whatever a technology makes of a product has the latency it was asked for, so that machines are equal in every bit
     and in every cycle, whatever they are made of.
+
+    Parameters
+    ----------
+    multipliers
+        How many the device has; without a number there are always more.
     """
 
     name = "portable"
     products = 1
     """int8 products of one of the device's multipliers: where it is 2, elements share them by `multiply_together`"""
 
+    def __init__(self, multipliers: int | None = None) -> None:
+        self.multipliers = multipliers
+
     def elements(self, config: Config) -> int:
-        """Elements whose multipliers are the device's own; those after them, row by row, are made of gates."""
-        return config.multipliers
+        """Elements whose multipliers are the device's own; those after them, row by row, are made of gates.
+
+        There are `products` of them for each multiplier that the requantisers leave.
+        """
+        assert config.requantisers is not None
+        if self.multipliers is None:
+            return config.multipliers
+        left = self.multipliers - MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
+        return max(0, min(config.multipliers, self.products * left))
 
     def multiply(self, m: Module, a: Value, b: Value, latency: int, *, name: str, hard: bool = True) -> Value:
         """``a * b`` of `latency` cycles ago (at least 1), of as many bits as both together. Registers are not reset.
@@ -67,24 +86,10 @@ def technology_of(platform: Any) -> Technology:
 
 
 class Ecp5(Technology):
-    """Lattice ECP5: multipliers of 18 x 18 bits with registers of their own (`MULT18X18D`, FPGA-TN-02205).
-
-    Parameters
-    ----------
-    multipliers
-        How many the device has.
-    """
+    """Lattice ECP5: multipliers of 18 x 18 bits with registers of their own (`MULT18X18D`, FPGA-TN-02205)."""
 
     name = "ecp5"
     WIDTH = 18
-
-    def __init__(self, multipliers: int = 156) -> None:
-        self.multipliers = multipliers
-
-    def elements(self, config: Config) -> int:
-        """What the requantisers leave, which take four each (`hdl.product`)."""
-        assert config.requantisers is not None
-        return max(0, min(config.multipliers, self.multipliers - 4 * config.requantisers))
 
     def multiply(self, m: Module, a: Value, b: Value, latency: int, *, name: str, hard: bool = True) -> Value:
         """Input, pipeline and output registers are the multiplier's own, in this order: output, input, pipeline."""
@@ -132,24 +137,10 @@ class Ecp5(Technology):
 
 
 class Ice40(Technology):
-    """Lattice iCE40 UltraPlus: one 16 x 16 or two 8 x 8 products of a block with registers (`SB_MAC16`, FPGA-TN-02007).
-
-    Parameters
-    ----------
-    multipliers
-        How many blocks the device has.
-    """
+    """Lattice iCE40 UltraPlus: one 16 x 16 or two 8 x 8 products of a block, `SB_MAC16` (FPGA-TN-02007)."""
 
     name = "ice40"
     products = 2
-
-    def __init__(self, multipliers: int = 8) -> None:
-        self.multipliers = multipliers
-
-    def elements(self, config: Config) -> int:
-        """Two for each block that the requantisers leave, which take four each (`hdl.product`)."""
-        assert config.requantisers is not None
-        return max(0, min(config.multipliers, self.products * (self.multipliers - 4 * config.requantisers)))
 
     def multiply(self, m: Module, a: Value, b: Value, latency: int, *, name: str, hard: bool = True) -> Value:
         """One product of 16 x 16 bits. Registers of the block, in this order: output, input, pipeline."""

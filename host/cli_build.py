@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from etchnet.hdl.boards import BOARDS
 from etchnet.hdl.config import Config
 from etchnet.host.options import UsageError, json_option, machine_for, machine_on, machine_options, print_json, progress
 
@@ -17,7 +18,7 @@ __all__ = ["build"]
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--board", "board_name", required=True, help="ulx3s-85f, icebreaker or tang-nano-9k.")
+@click.option("--board", "board_name", required=True, help=f"One of {', '.join(BOARDS)}.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True,
     help="Folder for the bitstream, the report, and all files and logs on the way.",
@@ -42,13 +43,13 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
     Machine parameters that are not given are those that suit the board; with a MODEL memories are just large enough for
     it. Needs the extra "fpga".
     """
-    from etchnet.hdl.boards import BOARDS
     from etchnet.hdl.framing import DEFAULT_BAUD
     from etchnet.hdl.uart import baud_divisor
     from etchnet.host.build import Build, DoesNotFitError
     from etchnet.host.build import build as run
     from etchnet.host.files import load_model
     from etchnet.host.fit import fitted
+    from etchnet.host.tools import ToolError
 
     if board_name not in BOARDS:
         raise UsageError(f"--board must be one of {', '.join(BOARDS)}, not {board_name!r}")
@@ -76,6 +77,8 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
             advice = f"`etchnet size {model} --board {board_name}` proposes one that does" if model else (
                 "smaller --rows, --cols, --requantisers or memories (--set) may")  # fmt: skip
             raise UsageError(f"{error}; {advice}") from None
+        except ToolError as error:
+            raise UsageError(f"{error} (see {error.log})" if error.log else str(error)) from None
     if as_json:
         print_json(result.to_dict())
         return

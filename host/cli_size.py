@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from etchnet.hdl.boards import BOARDS
 from etchnet.hdl.config import Config
 from etchnet.host.options import (
     UsageError,
@@ -37,7 +38,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 @click.command()
 @click.argument("model")
-@click.option("--board", help="Take the budget and the latencies of a board: ulx3s-85f, icebreaker, tang-nano-9k.")
+@click.option("--board", help=f"Take the budget and the latencies of a board: {', '.join(BOARDS)}.")
 @click.option("--dsp", type=click.IntRange(1), help="Hard multipliers: an element takes one, a requantiser four.")
 @click.option("--kbytes", type=click.FloatRange(min=0, min_open=True), help="KB of all memories together.")
 @click.option(
@@ -71,7 +72,6 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     """Find the machine with the most inferences per second for MODEL on a budget, and say what limits it."""
     from joblib import parallel_config
 
-    from etchnet.hdl.boards import BOARDS
     from etchnet.host.files import load_model
     from etchnet.host.size import Budget, candidates, front, sweep
 
@@ -83,7 +83,7 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     budget = Budget(
         dsp if dsp is not None else given.multipliers if given else None,
         kbytes if kbytes is not None else given.kbytes if given else None,
-        lut_multipliers, given.products if given else 1,
+        lut_multipliers, given.technology.products if given else 1,
     )  # fmt: skip
     _check_files(plot, output)
     loaded = load_model(model)

@@ -61,7 +61,7 @@ def synth(config: Config, libraries: Sequence[Path], top: str, flatten_memories:
                 report=report, design=design,
             )  # fmt: skip
         except (SynthesisError, LibertyError) as error:
-            log = f" ({output / 'yosys.log'})" if output and str(error).startswith("Yosys: ") else ""
+            log = f" ({output / 'yosys.log'})" if output and getattr(error, "log", None) else ""
             raise UsageError(f"{error}{log}") from None
     if output is not None:
         partial = output / ".synth.json.partial"

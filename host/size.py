@@ -12,14 +12,12 @@ from joblib import Parallel, delayed
 from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.sizes import memories
+from etchnet.hdl.technology import MULTIPLIERS_OF_A_REQUANTISER
 from etchnet.host.compiler import CapacityError, Program, compile_network
 from etchnet.host.fit import roomy, shrunk
 from etchnet.host.network import Network
 
 __all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
-
-REQUANTISER_MULTIPLIERS = 4
-"""hard multipliers of a requantiser: a product of 32 x 31 bits from 17 x 17 ones (`hdl.product`)"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Budget:
         """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
         assert config.requantisers is not None
         elements = max(0, config.multipliers - self.lut_multipliers)
-        return -(-elements // self.products) + REQUANTISER_MULTIPLIERS * config.requantisers
+        return -(-elements // self.products) + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
 
 
 @dataclass(frozen=True)

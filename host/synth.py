@@ -209,7 +209,7 @@ def synthesise(
 
     Raises
     ------
-    SynthesisError, MissingYosysError
+    SynthesisError, MissingPackageError
         See `run_yosys`.
     LibertyError
         A library cannot be read.

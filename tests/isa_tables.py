@@ -95,12 +95,11 @@ def found(page: str) -> dict[str, str]:
     return {name: text for name, _, text in BLOCK.findall(page)}
 
 
-def main() -> None:
-    """Put the tables into the page."""
-    made = tables()
-    page = BLOCK.sub(lambda block: block[1] + block[2] + made[block[1]], PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(page, encoding="utf-8")
+def write(page: Path, made: dict[str, str]) -> None:
+    """Put tables into a page, by the names in its marks."""
+    text = BLOCK.sub(lambda block: block[1] + block[2] + made[block[1]], page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(PAGE, tables())

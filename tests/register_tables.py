@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from isa_tables import BLOCK, bits, table
+from isa_tables import bits, table, write
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.registers import REGISTERS, Access, Source, parameter_register
@@ -45,12 +45,5 @@ def tables() -> dict[str, str]:
     return {"registers": registers(), "fields": fields()}
 
 
-def main() -> None:
-    """Put the tables into the page."""
-    made = tables()
-    page = BLOCK.sub(lambda block: block[1] + block[2] + made[block[1]], PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(page, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(PAGE, tables())

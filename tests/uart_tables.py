@@ -9,7 +9,7 @@ import dataclasses
 import struct
 from pathlib import Path
 
-from isa_tables import BLOCK, member_docs, table
+from isa_tables import member_docs, table, write
 
 from etchnet.hdl.framing import BUFFER_BYTES, CHECK_BYTES, HEADER_BYTES, Identity, Kind
 
@@ -86,12 +86,5 @@ def tables() -> dict[str, str]:
     return {"kinds": kinds(), "identity": identity(), "throughput": throughput(), "divisors": divisors()}
 
 
-def main() -> None:
-    """Put the tables into the page."""
-    made = tables()
-    page = BLOCK.sub(lambda block: block[1] + block[2] + made[block[1]], PAGE.read_text(encoding="utf-8"))
-    PAGE.write_text(page, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(PAGE, tables())

