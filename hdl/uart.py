@@ -71,7 +71,8 @@ class Uart(wiring.Component):
         self.accelerator = accelerator
         self.receiver, self.transmitter = UartReceiver(self.divisor), UartTransmitter(self.divisor)
         identity = Identity.of(config, buffer_bytes=buffer_bytes, clock_hz=round(clock_hz))
-        self.framed_link = FramedLink(link_bits=config.link_bits, identity=identity.encode(), buffer_bytes=buffer_bytes)
+        self.framed_link = FramedLink(link_bits=config.link_bits, identity=identity.encode(), buffer_bytes=buffer_bytes,
+                                      latency=min(2, config.memory_latency))  # fmt: skip
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "activity": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:

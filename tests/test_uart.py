@@ -288,7 +288,7 @@ def test_frames_that_are_not_of_this_session_change_nothing():
         assert ask("D", 2, 0, bytes(253)) == [("R", 2, b"")]
     assert ask("D", 3, 0, bytes(252)) == [("A", 3, b"")]
     assert board.words[:3] == [int.from_bytes(word, "little") for word in (b"abcd", b"efgh", b"ijkl")]
-    for _ in range(9):
+    for _ in range(14):
         board(b"")  # time to move
     assert board.words[3:] == [0] * 63
 
