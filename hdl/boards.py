@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal
+from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.framing import BUFFER_BYTES
 from etchnet.hdl.hierarchy import submodule
-from etchnet.hdl.technology import Ecp5, Ice40, Technology
+from etchnet.hdl.technology import Ecp5, Ice40, Technology, technology_of
 
 __all__ = ["BOARDS", "Board", "BoardTop", "Pin"]
 
@@ -50,6 +49,8 @@ class Board:
     buffer_bytes: int = BUFFER_BYTES[-1]
     """of each of the two buffers of its serial port"""
     led: str = "led"
+    grid: tuple[int, int] = (0, 0)
+    """columns and rows of tiles, as place and route counts them"""
     options: Mapping[str, str] = field(default_factory=dict)
     """of its tools"""
     machine: Mapping[str, int] = field(default_factory=dict)
@@ -88,7 +89,7 @@ class Board:
         return found, platform.resources[oscillator, 0].clock.frequency / 1e6
 
 
-_FAST = {"multiplier_latency": 3, "memory_latency": 2, "product_latency": 4}
+_FAST = {"multiplier_latency": 3, "memory_latency": 4, "product_latency": 5}
 """registers that reach the clock rates of an ECP5's multipliers"""
 
 BOARDS = {
@@ -97,24 +98,24 @@ BOARDS = {
         Board(
             "ulx3s-85f", "Lattice ECP5 LFE5U-85F", "ecp5",
             Ecp5(156), luts=83640, flip_flops=83640, block_rams=208, block_bytes=2048,
-            platform="amaranth_boards.ulx3s:ULX3S_85F_Platform", clock=100.0,
+            platform="amaranth_boards.ulx3s:ULX3S_85F_Platform", clock=100.0, grid=(127, 96),
             options={"size": "--85k", "package": "CABGA381", "speed": "6"},
             machine={"rows": 8, "columns": 8, "requantisers": 4} | _FAST,
         ),
         Board(
             "icebreaker", "Lattice iCE40 UP5K", "ice40",
             Ice40(8), luts=5280, flip_flops=5280, block_rams=30, block_bytes=512,
-            platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0,
+            platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0, grid=(26, 32),
             buffer_bytes=BUFFER_BYTES[0], options={"size": "--up5k", "package": "sg48"},
             # The smallest of everything: registers and lookup tables of the control take the device.
             machine={"rows": 2, "columns": 1, "requantisers": 1, "depthwise": 0, "residual_words": 0,
                      "weight_tiles": 64, "activation_words": 64, "input_words": 32, "output_words": 32,
-                     "accumulator_rows": 8, "passes": 32, "drains": 16, "parameter_tiles": 2},
+                     "accumulator_rows": 8, "passes": 32, "drains": 16, "parameter_tiles": 1},
         ),
         Board(
             "tang-nano-9k", "Gowin GW1NR-9", "gowin",
             Technology(20), luts=8640, flip_flops=6480, block_rams=26, block_bytes=2048,
-            platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform", clock=40.5,
+            platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform", clock=40.5, grid=(47, 29),
             options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
             machine={"rows": 2, "columns": 2, "requantisers": 1, "depthwise": 0, "residual_words": 0,
                      "weight_tiles": 512, "activation_words": 512, "input_words": 128, "output_words": 128,
@@ -133,7 +134,7 @@ _PLL_PORTS = {
 
 
 class BoardTop(wiring.Component):
-    """A board's top module: its PLL, a reset that ends when the PLL has locked, and the machine behind a UART.
+    """A board's top module: its PLL, a start when the PLL has locked, and the machine behind a UART.
 
     Ports: `clock` from the oscillator, `rx`, `tx`, `led`. The PLL is the module `PLL` of another file.
 
@@ -154,13 +155,10 @@ class BoardTop(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Clock, reset, machine."""
         m = Module()
-        m.domains.sync = ClockDomain()
-        locked = Signal()
+        clock, locked = Signal(), Signal()
         into, out, lock = _PLL_PORTS[self._family]
-        m.submodules.pll = Instance(
-            self.PLL, **{f"i_{into}": self.clock, f"o_{out}": ClockSignal(), f"o_{lock}": locked}
-        )
-        m.submodules.release = ResetSynchronizer(~locked)
+        m.submodules.pll = Instance(self.PLL, **{f"i_{into}": self.clock, f"o_{out}": clock, f"o_{lock}": locked})
+        technology_of(platform).start(m, clock, locked)
         submodule(m, platform, "inner", self.inner)
         inner: Any = self.inner
         # The line from outside is not of this clock; the receiver samples it through registers of its own.

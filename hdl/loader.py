@@ -154,7 +154,7 @@ class Loader(wiring.Component):
         for name, _ in self.writes.shape():
             strobe = Signal(name=f"write_{name.lower()}")
             m.d.sync += strobe.eq(accepted & is_target(Target[name]))
-            m.d.comb += self.writes[name].eq(strobe & ~ResetSignal())
+            m.d.comb += self.writes[name].eq(strobe & ~ResetSignal(allow_reset_less=True))
         with m.If(last & is_target(Target.INPUT) & header.commit):
             m.d.sync += half.eq(~half)
         return m

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    Shape,
+    Signal,
+    Value,
+    signed,
+    unsigned,
+)
+from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 
 from etchnet.hdl.config import Config
 from etchnet.hdl.delay import delay
@@ -31,6 +45,9 @@ class Technology:
     name = "portable"
     products = 1
     """int8 products of one of the device's multipliers: where it is 2, elements share them by `multiply_together`"""
+
+    powers_up = False
+    """whether registers have their values after a reset from the beginning, by the device's configuration"""
 
     def __init__(self, multipliers: int | None = None) -> None:
         self.multipliers = multipliers
@@ -63,6 +80,15 @@ class Technology:
         """The products of up to `products` pairs of int8, as `multiply` gives them."""
         return [self.multiply(m, a, b, latency, name=f"{name}_{i}") for i, (a, b) in enumerate(factors)]
 
+    def start(self, m: Module, clock: Value, ready: Value) -> None:
+        """Add the clock domain `sync`, which runs on `clock` and begins with every register as it is after a reset.
+
+        `ready` says, of no clock, that `clock` has come to be regular.
+        """
+        m.domains.sync = ClockDomain()
+        m.d.comb += ClockSignal().eq(clock)
+        m.submodules.release = ResetSynchronizer(~ready)
+
     def copies(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
         """`count` values that equal `after`, a register of `before`, for as many places far from one another.
 
@@ -89,12 +115,24 @@ class Ecp5(Technology):
     """Lattice ECP5: multipliers of 18 x 18 bits with registers of their own (`MULT18X18D`, FPGA-TN-02205)."""
 
     name = "ecp5"
+    powers_up = True
     WIDTH = 18
+
+    def start(self, m: Module, clock: Value, ready: Value) -> None:
+        """The clock begins when it is ready: no reset has to reach all registers within a cycle."""
+        m.domains.free = ClockDomain(reset_less=True, local=True)
+        m.domains.sync = ClockDomain(reset_less=True)
+        running = Signal()
+        m.submodules.release = FFSynchronizer(ready, running, o_domain="free", stages=3)
+        m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=running, o_CLKO=ClockSignal())
+        m.d.comb += ClockSignal("free").eq(clock)
 
     def multiply(self, m: Module, a: Value, b: Value, latency: int, *, name: str, hard: bool = True) -> Value:
         """Input, pipeline and output registers are the multiplier's own, in this order: output, input, pipeline."""
         if not hard:
-            return super().multiply(m, a, b, latency, name=name, hard=hard)
+            if latency < 3 or (len(a), len(b)) != (8, 8):
+                return super().multiply(m, a, b, latency, name=name, hard=hard)
+            return self._multiply_by_adding(m, a, b, latency, name=name)
         registers = {"OUTPUT": True, "INPUTA": latency > 1, "INPUTB": latency > 1, "PIPELINE": latency > 2}
         shape = product_shape(a, b)
         # Operands lie in the highest bits: what is below is tied to ground in place, where signs would be routed.
@@ -120,6 +158,45 @@ class Ecp5(Technology):
         found = Signal(shape, name=f"{name}_product")
         m.d.comb += found.eq(result[low:])
         return delay(m, found, max(0, latency - 3), name=f"{name}_after", resets=False)
+
+    def _multiply_by_adding(self, m: Module, a: Value, b: Value, latency: int, *, name: str) -> Value:
+        """A signed 8 x 8 product of carry chains, a third of the lookup tables of what synthesis makes of `*`.
+
+        Two bits of `b` at a time: what a carry chain's lookup tables take besides the sum are the conjunctions.
+        """
+        (a, b) = (delay(m, value, 1, name=f"{name}_{side}", resets=False) for side, value in (("a", a), ("b", b)))
+        pairs: list[Value] = [self._add_pair(m, a, b[i], b[i + 1], name=f"{name}_pair_{i}") for i in (0, 2, 4)]
+        # The highest bit counts negative.
+        pairs.append(Mux(b[6], a, 0) - (Mux(b[7], a, 0) << 1))
+        halves = []
+        for half in range(2):
+            register = Signal(signed(12), name=f"{name}_half_{half}", reset_less=True)
+            m.d.sync += register.eq(pairs[2 * half] + (pairs[2 * half + 1] << 2))
+            halves.append(register)
+        whole = Signal(signed(16), name=name)
+        m.d.comb += whole.eq(halves[0] + (halves[1] << 4))
+        return delay(m, whole, latency - 2, name=name, resets=False)
+
+    @staticmethod
+    def _add_pair(m: Module, a: Value, low: Value, high: Value, *, name: str) -> Value:
+        """``a * low + 2 * a * high`` for bits `low` and `high`, as `CCU2C`s (A and B, and C and D, are conjoined)."""
+        first: list[Value] = [*(a[i] for i in range(8)), a[7], a[7]]
+        second: list[Value] = [Const(0, 1), *(a[i] for i in range(8)), a[7]]
+        total = Signal(signed(10), name=name)
+        carry: Value = Const(0, 1)
+        for index in range(0, 10, 2):
+            following = Signal(name=f"{name}_carry_{index}")
+            ports: dict[str, Any] = {}
+            for place in range(2):
+                inputs = (first[index + place], low, second[index + place], high)
+                ports |= {f"i_{port}{place}": value for port, value in zip("ABCD", inputs, strict=True)}
+                ports[f"o_S{place}"] = total[index + place]
+            m.submodules[f"{name}_{index}"] = Instance(
+                "CCU2C", p_INIT0=Const(0x7888, 16), p_INIT1=Const(0x7888, 16), p_INJECT1_0="NO", p_INJECT1_1="NO",
+                i_CIN=carry, o_COUT=following, **ports,
+            )  # fmt: skip
+            carry = following
+        return total
 
     def copies(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
         """Registers of the device, one for each place."""

@@ -15,7 +15,7 @@ from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
 from etchnet.hdl.accelerator import Accelerator
-from etchnet.hdl.banked_ram import BANK_WORDS, BankedRam
+from etchnet.hdl.banked_ram import BankedRam
 from etchnet.hdl.bus import word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.hierarchy import module_name
@@ -119,7 +119,7 @@ class _Platform:
         parameters: dict[str, Any] = {}
         inside = component
         if isinstance(component, Ram):
-            if component.latency > 1 and component.depth > BANK_WORDS:
+            if BankedRam.suits(component):
                 inside = BankedRam(component)
                 name = module_name(inside, component.name)
             else:
@@ -130,7 +130,9 @@ class _Platform:
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
             ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
-        resets = ResetSignal() if reset is None else ResetSignal() | reset
+        resets: Any = ResetSignal(allow_reset_less=True)
+        if reset is not None:
+            resets |= reset
         for port, signal in (("clk", ClockSignal()), ("rst", resets)):
             if self._has_port(name, port):
                 ports[f"i_{port}"] = signal
@@ -209,7 +211,7 @@ def generate(
         top = wrapper(top)
         name = module_name(top)
     platform.modules[name] = platform.convert(name, top)  # behind its children
-    body = _to_verilog(list(platform.modules.values()))
+    body = _to_verilog(list(platform.modules.values()), technology)
     header = (
         f"// Etchnet: {config.rows} x {config.columns} array, {config.requantisers} requantisers, "
         f"W = {config.weight_rows}. Generated; do not edit.\n// Top module: {name}.\n"
@@ -230,10 +232,10 @@ def generate_component(component: wiring.Component, *, technology: Technology = 
     """One block of a machine as Verilog, for measurements; its module is called by `hierarchy.module_name`."""
     platform = _Platform(technology)
     top = platform.convert(module_name(component), component)
-    return _LINT + "\n" + _RAM + "\n" + _to_verilog([*platform.modules.values(), top])
+    return _LINT + "\n" + _RAM + "\n" + _to_verilog([*platform.modules.values(), top], technology)
 
 
-def _to_verilog(modules: Sequence[str]) -> str:
+def _to_verilog(modules: Sequence[str], technology: Technology) -> str:
     """RTLIL texts as one Verilog text."""
     from amaranth._toolchain.yosys import find_yosys
 
@@ -246,8 +248,8 @@ def _to_verilog(modules: Sequence[str]) -> str:
             "opt_clean -purge",
             "opt_dff",
             "opt_clean -purge",
-            # Reset, not power-up, sets registers: ASIC flows have no initial values.
-            "attrmap -remove init",
+            # Where reset, not power-up, sets registers, as in ASIC flows, there are no initial values.
+            *([] if technology.powers_up else ["attrmap -remove init"]),
             "write_verilog -noattr",
         ]
     )
