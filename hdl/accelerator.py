@@ -195,7 +195,7 @@ class Accelerator(wiring.Component):
 
         # Runs. Fields of the command stay as they are while a run goes on: the next one waits in the loader.
         start = Signal()
-        run = Signal.like(loader.run)
+        run = Signal.like(loader.run, reset_less=True)
         command = Signal.like(loader.run)
         m.d.comb += [
             start.eq(loader.run_pending & ~sequencer.running),
@@ -223,9 +223,9 @@ class Accelerator(wiring.Component):
         activation = Ram(**word, depth=config.activation_words, name="activations", latency=config.memory_latency)
         submodule(m, platform, "activation", activation)
         pixel = sequencer.pixel
-        read_pixel = delay(m, pixel, config.memory_latency, name="pixel")
+        read_pixel = delay(m, pixel, config.memory_latency, name="pixel", resets=False)
         from_input = pixel.source == Source.INPUT
-        entering = Signal(8 * config.rows)
+        entering = Signal(8 * config.rows, reset_less=True)
         m.d.comb += [
             activation.address.eq(pixel.address),
             activation.enable.eq(pixel.valid & pixel.inside & ~from_input),
@@ -236,7 +236,7 @@ class Accelerator(wiring.Component):
         outside = Cat(read_pixel.pad.as_unsigned()).replicate(config.rows)
         m.d.sync += entering.eq(Mux(read_pixel.valid, Mux(read_pixel.inside, chosen, outside), 0))
         m.d.comb += self.array.activations.eq(entering)
-        entered = delay(m, read_pixel, self.read_latency(config) - config.memory_latency, name="entered")
+        entered = delay(m, read_pixel, self.read_latency(config) - config.memory_latency, name="entered", resets=False)
         line_delay = Signal(len(self.array.line_delay))
         with m.If(entered.windowed):
             m.d.sync += line_delay.eq(entered.line_delay)
@@ -250,11 +250,15 @@ class Accelerator(wiring.Component):
         ]
 
         # Sums: folded into the bank that the pass names, or that the output stage names.
-        fold = delay(m, sequencer.fold, self.fold_delay(config), name="fold")
+        fold = delay(m, sequencer.fold, self.fold_delay(config), name="fold", resets=False)
+        # What of it has an effect by itself, and so has to go with a reset.
+        issued = sequencer.fold
+        effects = Cat(issued.row.valid, issued.release, issued.release_last, issued.release_weights)
+        valid, release, release_last, release_weights = delay(m, effects, self.fold_delay(config), name="fold_live")
         technology = technology_of(platform)
         *_, named, fed_back = taps(m, output.fold, AccumulatorBank.read_latency(config), name="feedback")
         for index, bank in enumerate(self.banks):
-            from_array = fold.row.valid & (fold.bank == index)
+            from_array = valid & (fold.bank == index)
             from_output = output.fold.valid & (output.fold.bank == index)
             from_drain = Signal(name=f"from_drain_{index}")
             m.d.comb += from_drain.eq(fed_back.valid & (fed_back.bank == index))
@@ -273,9 +277,9 @@ class Accelerator(wiring.Component):
                 m.d.comb += bank.values[c].eq(Mux(feedback[c], output.values[c], self.array.sums[c]))
         m.d.comb += [
             output.bus.eq(loader.bus),
-            output.start.eq(fold.release),
-            output.start_last.eq(fold.release_last),
-            tokens["weights_free"].put.eq(fold.release_weights),
+            output.start.eq(release),
+            output.start_last.eq(release_last),
+            tokens["weights_free"].put.eq(release_weights),
         ]
         *_, asked, answered = taps(m, output.read, AccumulatorBank.read_latency(config), name="drain_read")
         reads = technology.copies(
@@ -324,7 +328,12 @@ class Accelerator(wiring.Component):
             sender.data.eq(results.data),
         ]
 
-        # The end of a run, and the counters.
+        # The end of a run, and the counters: they leave in the cycle after the one in which all had been done and sent.
+        quiet, cleared = Signal(name="quiet", init=1), Signal(name="cleared")
+        m.d.sync += [
+            quiet.eq(~loader.run_pending & ~sequencer.running & (tokens["output_free"].count == 2)),
+            cleared.eq(sender.counters_done),
+        ]
         m.d.comb += [
             sequencer.done.eq(output.done),
             sequencer.reading_last.eq(output.reading_last),
@@ -334,11 +343,9 @@ class Accelerator(wiring.Component):
                 self.counters.increments[name.upper()].eq(sequencer.classes[name])
                 for name, _ in sequencer.classes.shape()
             ),
-            sender.counters.eq(
-                loader.counters & ~loader.run_pending & ~sequencer.running & (tokens["output_free"].count == 2)
-            ),
+            sender.counters.eq(loader.counters & quiet),
             sender.totals.eq(self.counters.totals),
-            self.counters.clear.eq(sender.counters_done),
+            self.counters.clear.eq(cleared),
             loader.counters_done.eq(sender.counters_done),
         ]
         if self.has_status:

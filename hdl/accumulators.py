@@ -19,6 +19,35 @@ from etchnet.hdl.technology import technology_of
 __all__ = ["AccumulatorBank"]
 
 
+class AccumulatorLane(wiring.Component):
+    """The adder of one column: `folded` is, a cycle later, `new`, or `old` + `new`, or the larger of both.
+
+    With `held` it works on the `folded` of this cycle in place of `old`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                **{name: In(1) for name in ("add", "largest", "held")},
+                **{name: In(signed(32)) for name in ("old", "new")},
+                "folded": Out(signed(32)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Adder, comparison, register."""
+        m = Module()
+        folded = Signal(signed(32), reset_less=True)
+        old, new = Mux(self.held, folded, self.old).as_signed(), self.new
+        # Said without a choice that keeps the register: synthesis would make an enable of it, and of the carry of the
+        # comparison what all its bits wait for.
+        keep = Signal(signed(1))
+        m.d.comb += keep.eq(self.largest & less(new, old))
+        m.d.sync += folded.eq(Mux(self.add, old + new, (old & keep) | (new & ~keep)))
+        m.d.comb += self.folded.eq(folded)
+        return m
+
+
 class AccumulatorBank(wiring.Component):
     """`accumulator_rows` rows of `columns` int32, set, added to (modulo 2**32) or maximised a row a cycle.
 
@@ -87,17 +116,17 @@ class AccumulatorBank(wiring.Component):
         m.d.comb += control.eq(control_of(folding))
         controls = technology_of(platform).copies(m, control_of(before), control, columns, name="control")
         written = Signal(self.fold_layout(self._config))
-        folded = Signal(layout, reset_less=True)
         m.d.sync += written.eq(folding)
+        folded = Signal(layout)
         for c in range(columns):
-            add, largest, held = controls[c]
-            new, old = self.values[c], Mux(held, folded[c], self.data[c]).as_signed()
-            with m.If(add):
-                m.d.sync += folded[c].eq(old + new)
-            with m.Elif(largest):
-                m.d.sync += folded[c].eq(Mux(less(new, old), old, new))
-            with m.Else():
-                m.d.sync += folded[c].eq(new)
+            lane = AccumulatorLane()
+            submodule(m, platform, f"lane_{c}", lane)
+            m.d.comb += [
+                Cat(lane.add, lane.largest, lane.held).eq(controls[c]),
+                lane.old.eq(self.data[c]),
+                lane.new.eq(self.values[c]),
+                folded[c].eq(lane.folded),
+            ]
         m.d.comb += [
             memory.write_address.eq(written.row),
             memory.write_data.eq(folded),

@@ -83,9 +83,9 @@ class Config:
     link_bits: int = _parameter(32, 32, 512, "width of both links; a multiple of 32")
     multiplier_latency: int = _parameter(1, 1, 8, "register stages of the multiplier of a processing element")
     memory_latency: int = _parameter(
-        1, 1, 2, "register stages of a read from the memories between link and array, array and link"
+        1, 1, 4, "register stages of a read from the memories between link and array, array and link"
     )
-    product_latency: int = _parameter(1, 1, 4, "register stages of the product in a requantiser")
+    product_latency: int = _parameter(1, 1, 5, "register stages of the product in a requantiser")
     contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
 
     def __post_init__(self) -> None:

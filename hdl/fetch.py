@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.bus import LoadableMemory, load_bus
 from etchnet.hdl.config import Config
+from etchnet.hdl.delay import delay
 from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Instruction
 
@@ -68,16 +70,16 @@ class InstructionMemory(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from `start` to the first instruction: address, read, head."""
-        return config.memory_latency + 2
+        """Cycles from `start` to the first instruction: address, read, head; and the queue, where there is one."""
+        return config.memory_latency + 2 + (config.memory_latency > 1)
 
     def elaborate(self, platform: Any) -> Module:
-        """Address counter, memory, output register."""
+        """Address counter, memory, and the instruction at the head."""
         m = Module()
+        latency = self._config.memory_latency
         memory = LoadableMemory(
-            self._config, bits=self._layout.size, depth=self._depth, init=self._init, name=self._name,
-            latency=1,
-        )  # fmt: skip
+            self._config, bits=self._layout.size, depth=self._depth, init=self._init, name=self._name, latency=latency
+        )
         submodule(m, platform, "memory", memory, variant=self._name)
         m.d.comb += [memory.write.eq(self.write), memory.bus.eq(self.bus)]
 
@@ -85,50 +87,48 @@ class InstructionMemory(wiring.Component):
         address = Signal(range(self._depth))
         left = Signal.like(self.count)
         repeats_left = Signal.like(self.repeats)
-        read_valid, read_final = Signal(), Signal()
-        valid = Signal()
-        head = Signal(data.StructLayout({"fields": self._layout, "final": unsigned(1)}))
-        derived = Signal(self._derived, init=dict(self._reset))
-
-        take_head, take_read, last = Signal(), Signal(), Signal()
-        ahead: Any = memory.data
-        ahead_valid, ahead_final, take_ahead = read_valid, read_final, Signal()
-        if self._config.memory_latency > 1:
-            # A register of its own behind the memory: what is derived takes the cycle behind that.
-            ahead_valid, ahead_final = Signal(name="ahead_valid"), Signal(name="ahead_final")
-            ahead = Signal(self._layout.size, name="ahead")
-            with m.If(take_ahead):
-                m.d.sync += [ahead_valid.eq(read_valid), ahead.eq(memory.data), ahead_final.eq(read_final)]
-            m.d.comb += take_ahead.eq(~ahead_valid | take_head)
-        else:
-            m.d.comb += take_ahead.eq(take_head)
-        fields = Signal(self._layout)
+        layout = data.StructLayout({"fields": self._layout, "final": unsigned(1)})
+        head = Signal(layout, reset_less=True)
+        derived = Signal(self._derived, init=dict(self._reset), reset_less=True)
+        valid, read, last, take_head = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            fields.eq(ahead),
-            take_head.eq(~valid | self.instructions.ready),
-            take_read.eq(~read_valid | take_ahead),
             last.eq((left == 1) & (repeats_left == 1)),
+            take_head.eq(~valid | self.instructions.ready),
             memory.address.eq(address),
-            memory.enable.eq(take_read),
             self.instructions.valid.eq(valid),
             self.instructions.payload.fields.eq(head.fields),
             self.instructions.payload.final.eq(head.final),
             self.instructions.payload.derived.eq(derived),
         ]
-        with m.If(take_read):
-            m.d.sync += [read_valid.eq(fetching), read_final.eq(last)]
-            with m.If(fetching):
-                m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
-                with m.If(left == 1):
-                    m.d.sync += [
-                        address.eq(self.first),
-                        left.eq(self.count),
-                        repeats_left.eq(repeats_left - 1),
-                        fetching.eq(~last),
-                    ]
+        ahead, derived_ahead, ahead_valid = Signal(layout, name="ahead"), Signal.like(derived), Signal()
+        if latency > 1:
+            self._queue(m, memory, fetching, last, read, ahead, derived_ahead, ahead_valid, take_head)
+        else:
+            # The memory's own register is the only one before the head, and waits with it.
+            read_valid, read_final = Signal(), Signal()
+            m.d.comb += [
+                read.eq(~read_valid | take_head),
+                memory.enable.eq(read),
+                ahead.fields.eq(memory.data),
+                ahead.final.eq(read_final),
+                *(derived_ahead[name].eq(value) for name, value in self._derive(ahead.fields).items()),
+                ahead_valid.eq(read_valid),
+            ]
+            with m.If(read):
+                m.d.sync += [read_valid.eq(fetching), read_final.eq(last)]
+        with m.If(read & fetching):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+            with m.If(left == 1):
+                m.d.sync += [
+                    address.eq(self.first),
+                    left.eq(self.count),
+                    repeats_left.eq(repeats_left - 1),
+                    fetching.eq(~last),
+                ]
         with m.If(take_head):
-            m.d.sync += [valid.eq(ahead_valid), head.fields.eq(fields), head.final.eq(ahead_final)]
-            m.d.sync += [derived[name].eq(value) for name, value in self._derive(fields).items()]
+            m.d.sync += valid.eq(ahead_valid)
+        with m.If(take_head & ahead_valid):
+            m.d.sync += [head.eq(ahead), derived.eq(derived_ahead)]
         with m.If(self.start):
             m.d.sync += [
                 fetching.eq(1),
@@ -137,3 +137,44 @@ class InstructionMemory(wiring.Component):
                 repeats_left.eq(self.repeats),
             ]
         return m
+
+    def _queue(self, m: Module, memory: LoadableMemory, fetching: Any, last: Any, read: Any, ahead: Any,
+               derived_ahead: Any, ahead_valid: Any, take_head: Any) -> None:  # fmt: skip
+        """A queue between memory and head, so that whether the head is taken does not reach the memory in that cycle.
+
+        There is room for what is on its way: a place that becomes free is read for two cycles later. What is derived
+        from an instruction is put into the queue with it.
+        """
+        latency = self._config.memory_latency
+        size = 1 << (latency + 2).bit_length()
+        arrived = Signal.like(ahead, name="arrived")
+        derived = Signal.like(derived_ahead, name="derived_arrived")
+        width = len(arrived.as_value()) + len(derived.as_value())
+        queue = Memory(shape=unsigned(width), depth=size, init=[])
+        m.submodules.queue = queue
+        write, look = queue.write_port(), queue.read_port(domain="comb")
+        count, room = Signal(range(size + 1)), Signal(range(size + 1), init=size)
+        arriving = delay(m, Cat(read & fetching, last), latency, name="arriving")
+        taken, freed, some = Signal(), Signal(), Signal()
+        m.d.comb += [
+            read.eq(room != 0),
+            memory.enable.eq(read & fetching),
+            arrived.fields.eq(memory.data),
+            arrived.final.eq(arriving[1]),
+            *(derived[name].eq(value) for name, value in self._derive(arrived.fields).items()),
+            write.data.eq(Cat(arrived, derived)),
+            write.en.eq(arriving[0]),
+            Cat(ahead, derived_ahead).eq(look.data),
+            ahead_valid.eq(some),
+            taken.eq(take_head & ahead_valid),
+        ]
+        m.d.sync += [
+            count.eq(count + arriving[0] - taken),
+            some.eq(arriving[0] | Mux(taken, count[1:].any(), some)),
+            freed.eq(taken),
+            room.eq(room + freed - (read & fetching)),
+        ]
+        with m.If(arriving[0]):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(taken):
+            m.d.sync += look.addr.eq(look.addr + 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, unsigned
+from amaranth.hdl import Module, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -33,7 +33,8 @@ class Ram(wiring.Component):
     name
         Names the file of initial words, where there is one.
     latency
-        Cycles from an address to its word: 1, or 2 with a register behind the memory.
+        Cycles from an address to its word. 1 is the memory's own; with 2 a register follows, with 3 another is in front
+        of both ports, so that what is written is there a cycle later too, and with 4 there are two behind.
     """
 
     def __init__(
@@ -52,17 +53,29 @@ class Ram(wiring.Component):
             }
         )
 
+    @property
+    def waits(self) -> int:
+        """Cycles that reads and writes wait in front of the memory."""
+        return int(self.latency > 2)
+
+    @property
+    def inputs(self) -> dict[str, Value]:
+        """What goes into the memory, by port."""
+        self_: Any = self
+        return {name: getattr(self_, name) for name, member in self.signature.members.items() if member.flow is In}
+
     def elaborate(self, platform: Any) -> Module:
-        """Amaranth's memory; generated Verilog has a module of its own instead (`hdl.verilog`)."""
+        """Amaranth's memory; generated Verilog has modules of its own instead (`hdl.verilog`)."""
         m = Module()
         m.submodules.memory = memory = Memory(shape=unsigned(self.bits), depth=self.depth, init=self.init)
         write, read = memory.write_port(granularity=self.bits // self.lanes), memory.read_port()
+        late = {name: delay(m, value, self.waits, name=f"late_{name}") for name, value in self.inputs.items()}
         m.d.comb += [
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            write.en.eq(self.write_lanes),
-            read.addr.eq(self.address),
-            read.en.eq(self.enable),
-            self.data.eq(delay(m, read.data, self.latency - 1, name="data", resets=False)),
+            write.addr.eq(late["write_address"]),
+            write.data.eq(late["write_data"]),
+            write.en.eq(late["write_lanes"]),
+            read.addr.eq(late["address"]),
+            read.en.eq(late["enable"]),
+            self.data.eq(delay(m, read.data, self.latency - 1 - self.waits, name="data", resets=False)),
         ]
         return m

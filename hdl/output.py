@@ -61,6 +61,7 @@ class OutputStage(wiring.Component):
         layout = Drain.layout(config)
         return data.StructLayout(
             {
+                "at_once": unsigned(1),
                 "one_step": unsigned(1),
                 "one_pixel": unsigned(1),
                 "one_tile": unsigned(1),
@@ -85,8 +86,10 @@ class OutputStage(wiring.Component):
     def derive(config: Config, fields: Any) -> dict[str, Any]:
         """The values of `derived_layout` for the fields of a drain."""
         wide, narrow = (config.drain_cycles_per_row(wide=w) - 1 for w in (True, False))
+        one_step = Mux(fields.wide, int(wide == 0), int(narrow == 0))
         return {
-            "one_step": Mux(fields.wide, int(wide == 0), int(narrow == 0)),
+            "at_once": one_step & (fields.pixels == 1) & (fields.tiles == 1),
+            "one_step": one_step,
             "one_pixel": fields.pixels == 1,
             "one_tile": fields.tiles == 1,
             "last_step": Mux(fields.wide, wide, narrow),
@@ -188,9 +191,11 @@ class OutputStage(wiring.Component):
         word, pixel_word = (Signal.like(head.address, name=name) for name in ("word", "pixel_word"))
         lane_offset, lane = (Signal.like(head.lane, name=name) for name in ("lane_offset", "lane"))
         fresh = Signal(init=1)
-        last_step_later, last_pixel_later, last_tile_later = (
-            Signal(name=f"last_{name}_later") for name in ("step", "pixel", "tile")
+        last_step_later, last_pixel_later, last_tile_later, last_later = (
+            Signal(name=f"last{name}_later") for name in ("_step", "_pixel", "_tile", "")
         )
+        # Those of the next cycle, if this one is the drain's and not its last.
+        next_step, next_pixel, next_tile = (Signal(name=f"next_last_{name}") for name in ("step", "pixel", "tile"))
         last_step, last_pixel, last_tile, last = (
             Signal(name=name) for name in ("last_step", "last_pixel", "last_tile", "last")
         )
@@ -199,7 +204,12 @@ class OutputStage(wiring.Component):
             last_step.eq(Mux(fresh, derived.one_step, last_step_later)),
             last_pixel.eq(Mux(fresh, derived.one_pixel, last_pixel_later)),
             last_tile.eq(Mux(fresh, derived.one_tile, last_tile_later)),
-            last.eq(active & last_step & last_pixel & last_tile),
+            last.eq(active & Mux(fresh, derived.at_once, last_later)),
+            next_step.eq(Mux(last_step, derived.one_step, step + 1 == derived.last_step)),
+            next_pixel.eq(
+                Mux(last_step, Mux(last_pixel, derived.one_pixel, pixel + 1 == derived.last_pixel), last_pixel)
+            ),
+            next_tile.eq(Mux(last_step & last_pixel, tile + 1 == derived.last_tile, last_tile)),
             lane.eq(head.lane + lane_offset),
             self.drains.ready.eq(last),
         ]
@@ -223,18 +233,17 @@ class OutputStage(wiring.Component):
             m.d.sync += [
                 step.eq(step + 1),
                 fresh.eq(last),
-                last_step_later.eq(Mux(last_step, derived.one_step, step + 1 == derived.last_step)),
+                last_step_later.eq(next_step),
+                last_pixel_later.eq(next_pixel),
+                last_tile_later.eq(next_tile),
+                last_later.eq(next_step & next_pixel & next_tile),
             ]
-            with m.If(fresh):
-                m.d.sync += [last_pixel_later.eq(derived.one_pixel), last_tile_later.eq(derived.one_tile)]
             with m.If(last_step):
-                m.d.sync += last_pixel_later.eq(Mux(last_pixel, derived.one_pixel, pixel + 1 == derived.last_pixel))
                 m.d.sync += [step.eq(0), row.eq(row + 1), pixel.eq(pixel + 1), pixel_word.eq(pixel_word + head.stride)]
                 with m.If(last_pixel):
                     m.d.sync += [
                         pixel.eq(0),
                         pixel_word.eq(0),
-                        last_tile_later.eq(tile + 1 == derived.last_tile),
                         tile.eq(tile + 1),
                         parameter.eq(Mux(head.shared, 0, parameter + groups)),
                         lane_offset.eq(lane_offset + 1),
@@ -273,7 +282,9 @@ class OutputStage(wiring.Component):
             self.read.row.eq(head.row + row),
         ]
         latency = self.latency(config)
-        stages = taps(m, group, latency, name="group")
+        stages = taps(m, group, latency, name="group", resets=False)
+        # What of it has an effect by itself, and so has to go with a reset.
+        live = taps(m, Cat(group.valid, group.row_done), latency, name="live")
 
         # Read, select, requantise.
         parameters = LoadableMemory(
@@ -315,11 +326,11 @@ class OutputStage(wiring.Component):
             ]
 
         # Collect the groups of a row; the last comes straight from the requantisers.
-        now = stages[latency]
+        now, (now_valid, _) = stages[latency], live[latency]
         held = []
         for index in range(groups - 1):
             hold = Signal(data.ArrayLayout(signed(32), n), name=f"held_{index}", reset_less=True)
-            with m.If(now.valid & (now.index == index)):
+            with m.If(now_valid & (now.index == index)):
                 m.d.sync += hold.eq(results)
             held.append(hold)
         values = Signal(data.ArrayLayout(signed(32), config.columns))
@@ -327,7 +338,7 @@ class OutputStage(wiring.Component):
         m.d.comb += [
             values.eq(Cat(*held, results)),
             self.values.eq(values),
-            self.fold.valid.eq(early.row_done & (early.destination == Destination.ACCUMULATORS)),
+            self.fold.valid.eq(live[self.fold_latency(config)][1] & (early.destination == Destination.ACCUMULATORS)),
             self.fold.bank.eq(early.bank),
             self.fold.row.eq(early.address),
             self.fold.fold.eq(early.fold),
@@ -343,48 +354,47 @@ class OutputStage(wiring.Component):
         m.d.comb += whole.eq(
             Mux(now.wide, values.as_value(), Cat(narrow, C(0, max(0, narrow_bits - 8 * config.columns))))
         )
-        to_memory = Signal()
-        m.d.comb += to_memory.eq(now.row_done & (now.destination != Destination.ACCUMULATORS))
+        # What ends with this cycle's word, or with the last of those that follow, is known a cycle ahead.
+        soon, soon_row_done = stages[latency - 1], live[latency - 1][1]
+        to_accumulators = soon.destination == Destination.ACCUMULATORS
+        words_soon = Mux(soon.wide, config.words_per_pixel(wide=True), config.words_per_pixel())
+        to_memory, ends_now, ends_rest = (Signal(name=name) for name in ("to_memory", "ends_now", "ends_rest"))
+        m.d.sync += [
+            to_memory.eq(soon_row_done & ~to_accumulators),
+            ends_now.eq(soon_row_done & soon.drain_done & (to_accumulators | (words_soon == 1))),
+        ]
         writing = Signal(self.write_layout(config))
         extra = Signal(range(config.words_per_pixel(wide=True) + 1))
         rest = Signal(max(1, wide_bits - word_size), reset_less=True)
-        rest_now = Signal(group_layout)
+        rest_now = Signal(group_layout, reset_less=True)
         rest_address = Signal(head.address.shape())
         words = Mux(now.wide, config.words_per_pixel(wide=True), config.words_per_pixel())
-        finishing, finishing_group = Signal(), Signal(group_layout)
+        m.d.sync += ends_rest.eq(Mux(to_memory, now.drain_done & (words == 2), rest_now.drain_done & (extra == 2)))
+        # Address and data are chosen without a look at whether anything is written.
+        resting = Signal(name="resting")
+        m.d.sync += resting.eq(Mux(to_memory, words != 1, extra > 1))
+        destination = Mux(to_memory, now.destination, rest_now.destination)
+        anything = to_memory | resting
+        m.d.comb += [
+            writing.activation.eq(anything & (destination == Destination.ACTIVATION)),
+            writing.output.eq(anything & (destination == Destination.OUTPUT)),
+            writing.residual.eq(to_memory & (now.destination == Destination.RESIDUAL)),
+            writing.address.eq(Mux(to_memory, now.address, rest_address)),
+            writing.data.eq(Mux(to_memory, whole, rest)),
+            writing.lanes.eq(Mux(to_memory & ~now.wide, 1 << now.lane, C(-1, config.tiles_per_word))),
+        ]
         with m.If(to_memory):
-            m.d.comb += [
-                writing.activation.eq(now.destination == Destination.ACTIVATION),
-                writing.output.eq(now.destination == Destination.OUTPUT),
-                writing.residual.eq(now.destination == Destination.RESIDUAL),
-                writing.address.eq(now.address),
-                writing.data.eq(whole),
-                writing.lanes.eq(Mux(now.wide, C(-1, config.tiles_per_word), 1 << now.lane)),
-                finishing.eq(words == 1),
-                finishing_group.eq(now),
-            ]
             m.d.sync += [
                 rest.eq(whole >> word_size),
                 rest_now.eq(now),
                 rest_address.eq(now.address + 1),
                 extra.eq(words - 1),
             ]
-        with m.Elif(extra != 0):
-            m.d.comb += [
-                writing.activation.eq(rest_now.destination == Destination.ACTIVATION),
-                writing.output.eq(rest_now.destination == Destination.OUTPUT),
-                writing.address.eq(rest_address),
-                writing.data.eq(rest),
-                writing.lanes.eq(C(-1, config.tiles_per_word)),
-                finishing.eq(extra == 1),
-                finishing_group.eq(rest_now),
-            ]
+        with m.Elif(resting):
             m.d.sync += [rest.eq(rest >> word_size), rest_address.eq(rest_address + 1), extra.eq(extra - 1)]
-        with m.Elif(now.row_done):
-            m.d.comb += [finishing.eq(1), finishing_group.eq(now)]
         m.d.comb += [
             self.write.eq(writing),
-            self.commit.eq(finishing & finishing_group.drain_done & finishing_group.commit),
-            self.done.eq(finishing & finishing_group.drain_done & finishing_group.final),
+            self.commit.eq((ends_now & now.commit) | (ends_rest & rest_now.commit)),
+            self.done.eq((ends_now & now.final) | (ends_rest & rest_now.final)),
         ]
         return m

@@ -49,7 +49,7 @@ class DoubleRoundingScaler(Scaler):
         below_half = Signal(32)
         m.d.comb += [
             with_half.eq(Cat(0, scaled).as_signed() >> right[behind]),
-            below_half.eq(scaled & (((1 << right[behind]) - 1) >> 1)),
+            below_half.eq(scaled & Cat(right[behind] > bit + 1 for bit in range(30))),
         ]
         quotient = Signal(signed(32), reset_less=True)
         increment = Signal(reset_less=True)

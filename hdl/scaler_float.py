@@ -93,7 +93,7 @@ class FloatScaler(Scaler):
         below_half = Signal(34)
         m.d.comb += [
             with_half.eq(Cat(0, scaled).as_signed() >> last_shift[:6]),
-            below_half.eq(scaled & (((1 << last_shift[:6]) - 1) >> 1)),
+            below_half.eq(scaled & Cat(last_shift[:6] > bit + 1 for bit in range(34))),
         ]
         shifted = Signal(signed(34), reset_less=True)
         up, too_large = (Signal(name=name, reset_less=True) for name in ("up", "too_large"))

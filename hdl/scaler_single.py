@@ -51,7 +51,7 @@ class SingleRoundingScaler(Scaler):
         below_half = Signal(32)
         m.d.comb += [
             with_half.eq(Cat(0, total).as_signed() >> right_stages[products + 1]),
-            below_half.eq(total[:32] & (((1 << right_stages[products + 1][:5]) - 1) >> 1)),
+            below_half.eq(total[:32] & Cat(right_stages[products + 1][:5] > bit + 1 for bit in range(30))),
         ]
         shifted = Signal(signed(64), reset_less=True)
         half = Signal(reset_less=True)

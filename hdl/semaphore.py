@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,9 +24,13 @@ class Semaphore(wiring.Component):
         super().__init__({"put": In(1), "take": In(1), "available": Out(1), "count": Out(range(maximum + 1))})
 
     def elaborate(self, platform: Any) -> Module:
-        """An up-down counter."""
+        """An up-down counter, and whether it is above 0, which is worked out a cycle ahead."""
         m = Module()
         count = Signal(self.count.shape(), init=self._initial)
-        m.d.sync += count.eq(count + self.put - self.take)
-        m.d.comb += [self.available.eq(count != 0), self.count.eq(count)]
+        available = Signal(init=self._initial > 0)
+        m.d.sync += [
+            count.eq(count + self.put - self.take),
+            available.eq(self.put | Mux(self.take, count[1:].any(), available)),
+        ]
+        m.d.comb += [self.available.eq(available), self.count.eq(count)]
         return m

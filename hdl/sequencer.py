@@ -185,9 +185,13 @@ class Sequencer(wiring.Component):
         m.d.comb += [
             pixel.eq(begin | more_pixels),
             load.eq(begin | more_loads),
-            last_pixel.eq(Mux(begin, derived.one_pixel, more_pixels & last_pixel_later)),
-            last_load.eq(load & (loads_done == config.load_cycles - 1)),
-            end.eq((begin | busy) & (last_pixel | ~pixel) & (last_load | ~load)),
+            last_pixel.eq((begin & derived.one_pixel) | (more_pixels & last_pixel_later)),
+            last_load.eq(loads_done == config.load_cycles - 1),
+            # Said twice, so that little follows the decision to begin: of that cycle, and of those behind it.
+            end.eq(
+                (begin & derived.one_pixel & (config.load_cycles == 1))
+                | (busy & (last_pixel_later | ~more_pixels) & (last_load | ~more_loads))
+            ),
             self.passes.ready.eq(end),
             self.classes.issue.eq(pixel),
             self.classes.weight_load.eq(busy & ~pixel),

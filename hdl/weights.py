@@ -66,8 +66,12 @@ class WeightMemory(wiring.Component):
         config = self._config
         band = config.load_cycles
         latency = self.latency(config)
-        requests = taps(m, self.request, config.rows - band + config.columns - 1 + latency, name="request")
-        diagonal = taps(m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first")
+        requests = taps(
+            m, self.request, config.rows - band + config.columns - 1 + latency, name="request", resets=False
+        )
+        diagonal = taps(
+            m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first", resets=False
+        )
         lanes = config.link_bits // 8
         for b in range(config.weight_rows):
             for c in range(config.columns):

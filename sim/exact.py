@@ -360,8 +360,8 @@ class ExactEngine(Engine):
     def _read_all(self, free: int) -> Iterator[None]:
         while len(self._finished) < len(self._commands) or self._sent_halves < len(self._half_words):
             yield
-        idle = [free, self._sender_free, self._last_sent + 1]
-        idle += [self._finished[-1] + 1] if self._finished else []
+        idle = [free, self._sender_free, self._last_sent + 2]
+        idle += [self._finished[-1] + 2] if self._finished else []
         valid = max(idle)
         totals = [self._counts[counter] for counter in _COUNTERS]
         self._counter_words += [total >> 32 * part & 0xFFFFFFFF for total in totals for part in range(2)]

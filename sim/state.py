@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from etchnet.hdl.accumulators import AccumulatorBank
 from etchnet.hdl.config import Config
 from etchnet.hdl.element import ProcessingElement
 from etchnet.hdl.isa import OUTSIDE, Destination, Fold, Pass, TileKind
@@ -22,7 +23,7 @@ from etchnet.sim.state_events import Events
 from etchnet.sim.state_issue import Issue
 from etchnet.sim.state_memories import DrainMemory
 from etchnet.sim.state_output import OutputState
-from etchnet.sim.state_registers import Register, Rows
+from etchnet.sim.state_registers import Register, Rows, late_rows
 from etchnet.sim.state_results import DrainResults
 
 __all__ = ["UNCOVERED", "ElementState", "MachineState"]
@@ -31,15 +32,16 @@ UNCOVERED = (
     r"loader\..*",
     r"sender\..*",
     r"results\.memory\.read__data",
-    r"counters\..*",
-    r"(input|output|weights)_(free|full)\.count",
+    r"counters\..*|quiet|cleared",
+    r"(input|output|weights)_(free|full)\.(count|available)",
     r"(passes|drains)\.(?!head).*",
     r"sequencer\.(?!pixel$|request$|fold$).*",
-    r"output\.(fresh|last_(step|pixel|tile)_later)",
+    r"output\.(fresh|last(_step|_pixel|_tile|)_later|to_memory|ends_now|ends_rest|resting)",
+    r".*\.late_(write_address|write_data|write_lanes|address|enable)_1",
 )
 """Patterns of the registers that are not covered: the links' two ends and what waits between them; the counters; how
-instructions are fetched; the sequencer's own counters, of which `pixel`, `request` and `fold` are the outcome; and what
-the output stage compares its counters with a cycle ahead."""
+instructions are fetched; the sequencer's own counters, of which `pixel`, `request` and `fold` are the outcome; what the
+output stage works out a cycle ahead; and what waits in front of a memory whose latency is 3 or more."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,13 @@ class MachineState:
         parts: list[Issue | ArrayState | OutputState | BankState] = [issue, self._array, *self._banks, self._output]
         self._registers: dict[str, Register] = {}
         self._memories: dict[str, Rows] = {
-            "activation.memory": stored[Destination.ACTIVATION].rows(),
+            "activation.memory": late_rows(stored[Destination.ACTIVATION].rows(), config.memory_latency),
             "results.memory": stored[Destination.OUTPUT].rows(),
         }
         if config.residual_words:
-            self._memories["residual.memory"] = stored[Destination.RESIDUAL].rows()
+            self._memories["residual.memory"] = late_rows(
+                stored[Destination.RESIDUAL].rows(), AccumulatorBank.read_latency(config)
+            )
         for part in parts:
             self._registers |= part.registers()
             self._memories |= part.memories()

@@ -12,7 +12,7 @@ from etchnet.hdl.element import ProcessingElement
 from etchnet.hdl.weights import WeightMemory
 from etchnet.sim.state_events import Events
 from etchnet.sim.state_issue import Issue
-from etchnet.sim.state_registers import Register, Rows, Wire, memory_read, packed, remembered
+from etchnet.sim.state_registers import Register, Rows, Wire, late_rows, memory_read, packed, remembered
 from etchnet.sim.state_results import tile_of
 
 __all__ = ["ArrayState"]
@@ -204,9 +204,8 @@ class ArrayState:
         found = {f"array.line_{line}.memory.memory": buffer for line in range(self._taps - 1)}
         for b in range(config.weight_rows):
             for c in range(config.columns):
-                found[f"weights.bank_{b}_{c}.memory"] = Rows(
-                    lambda row, t, b=b, c=c: self._weight_byte(b, c, row, t), config.weight_words, 8
-                )
+                rows = Rows(lambda row, t, b=b, c=c: self._weight_byte(b, c, row, t), config.weight_words, 8)
+                found[f"weights.bank_{b}_{c}.memory"] = late_rows(rows, WeightMemory.latency(config))
         return found
 
     def _element(self, r: int, c: int) -> dict[str, Register]:

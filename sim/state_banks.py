@@ -14,7 +14,7 @@ from etchnet.sim.state_array import ArrayState
 from etchnet.sim.state_events import Events
 from etchnet.sim.state_issue import Issue
 from etchnet.sim.state_output import OutputState
-from etchnet.sim.state_registers import Layout, Register, Rows, memory_read, packed, remembered
+from etchnet.sim.state_registers import Layout, Register, Rows, late_rows, memory_read, packed, remembered
 from etchnet.sim.state_results import DrainResults, fold_values
 
 __all__ = ["BankState"]
@@ -46,6 +46,7 @@ class BankState:
         self.config = config = events.config
         self.layout = Layout(AccumulatorBank.fold_layout(config))
         self.data = remembered(self._data)
+        self.folded = remembered(self._folded)
         self.row = remembered(self._row)
         self._read, self._written = AccumulatorBank.read_latency(config), AccumulatorBank.latency(config)
         # From the decision about a pixel to the naming of its row.
@@ -69,14 +70,17 @@ class BankState:
                 f"{path}.{name}": Register(lambda t, s=stage: self.fold(t - s), self.layout.width, layout=self.layout)
                 for stage, name in enumerate([*(f"folding_{s}" for s in range(1, self._read + 1)), "written"], start=1)
             },
-            f"{path}.folded": Register(lambda t: packed(self.folded(t)), width),
+            **{
+                f"{path}.lane_{c}.folded": Register(lambda t, c=c: int(self.folded(t)[c]), 32, signed=True)
+                for c in range(self.config.columns)
+            },
             **memory_read(f"{path}.memory", lambda t: packed(self._last_read(t)), width, self._read),
         }
 
     def memories(self) -> dict[str, Rows]:
         """By name."""
         rows = Rows(lambda row, t: packed(self.row(row, t)), self.config.accumulator_rows, 32 * self.config.columns)
-        return {f"bank_{self.index}.memory.memory": rows}
+        return {f"bank_{self.index}.memory.memory": late_rows(rows, self._read)}
 
     # The fold that is named in a cycle
 
@@ -103,7 +107,7 @@ class BankState:
             return self._output.row_values(cycle)
         return self._array.leaving(cycle)
 
-    def folded(self, cycle: int) -> np.ndarray:
+    def _folded(self, cycle: int) -> np.ndarray:
         """What the adders gave: int32 (columns,)."""
         zeros = np.zeros(self.config.columns, np.int32)
         if cycle < 1:

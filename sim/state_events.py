@@ -16,7 +16,7 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.isa import OUTSIDE, Destination, Drain, Fold, Pass, RunCommand, Source, Target, TileKind, chunks
 from etchnet.hdl.sequencer import Sequencer
 from etchnet.sim.history import History, LinkWrite, RunHistory
-from etchnet.sim.state_registers import Layout, Register, Rows
+from etchnet.sim.state_registers import Layout, Register, Rows, late_rows
 from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
 
 __all__ = ["Drains", "Events", "Head", "LinkMemory", "Passes", "Program"]
@@ -201,10 +201,10 @@ class _Stream(Generic[_I]):
         Its run, its repeat among all repeats of all runs, and its number in its program.
     """
 
-    def __init__(self, events: Events, kind: type[_I], memory: LinkMemory, first: Callable[[RunCommand], int]) -> None:
-        self._events, self._memory, self._first = events, memory, first
+    def __init__(self, events: Events, kind: type[_I]) -> None:
+        self._events = events
         self._kind: type[_I] = kind
-        self._decode: Callable[[int], _I] = lru_cache(1 << 12)(lambda word: kind.decode(word, events.config))
+        self._nothing: _I = kind.decode(0, events.config)
         self.begin = self.end = self.run = self.repeat = self.number = np.zeros(0, np.int64)
 
     def _extend(self, parts: list[tuple[np.ndarray, np.ndarray, int, int]]) -> None:
@@ -226,8 +226,7 @@ class _Stream(Generic[_I]):
     def head(self, cycle: int) -> Head[_I]:
         """The instruction at the head of the stream.
 
-        It is the next one that has not ended. Where there is none, the register follows the memory, which is read at
-        the address of the last run's first instruction, two cycles behind.
+        It is the next one that has not ended. Where there is none, the last one stays until another arrives.
         """
         index = int(np.searchsorted(self.end, cycle))
         runs = self._events.runs
@@ -235,11 +234,9 @@ class _Stream(Generic[_I]):
             run = runs[int(self.run[index])]
             if cycle >= run.start + self._events.latencies.fetch:
                 return Head(self.instruction(index), index, self._is_final(index))
-        # What is stale stays until the first instruction of the next run arrives.
-        behind = self._events.latencies.fetch - 1
-        before = [run for run in runs if run.start + behind < cycle]
-        address = self._first(before[-1].command) if before else 0
-        return Head(self._decode(self._memory.word(address, cycle - behind)), -1, False)
+        if index:
+            return Head(self.instruction(index - 1), -1, self._is_final(index - 1))
+        return Head(self._nothing, -1, False)
 
     def register(self) -> Register:
         """The register at the head of the stream."""
@@ -327,8 +324,8 @@ class Events:
             target: LinkMemory(history.writes, target, config)
             for target in (Target.PASSES, Target.DRAINS, Target.PARAMETERS, Target.WEIGHTS, Target.INPUT)
         }
-        self.passes = Passes(self, Pass, self.memories[Target.PASSES], lambda c: c.first_pass)
-        self.drains = Drains(self, Drain, self.memories[Target.DRAINS], lambda c: c.first_drain)
+        self.passes = Passes(self, Pass)
+        self.drains = Drains(self, Drain)
         self.repeats: list[tuple[int, int]] = []
         self.last_repeat: list[int] = []
         passes, drains, halves = [], [], [np.zeros(0, np.int64)]
@@ -375,7 +372,8 @@ class Events:
         for name, target, depth in (("passes", Target.PASSES, self.config.passes),
                                     ("drains", Target.DRAINS, self.config.drains)):  # fmt: skip
             width = chunks(word_bits(target, self.config), self.config) * self.config.link_bits
-            found[f"{name}.memory.memory.memory"] = Rows(self.memories[target].word, depth, width)
+            rows = Rows(self.memories[target].word, depth, width)
+            found[f"{name}.memory.memory.memory"] = late_rows(rows, self.config.memory_latency)
         return found
 
     def repeat_at(self, cycle: int) -> int:

@@ -12,7 +12,7 @@ from etchnet.hdl.sequencer import Sequencer
 from etchnet.hdl.weights import WeightMemory
 from etchnet.sim.state_events import Events, Head
 from etchnet.sim.state_memories import DrainMemory
-from etchnet.sim.state_registers import Layout, Register, Rows, delayed, memory_read, remembered
+from etchnet.sim.state_registers import Layout, Register, Rows, delayed, late_rows, memory_read, remembered
 
 __all__ = ["Decision", "Issue"]
 
@@ -69,6 +69,7 @@ class Issue:
             found[f"entered_{stage}"] = Register(delayed(self.pixel, read + stage), pixel.width, layout=pixel)
         for stage in range(1, self.fold_delay + 1):
             found[f"fold_{stage}"] = Register(delayed(self.fold, stage), fold.width, layout=fold)
+            found[f"fold_live_{stage}"] = Register(delayed(self._live, stage), 4)
         for stage in range(1, self.read_latency):
             found[f"first_{stage}"] = Register(delayed(self.first, stage), 1)
         found["entering"] = Register(
@@ -83,7 +84,8 @@ class Issue:
     def memories(self) -> dict[str, Rows]:
         """By name."""
         memory = self._events.memories[Target.INPUT]
-        return {"input.memory.memory": Rows(memory.word, 2 * self.config.input_words, self._chunked)}
+        rows = Rows(memory.word, 2 * self.config.input_words, self._chunked)
+        return {"input.memory.memory": late_rows(rows, self.config.memory_latency)}
 
     @property
     def _chunked(self) -> int:
@@ -118,6 +120,12 @@ class Issue:
         p = passes.instruction(index)
         released = p.release_input and cycle >= int(passes.begin[index]) + p.pixels
         return int(self._events.halves[index]) ^ int(released)
+
+    def _live(self, cycle: int) -> int:
+        """What of a fold has an effect by itself, the first lowest."""
+        names = ("row.valid", "release", "release_last", "release_weights")
+        fold = self.fold(cycle)
+        return sum(self.fold_layout.get(fold, name) << bit for bit, name in enumerate(names))
 
     def _pixel(self, cycle: int) -> int:
         if cycle < 1:

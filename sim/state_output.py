@@ -16,7 +16,7 @@ from etchnet.hdl.output import OutputStage
 from etchnet.sim.state_events import Events, Head
 from etchnet.sim.state_issue import Issue
 from etchnet.sim.state_memories import DrainMemory, row_words
-from etchnet.sim.state_registers import Layout, Register, Rows, delayed, memory_read, packed, remembered
+from etchnet.sim.state_registers import Layout, Register, Rows, delayed, late_rows, memory_read, packed, remembered
 from etchnet.sim.state_results import DrainResults
 from etchnet.sim.state_scalers import RequantiserState
 
@@ -321,6 +321,7 @@ class OutputState:
         group = self.group_layout
         for stage in range(1, self.latency + 1):
             found[f"output.group_{stage}"] = Register(delayed(self.group, stage), group.width, layout=group)
+            found[f"output.live_{stage}"] = Register(delayed(self._live, stage), 2)
         n = config.columns // config.groups
         found["output.selected"] = Register(lambda t: packed(np.array(self.selected(t)).astype(np.int32)), 32 * n)
         found["output.chosen"] = Register(self.chosen, Parameters.layout(config).size * n)
@@ -363,13 +364,18 @@ class OutputState:
     def memories(self) -> dict[str, Rows]:
         """By name."""
         rows = Rows(self._parameters.word, self.config.parameter_words, self._parameter_bits)
-        return {"output.parameters.memory.memory": rows}
+        return {"output.parameters.memory.memory": late_rows(rows, AccumulatorBank.read_latency(self.config))}
 
     @property
     def _parameter_bits(self) -> int:
         """Bits of a word of the parameter memory, which are those of whole link words."""
         link = self.config.link_bits
         return -(-word_bits(Target.PARAMETERS, self.config) // link) * link
+
+    def _live(self, cycle: int) -> int:
+        """Whether there is a group, and above it whether it is the last of its row."""
+        group = self.group(cycle)
+        return self.group_layout.get(group, "valid") | self.group_layout.get(group, "row_done") << 1
 
     def _reading_last(self, cycle: int) -> int:
         """Whether the last drain that a pass started was started by the last pass of a run."""

@@ -11,7 +11,19 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-__all__ = ["Layout", "Register", "Rows", "delayed", "memory_read", "packed", "signed_value"]
+from etchnet.hdl.memory import Ram
+
+__all__ = [
+    "Layout",
+    "Register",
+    "Rows",
+    "delayed",
+    "late_rows",
+    "memory_read",
+    "memory_waits",
+    "packed",
+    "signed_value",
+]
 
 _REMEMBERED = 1 << 12
 """cycles of a wire that are kept"""
@@ -97,8 +109,21 @@ def delayed(wire: Wire, cycles: int) -> Wire:
 
 def memory_read(name: str, wire: Wire, width: int, latency: int) -> dict[str, Register]:
     """The registers of a memory's read port: the last word read, and those behind it where reads take longer."""
-    stages = {f"{name}.data_{stage}": Register(delayed(wire, stage), width) for stage in range(1, latency)}
-    return {f"{name}.memory.read__data": Register(wire, width), **stages}
+    waits = memory_waits(latency)
+    stages = {f"{name}.data_{stage}": Register(delayed(wire, stage + waits), width)
+              for stage in range(1, latency - waits)}  # fmt: skip
+    return {f"{name}.memory.read__data": Register(delayed(wire, waits), width), **stages}
+
+
+def memory_waits(latency: int) -> int:
+    """Cycles that reads and writes wait in front of a memory of a latency."""
+    return Ram(bits=1, depth=1, name="", latency=latency).waits
+
+
+def late_rows(rows: Rows, latency: int) -> Rows:
+    """The contents of a memory whose writes wait in front of it."""
+    waits, word = memory_waits(latency), rows.word
+    return Rows(lambda row, cycle: word(row, max(0, cycle - waits)), rows.depth, rows.width)
 
 
 def remembered(wire: Callable[..., Any]) -> Any:

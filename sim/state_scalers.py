@@ -58,7 +58,7 @@ class _Pipeline:
 
     def product(self, value: Wire, factor: Wire, latency: int) -> Wire:
         """A signed 32-bit value times an unsigned factor: `etchnet.hdl.product`."""
-        sums = min(1, latency - 1)
+        sums = min(1, latency - 1) + (latency > 4)
         stages = latency - sums
         parts: list[Wire] = []
         for name, a, b in (("high_high", 16, 16), ("high_low", 16, 0), ("low_high", 0, 16), ("low_low", 0, 0)):
@@ -76,8 +76,18 @@ class _Pipeline:
             parts.append(self.taps(name, sum(widths), whole, max(1, stages - 1), signed=bool(a))[-1])
         high_high, high_low, low_high, low_low = parts
 
+        def outer(t: int) -> int:
+            return (high_high(t) << 32) + low_low(t)
+
+        def inner(t: int) -> int:
+            return high_low(t) + low_high(t)
+
+        if latency > 4:
+            outer = self.add("product_outer_1", 63, outer, signed=True)
+            inner = self.add("product_inner_1", 33, inner, signed=True)
+
         def total(t: int) -> int:
-            return (high_high(t) << 32) + ((high_low(t) + low_high(t)) << 16) + low_low(t)
+            return outer(t) + (inner(t) << 16)
 
         return self.add("product_sum", 64, total, signed=True) if sums else total
 

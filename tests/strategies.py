@@ -32,8 +32,8 @@ def configs(draw: st.DrawFn, *, largest: int = 9) -> Config:
         parameter_tiles=80,
         link_bits=draw(st.sampled_from([32, 64, 96])),
         multiplier_latency=draw(st.sampled_from([1, 1, 2, 3])),
-        memory_latency=draw(st.sampled_from([1, 1, 2])),
-        product_latency=draw(st.sampled_from([1, 1, 2, 3, 4])),
+        memory_latency=draw(st.sampled_from([1, 1, 2, 3, 4])),
+        product_latency=draw(st.sampled_from([1, 1, 2, 3, 4, 5])),
     )
 
 

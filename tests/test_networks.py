@@ -61,8 +61,8 @@ def machines(draw, *, largest=9):
         depthwise=draw(st.sampled_from(depthwise)),
         line_words=draw(st.sampled_from([16, 64])),
         multiplier_latency=draw(st.integers(1, 2)),
-        memory_latency=draw(st.integers(1, 2)),
-        product_latency=draw(st.integers(1, 3)),
+        memory_latency=draw(st.integers(1, 4)),
+        product_latency=draw(st.integers(1, 5)),
     )
 
 

@@ -138,7 +138,7 @@ def programs(draw):
     config = dataclasses.replace(
         SQUARE, rows=rows, columns=rows, depthwise=taps, requantisers=draw(st.sampled_from([1, rows])),
         weight_rows=draw(st.sampled_from([1, rows])), multiplier_latency=draw(st.integers(1, 2)), accumulator_rows=32,
-        memory_latency=draw(st.integers(1, 2)), product_latency=draw(st.integers(1, 4)),
+        memory_latency=draw(st.integers(1, 4)), product_latency=draw(st.integers(1, 5)),
         passes=64, output_words=256,
     )  # fmt: skip
     groups = draw(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=4))
