@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,9 @@ from etchnet.hdl.hierarchy import module_name
 from etchnet.hdl.scan import Scan
 from etchnet.hdl.uart import Uart
 from etchnet.hdl.verilog import generate, generate_component
+from etchnet.host import block_rams
 from etchnet.host.compiler import Program
+from etchnet.host.placement import placement_svg
 from etchnet.host.tools import MissingPackageError, Tool
 from etchnet.host.yosys import YOSYS, run_yosys
 
@@ -58,6 +61,8 @@ class Family:
     """the name of the file that says where pins are, and its text"""
     pll_edits: Mapping[str, str] = field(default_factory=dict)
     """what has to be replaced in the PLL's module"""
+    refine: Callable[[Mapping[str, Any]], None] = lambda module: None
+    """what is done to a netlist behind synthesis"""
 
 
 def _lpf(pins: Sequence[Pin]) -> str:
@@ -71,6 +76,11 @@ def _lpf(pins: Sequence[Pin]) -> str:
 
 def _pcf(pins: Sequence[Pin]) -> str:
     return "".join(f"set_io {pin.port} {pin.site}\n" for pin in pins)
+
+
+def _refine_ecp5(module: Mapping[str, Any]) -> None:
+    block_rams.absorb_registers(module)
+    block_rams.place(module, block_rams.LFE5U_85F)
 
 
 def _cst(pins: Sequence[Pin]) -> str:
@@ -98,6 +108,7 @@ FAMILIES = {
         lambda board, name: ["--input", "placed.config", "--bit", name, "--compress"],
         lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-f", "pll.v"],
         ("pins.lpf", _lpf),
+        refine=_refine_ecp5,
     ),
     "ice40": Family(
         "synth_ice40 -dsp -abc9 -device u",
@@ -128,7 +139,7 @@ FAMILIES = {
          "MULT18X18": ("multipliers", 1), "MULT9X9": ("multipliers", 0.5), "(S|SD|D)PX?9?B?": ("block RAMs", 1)},
         lambda board: [
             "--device", board.options["device"], "--vopt", f"family={board.options['family']}",
-            "--vopt", "cst=pins.cst", "--write", "placed.json"],
+            "--vopt", "cst=pins.cst"],
         lambda board, name: ["-d", board.options["family"], "-o", name, "placed.json"],
         lambda board, given, wanted: [
             "-m", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-d", board.options["pll"], "-f", "pll.v"],
@@ -232,7 +243,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     folder.mkdir(parents=True, exist_ok=True)
     # What another build left would pass for this one's.
     bitstream = f"etchnet.{family.bitstream}"
-    for name in (bitstream, "report.json", "machine.toml"):
+    for name in (bitstream, "report.json", "machine.toml", "placement.svg"):
         (folder / name).unlink(missing_ok=True)
 
     report("generating Verilog")
@@ -260,15 +271,22 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     name, text_of = family.constraints
     (folder / name).write_text("" if what.array else text_of(pins))
 
-    statistics = "tee -q -o cells.json stat -json"
     synthesis = f"{family.synthesis} -top {top} -json netlist.json"
-    run_yosys(f"read_verilog -sv {' '.join(sources)}; {synthesis}; {statistics}", folder=folder, report=report)
+    run_yosys(f"read_verilog -sv {' '.join(sources)}; {synthesis}", folder=folder, report=report)
     if what.array:
         # Its area is that of the array without what feeds it.
         alone = module_name(array)
+        statistics = "tee -q -o cells.json stat -json"
         run_yosys(f"read_verilog -sv array.v; {family.synthesis} -top {alone}; {statistics}", folder=folder,
                   log="yosys.array.log", report=report)  # fmt: skip
-    cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+    netlist = json.loads((folder / "netlist.json").read_text())
+    module = netlist["modules"][top]
+    family.refine(module)
+    (folder / "netlist.json").write_text(json.dumps(netlist))
+    if what.array:
+        cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+    else:
+        cells = Counter(cell["type"] for cell in module["cells"].values())
     used = _used(cells, family)
     available = {"LUTs": board.luts, "flip-flops": board.flip_flops, "multipliers": board.multipliers,
                  "block RAMs": board.block_rams}  # fmt: skip
@@ -283,6 +301,9 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
             report("packing the bitstream")
             family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
             (folder / f"{bitstream}.partial").replace(folder / bitstream)
+    fastest = f"{fmax[what.seeds[0]]:.1f} MHz, seed {what.seeds[0]}"
+    title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
+    (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
     cycles = what.program.repeat_cycles if what.program else None
     tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
     result = Report(board.name, top, what.config, clock, fmax, used, available, cycles, tools)
@@ -327,7 +348,7 @@ def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, r
     suffix = "" if first else f".{seed}"
     family.router.run(
         ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
-         "--report", f"timing{suffix}.json", *family.place(what.board)],
+         "--report", f"timing{suffix}.json", *(["--write", "placed.json"] if first else []), *family.place(what.board)],
         folder=folder, log=f"nextpnr{suffix}.log", watch=watch,
     )  # fmt: skip
     timing = json.loads((folder / f"timing{suffix}.json").read_text())

@@ -1,4 +1,4 @@
-"""Models of devices' cells: those that Yosys ships, and one of the ECP5's multiplier, of which it has but the ports."""
+"""Models of devices' cells: those that Yosys ships, and two of the ECP5's of which it has but the ports."""
 
 import re
 from pathlib import Path
@@ -13,13 +13,13 @@ def _share() -> Path:
 
 
 def ecp5() -> dict[str, str]:
-    """Files of the ECP5's cells, but for its block RAM, by name."""
+    """Files of the ECP5's cells, by name."""
     lattice = _share() / "lattice"
     # The black boxes among them would be second definitions.
     text = (lattice / "cells_sim_ecp5.v").read_text()
     text = re.sub(r"\(\* blackbox \*\)\s*module DP16KD.*?endmodule", "", text, flags=re.DOTALL)
     headers = {path.name: path.read_text() for path in lattice.glob("*.vh")}
-    return {"cells.v": text, "multiplier.v": _ecp5_multiplier(), **headers}
+    return {"cells.v": text, "multiplier.v": _ecp5_multiplier(), "block_ram.v": _ecp5_block_ram(), **headers}
 
 
 def ice40() -> dict[str, str]:
@@ -60,5 +60,79 @@ module MULT18X18D(input {", ".join([*inputs, *others])}, output {", ".join(outpu
     inner_r <= whole[35:0];
     out_r <= inner;
   end
+endmodule
+"""
+
+
+def _ecp5_block_ram() -> str:
+    """`DP16KD` as far as the machine uses it: one port writes, the other reads: after Lattice's FPGA-TN-02204.
+
+    Words of 9, 18 or 36 bits; the lowest bits of the writing port's address enable the bytes of a word. With words of
+    36 bits both ports' pins are the data of one. Output registers follow their clock and OCE alone.
+    """
+    inputs = [f"{kind}{side}{bit}" for side in "AB" for kind, bits in (("DI", 18), ("AD", 14), ("CS", 3))
+              for bit in range(bits)]  # fmt: skip
+    inputs += [f"{port}{side}" for side in "AB" for port in ("CLK", "WE", "CE", "OCE", "RST")]
+    outputs = [f"DO{side}{bit}" for side in "AB" for bit in range(18)]
+
+    def vector(port: str, bits: int) -> str:
+        return "{" + ", ".join(f"{port}{bit}" for bit in reversed(range(bits))) + "}"
+
+    values = "".join(f"  parameter [319:0] INITVAL_{index:02X} = 320'b0;\n" for index in range(64))
+    fill = "".join(
+        f"    for (i = 0; i < 16; i = i + 1) {{bytes[{32 * index + 1} + 2 * i], bytes[{32 * index} + 2 * i]}} = "
+        f"INITVAL_{index:02X}[20 * i +: 18];\n"
+        for index in range(64)
+    )
+    return f"""\
+module DP16KD(input {", ".join(inputs)}, output {", ".join(outputs)});
+  parameter DATA_WIDTH_A = 18;
+  parameter DATA_WIDTH_B = 18;
+  parameter REGMODE_A = "NOREG";
+  parameter REGMODE_B = "NOREG";
+  parameter RESETMODE = "SYNC";
+  parameter ASYNC_RESET_RELEASE = "SYNC";
+  parameter CSDECODE_A = "0b000";
+  parameter CSDECODE_B = "0b000";
+  parameter CLKAMUX = "CLKA";
+  parameter CLKBMUX = "CLKB";
+  parameter WRITEMODE_A = "NORMAL";
+  parameter WRITEMODE_B = "NORMAL";
+  parameter GSR = "ENABLED";
+{values}
+  reg [8:0] bytes [0:2047];
+  reg [35:0] read, read_r;
+  wire [13:0] write_address = {vector("ADA", 14)};
+  wire [13:0] address = {vector("ADB", 14)};
+  wire [35:0] data = {{{vector("DIB", 18)}, {vector("DIA", 18)}}};
+  wire [35:0] out = REGMODE_B == "OUTREG" ? read_r : read;
+  wire paired = DATA_WIDTH_A == 36 || DATA_WIDTH_B == 36;
+  integer i;
+  initial begin
+    read = 0;
+    read_r = 0;
+{fill}
+    if (!(DATA_WIDTH_A == 9 || DATA_WIDTH_A == 18 || DATA_WIDTH_A == 36)) $fatal(1, "DATA_WIDTH_A");
+    if (!(DATA_WIDTH_B == 9 || DATA_WIDTH_B == 18 || DATA_WIDTH_B == 36)) $fatal(1, "DATA_WIDTH_B");
+    if (paired && REGMODE_A != REGMODE_B) $fatal(1, "REGMODE");
+  end
+  always @(posedge CLKA) if (CEA && WEA) begin
+    if (DATA_WIDTH_A == 9) bytes[write_address[13:3]] <= data[8:0];
+    for (i = 0; i < DATA_WIDTH_A / 9; i = i + 1)
+      if (DATA_WIDTH_A > 9 && write_address[i])
+        bytes[DATA_WIDTH_A == 18 ? {{write_address[13:4], i[0]}} : {{write_address[13:5], i[1:0]}}] <= data[9 * i +: 9];
+  end
+  always @(posedge CLKB) begin
+    if (CEB) begin
+      if (DATA_WIDTH_B == 9) read <= {{18'b0, 9'b0, bytes[address[13:3]]}};
+      else if (DATA_WIDTH_B == 18) read <= {{18'b0, bytes[{{address[13:4], 1'b1}}], bytes[{{address[13:4], 1'b0}}]}};
+      else read <= {{bytes[{{address[13:5], 2'd3}}], bytes[{{address[13:5], 2'd2}}],
+                    bytes[{{address[13:5], 2'd1}}], bytes[{{address[13:5], 2'd0}}]}};
+    end
+    if (OCEB) read_r <= read;
+  end
+  // The second port's pins are the upper half of a word of 36 bits, and all of a shorter one.
+  assign {vector("DOB", 18)} = DATA_WIDTH_B == 36 ? out[35:18] : out[17:0];
+  assign {vector("DOA", 18)} = DATA_WIDTH_B == 36 ? out[17:0] : 18'b0;
 endmodule
 """

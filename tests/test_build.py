@@ -1,5 +1,6 @@
 """From a machine to a bitstream, and netlists after synthesis against the machine they were made from."""
 
+import dataclasses
 import json
 import re
 import tomllib
@@ -44,11 +45,15 @@ def small_network(random):
     return Network([first, Dense.from_scale(dense, scale=0.002)], input_shape=(6, 6, 2))
 
 
-def netlist(folder: Path, config: Config, technology, synthesis: str, init=None) -> str:
-    """The machine after synthesis, as Verilog of the device's cells."""
-    generate(config, init=init, technology=technology).write(folder)
-    script = f"read_verilog -sv etchnet.v; {synthesis} -top etchnet; write_verilog -noattr netlist.v"
-    run_yosys(script, folder=folder)
+def netlist(folder: Path, config: Config, technology, family: str) -> str:
+    """The machine as it goes to place and route, as Verilog of the device's cells."""
+    generate(config, technology=technology).write(folder)
+    tools = FAMILIES[family]
+    run_yosys(f"read_verilog -sv etchnet.v; {tools.synthesis} -top etchnet -json netlist.json", folder=folder)
+    design = json.loads((folder / "netlist.json").read_text())
+    tools.refine(design["modules"]["etchnet"])
+    (folder / "netlist.json").write_text(json.dumps(design))
+    run_yosys("read_json netlist.json; write_verilog -noattr netlist.v", folder=folder)
     return (folder / "netlist.v").read_text()
 
 
@@ -79,10 +84,11 @@ def with_latencies(multiplier: int, memory: int, product: int, **options) -> Con
         (Ecp5(156), cell_models.ecp5, (3, 2, 4), "MULT18X18D"),
         # Fewer multipliers than elements: the others are made of gates.
         (Ecp5(8), cell_models.ecp5, (1, 1, 1), "MULT18X18D"),
+        (Ecp5(8), cell_models.ecp5, (3, 4, 5), "MULT18X18D"),
         (Ice40(8), cell_models.ice40, (2, 1, 3), "SB_MAC16"),
         (Ice40(6), cell_models.ice40, (3, 2, 4), "SB_MAC16"),
     ],
-    ids=["ecp5", "ecp5-few", "ice40", "ice40-few"],
+    ids=["ecp5", "ecp5-few", "ecp5-few-fast", "ice40", "ice40-few"],
 )
 def test_a_machine_of_a_devices_cells_is_the_portable_one(technology, models, latencies, cell):
     """With the models of cells that Yosys ships, but for the ECP5's multiplier."""
@@ -98,13 +104,18 @@ def test_a_machine_of_a_devices_cells_is_the_portable_one(technology, models, la
 
 @needs_verilator
 @pytest.mark.campaign
-@pytest.mark.parametrize(("technology", "latencies"), [(Ecp5(156), (3, 2, 4)), (Ecp5(8), (1, 1, 1))])
+@pytest.mark.parametrize(
+    ("technology", "latencies"), [(Ecp5(156), (3, 4, 5)), (Ecp5(156), (3, 2, 4)), (Ecp5(8), (1, 1, 1))]
+)
 def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, technology, latencies):
-    """Memories are of lookup tables: Yosys has no model of the ECP5's block RAM."""
+    """Block RAMs and their registers included."""
     random = np.random.default_rng(0)
     network = small_network(random)
     config = fitted(network, with_latencies(*latencies, rows=2, columns=2)).config
-    text = netlist(tmp_path, config, technology, "synth_ecp5 -nodsp -nobram")
+    config = dataclasses.replace(config, weight_tiles=1024, activation_words=4096)
+    text = netlist(tmp_path, config, technology, "ecp5")
+    assert text.count("DP16KD #(") > 4
+    assert ("OUTREG" in text) == (latencies[1] > 1)
     same_as_exact(config, {"netlist.v": text, **cell_models.ecp5()}, network, random)
 
 

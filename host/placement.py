@@ -1,0 +1,79 @@
+"""Pictures of a placed design: where the parts of a machine came to lie on the device."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from html import escape
+from pathlib import Path
+
+__all__ = ["PARTS", "part_of", "placement_svg"]
+
+PARTS = {
+    "array": r"accelerator\.array\b|^block\.",
+    "weights": r"accelerator\.weights\b",
+    "accumulators": r"accelerator\.bank_\d",
+    "requantisers": r"accelerator\.output\.requantiser_\d+\.",
+    "output stage": r"accelerator\.output\b",
+    "activations, residuals": r"accelerator\.(activation|residual)\b",
+    "programs and control": r"accelerator\.(passes|drains|sequencer|counters|\w+_(full|free))\b",
+    "links": "",
+}
+"""parts of a machine by the names of their cells, the first that fits; what is left belongs to the links"""
+
+_COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#ff9da7", "#b6992d", "#b07aa1", "#76b7b2")
+_TILE = 6
+"""pixels"""
+_LEGEND = 190
+
+
+def part_of(cell: str) -> str:
+    """The part that a cell belongs to, by its name."""
+    return next(part for part, pattern in PARTS.items() if re.search(pattern, cell))
+
+
+def placement_svg(netlist: Path, grid: tuple[int, int], title: str) -> str:
+    """A picture of the tiles of a device, each in the colour of the part that has most of its cells, as SVG.
+
+    Parameters
+    ----------
+    netlist
+        What nextpnr writes of a placed design, as JSON.
+    grid
+        Columns and rows of tiles; tile (0, 0) is at the top left.
+    title
+        Stands above.
+    """
+    modules = json.loads(netlist.read_text())["modules"]
+    tiles: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)
+    cells: Counter[str] = Counter()
+    for module in modules.values():
+        for name, cell in module["cells"].items():
+            if place := re.match(r"X(\d+)/?Y(\d+)/", cell["attributes"].get("NEXTPNR_BEL", "")):
+                part = part_of(name)
+                tiles[int(place[1]), int(place[2])][part] += 1
+                cells[part] += 1
+    squares: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for place, counts in sorted(tiles.items(), key=lambda item: item[0][::-1]):
+        squares[counts.most_common(1)[0][0]].append(place)
+
+    columns, rows = grid
+    top = 24
+    width, height = columns * _TILE + _LEGEND, max(rows * _TILE, 20 * len(PARTS)) + top
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="2" y="15" font-weight="bold" fill="#222222">{escape(title)}</text>',
+        f'<rect y="{top}" width="{columns * _TILE}" height="{rows * _TILE}" fill="#eeeeee"/>',
+    ]
+    for index, (part, colour) in enumerate(zip(PARTS, _COLOURS, strict=True)):
+        if not cells[part]:
+            continue
+        path = "".join(f"M{x} {y}h1v1h-1z" for x, y in squares[part])
+        lines.append(f'<path transform="translate(0 {top}) scale({_TILE})" fill="{colour}" d="{path}"/>')
+        x, y = columns * _TILE + 10, top + 20 * index
+        lines.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>')
+        lines.append(f'<text x="{x + 18}" y="{y + 11}" fill="#222222">{escape(part)}: {cells[part]:,}</text>')
+    return "\n".join([*lines, "</svg>"]) + "\n"
