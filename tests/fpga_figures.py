@@ -59,8 +59,9 @@ def line(what: str, arguments: str, report: dict[str, Any]) -> str:
     else:
         clock += f"seed {seeds[0]}"
     if report["cycles"]:
-        clock += f"; {report['cycles']:,} cycles an inference, {report['inferences_per_second']:,.1f} a second at "
-        clock += f"{report['clock']:g} MHz"
+        reached = min(report["clock"], report["fmax_median"])
+        clock += f"; {report['cycles']:,} cycles an inference, {reached * 1e6 / report['cycles']:,.0f} a second at "
+        clock += f"{reached:.1f} MHz"
     tools = ", ".join(report["tools"])
     return f"| {what} | {', '.join(told)} | {clock} | {tools} | `etchnet build {arguments} -o out` |\n"
 
