@@ -55,8 +55,8 @@ def placement_svg(netlist: Path, grid: tuple[int, int], title: str) -> str:
                 tiles[int(place[1]), int(place[2])][part] += 1
                 cells[part] += 1
     squares: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for place, counts in sorted(tiles.items(), key=lambda item: item[0][::-1]):
-        squares[counts.most_common(1)[0][0]].append(place)
+    for tile, counts in sorted(tiles.items(), key=lambda item: item[0][::-1]):
+        squares[counts.most_common(1)[0][0]].append(tile)
 
     columns, rows = grid
     top = 24

@@ -202,7 +202,7 @@ class _Stream(Generic[_I]):
     """
 
     def __init__(self, events: Events, kind: type[_I]) -> None:
-        self._events = events
+        self._events: Events = events
         self._kind: type[_I] = kind
         self._nothing: _I = kind.decode(0, events.config)
         self.begin = self.end = self.run = self.repeat = self.number = np.zeros(0, np.int64)

@@ -5,6 +5,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import cell_models
 import click.testing
@@ -151,6 +152,8 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     assert "per second" in result.output
     assert Config.from_dict(tomllib.loads((out / "machine.toml").read_text())) == Config.from_dict(report["config"])
     assert {"etchnet.bit", "yosys.log", "nextpnr.log", "timing.json"} <= {p.name for p in out.iterdir()}
+    picture = ElementTree.parse(out / "placement.svg").getroot()
+    assert any((text.text or "").startswith("array: ") for text in picture.iter("{http://www.w3.org/2000/svg}text"))
 
     unpack = FAMILIES["ecp5"].unpack
     unpack.run(["--input", "etchnet.bit", "--textcfg", "unpacked.config"], folder=out, log="unpack.log")
@@ -158,6 +161,8 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     rams = sorted(contents(cell) for cell in cells if cell["type"] == "DP16KD")
     unpacked = block_rams((out / "unpacked.config").read_text())
     assert len(rams) > 4
+    registered = sum(cell["type"] == "DP16KD" and cell["parameters"]["REGMODE_B"] == "OUTREG" for cell in cells)
+    assert registered > 4
     # All zeros are left out of bitstreams.
     assert [ram for ram in rams if any(ram)] == [ram for ram in unpacked if any(ram)]
 
