@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,11 +39,9 @@ class AccumulatorLane(wiring.Component):
         m = Module()
         folded = Signal(signed(32), reset_less=True)
         old, new = Mux(self.held, folded, self.old).as_signed(), self.new
-        # Said without a choice that keeps the register: synthesis would make an enable of it, and of the carry of the
-        # comparison what all its bits wait for.
-        keep = Signal(signed(1))
-        m.d.comb += keep.eq(self.largest & less(new, old))
-        m.d.sync += folded.eq(Mux(self.add, old + new, (old & keep) | (new & ~keep)))
+        # What does not add has zero added, so that behind both carry chains one choice of two is left.
+        addend = old & Mux(self.add, C(-1, signed(32)), 0)
+        m.d.sync += folded.eq(Mux(self.largest & less(new, old), old, addend + new))
         m.d.comb += self.folded.eq(folded)
         return m
 
