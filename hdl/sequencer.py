@@ -147,7 +147,7 @@ class Sequencer(wiring.Component):
         # The pass being issued: its fields stay at the head of the stream until its last cycle.
         busy = Signal()
         # Comparisons are made a cycle ahead, so that the decision to issue depends on single bits.
-        fresh, idle_over_later, last_pixel_later = Signal(init=1), Signal(), Signal()
+        fresh, idle_over_later, last_pixel_later, last_load_later = Signal(init=1), Signal(), Signal(), Signal()
         idle_over, more_pixels, more_loads = Signal(), Signal(), Signal()
         idled = Signal(derived.idle_end.shape())
         pixels_done = Signal(head.pixels.shape())
@@ -160,8 +160,8 @@ class Sequencer(wiring.Component):
         row_offset = Signal(head.row.shape())
         m.d.comb += [idle_over.eq(Mux(fresh, derived.no_idle, idle_over_later)), columns.eq(derived.columns)]
 
-        begin, pixel, load, last_pixel, last_load, end = (
-            Signal(name=name) for name in ("begin", "pixel_now", "load", "last_pixel", "last_load", "end")
+        begin, pixel, load, last_pixel, end = (
+            Signal(name=name) for name in ("begin", "pixel_now", "load", "last_pixel", "end")
         )
         with m.If(running & ~tail & ~busy):
             with m.If(~self.passes.valid):
@@ -186,11 +186,10 @@ class Sequencer(wiring.Component):
             pixel.eq(begin | more_pixels),
             load.eq(begin | more_loads),
             last_pixel.eq((begin & derived.one_pixel) | (more_pixels & last_pixel_later)),
-            last_load.eq(loads_done == config.load_cycles - 1),
             # Said twice, so that little follows the decision to begin: of that cycle, and of those behind it.
             end.eq(
                 (begin & derived.one_pixel & (config.load_cycles == 1))
-                | (busy & (last_pixel_later | ~more_pixels) & (last_load | ~more_loads))
+                | (busy & (last_pixel_later | ~more_pixels) & (last_load_later | ~more_loads))
             ),
             self.passes.ready.eq(end),
             self.classes.issue.eq(pixel),
@@ -203,8 +202,9 @@ class Sequencer(wiring.Component):
         m.d.sync += [
             busy.eq((begin | busy) & ~end),
             more_pixels.eq(pixel & ~last_pixel),
-            more_loads.eq(load & ~last_load),
+            more_loads.eq((begin & (config.load_cycles > 1)) | (more_loads & ~last_load_later)),
             last_pixel_later.eq(pixels_done == derived.before_last),
+            last_load_later.eq(loads_done == max(0, config.load_cycles - 2)),
         ]
         m.d.comb += [
             last_column.eq(column == derived.last_column),
