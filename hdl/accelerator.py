@@ -121,6 +121,11 @@ class Accelerator(wiring.Component):
         return config.memory_latency + 1
 
     @staticmethod
+    def commit_delay(config: Config) -> int:
+        """Cycles from the write of a half's last word to its token: what is written waits as at the other memories."""
+        return int(config.memory_latency > 2)
+
+    @staticmethod
     def fold_delay(config: Config) -> int:
         """Cycles from the issue of a pixel to the naming of its accumulator row, read by when its sums arrive."""
         return Accelerator.read_latency(config) + SystolicArray.latency(config) - AccumulatorBank.read_latency(config)
@@ -171,6 +176,8 @@ class Accelerator(wiring.Component):
 
         # Tokens: full and free halves of the input and output memories, committed and released weights.
         tokens = {name: Semaphore(initial=initial, maximum=maximum) for name, (initial, maximum) in _TOKENS.items()}
+        write, waits = output.write, self.commit_delay(config)
+        commit = delay(m, output.commit, waits, name="commit")
         for name, semaphore in tokens.items():
             submodule(m, platform, name, semaphore, variant=semaphore.variant)
         m.d.comb += [
@@ -182,7 +189,7 @@ class Accelerator(wiring.Component):
             tokens["input_free"].put.eq(sequencer.input_release),
             sequencer.output_free.eq(tokens["output_free"].available),
             tokens["output_free"].take.eq(sequencer.output_take),
-            tokens["output_full"].put.eq(output.commit),
+            tokens["output_full"].put.eq(commit),
             sender.full.eq(tokens["output_full"].available),
             tokens["output_full"].take.eq(sender.half_read),
             tokens["output_free"].put.eq(sender.half_sent),
@@ -309,7 +316,9 @@ class Accelerator(wiring.Component):
         write_half = Signal()
         # A half is sent as the run that committed it says, though another may have begun.
         words = [Signal.like(run.output_words, name=f"words_{half}") for half in range(2)]
-        with m.If(output.commit):
+        result = delay(m, Cat(write.data, write.address), waits, name="result", resets=False)
+        result_lanes = delay(m, write.lanes & write.output.replicate(config.tiles_per_word), waits, name="result_lanes")
+        with m.If(commit):
             m.d.sync += write_half.eq(~write_half)
             with m.If(write_half):
                 m.d.sync += words[1].eq(run.output_words)
@@ -320,9 +329,11 @@ class Accelerator(wiring.Component):
             activation.write_address.eq(output.write.address),
             activation.write_data.eq(output.write.data),
             activation.write_lanes.eq(output.write.lanes & output.write.activation.replicate(config.tiles_per_word)),
-            results.write_address.eq(Cat(output.write.address[: config.address_bits(config.output_words)], write_half)),
-            results.write_data.eq(output.write.data),
-            results.write_lanes.eq(output.write.lanes & output.write.output.replicate(config.tiles_per_word)),
+            results.write_address.eq(
+                Cat(result[len(write.data) :][: config.address_bits(config.output_words)], write_half)
+            ),
+            results.write_data.eq(result),
+            results.write_lanes.eq(result_lanes),
             results.address.eq(sender.address),
             results.enable.eq(sender.enable),
             sender.data.eq(results.data),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -359,8 +359,9 @@ class OutputStage(wiring.Component):
         to_accumulators = soon.destination == Destination.ACCUMULATORS
         words_soon = Mux(soon.wide, config.words_per_pixel(wide=True), config.words_per_pixel())
         to_memory, ends_now, ends_rest = (Signal(name=name) for name in ("to_memory", "ends_now", "ends_rest"))
+        to_memory_soon = soon_row_done & ~to_accumulators
         m.d.sync += [
-            to_memory.eq(soon_row_done & ~to_accumulators),
+            to_memory.eq(to_memory_soon),
             ends_now.eq(soon_row_done & soon.drain_done & (to_accumulators | (words_soon == 1))),
         ]
         writing = Signal(self.write_layout(config))
@@ -380,18 +381,22 @@ class OutputStage(wiring.Component):
             writing.output.eq(anything & (destination == Destination.OUTPUT)),
             writing.residual.eq(to_memory & (now.destination == Destination.RESIDUAL)),
             writing.address.eq(Mux(to_memory, now.address, rest_address)),
-            writing.data.eq(Mux(to_memory, whole, rest)),
             writing.lanes.eq(Mux(to_memory & ~now.wide, 1 << now.lane, C(-1, config.tiles_per_word))),
         ]
+        # So they move on in every cycle, and nothing but the choice itself reaches all of them.
+        choices = technology_of(platform).copies(m, to_memory_soon, to_memory, config.rows, name="to_memory")
+        shifted: list[Value] = []
+        for first in range(0, wide_bits, 8):
+            choice = choices[first // 8 % config.rows]
+            shifted.append(Mux(choice, whole[first : first + 8], rest[first : first + 8]))
+        m.d.comb += writing.data.eq(Cat(*shifted[: config.rows]))
+        m.d.sync += [
+            rest.eq(Cat(*shifted[config.rows :])),
+            rest_address.eq(writing.address + 1),
+            extra.eq(Mux(to_memory, words - 1, extra - resting)),
+        ]
         with m.If(to_memory):
-            m.d.sync += [
-                rest.eq(whole >> word_size),
-                rest_now.eq(now),
-                rest_address.eq(now.address + 1),
-                extra.eq(words - 1),
-            ]
-        with m.Elif(resting):
-            m.d.sync += [rest.eq(rest >> word_size), rest_address.eq(rest_address + 1), extra.eq(extra - 1)]
+            m.d.sync += rest_now.eq(now)
         m.d.comb += [
             self.write.eq(writing),
             self.commit.eq((ends_now & now.commit) | (ends_rest & rest_now.commit)),

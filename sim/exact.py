@@ -468,7 +468,7 @@ class ExactEngine(Engine):
         for index, (p, started) in enumerate(zip(passes, drains_of(passes, drains), strict=True)):
             if started and drains[started[-1]].commit:
                 behind = reading_cycles([drains[i] for i in started], config)[1]
-                commits[index] = lat.decide + p.pixels - 1 + lat.drain_delay + behind + 1
+                commits[index] = lat.decide + p.pixels - 1 + lat.drain_delay + behind + 1 + lat.commit
         return commits
 
     def _program(self, command: RunCommand) -> _Program:

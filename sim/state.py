@@ -36,7 +36,7 @@ UNCOVERED = (
     r"(input|output|weights)_(free|full)\.(count|available)",
     r"(passes|drains)\.(?!head).*",
     r"sequencer\.(?!pixel$|request$|fold$).*",
-    r"output\.(fresh|last(_step|_pixel|_tile|)_later|to_memory|ends_now|ends_rest|resting)",
+    r"output\.(fresh|last(_step|_pixel|_tile|)_later|to_memory|ends_now|ends_rest|resting)|(result|result_lanes|commit)_1",
     r".*\.late_(write_address|write_data|write_lanes|address|enable)_1",
 )
 """Patterns of the registers that are not covered: the links' two ends and what waits between them; the counters; how
@@ -108,7 +108,7 @@ class MachineState:
         self._registers: dict[str, Register] = {}
         self._memories: dict[str, Rows] = {
             "activation.memory": late_rows(stored[Destination.ACTIVATION].rows(), config.memory_latency),
-            "results.memory": stored[Destination.OUTPUT].rows(),
+            "results.memory": late_rows(stored[Destination.OUTPUT].rows(), config.memory_latency),
         }
         if config.residual_words:
             self._memories["residual.memory"] = late_rows(

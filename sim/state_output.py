@@ -69,10 +69,10 @@ class OutputState:
         self._parameters = events.memories[Target.PARAMETERS]
         n = config.columns // config.groups
         self.requantisers = [RequantiserState(config, self, lane) for lane in range(n)]
-        # In which cycle each repeat commits its output.
+        # In which cycle the half that each repeat commits is counted.
         last = events.first_drain + np.array([len(events.programs[run].drains) - 1 for run, _ in events.repeats],
                                              dtype=np.int64)  # fmt: skip
-        self._commits = np.array([self._last_write(int(i)) for i in last], dtype=np.int64)
+        self._commits = np.array([self._last_write(int(i)) for i in last], dtype=np.int64) + events.latencies.commit
 
     # Drains
 
@@ -269,13 +269,13 @@ class OutputState:
         return done, index, age // pace, min(cycle - 1 - done, size - 1)
 
     def _rest(self, cycle: int) -> int:
-        """The words of a row that are still to be written, and those that are no longer."""
+        """The words of a row that are still to be written; they move on in every cycle."""
         if (last := self._collected(cycle)) is None:
             return 0
-        _, index, row, followed = last
+        done, index, row, _ = last
         wide = self._events.drains.instruction(index).wide
         whole = row_words(self._results.of(index)[row], wide=wide, tiles_per_word=self.config.tiles_per_word)
-        return whole >> 8 * self.config.rows * (1 + followed)
+        return whole >> 8 * self.config.rows * (cycle - done)
 
     def _rest_now(self, cycle: int) -> int:
         last = self._collected(cycle)
@@ -283,9 +283,9 @@ class OutputState:
 
     def _rest_address(self, cycle: int) -> int:
         if (last := self._collected(cycle)) is None:
-            return 0
+            return self._mask("address", cycle)
         address = self.group_layout.get(self.group(last[0] - self.latency), "address")
-        return self._mask("address", address + 1 + last[3])
+        return self._mask("address", address + cycle - last[0])
 
     def _extra(self, cycle: int) -> int:
         if (last := self._collected(cycle)) is None:

@@ -63,6 +63,7 @@ class Latencies:
     chain: int
     result: int
     feedback: int
+    commit: int
 
     @classmethod
     def of(cls, config: Config) -> Latencies:
@@ -77,6 +78,7 @@ class Latencies:
             chain=OutputStage.chain_delay(config),
             result=OutputStage.latency(config),
             feedback=OutputStage.fold_latency(config),
+            commit=Accelerator.commit_delay(config),
         )
 
 
