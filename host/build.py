@@ -7,10 +7,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
+from threading import Event
 from typing import Any
 
 from etchnet.hdl.array import SystolicArray
@@ -21,7 +23,7 @@ from etchnet.hdl.hierarchy import module_name
 from etchnet.hdl.scan import Scan
 from etchnet.hdl.uart import Uart
 from etchnet.hdl.verilog import generate, generate_component
-from etchnet.host import block_rams
+from etchnet.host import floorplan
 from etchnet.host.compiler import Program
 from etchnet.host.placement import placement_svg
 from etchnet.host.tools import MissingPackageError, Tool
@@ -79,8 +81,9 @@ def _pcf(pins: Sequence[Pin]) -> str:
 
 
 def _refine_ecp5(module: Mapping[str, Any]) -> None:
-    block_rams.absorb_registers(module)
-    block_rams.place(module, block_rams.LFE5U_85F)
+    floorplan.absorb_registers(module)
+    floorplan.place_block_rams(module, floorplan.LFE5U_85F)
+    floorplan.place_multipliers(module, floorplan.LFE5U_85F)
 
 
 def _cst(pins: Sequence[Pin]) -> str:
@@ -206,6 +209,8 @@ class Build:
         The array alone, between shift registers: for its clock rate and its area. There is no bitstream of it.
     seeds
         Of place and route; the bitstream is that of the first.
+    jobs
+        How many of them at once, each in a process of its own.
     """
 
     board: Board
@@ -215,6 +220,7 @@ class Build:
     baud: float = DEFAULT_BAUD
     array: bool = False
     seeds: tuple[int, ...] = (1,)
+    jobs: int = 1
 
     @property
     def family(self) -> Family:
@@ -294,13 +300,11 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     if over:
         raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
 
-    fmax: dict[int, float] = {}
-    for seed in what.seeds:
-        fmax[seed] = _route(what, family, folder, clock, seed, report)
-        if seed == what.seeds[0] and not what.array:
-            report("packing the bitstream")
-            family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
-            (folder / f"{bitstream}.partial").replace(folder / bitstream)
+    fmax = _route_all(what, family, folder, clock, report)
+    if not what.array:
+        report("packing the bitstream")
+        family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
+        (folder / f"{bitstream}.partial").replace(folder / bitstream)
     fastest = f"{fmax[what.seeds[0]]:.1f} MHz, seed {what.seeds[0]}"
     title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
     (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
@@ -335,10 +339,26 @@ def _used(cells: Mapping[str, int], family: Family) -> dict[str, int]:
     return {name: round(count) for name, count in used.items()}
 
 
-def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, report: Watch) -> float:
-    """Place and route; returns MHz."""
+def _route_all(what: Build, family: Family, folder: Path, clock: float, report: Watch) -> dict[int, float]:
+    """Place and route with every seed, some at a time; returns MHz of each."""
+    stopped = Event()
+    with ThreadPoolExecutor(what.jobs) as pool:
+        routes = {seed: pool.submit(_route, what, family, folder, clock, seed, report, stopped) for seed in what.seeds}
+        try:
+            return {seed: route.result() for seed, route in routes.items()}
+        except BaseException:
+            # What runs is killed with the next line that it says; what does not never begins.
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, report: Watch, stopped: Event) -> float:
+    """Place and route, until `stopped`; returns MHz."""
 
     def watch(line: str) -> None:
+        if stopped.is_set():
+            raise InterruptedError("place and route was stopped")
         if found := re.search(r"Info: +(Packing|Placing|Running|Routing|HeAP|SA placement|Max frequency)[^.]*", line):
             report(f"seed {seed}: {found[0].removeprefix('Info:').strip()}")
         elif found := re.search(r"iter=(\d+) .*overused=(\d+)", line):

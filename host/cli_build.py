@@ -34,10 +34,11 @@ __all__ = ["build"]
     "--seeds", type=click.IntRange(1), default=1, show_default=True,
     help="Place and route with so many seeds, from --seed on, for the median of the clock rates.",
 )  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="So many seeds at a time.")
 @machine_options
 @json_option
 def build(model: str | None, board_name: str, output: Path, clock: float | None, baud: float | None, batch: int,
-          array: bool, seed: int, seeds: int, config: Config, as_json: bool) -> None:  # fmt: skip
+          array: bool, seed: int, seeds: int, jobs: int, config: Config, as_json: bool) -> None:  # fmt: skip
     """Build a bitstream with MODEL inside, or of a machine that is loaded over its serial port.
 
     Machine parameters that are not given are those that suit the board; with a MODEL memories are just large enough for
@@ -69,8 +70,7 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
             network = load_model(model).network
             program = fitted(network, machine_for(config, network), batch=batch)
             config = program.config
-        what = Build(board, config, program, clock, baud, array,
-                     tuple(range(seed, seed + seeds)))  # fmt: skip
+        what = Build(board, config, program, clock, baud, array, tuple(range(seed, seed + seeds)), jobs)
         try:
             result = run(what, output, report=report)
         except DoesNotFitError as error:

@@ -1,7 +1,8 @@
-"""What a netlist for an ECP5 still lacks behind synthesis: registers go into block RAMs, and these next to one another.
+"""What a netlist for an ECP5 still lacks behind synthesis: registers inside block RAMs, and places for large cells.
 
-Synthesis leaves a register behind a block RAM in the fabric, though the block RAM has one of its own (FPGA-TN-02204),
-and place and route, which begins with everything in one place, spreads the block RAMs of a memory all over the device.
+Synthesis leaves a register behind a block RAM in the fabric, though the block RAM has one of its own (FPGA-TN-02204).
+Place and route, which begins with everything in one place, spreads the block RAMs of a memory all over the device, and
+multipliers too where there are hardly more sites than multipliers.
 """
 
 from __future__ import annotations
@@ -9,19 +10,42 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LFE5U_85F", "absorb_registers", "place"]
+__all__ = ["LFE5U_85F", "MEMORIES", "Sites", "absorb_registers", "place_block_rams", "place_multipliers"]
 
-LFE5U_85F = tuple(
-    f"X{first + 2 * number}/Y{row}/EBR{number}"
-    for first in (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
-    for number in range(4)
-    for row in (22, 46, 70, 82)
+
+@dataclass(frozen=True)
+class Sites:
+    """Where a device has its large cells, as nextpnr calls it: column by column."""
+
+    block_rams: tuple[str, ...]
+    block_ram_rows: int
+    """block RAMs above one another"""
+    multipliers: tuple[str, ...]
+    multiplier_rows: int
+
+
+_COLUMNS = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
+LFE5U_85F = Sites(
+    tuple(
+        f"X{first + 2 * number}/Y{row}/EBR{number}"
+        for first in _COLUMNS
+        for number in range(4)
+        for row in (22, 46, 70, 82)
+    ),
+    4,
+    tuple(
+        f"X{first + number}/Y{row}/MULT18_{number}"
+        for first in _COLUMNS
+        for number in (0, 1, 4, 5)
+        for row in (10, 34, 58)
+    ),
+    3,
 )
-"""where block RAMs of an LFE5U-85F are, as nextpnr calls it, column by column"""
 
-_ORDER = ("incoming", "outgoing", "passes", "drains", "input", "activation", "weights", "bank_0", "bank_1", "output",
+MEMORIES = ("incoming", "outgoing", "passes", "drains", "input", "activation", "weights", "bank_0", "bank_1", "output",
           "residual")  # fmt: skip
 """memories along the way of the data; what is left comes behind"""
 
@@ -82,7 +106,7 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
     return absorbed
 
 
-def place(module: Mapping[str, Any], sites: Sequence[str]) -> int:
+def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
     """Put the block RAMs of each memory next to one another, in the middle of the device; returns how many there are.
 
     Place and route takes them as given, and what it has still to do is then near its best sooner.
@@ -92,20 +116,46 @@ def place(module: Mapping[str, Any], sites: Sequence[str]) -> int:
     module
         As for `absorb_registers`.
     sites
-        Where block RAMs are, in order.
+        Of the device. Nothing is placed where there are too few: place and route will say so.
     """
-    rams = sorted((name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"), key=_place_of)
-    # Whole columns stay free at both ends.
-    first = (len(sites) - len(rams)) // 8 * 4
-    for name, site in zip(rams, sites[max(0, first) :], strict=False):
+    rams = sorted((name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"), key=_block_ram)
+    return _place(module, rams, sites.block_rams, sites.block_ram_rows)
+
+
+def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
+    """Put the multipliers of each column of the array next to one another, and those of requantisers behind them.
+
+    Only where more than three quarters of all sites are taken: with fewer, place and route finds better places. Returns
+    how many were placed. Parameters are those of `place_block_rams`.
+    """
+    multipliers = [name for name, cell in module["cells"].items() if cell["type"] == "MULT18X18D"]
+    if 4 * len(multipliers) <= 3 * len(sites.multipliers):
+        return 0
+    return _place(module, sorted(multipliers, key=_multiplier), sites.multipliers, sites.multiplier_rows)
+
+
+def _place(module: Mapping[str, Any], cells: Sequence[str], sites: Sequence[str], rows: int) -> int:
+    """Cells in this order to sites in this order, with as many columns of sites left free in front as behind."""
+    if len(cells) > len(sites):
+        return 0
+    first = (len(sites) - len(cells)) // (2 * rows) * rows
+    for name, site in zip(cells, sites[first:], strict=False):
         module["cells"][name]["attributes"]["BEL"] = site
-    return len(rams)
+    return len(cells)
 
 
-def _place_of(name: str) -> tuple[Any, ...]:
+def _multiplier(name: str) -> tuple[Any, ...]:
+    """Order of multipliers by the names of their cells: elements by column, then by row; then requantisers."""
+    if element := re.search(r"\.element_(\d+)_(\d+)\.", name):
+        return 0, int(element[2]), int(element[1]), name
+    requantiser = re.search(r"\.requantiser_(\d+)\.", name)
+    return 1, int(requantiser[1]) if requantiser else 0, 0, name
+
+
+def _block_ram(name: str) -> tuple[Any, ...]:
     """Order of block RAMs by the names of their cells: by memory, then by the bits they hold; their banks together."""
     parts = [re.sub(r"\$\d+$", "", part) for part in name.split(".")]
-    memory = next((_ORDER.index(part) for part in parts if part in _ORDER), len(_ORDER))
+    memory = next((MEMORIES.index(part) for part in parts if part in MEMORIES), len(MEMORIES))
     element = re.search(r"\.bank_(\d+)_(\d+)\.", name)
     bank = re.search(r"\.bank_(\d+)\.words", name)
     lane = int(parts[-1]) if parts[-1].isdecimal() else 0
