@@ -154,13 +154,18 @@ class FramedLink(wiring.Component):
             frame_end.eq(in_write - CHECK_BYTES),
         ]
         valid, lost, refused = Signal(), Signal(), Signal()
-        last = Signal(8)
+        last, follows, repeats = Signal(8), Signal(), Signal()
         m.d.comb += valid.eq(closed & matched)
+        # The sequence number has been there since before the check.
+        m.d.sync += [
+            follows.eq(self.session & (sequence == (last + 1)[:8])),
+            repeats.eq(self.session & (sequence == last)),
+        ]
         with m.If(valid):
             m.d.sync += [self.answering.eq(1), opened.eq(0), out_read.eq(out_begin), lost.eq(0)]
             with m.If(hello):
                 m.d.sync += [self.session.eq(1), self.reset_machine.eq(1), last.eq(sequence)]
-            with m.Elif(self.session & (sequence == (last + 1)[:8])):
+            with m.Elif(follows):
                 m.d.sync += [
                     last.eq(sequence),
                     refused.eq(overflowed),
@@ -171,7 +176,7 @@ class FramedLink(wiring.Component):
                 ]
                 with m.If(~overflowed):
                     m.d.sync += [in_end.eq(frame_end), in_write.eq(frame_end)]
-            with m.Elif(~self.session | (sequence != last)):
+            with m.Elif(~repeats):
                 m.d.sync += lost.eq(1)
 
         # The answer: the bytes of each step, escaped where they have to be.
