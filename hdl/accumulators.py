@@ -41,7 +41,11 @@ class AccumulatorLane(wiring.Component):
         old, new = Mux(self.held, folded, self.old).as_signed(), self.new
         # What does not add has zero added, so that behind both carry chains one choice of two is left.
         addend = old & Mux(self.add, C(-1, signed(32)), 0)
-        m.d.sync += folded.eq(Mux(self.largest & less(new, old), old, addend + new))
+        # Said without a choice that keeps the register: synthesis would make an enable of it, and of the carry of the
+        # comparison what all its bits wait for.
+        keep = Signal(signed(1))
+        m.d.comb += keep.eq(self.largest & less(new, old))
+        m.d.sync += folded.eq((old & keep) | ((addend + new) & ~keep))
         m.d.comb += self.folded.eq(folded)
         return m
 
