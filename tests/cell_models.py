@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 WIDTH = 18
+LARGE = ("MULT18X18D", "DP16KD", "SB_MAC16", "SB_RAM40_4K", "MULT9X9", "MULT18X18")
+"""multipliers and block RAMs"""
 
 
 def _share() -> Path:
@@ -25,6 +27,29 @@ def ecp5() -> dict[str, str]:
 def ice40() -> dict[str, str]:
     """Files of the iCE40's cells, by name."""
     return {"cells.v": (_share() / "ice40" / "cells_sim.v").read_text()}
+
+
+def gowin() -> dict[str, str]:
+    """Files of the Gowin LittleBee's cells, by name, but for block RAMs."""
+    text = (_share() / "gowin" / "cells_sim.v").read_text()
+    text = re.sub(r"specify\b.*?endspecify", "", text, flags=re.DOTALL)
+    return {"cells.v": text, "multipliers.v": _gowin_multipliers()}
+
+
+def _gowin_multipliers() -> str:
+    """`MULT9X9` and `MULT18X18` as synthesis uses them, without registers: after Gowin's UG287."""
+    return "".join(
+        f"""\
+module MULT{bits}X{bits}(input [{bits - 1}:0] A, B, SIA, SIB, input ASIGN, BSIGN, ASEL, BSEL, CE, CLK, RESET,
+                output [{2 * bits - 1}:0] DOUT);
+  wire signed [{bits}:0] a = {{ASIGN & A[{bits - 1}], A}};
+  wire signed [{bits}:0] b = {{BSIGN & B[{bits - 1}], B}};
+  wire signed [{2 * bits + 1}:0] whole = a * b;
+  assign DOUT = whole[{2 * bits - 1}:0];
+endmodule
+"""
+        for bits in (9, 18)
+    )
 
 
 def _ecp5_multiplier() -> str:
