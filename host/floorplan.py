@@ -18,36 +18,31 @@ __all__ = ["LFE5U_85F", "MEMORIES", "Sites", "absorb_registers", "place_block_ra
 
 @dataclass(frozen=True)
 class Sites:
-    """Where a device has its large cells, as nextpnr calls it: column by column."""
+    """Where a device has its large cells, as nextpnr calls it, each from left to right and from top to bottom."""
 
-    block_rams: tuple[str, ...]
-    block_ram_rows: int
-    """block RAMs above one another"""
     multipliers: tuple[str, ...]
-    multiplier_rows: int
+    near: tuple[str, ...]
+    """block RAMs in rows next to the multipliers'"""
+    far: tuple[str, ...]
+    """all others"""
 
 
-_COLUMNS = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
-LFE5U_85F = Sites(
-    tuple(
-        f"X{first + 2 * number}/Y{row}/EBR{number}"
-        for first in _COLUMNS
-        for number in range(4)
-        for row in (22, 46, 70, 82)
-    ),
-    4,
-    tuple(
-        f"X{first + number}/Y{row}/MULT18_{number}"
-        for first in _COLUMNS
-        for number in (0, 1, 4, 5)
-        for row in (10, 34, 58)
-    ),
-    3,
-)
+def _lfe5u_85f() -> Sites:
+    columns = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
+    multipliers = (
+        f"X{x + number}/Y{y}/MULT18_{number}" for x in columns for number in (0, 1, 4, 5) for y in (10, 34, 58)
+    )
+    near, far = (
+        tuple(f"X{x + 2 * number}/Y{y}/EBR{number}" for x in columns for number in range(4) for y in rows)
+        for rows in ((22, 46), (70, 82))
+    )
+    return Sites(tuple(multipliers), near, far)
 
-MEMORIES = ("incoming", "outgoing", "passes", "drains", "input", "activation", "weights", "bank_0", "bank_1", "output",
-          "residual")  # fmt: skip
-"""memories along the way of the data; what is left comes behind"""
+
+LFE5U_85F = _lfe5u_85f()
+
+MEMORIES = ("incoming", "outgoing", "passes", "drains", "input", "activation", "output", "residual")
+"""memories but for weights and accumulators, along the way of the data; what is left comes behind"""
 
 
 def absorb_registers(module: Mapping[str, Any]) -> int:
@@ -107,9 +102,11 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
 
 
 def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
-    """Put the block RAMs of each memory next to one another, in the middle of the device; returns how many there are.
+    """Give block RAMs their places; returns how many there are.
 
-    Place and route takes them as given, and what it has still to do is then near its best sooner.
+    Weights and accumulators of a column of the array go above one another, the columns from left to right over the
+    whole device, next to the multipliers; all other memories, each in one piece, far from these. Place and route takes
+    them as given, and what it has still to do is then near its best sooner.
 
     Parameters
     ----------
@@ -118,8 +115,22 @@ def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
     sites
         Of the device. Nothing is placed where there are too few: place and route will say so.
     """
-    rams = sorted((name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"), key=_block_ram)
-    return _place(module, rams, sites.block_rams, sites.block_ram_rows)
+    rams = [name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"]
+    if len(rams) > len(sites.near) + len(sites.far):
+        return 0
+    lanes = {name: lane for name in rams if (lane := _lane(name))}
+    last = {kind: max(lane for other, lane in lanes.values() if other == kind) for kind, _ in lanes.values()}
+    of_columns = sorted(lanes, key=lambda name: (lanes[name][1] / (last[lanes[name][0]] + 1), name))
+    others = sorted((name for name in rams if name not in lanes), key=_block_ram)
+    # What is too much for one side goes to the other.
+    others = [*of_columns[len(sites.near) :], *others]
+    of_columns = of_columns[: len(sites.near)]
+    near = [sites.near[index * len(sites.near) // len(of_columns)] for index in range(len(of_columns))]
+    free = [site for site in sites.near if site not in set(near)]
+    middle = max(0, len(sites.far) - len(others)) // 2
+    _place(module, of_columns, near)
+    _place(module, others, [*sites.far[middle:], *free])
+    return len(rams)
 
 
 def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
@@ -129,19 +140,25 @@ def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
     how many were placed. Parameters are those of `place_block_rams`.
     """
     multipliers = [name for name, cell in module["cells"].items() if cell["type"] == "MULT18X18D"]
-    if 4 * len(multipliers) <= 3 * len(sites.multipliers):
+    if not 3 * len(sites.multipliers) < 4 * len(multipliers) <= 4 * len(sites.multipliers):
         return 0
-    return _place(module, sorted(multipliers, key=_multiplier), sites.multipliers, sites.multiplier_rows)
+    middle = (len(sites.multipliers) - len(multipliers)) // 2
+    _place(module, sorted(multipliers, key=_multiplier), sites.multipliers[middle:])
+    return len(multipliers)
 
 
-def _place(module: Mapping[str, Any], cells: Sequence[str], sites: Sequence[str], rows: int) -> int:
-    """Cells in this order to sites in this order, with as many columns of sites left free in front as behind."""
-    if len(cells) > len(sites):
-        return 0
-    first = (len(sites) - len(cells)) // (2 * rows) * rows
-    for name, site in zip(cells, sites[first:], strict=False):
+def _place(module: Mapping[str, Any], cells: Sequence[str], sites: Sequence[str]) -> None:
+    for name, site in zip(cells, sites, strict=False):
         module["cells"][name]["attributes"]["BEL"] = site
-    return len(cells)
+
+
+def _lane(name: str) -> tuple[str, int] | None:
+    """Of a block RAM of weights or accumulators, which memory it is of, and the part of its word."""
+    if weights := re.search(r"\.weights\b.*\.bank_\d+_(\d+)\.", name):
+        return "weights", int(weights[1])
+    if bank := re.search(r"\.(bank_\d+)\.memory\..*\.(\d+)$", name):
+        return bank[1], int(bank[2])
+    return None
 
 
 def _multiplier(name: str) -> tuple[Any, ...]:
@@ -153,10 +170,9 @@ def _multiplier(name: str) -> tuple[Any, ...]:
 
 
 def _block_ram(name: str) -> tuple[Any, ...]:
-    """Order of block RAMs by the names of their cells: by memory, then by the bits they hold; their banks together."""
+    """Order of other block RAMs by the names of their cells: by memory, then by the bits they hold; banks together."""
     parts = [re.sub(r"\$\d+$", "", part) for part in name.split(".")]
     memory = next((MEMORIES.index(part) for part in parts if part in MEMORIES), len(MEMORIES))
-    element = re.search(r"\.bank_(\d+)_(\d+)\.", name)
     bank = re.search(r"\.bank_(\d+)\.words", name)
     lane = int(parts[-1]) if parts[-1].isdecimal() else 0
-    return memory, tuple(map(int, element.groups())) if element else (), lane, int(bank[1]) if bank else 0, name
+    return memory, lane, int(bank[1]) if bank else 0, name

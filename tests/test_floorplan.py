@@ -98,14 +98,34 @@ def places(module):
     return {name: cell["attributes"].get("BEL") for name, cell in module["cells"].items()}
 
 
-SITES = Sites(tuple("abcdefgh"), 2, tuple("ABCDEFGH"), 2)
+SITES = Sites(multipliers=tuple("ABCDEFGH"), near=tuple("abcd"), far=tuple("wxyz"))
 
 
-def test_block_rams_of_a_memory_lie_side_by_side_in_the_middle():
-    names = ["machine.weights.bank_0_0.words.0.0", "machine.input.memory.words.1.0", "machine.input.memory.words.0.0"]
-    module = large("DP16KD", *names)
-    assert place_block_rams(module, SITES) == 3
-    assert places(module) == {names[2]: "c", names[1]: "d", names[0]: "e"}
+def test_block_rams_of_columns_lie_along_the_device_and_others_apart():
+    """Of a column weights and both banks; other memories in one piece, in the middle."""
+    weights, banks = (
+        [f"machine.weights.bank_0_{column}.words.0.0" for column in range(2)],
+        [f"machine.bank_0.memory.words.0.{lane}" for lane in range(2)],
+    )
+    names = ["machine.passes.memory.words.0.0", "machine.input.memory.words.0.1"]
+    module = large("DP16KD", *names, *weights, *banks)
+    assert place_block_rams(module, SITES) == 6
+    expected = {banks[0]: "a", weights[0]: "b", banks[1]: "c", weights[1]: "d", names[0]: "x", names[1]: "y"}
+    assert places(module) == expected
+    few = large("DP16KD", *weights)
+    assert place_block_rams(few, SITES) == 2
+    assert places(few) == {weights[0]: "a", weights[1]: "c"}
+
+
+@pytest.mark.parametrize("counts", [(6, 2), (2, 6), (8, 0), (0, 8), (5, 1), (1, 6)])
+def test_block_rams_that_find_no_place_on_one_side_take_the_other(counts):
+    near, far = ([f"machine.{name}.{i}" for i in range(n)] for name, n in zip(
+        ("bank_0.memory.words.0", "input.memory.words.0"), counts, strict=True))  # fmt: skip
+    module = large("DP16KD", *near, *far)
+    assert place_block_rams(module, SITES) == sum(counts)
+    taken = list(places(module).values())
+    assert None not in taken
+    assert len(set(taken)) == len(taken)
 
 
 def test_multipliers_lie_by_columns_where_nearly_all_are_used():
@@ -129,7 +149,7 @@ def test_too_many_cells_are_left_to_place_and_route():
 
 def test_an_lfe5u_85f_has_its_block_rams_and_multipliers():
     board = BOARDS["ulx3s-85f"]
-    assert len(set(LFE5U_85F.block_rams)) == board.block_rams
+    assert len({*LFE5U_85F.near, *LFE5U_85F.far}) == len(LFE5U_85F.near) + len(LFE5U_85F.far) == board.block_rams
     assert len(set(LFE5U_85F.multipliers)) == board.technology.multipliers
 
 
