@@ -26,7 +26,7 @@ from etchnet.hdl.verilog import generate, generate_component
 from etchnet.host import floorplan
 from etchnet.host.compiler import Program
 from etchnet.host.placement import placement_svg
-from etchnet.host.tools import MissingPackageError, Tool
+from etchnet.host.tools import MissingPackageError, TookTooLongError, Tool, ToolError
 from etchnet.host.yosys import YOSYS, run_yosys
 
 __all__ = ["FAMILIES", "Build", "DoesNotFitError", "Family", "Report", "build"]
@@ -53,10 +53,10 @@ class Family:
     """how the bitstream's name ends"""
     cells: Mapping[str, tuple[str, float]]
     """cells of a netlist: what each takes of what the device has, and how many"""
-    place: Callable[[Board], list[str]]
-    """arguments of place and route: the device, the pins and what comes out"""
+    place: Callable[[Board, str], list[str]]
+    """arguments of place and route: the device, the pins and what comes out, by its name without the ending"""
     pack: Callable[[Board, str], list[str]]
-    """arguments of the packer for a bitstream"""
+    """arguments of the packer for a bitstream of what is called `placed`"""
     pll_arguments: Callable[[Board, float, float], list[str]]
     """arguments of the PLL's generator for two clocks in MHz"""
     constraints: tuple[str, Callable[[Sequence[Pin]], str]]
@@ -105,9 +105,9 @@ FAMILIES = {
         "bit",
         {"LUT4": ("LUTs", 1), "CCU2C": ("LUTs", 2), "TRELLIS_DPR16X4": ("LUTs", 4), "TRELLIS_FF": ("flip-flops", 1),
          "MULT18X18D": ("multipliers", 1), "DP16KD": ("block RAMs", 1)},
-        lambda board: [
+        lambda board, name: [
             board.options["size"], "--package", board.options["package"], "--speed", board.options["speed"],
-            "--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--textcfg", "placed.config"],
+            "--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--textcfg", f"{name}.config"],
         lambda board, name: ["--input", "placed.config", "--bit", name, "--compress"],
         lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-f", "pll.v"],
         ("pins.lpf", _lpf),
@@ -123,8 +123,8 @@ FAMILIES = {
         "bin",
         {"SB_LUT4": ("LUTs", 1), "SB_DFF.*": ("flip-flops", 1), "SB_MAC16": ("multipliers", 1),
          "SB_RAM40_4K.*": ("block RAMs", 1)},
-        lambda board: [
-            board.options["size"], "--package", board.options["package"], "--pcf", "pins.pcf", "--asc", "placed.asc"],
+        lambda board, name: [
+            board.options["size"], "--package", board.options["package"], "--pcf", "pins.pcf", "--asc", f"{name}.asc"],
         lambda board, name: ["placed.asc", name],
         lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-m", "-f", "pll.v"],
         ("pins.pcf", _pcf),
@@ -141,7 +141,7 @@ FAMILIES = {
         "fs",
         {"LUT[1-4]": ("LUTs", 1), "ALU": ("LUTs", 1), "RAM16SDP4": ("LUTs", 4), "DFF.*": ("flip-flops", 1),
          "MULT18X18": ("multipliers", 1), "MULT9X9": ("multipliers", 0.5), "(S|SD|D)PX?9?B?": ("block RAMs", 1)},
-        lambda board: [
+        lambda board, name: [
             "--device", board.options["device"], "--vopt", f"family={board.options['family']}",
             "--vopt", "cst=pins.cst"],
         lambda board, name: ["-d", board.options["family"], "-o", name, "placed.json"],
@@ -163,7 +163,9 @@ class Report:
     clock: float
     """MHz that the PLL makes, or that was asked for"""
     fmax: dict[int, float]
-    """MHz that place and route reached, by seed"""
+    """MHz that place and route reached, by seed; the bitstream is that of the first"""
+    given_up: list[int]
+    """seeds whose routing took too long"""
     used: dict[str, int]
     """of what the device has"""
     available: dict[str, int]
@@ -209,9 +211,11 @@ class Build:
     array
         The array alone, between shift registers: for its clock rate and its area. There is no bitstream of it.
     seeds
-        Of place and route; the bitstream is that of the first.
+        Of place and route; the bitstream is that of the first that is routed.
     jobs
         How many of them at once, each in a process of its own.
+    limit
+        Seconds of place and route after which a seed is given up.
     """
 
     board: Board
@@ -222,6 +226,7 @@ class Build:
     array: bool = False
     seeds: tuple[int, ...] = (1,)
     jobs: int = 1
+    limit: float | None = None
 
     @property
     def family(self) -> Family:
@@ -237,7 +242,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     DoesNotFitError
         The device is too small: the message says of what.
     ToolError
-        A tool is missing, or failed.
+        A tool is missing, or failed, or no seed was routed in time.
     """
     family, board = what.family, what.board
     clock = what.clock or board.clock
@@ -302,16 +307,23 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
 
     fmax = _route_all(what, family, folder, clock, report)
+    seed, reached = next(iter(fmax.items()))
+    for stem in ("placed", "nextpnr", "timing"):
+        for path in folder.glob(f"{stem}.{seed}.*"):
+            path.replace(folder / f"{stem}{path.suffix}")
+    for path in folder.glob("placed.*.*"):
+        path.unlink()
     if not what.array:
         report("packing the bitstream")
         family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
         (folder / f"{bitstream}.partial").replace(folder / bitstream)
-    fastest = f"{fmax[what.seeds[0]]:.1f} MHz, seed {what.seeds[0]}"
+    fastest = f"{reached:.1f} MHz, seed {seed}"
     title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
     (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
     cycles = what.program.repeat_cycles if what.program else None
     tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
-    result = Report(board.name, top, what.config, clock, fmax, used, available, cycles, tools)
+    given_up = [seed for seed in what.seeds if seed not in fmax]
+    result = Report(board.name, top, what.config, clock, fmax, given_up, used, available, cycles, tools)
     (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
     (folder / "machine.toml").write_text(what.config.to_toml())
     return result
@@ -341,21 +353,28 @@ def _used(cells: Mapping[str, int], family: Family) -> dict[str, int]:
 
 
 def _route_all(what: Build, family: Family, folder: Path, clock: float, report: Watch) -> dict[int, float]:
-    """Place and route with every seed, some at a time; returns MHz of each."""
+    """Place and route with every seed, some at a time; returns MHz of those that are routed in time."""
     stopped = Event()
     with ThreadPoolExecutor(what.jobs) as pool:
         routes = {seed: pool.submit(_route, what, family, folder, clock, seed, report, stopped) for seed in what.seeds}
         try:
-            return {seed: route.result() for seed, route in routes.items()}
+            reached = {seed: route.result() for seed, route in routes.items()}
         except BaseException:
             # What runs is killed with the next line that it says; what does not never begins.
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    fmax = {seed: mhz for seed, mhz in reached.items() if mhz is not None}
+    if not fmax:
+        raise ToolError(f"{family.router.name} routed none of {len(reached)} seeds within {what.limit:g} s",
+                        log=folder / f"nextpnr.{what.seeds[0]}.log")  # fmt: skip
+    return fmax
 
 
-def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, report: Watch, stopped: Event) -> float:
-    """Place and route, until `stopped`; returns MHz."""
+def _route(
+    what: Build, family: Family, folder: Path, clock: float, seed: int, report: Watch, stopped: Event
+) -> float | None:
+    """Place and route, until `stopped`; returns MHz, or nothing if it takes too long."""
 
     def watch(line: str) -> None:
         if stopped.is_set():
@@ -365,13 +384,13 @@ def _route(what: Build, family: Family, folder: Path, clock: float, seed: int, r
         elif found := re.search(r"iter=(\d+) .*overused=(\d+)", line):
             report(f"seed {seed}: routing, round {found[1]}, {int(found[2]):,} wires used twice")
 
-    first = seed == what.seeds[0]
-    suffix = "" if first else f".{seed}"
-    family.router.run(
-        ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
-         "--report", f"timing{suffix}.json", *(["--write", "placed.json"] if first else []), *family.place(what.board)],
-        folder=folder, log=f"nextpnr{suffix}.log", watch=watch,
-    )  # fmt: skip
-    timing = json.loads((folder / f"timing{suffix}.json").read_text())
+    arguments = ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
+                 "--report", f"timing.{seed}.json", "--write", f"placed.{seed}.json",
+                 *family.place(what.board, f"placed.{seed}")]  # fmt: skip
+    try:
+        family.router.run(arguments, folder=folder, log=f"nextpnr.{seed}.log", watch=watch, limit=what.limit)
+    except TookTooLongError:
+        return None
+    timing = json.loads((folder / f"timing.{seed}.json").read_text())
     # There is one clock: the oscillator drives the PLL alone.
     return min(found["achieved"] for found in timing["fmax"].values())

@@ -35,10 +35,15 @@ __all__ = ["build"]
     help="Place and route with so many seeds, from --seed on, for the median of the clock rates.",
 )  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="So many seeds at a time.")
+@click.option(
+    "--limit", type=click.FloatRange(min=0, min_open=True),
+    help="Minutes of place and route after which a seed is given up.",
+)  # fmt: skip
 @machine_options
 @json_option
 def build(model: str | None, board_name: str, output: Path, clock: float | None, baud: float | None, batch: int,
-          array: bool, seed: int, seeds: int, jobs: int, config: Config, as_json: bool) -> None:  # fmt: skip
+          array: bool, seed: int, seeds: int, jobs: int, limit: float | None,
+          config: Config, as_json: bool) -> None:  # fmt: skip
     """Build a bitstream with MODEL inside, or of a machine that is loaded over its serial port.
 
     Machine parameters that are not given are those that suit the board; with a MODEL memories are just large enough for
@@ -70,7 +75,17 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
             network = load_model(model).network
             program = fitted(network, machine_for(config, network), batch=batch)
             config = program.config
-        what = Build(board, config, program, clock, baud, array, tuple(range(seed, seed + seeds)), jobs)
+        what = Build(
+            board,
+            config,
+            program,
+            clock,
+            baud,
+            array,
+            tuple(range(seed, seed + seeds)),
+            jobs,
+            60 * limit if limit else None,
+        )
         try:
             result = run(what, output, report=report)
         except DoesNotFitError as error:
@@ -102,6 +117,8 @@ def _show(result: Any, output: Path) -> None:
     text = f"clock reached: {result.median:.1f} MHz"
     if len(rates) > 1:
         text += f" (median of {len(rates)} seeds, {rates[0]:.1f} to {rates[-1]:.1f})"
+    if result.given_up:
+        text += f"; given up: seed {', '.join(map(str, result.given_up))}"
     click.echo(text)
     if result.top.endswith("scan"):
         each = config.multipliers

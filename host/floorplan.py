@@ -104,9 +104,9 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
 def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
     """Give block RAMs their places; returns how many there are.
 
-    Weights and accumulators of a column of the array go above one another, the columns from left to right over the
-    whole device, next to the multipliers; all other memories, each in one piece, far from these. Place and route takes
-    them as given, and what it has still to do is then near its best sooner.
+    Weights and accumulators of a column of the array go side by side, and so do the columns, next to the multipliers
+    and over as much of the device as these take; all other memories, each in one piece, far from them. Place and route
+    takes them as given, and what it has still to do is then near its best sooner.
 
     Parameters
     ----------
@@ -125,7 +125,10 @@ def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
     # What is too much for one side goes to the other.
     others = [*of_columns[len(sites.near) :], *others]
     of_columns = of_columns[: len(sites.near)]
-    near = [sites.near[index * len(sites.near) // len(of_columns)] for index in range(len(of_columns))]
+    multipliers = sum(cell["type"] == "MULT18X18D" for cell in module["cells"].values())
+    width = max(len(of_columns), len(sites.near) * min(multipliers, len(sites.multipliers)) // len(sites.multipliers))
+    left = (len(sites.near) - width) // 2
+    near = [sites.near[left + index * width // len(of_columns)] for index in range(len(of_columns))]
     free = [site for site in sites.near if site not in set(near)]
     middle = max(0, len(sites.far) - len(others)) // 2
     _place(module, of_columns, near)

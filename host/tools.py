@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Timer
 
-__all__ = ["MissingPackageError", "Tool", "ToolError", "reason"]
+__all__ = ["MissingPackageError", "TookTooLongError", "Tool", "ToolError", "reason"]
 
 _QUOTED = 3
 """lines of a log that an error quotes where the tool names none"""
@@ -23,6 +24,10 @@ class ToolError(RuntimeError):
     def __init__(self, message: str, *, log: Path | None = None) -> None:
         super().__init__(message)
         self.log = log
+
+
+class TookTooLongError(ToolError):
+    """A tool was stopped before its end."""
 
 
 class MissingPackageError(ToolError):
@@ -80,13 +85,16 @@ class Tool:
         log: str,
         watch: Callable[[str], None] = lambda line: None,
         stdin: str = "",
+        limit: float | None = None,
     ) -> str:
         """Run it in `folder`, with all it says in the file `log` there, which is returned; `watch` is told every line.
 
-        An interruption kills it; the log stays.
+        An interruption kills it, and so do `limit` seconds; the log stays.
 
         Raises
         ------
+        TookTooLongError
+            It took `limit` seconds.
         ToolError
             It failed.
         """
@@ -101,6 +109,10 @@ class Tool:
                     text=True, errors="replace",
                 )  # fmt: skip
                 assert process.stdout is not None
+                late = Event()
+                timer = Timer(limit or 0.0, lambda: (late.set(), process.kill()))
+                if limit is not None:
+                    timer.start()
                 try:
                     for line in process.stdout:
                         output.write(line)
@@ -110,11 +122,14 @@ class Tool:
                     process.kill()
                     raise
                 finally:
+                    timer.cancel()
                     process.stdout.close()
                     process.wait()
         finally:
             source.unlink()
         text = path.read_text(errors="replace")
+        if late.is_set() and process.returncode:
+            raise TookTooLongError(f"{self.name} did not end within {limit:g} s", log=path)
         if process.returncode:
             raise ToolError(f"{self.name}: {reason(text)}", log=path)
         return text

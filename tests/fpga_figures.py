@@ -2,7 +2,7 @@
 
 ``python tests/fpga_figures.py [WORD ...]`` builds what has one of the words in its command, or everything, and writes
 what came of it into the page; lines of what was not built stay. Needs the extra "fpga", and ETCHNET_MODELS for the
-machines that hold a network. The whole takes an hour or two.
+machines that hold a network. The whole takes an hour or two; JOBS=2 in the environment runs two seeds at a time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def run(arguments: str, folder: Path) -> dict[str, Any]:
     """Build; returns the report."""
     models = Path(os.environ.get("ETCHNET_MODELS", "."))
     words = [str(models / word) if word.endswith(".tflite") else word for word in arguments.split()]
-    subprocess.run([sys.executable, "-m", "etchnet.host.cli", "build", *words, "-o", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "etchnet.host.cli", "build", *words, "-o", str(folder),
+                    "--jobs", os.environ.get("JOBS", "1")], check=True)  # fmt: skip
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return report
 
@@ -58,6 +59,8 @@ def line(what: str, arguments: str, report: dict[str, Any]) -> str:
         clock += f"the median of seeds {seeds[0]} to {seeds[-1]} ({values[0]:.1f} to {values[-1]:.1f})"
     else:
         clock += f"seed {seeds[0]}"
+    if report["given_up"]:
+        clock += f"; seed {', '.join(map(str, report['given_up']))} was not routed in time"
     if report["cycles"]:
         reached = min(report["clock"], report["fmax_median"])
         clock += f"; {report['cycles']:,} cycles an inference, {reached * 1e6 / report['cycles']:,.0f} a second at "

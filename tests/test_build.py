@@ -25,6 +25,7 @@ from etchnet.host.driver import Accelerator
 from etchnet.host.fit import fitted
 from etchnet.host.layers import Conv, Dense
 from etchnet.host.network import Network
+from etchnet.host.tools import TookTooLongError, Tool
 from etchnet.host.yosys import run_yosys
 from etchnet.sim import verilated
 
@@ -205,6 +206,51 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     image = compile_network(network, Config.from_dict(report["config"])).image()
     expected = sum(word.bit_count() for target in (Target.PASSES, Target.WEIGHTS) for word in image[target])
     assert sum(word.bit_count() for ram in unpacked for word in ram) == expected > 1000
+
+
+class Stalling:
+    """A router that makes no progress with some seeds."""
+
+    def __init__(self, router: Tool, seeds: tuple[str, ...]) -> None:
+        self._router, self._seeds = router, seeds
+        self.command, self.version, self.name = router.command, router.version, router.name
+
+    def run(self, arguments, *, limit, **options):
+        if arguments[arguments.index("--seed") + 1] in self._seeds:
+            raise TookTooLongError("it did not end")
+        return self._router.run(arguments, limit=limit, **options)
+
+
+def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
+    """The bitstream is that of the first that is; without one there is none, and an error."""
+    family = FAMILIES["ecp5"]
+    monkeypatch.setitem(FAMILIES, "ecp5", dataclasses.replace(family, router=Stalling(family.router, ("1",))))
+    tiny = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+    machine = ("--board", "ulx3s-85f", "--rows", 1, "--cols", 1, "--requantisers", 1, *tiny, "-o", tmp_path)
+    result = build(*machine, "--seeds", 2, "--jobs", 2, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert (report["given_up"], list(report["fmax"])) == ([1], ["2"])
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"etchnet.bit", "placed.json", "placed.config", "timing.json", "nextpnr.log"} <= names
+    assert not [name for name in names if re.match(r"placed\.\d", name)]
+    timing = json.loads((tmp_path / "timing.json").read_text())
+    assert report["fmax"]["2"] == min(found["achieved"] for found in timing["fmax"].values())
+    monkeypatch.setitem(FAMILIES, "ecp5", dataclasses.replace(family, router=Stalling(family.router, ("1", "2"))))
+    result = build(*machine, "--seeds", 2, "--limit", 0.5)
+    assert result.exit_code
+    assert "nextpnr-ecp5 routed none of 2 seeds within 30 s" in result.output
+    assert not list(tmp_path.glob("etchnet.bit*"))
+
+
+def test_a_tool_that_takes_too_long_is_stopped(tmp_path):
+    tool = Tool("python3")
+    with pytest.raises(TookTooLongError, match=r"python3 did not end within 0\.3 s") as raised:
+        tool.run(
+            ["-c", "import time; print('here', flush=True); time.sleep(60)"], folder=tmp_path, log="log", limit=0.3
+        )
+    assert raised.value.log.read_text() == "here\n"
+    assert tool.run(["-c", "print(1)"], folder=tmp_path, log="log", limit=60) == "1\n"
 
 
 def test_what_does_not_fit_says_of_what(tmp_path):

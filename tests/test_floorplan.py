@@ -112,9 +112,12 @@ def test_block_rams_of_columns_lie_along_the_device_and_others_apart():
     assert place_block_rams(module, SITES) == 6
     expected = {banks[0]: "a", weights[0]: "b", banks[1]: "c", weights[1]: "d", names[0]: "x", names[1]: "y"}
     assert places(module) == expected
-    few = large("DP16KD", *weights)
-    assert place_block_rams(few, SITES) == 2
-    assert places(few) == {weights[0]: "a", weights[1]: "c"}
+    # Multipliers that fill the device spread them.
+    for multipliers, expected in ((0, "bc"), (4, "bc"), (8, "ac")):
+        few = large("DP16KD", *weights)
+        few["cells"] |= large("MULT18X18D", *(f"{number}" for number in range(multipliers)))["cells"]
+        assert place_block_rams(few, SITES) == 2
+        assert [places(few)[name] for name in weights] == list(expected)
 
 
 @pytest.mark.parametrize("counts", [(6, 2), (2, 6), (8, 0), (0, 8), (5, 1), (1, 6)])
