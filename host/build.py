@@ -63,8 +63,8 @@ class Family:
     """the name of the file that says where pins are, and its text"""
     pll_edits: Mapping[str, str] = field(default_factory=dict)
     """what has to be replaced in the PLL's module"""
-    refine: Callable[[Mapping[str, Any]], None] = lambda module: None
-    """what is done to a netlist behind synthesis"""
+    refine: Callable[[Mapping[str, Any]], list[str]] = lambda module: []
+    """what is done to a netlist behind synthesis; returns more arguments of place and route"""
 
 
 def _lpf(pins: Sequence[Pin]) -> str:
@@ -80,10 +80,12 @@ def _pcf(pins: Sequence[Pin]) -> str:
     return "".join(f"set_io {pin.port} {pin.site}\n" for pin in pins)
 
 
-def _refine_ecp5(module: Mapping[str, Any]) -> None:
+def _refine_ecp5(module: Mapping[str, Any]) -> list[str]:
     floorplan.absorb_registers(module)
     floorplan.place_block_rams(module, floorplan.LFE5U_85F)
-    floorplan.place_multipliers(module, floorplan.LFE5U_85F)
+    crowded = floorplan.place_multipliers(module, floorplan.LFE5U_85F)
+    # Of two routers the first makes faster designs, and does not end where they are crowded.
+    return ["--router", "router2", "--tmg-ripup"] if crowded else []
 
 
 def _cst(pins: Sequence[Pin]) -> str:
@@ -293,7 +295,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
                   log="yosys.array.log", report=report)  # fmt: skip
     netlist = json.loads((folder / "netlist.json").read_text())
     module = netlist["modules"][top]
-    family.refine(module)
+    options = family.refine(module)
     (folder / "netlist.json").write_text(json.dumps(netlist))
     if what.array:
         cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
@@ -306,7 +308,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
     if over:
         raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
 
-    fmax = _route_all(what, family, folder, clock, report)
+    fmax = _route_all(what, family, folder, clock, options, report)
     seed, reached = next(iter(fmax.items()))
     for stem in ("placed", "nextpnr", "timing"):
         for path in folder.glob(f"{stem}.{seed}.*"):
@@ -352,11 +354,15 @@ def _used(cells: Mapping[str, int], family: Family) -> dict[str, int]:
     return {name: round(count) for name, count in used.items()}
 
 
-def _route_all(what: Build, family: Family, folder: Path, clock: float, report: Watch) -> dict[int, float]:
+def _route_all(what: Build, family: Family, folder: Path, clock: float, options: Sequence[str], report: Watch
+               ) -> dict[int, float]:  # fmt: skip
     """Place and route with every seed, some at a time; returns MHz of those that are routed in time."""
     stopped = Event()
     with ThreadPoolExecutor(what.jobs) as pool:
-        routes = {seed: pool.submit(_route, what, family, folder, clock, seed, report, stopped) for seed in what.seeds}
+        routes = {
+            seed: pool.submit(_route, what, family, folder, clock, seed, options, report, stopped)
+            for seed in what.seeds
+        }
         try:
             reached = {seed: route.result() for seed, route in routes.items()}
         except BaseException:
@@ -372,7 +378,14 @@ def _route_all(what: Build, family: Family, folder: Path, clock: float, report: 
 
 
 def _route(
-    what: Build, family: Family, folder: Path, clock: float, seed: int, report: Watch, stopped: Event
+    what: Build,
+    family: Family,
+    folder: Path,
+    clock: float,
+    seed: int,
+    options: Sequence[str],
+    report: Watch,
+    stopped: Event,
 ) -> float | None:
     """Place and route, until `stopped`; returns MHz, or nothing if it takes too long."""
 
@@ -386,7 +399,7 @@ def _route(
 
     arguments = ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
                  "--report", f"timing.{seed}.json", "--write", f"placed.{seed}.json",
-                 *family.place(what.board, f"placed.{seed}")]  # fmt: skip
+                 *options, *family.place(what.board, f"placed.{seed}")]  # fmt: skip
     try:
         family.router.run(arguments, folder=folder, log=f"nextpnr.{seed}.log", watch=watch, limit=what.limit)
     except TookTooLongError:
