@@ -110,7 +110,12 @@ class Tool:
                 )  # fmt: skip
                 assert process.stdout is not None
                 late = Event()
-                timer = Timer(limit or 0.0, lambda: (late.set(), process.kill()))
+
+                def stop() -> None:
+                    late.set()
+                    process.kill()
+
+                timer = Timer(limit or 0.0, stop)
                 if limit is not None:
                     timer.start()
                 try:
