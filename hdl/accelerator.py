@@ -123,7 +123,7 @@ class Accelerator(wiring.Component):
     @staticmethod
     def commit_delay(config: Config) -> int:
         """Cycles from the write of a half's last word to its token: what is written waits as at the other memories."""
-        return int(config.memory_latency > 2)
+        return Ram.waits_of(config.memory_latency)
 
     @staticmethod
     def fold_delay(config: Config) -> int:

@@ -56,7 +56,12 @@ class Ram(wiring.Component):
     @property
     def waits(self) -> int:
         """Cycles that reads and writes wait in front of the memory."""
-        return int(self.latency > 2)
+        return self.waits_of(self.latency)
+
+    @staticmethod
+    def waits_of(latency: int) -> int:
+        """`waits` of a memory of this latency."""
+        return int(latency > 2)
 
     @property
     def inputs(self) -> dict[str, Value]:

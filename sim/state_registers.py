@@ -117,7 +117,7 @@ def memory_read(name: str, wire: Wire, width: int, latency: int) -> dict[str, Re
 
 def memory_waits(latency: int) -> int:
     """Cycles that reads and writes wait in front of a memory of a latency."""
-    return Ram(bits=1, depth=1, name="", latency=latency).waits
+    return Ram.waits_of(latency)
 
 
 def late_rows(rows: Rows, latency: int) -> Rows:
