@@ -81,7 +81,9 @@ class Accelerator(wiring.Component):
         self.weights = WeightMemory(config, init=init.get(Target.WEIGHTS, ()))
         self.array = SystolicArray(config)
         self.banks = [AccumulatorBank(config) for _ in range(2)]
-        self.output = OutputStage(config, parameters=init.get(Target.PARAMETERS, ()))
+        self.output = OutputStage(
+            config, parameters=init.get(Target.PARAMETERS, ()), drains=init.get(Target.DRAINS, ())
+        )
         self.loader = Loader(config)
         self.sender = Sender(config)
         self.counters = Counters(config)
@@ -284,6 +286,7 @@ class Accelerator(wiring.Component):
                 m.d.comb += bank.values[c].eq(Mux(feedback[c], output.values[c], self.array.sums[c]))
         m.d.comb += [
             output.bus.eq(loader.bus),
+            output.write_drains.eq(loader.writes[Target.DRAINS.name]),
             output.start.eq(release),
             output.start_last.eq(release_last),
             tokens["weights_free"].put.eq(release_weights),

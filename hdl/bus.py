@@ -14,7 +14,7 @@ from etchnet.hdl.hierarchy import submodule
 from etchnet.hdl.isa import Drain, Parameters, Pass, Target, chunks
 from etchnet.hdl.memory import Ram
 
-__all__ = ["LoadableMemory", "load_bus", "word_bits"]
+__all__ = ["LoadableMemory", "load_bus", "stored", "word_bits"]
 
 
 def word_bits(target: Target, config: Config) -> int:
@@ -43,6 +43,16 @@ def load_bus(config: Config) -> data.StructLayout:
     )
 
 
+def stored(config: Config, *, bits: int, first: int = 0) -> tuple[int, int]:
+    """What a memory holds that is to hold some bits of the words that packets carry: its first bit, and how many.
+
+    These are whole chunks, or a part of one.
+    """
+    link_bits = config.link_bits
+    begin, end = first // link_bits, chunks(first + bits, config)
+    return (first, bits) if end - begin == 1 else (begin * link_bits, (end - begin) * link_bits)
+
+
 class LoadableMemory(wiring.Component):
     """A memory with one read port, written over the link in chunks of `link_bits`.
 
@@ -53,8 +63,10 @@ class LoadableMemory(wiring.Component):
     ----------
     bits, depth
         Size of a word, and how many there are.
+    first
+        The first bit that it holds of a word as packets carry it, where others hold the rest.
     init
-        Initial words, as whole numbers.
+        Initial words, whole as packets carry them, as numbers.
     name
         Names the file of initial words, where there is one.
     latency
@@ -62,10 +74,18 @@ class LoadableMemory(wiring.Component):
     """
 
     def __init__(
-        self, config: Config, *, bits: int, depth: int, init: Sequence[int] = (), name: str, latency: int
+        self,
+        config: Config,
+        *,
+        bits: int,
+        depth: int,
+        first: int = 0,
+        init: Sequence[int] = (),
+        name: str,
+        latency: int,
     ) -> None:
         self._config, self._bits, self._depth, self._init, self._name = config, bits, depth, init, name
-        self._latency = latency
+        self._first, self._latency = first, latency
         super().__init__(
             {
                 "write": In(1),
@@ -80,16 +100,18 @@ class LoadableMemory(wiring.Component):
         """The memory and its two ports."""
         m = Module()
         link_bits = self._config.link_bits
-        count = chunks(self._bits, self._config)
-        memory = Ram(bits=count * link_bits, depth=self._depth, lanes=count, init=self._init, name=self._name,
-                     latency=self._latency)  # fmt: skip
+        skipped, bits = stored(self._config, bits=self._bits, first=self._first)
+        begin, offset = divmod(skipped, link_bits)
+        count = chunks(offset + bits, self._config)
+        init = [word >> skipped & (1 << bits) - 1 for word in self._init]
+        memory = Ram(bits=bits, depth=self._depth, lanes=count, init=init, name=self._name, latency=self._latency)
         submodule(m, platform, "memory", memory)
         m.d.comb += [
             memory.write_address.eq(self.bus.address),
-            memory.write_data.eq(self.bus.data.replicate(count)),
-            memory.write_lanes.eq(self.write << self.bus.chunk),
+            memory.write_data.eq(self.bus.data.replicate(count)[offset:]),
+            memory.write_lanes.eq((self.write << self.bus.chunk)[begin:]),
             memory.address.eq(self.address),
             memory.enable.eq(self.enable),
-            self.data.eq(memory.data),
+            self.data.eq(memory.data[self._first - skipped :]),
         ]
         return m

@@ -26,6 +26,8 @@ class InstructionMemory(wiring.Component):
     marks the last instruction of the last repeat. `start` may only come when everything asked for before has been
     taken.
 
+    Late fields are held elsewhere: `place`, beside an instruction that has some, is where in the memory it was.
+
     Parameters
     ----------
     instruction, config
@@ -49,8 +51,10 @@ class InstructionMemory(wiring.Component):
         reset: Mapping[str, int],
     ) -> None:
         self._derived, self._derive, self._reset = derived, derive, reset
-        self._config, self._layout, self._depth, self._init = config, instruction.layout(config), depth, init
+        self._config, self._layout, self._depth, self._init = config, instruction.streamed(config), depth, init
+        self._late = instruction.layout(config).size - self._layout.size
         self._name = f"{instruction.__name__.lower()}_program"
+        self._head = self.head_layout(instruction, config, depth)
         super().__init__(
             {
                 "write": In(1),
@@ -59,14 +63,22 @@ class InstructionMemory(wiring.Component):
                 "first": In(range(depth)),
                 "count": In(range(depth + 1)),
                 "repeats": In(32),
-                "instructions": Out(self.stream_of(self._layout, derived)),
+                "instructions": Out(self.stream_of(instruction, config, depth, derived)),
             }
         )
 
     @staticmethod
-    def stream_of(fields: data.StructLayout, derived: data.StructLayout) -> stream.Signature:
+    def head_layout(instruction: type[Instruction], config: Config, depth: int) -> data.StructLayout:
+        """An instruction of the stream, and what comes with it."""
+        place = {"place": unsigned(config.address_bits(depth))} if instruction.LATE else {}
+        return data.StructLayout({"fields": instruction.streamed(config), "final": unsigned(1), **place})
+
+    @staticmethod
+    def stream_of(instruction: type[Instruction], config: Config, depth: int, derived: data.StructLayout
+                  ) -> stream.Signature:  # fmt: skip
         """The stream of instructions."""
-        return stream.Signature(data.StructLayout({"fields": fields, "derived": derived, "final": unsigned(1)}))
+        head = InstructionMemory.head_layout(instruction, config, depth)
+        return stream.Signature(data.StructLayout({"head": head, "derived": derived}))
 
     @staticmethod
     def latency(config: Config) -> int:
@@ -78,8 +90,9 @@ class InstructionMemory(wiring.Component):
         m = Module()
         latency = self._config.memory_latency
         memory = LoadableMemory(
-            self._config, bits=self._layout.size, depth=self._depth, init=self._init, name=self._name, latency=latency
-        )
+            self._config, bits=self._layout.size, first=self._late, depth=self._depth, init=self._init, name=self._name,
+            latency=latency,
+        )  # fmt: skip
         submodule(m, platform, "memory", memory, variant=self._name)
         m.d.comb += [memory.write.eq(self.write), memory.bus.eq(self.bus)]
 
@@ -87,7 +100,7 @@ class InstructionMemory(wiring.Component):
         address = Signal(range(self._depth))
         left = Signal.like(self.count)
         repeats_left = Signal.like(self.repeats)
-        layout = data.StructLayout({"fields": self._layout, "final": unsigned(1)})
+        layout = self._head
         head = Signal(layout, reset_less=True)
         derived = Signal(self._derived, init=dict(self._reset), reset_less=True)
         valid, read, last, take_head = Signal(), Signal(), Signal(), Signal()
@@ -96,26 +109,28 @@ class InstructionMemory(wiring.Component):
             take_head.eq(~valid | self.instructions.ready),
             memory.address.eq(address),
             self.instructions.valid.eq(valid),
-            self.instructions.payload.fields.eq(head.fields),
-            self.instructions.payload.final.eq(head.final),
+            self.instructions.payload.head.eq(head),
             self.instructions.payload.derived.eq(derived),
         ]
         ahead, derived_ahead, ahead_valid = Signal(layout, name="ahead"), Signal.like(derived), Signal()
         if latency > 1:
-            self._queue(m, memory, fetching, last, read, ahead, derived_ahead, ahead_valid, take_head)
+            self._queue(m, memory, fetching, address, last, read, ahead, derived_ahead, ahead_valid, take_head)
         else:
             # The memory's own register is the only one before the head, and waits with it.
-            read_valid, read_final = Signal(), Signal()
+            read_valid, read_final, read_address = Signal(), Signal(), Signal.like(address)
             m.d.comb += [
                 read.eq(~read_valid | take_head),
                 memory.enable.eq(read),
                 ahead.fields.eq(memory.data),
                 ahead.final.eq(read_final),
+                *self._placed(ahead, read_address),
                 *(derived_ahead[name].eq(value) for name, value in self._derive(ahead.fields).items()),
                 ahead_valid.eq(read_valid),
             ]
             with m.If(read):
                 m.d.sync += [read_valid.eq(fetching), read_final.eq(last)]
+                if self._late:
+                    m.d.sync += read_address.eq(address)
         with m.If(read & fetching):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
@@ -138,7 +153,11 @@ class InstructionMemory(wiring.Component):
             ]
         return m
 
-    def _queue(self, m: Module, memory: LoadableMemory, fetching: Any, last: Any, read: Any, ahead: Any,
+    def _placed(self, head: Any, address: Any) -> list[Any]:
+        """Where late fields are to be looked up."""
+        return [head.place.eq(address)] if self._late else []
+
+    def _queue(self, m: Module, memory: LoadableMemory, fetching: Any, address: Any, last: Any, read: Any, ahead: Any,
                derived_ahead: Any, ahead_valid: Any, take_head: Any) -> None:  # fmt: skip
         """A queue between memory and head, so that whether the head is taken does not reach the memory in that cycle.
 
@@ -155,12 +174,14 @@ class InstructionMemory(wiring.Component):
         write, look = queue.write_port(), queue.read_port(domain="comb")
         count, room = Signal(range(size + 1)), Signal(range(size + 1), init=size)
         arriving = delay(m, Cat(read & fetching, last), latency, name="arriving")
+        place = delay(m, address, latency, name="place", resets=False) if self._late else None
         taken, freed, some = Signal(), Signal(), Signal()
         m.d.comb += [
             read.eq(room != 0),
             memory.enable.eq(read & fetching),
             arrived.fields.eq(memory.data),
             arrived.final.eq(arriving[1]),
+            *self._placed(arrived, place),
             *(derived[name].eq(value) for name, value in self._derive(arrived.fields).items()),
             write.data.eq(Cat(arrived, derived)),
             write.en.eq(arriving[0]),

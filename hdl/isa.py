@@ -14,7 +14,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from amaranth.hdl import Shape, signed, unsigned
@@ -189,12 +189,21 @@ def _idle_limit(c: Config) -> int:
 class Instruction:
     """A frozen record whose fields, in order, are the bits of a memory word."""
 
+    LATE: ClassVar[tuple[str, ...]] = ()
+    """its first fields, as far as they have memories of their own, where they are looked up long after the others"""
+
     @classmethod
     @functools.cache
     def layout(cls, config: Config) -> data.StructLayout:
         """The record as the gateware of `config` sees it."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         return data.StructLayout({f.name: Shape.cast(f.metadata["shape"](config)) for f in fields})
+
+    @classmethod
+    @functools.cache
+    def streamed(cls, config: Config) -> data.StructLayout:
+        """The fields that are not late."""
+        return data.StructLayout({name: f.shape for name, f in cls.layout(config) if name not in cls.LATE})
 
     @classmethod
     @functools.cache
@@ -328,6 +337,11 @@ class Drain(Instruction):
     before it.
     """
 
+    LATE = ("low", "high", "zero_point")
+
+    low: int = _field(lambda c: signed(32), "lower clamp", -128)
+    high: int = _field(lambda c: signed(32), "upper clamp", 127)
+    zero_point: int = _field(lambda c: signed(8), "added after the shift")
     chained: bool = _field(lambda c: unsigned(1), "start behind the drain before, not behind a pass")
     idle: int = _field(lambda c: unsigned(5), "cycles that a chained drain waits first")
     residual: bool = _field(lambda c: unsigned(_residual_words(c) > 0), "read the residual memory, not a bank")
@@ -338,9 +352,6 @@ class Drain(Instruction):
     parameters: int = _field(_bits(lambda c: c.parameter_words), "first parameter word of the first tile")
     shared: bool = _field(lambda c: unsigned(1), "all tiles use the parameters of the first")
     raw: bool = _field(lambda c: unsigned(1), "take the low 32 bits of the product instead of requantising")
-    zero_point: int = _field(lambda c: signed(8), "added after the shift")
-    low: int = _field(lambda c: signed(32), "lower clamp", -128)
-    high: int = _field(lambda c: signed(32), "upper clamp", 127)
     destination: Destination = _field(lambda c: unsigned(2), "activation, output, accumulators, residual memory")
     wide: bool = _field(lambda c: unsigned(1), "write int32 instead of int8 (output memory)")
     address: int = _field(

@@ -35,15 +35,16 @@ class OutputStage(wiring.Component):
     of their own.
     """
 
-    def __init__(self, config: Config, *, parameters: Sequence[int] = ()) -> None:
-        self._config, self._init = config, parameters
+    def __init__(self, config: Config, *, parameters: Sequence[int] = (), drains: Sequence[int] = ()) -> None:
+        self._config, self._init, self._init_drains = config, parameters, drains
         super().__init__(
             {
                 "write_parameters": In(1),
+                "write_drains": In(1),
                 "bus": In(load_bus(config)),
                 "start": In(1),
                 "start_last": In(1),
-                "drains": In(InstructionMemory.stream_of(Drain.layout(config), self.derived_layout(config))),
+                "drains": In(InstructionMemory.stream_of(Drain, config, config.drains, self.derived_layout(config))),
                 "read": Out(self.read_layout(config)),
                 "accumulators": In(data.ArrayLayout(signed(32), config.columns)),
                 "fold": Out(self.fold_layout(config)),
@@ -130,9 +131,7 @@ class OutputStage(wiring.Component):
                 "fold": unsigned(2),
                 "lane": drain["lane"].shape,
                 "address": drain["address"].shape,
-                "zero_point": signed(8),
-                "low": signed(32),
-                "high": signed(32),
+                "place": unsigned(config.address_bits(config.drains)),
             }
         )
 
@@ -179,9 +178,9 @@ class OutputStage(wiring.Component):
         config, groups = self._config, self._config.groups
         assert config.requantisers is not None
         n = config.requantisers
-        head = Signal(Drain.layout(config))
+        head = Signal(Drain.streamed(config))
         derived = Signal(self.derived_layout(config))
-        m.d.comb += [head.eq(self.drains.payload.fields), derived.eq(self.drains.payload.derived)]
+        m.d.comb += [head.eq(self.drains.payload.head.fields), derived.eq(self.drains.payload.derived)]
 
         # Offsets into the drain. They start from zero, so that one drain may follow another without a gap.
         active = Signal()
@@ -264,7 +263,7 @@ class OutputStage(wiring.Component):
             group.index.eq(step),
             group.row_done.eq(valid & (step == groups - 1)),
             group.drain_done.eq(last_pixel & last_tile),
-            group.final.eq(self.drains.payload.final),
+            group.final.eq(self.drains.payload.head.final),
             group.commit.eq(head.commit),
             group.raw.eq(head.raw),
             group.wide.eq(head.wide),
@@ -273,9 +272,7 @@ class OutputStage(wiring.Component):
             group.fold.eq(head.fold),
             group.lane.eq(Mux(head.wide, 0, lane)),
             group.address.eq(head.address + word + pixel_word),
-            group.zero_point.eq(head.zero_point),
-            group.low.eq(head.low),
-            group.high.eq(head.high),
+            group.place.eq(self.drains.payload.head.place),
             self.read.valid.eq(valid),
             self.read.residual.eq(head.residual),
             self.read.bank.eq(head.bank),
@@ -311,6 +308,10 @@ class OutputStage(wiring.Component):
             choices = Cat(*(self.accumulators[first + lane_index] for first in range(0, config.columns, n)))
             m.d.sync += selected[lane_index].eq(choices.word_select(indices[lane_index], 32))
         m.d.sync += chosen.eq(parameters.data)
+        zero_point = self._late(
+            m, platform, "zero_point", ("zero_point",), Requantiser.zero_point_delay(config), stages
+        )
+        bounds = self._late(m, platform, "bounds", ("low", "high"), Requantiser.clamp_delay(config), stages)
         results = Signal(data.ArrayLayout(signed(32), n))
         for lane_index in range(n):
             requantiser = Requantiser(config)
@@ -319,9 +320,9 @@ class OutputStage(wiring.Component):
                 requantiser.value.eq(selected[lane_index]),
                 requantiser.parameters.eq(chosen[lane_index]),
                 requantiser.raw.eq(stages[select].raw),
-                requantiser.zero_point.eq(stages[select + requantiser.zero_point_delay(config)].zero_point),
-                requantiser.low.eq(stages[select + requantiser.clamp_delay(config)].low),
-                requantiser.high.eq(stages[select + requantiser.clamp_delay(config)].high),
+                requantiser.zero_point.eq(zero_point.zero_point),
+                requantiser.low.eq(bounds.low),
+                requantiser.high.eq(bounds.high),
                 results[lane_index].eq(requantiser.result),
             ]
 
@@ -403,3 +404,26 @@ class OutputStage(wiring.Component):
             self.done.eq((ends_now & now.final) | (ends_rest & rest_now.final)),
         ]
         return m
+
+    def _late(self, m: Module, platform: Any, name: str, fields: tuple[str, ...], delay: int, stages: list[Any]) -> Any:
+        """Late fields of the drains, `delay` cycles after the groups that they belong to are at the requantisers.
+
+        They are looked up there, as a shift register for them would be longer than all others together.
+        """
+        config, whole = self._config, Drain.layout(self._config)
+        layout = data.StructLayout({field: whole[field].shape for field in fields})
+        latency = config.memory_latency
+        memory = LoadableMemory(
+            config, bits=layout.size, first=whole[fields[0]].offset, depth=config.drains, init=self._init_drains,
+            name=f"drain_{name}", latency=latency,
+        )  # fmt: skip
+        submodule(m, platform, name, memory, variant=name)
+        found = Signal(layout, name=name)
+        m.d.comb += [
+            memory.write.eq(self.write_drains),
+            memory.bus.eq(self.bus),
+            memory.address.eq(stages[self.select_delay(config) + delay - latency].place),
+            memory.enable.eq(1),
+            found.eq(memory.data),
+        ]
+        return found

@@ -73,21 +73,23 @@ class Sender(wiring.Component):
                 with m.If(last):
                     m.d.sync += [word.eq(0), half.eq(~half)]
 
-        index = Signal(range(2 * len(Counter)))
+        # Words of counters are chosen a cycle ahead. The first is that of CYCLES: all others are late by one cycle.
+        assert Counter.CYCLES == 0
+        count = 2 * len(Counter)
+        counted, following, chosen = Signal(32, reset_less=True), Signal(range(count), init=1), Signal(32)
+        with m.Switch(Mux(self.counters, following, 0)):
+            for counter in Counter:
+                for part in range(2):
+                    with m.Case(2 * counter + part):
+                        m.d.comb += chosen.eq(self.totals[counter][32 * part : 32 * part + 32])
         m.d.comb += [
-            self.last.eq(Mux(self.counters, index == 2 * len(Counter) - 1, sent_last)),
+            self.last.eq(Mux(self.counters, following == 0, sent_last)),
             self.link.valid.eq(valid | self.counters),
-            self.link.payload.eq(self.data.word_select(sent_chunk, config.link_bits)),
+            self.link.payload.eq(Mux(self.counters, counted, self.data.word_select(sent_chunk, config.link_bits))),
+            self.counters_done.eq(self.counters & self.link.ready & (following == 0)),
         ]
-        with m.If(self.counters):
-            with m.Switch(index):
-                for counter in Counter:
-                    for part in range(2):
-                        with m.Case(2 * counter + part):
-                            m.d.comb += self.link.payload.eq(self.totals[counter][32 * part : 32 * part + 32])
-            with m.If(self.link.ready):
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == 2 * len(Counter) - 1):
-                    m.d.sync += index.eq(0)
-                    m.d.comb += self.counters_done.eq(1)
+        with m.If(~self.counters | self.link.ready):
+            m.d.sync += counted.eq(chosen)
+        with m.If(self.counters & self.link.ready):
+            m.d.sync += following.eq(Mux(following == count - 1, 0, following + 1))
         return m

@@ -37,7 +37,7 @@ class Sequencer(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "passes": In(InstructionMemory.stream_of(Pass.layout(config), self.derived_layout(config))),
+                "passes": In(InstructionMemory.stream_of(Pass, config, config.passes, self.derived_layout(config))),
                 "start": In(1),
                 "done": In(1),
                 "reading_last": In(1),
@@ -139,7 +139,7 @@ class Sequencer(wiring.Component):
         running, tail, half = Signal(), Signal(), Signal()
         derived = Signal(self.derived_layout(config))
         m.d.comb += [
-            head.eq(self.passes.payload.fields),
+            head.eq(self.passes.payload.head.fields),
             derived.eq(self.passes.payload.derived),
             self.running.eq(running),
         ]
@@ -241,7 +241,7 @@ class Sequencer(wiring.Component):
             m.d.sync += half.eq(~half)
 
         # Behind the last pass, until the last result is written.
-        with m.If(end & self.passes.payload.final):
+        with m.If(end & self.passes.payload.head.final):
             m.d.sync += tail.eq(1)
         with m.If(running & tail):
             m.d.comb += [
@@ -275,7 +275,7 @@ class Sequencer(wiring.Component):
             self.fold.row.fold.eq(Mux(kept_any & (head.hold != Fold.SET), head.hold, head.fold)),
             self.fold.bank.eq(head.bank),
             self.fold.release.eq(last_pixel & head.release),
-            self.fold.release_last.eq(last_pixel & head.release & self.passes.payload.final),
+            self.fold.release_last.eq(last_pixel & head.release & self.passes.payload.head.final),
             self.fold.release_weights.eq(end & head.release_weights),
         ]
         return m

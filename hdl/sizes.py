@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from etchnet.hdl.bus import word_bits
+from etchnet.hdl.bus import stored, word_bits
 from etchnet.hdl.config import Config
-from etchnet.hdl.isa import Target, chunks
+from etchnet.hdl.isa import Drain, Target
 
 __all__ = ["MemorySize", "memories"]
 
@@ -40,9 +40,10 @@ class MemorySize:
 def memories(config: Config) -> list[MemorySize]:
     """Every memory of a machine, with the bits that its gateware gives it."""
 
-    def loaded(target: Target) -> int:
-        return chunks(word_bits(target, config), config) * config.link_bits
+    def loaded(target: Target, first: int = 0, end: int | None = None) -> int:
+        return stored(config, first=first, bits=(word_bits(target, config) if end is None else end) - first)[1]
 
+    drain = Drain.layout(config)
     found = [
         MemorySize("weights", config.weight_words, 8, config.weight_rows * config.columns),
         MemorySize("activation", config.activation_words, 8 * config.rows),
@@ -52,7 +53,9 @@ def memories(config: Config) -> list[MemorySize]:
         MemorySize("accumulators", config.accumulator_rows, 32 * config.columns, 2),
         MemorySize("parameters", config.parameter_words, loaded(Target.PARAMETERS)),
         MemorySize("passes", config.passes, loaded(Target.PASSES)),
-        MemorySize("drains", config.drains, loaded(Target.DRAINS)),
+        MemorySize("drains", config.drains, loaded(Target.DRAINS, drain["chained"].offset)),
+        MemorySize("bounds", config.drains, loaded(Target.DRAINS, 0, drain["zero_point"].offset)),
+        MemorySize("zero points", config.drains, drain["zero_point"].width),
         MemorySize("line buffers", config.line_words, 8 * config.rows, max(0, (config.depthwise or 0) - 1)),
     ]
     return [memory for memory in found if memory.words and memory.copies]

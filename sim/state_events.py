@@ -8,18 +8,18 @@ from functools import cached_property, lru_cache
 from typing import Generic, TypeVar
 
 import numpy as np
-from amaranth.lib import data
 
 from etchnet.hdl.accelerator import Accelerator
-from etchnet.hdl.bus import word_bits
+from etchnet.hdl.bus import stored, word_bits
 from etchnet.hdl.config import Config
+from etchnet.hdl.fetch import InstructionMemory
 from etchnet.hdl.isa import OUTSIDE, Destination, Drain, Fold, Pass, RunCommand, Source, Target, TileKind, chunks
 from etchnet.hdl.sequencer import Sequencer
 from etchnet.sim.history import History, LinkWrite, RunHistory
 from etchnet.sim.state_registers import Layout, Register, Rows, late_rows
 from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
 
-__all__ = ["Drains", "Events", "Head", "LinkMemory", "Passes", "Program"]
+__all__ = ["Drains", "Events", "Head", "LinkMemory", "Passes", "Program", "link_rows"]
 
 _I = TypeVar("_I", Pass, Drain)
 
@@ -55,6 +55,11 @@ class LinkMemory:
                 if len(found) == self._chunks:
                     break
         return sum(int.from_bytes(data, "little") << 8 * size * chunk for chunk, data in found.items())
+
+
+def link_rows(memory: LinkMemory, first: int, bits: int, depth: int) -> Rows:
+    """A memory that holds some bits of the words that packets carry."""
+    return Rows(lambda row, cycle: memory.word(row, cycle) >> first & (1 << bits) - 1, depth, bits)
 
 
 class Program:
@@ -188,6 +193,8 @@ class Head(Generic[_I]):
     """its number among all that are executed since reset; -1 where it is stale"""
     final: bool
     """whether it is the last of its run"""
+    place: int = 0
+    """where in its memory it is"""
 
 
 class _Stream(Generic[_I]):
@@ -233,22 +240,40 @@ class _Stream(Generic[_I]):
         if index < len(self.end):
             run = runs[int(self.run[index])]
             if cycle >= run.start + self._events.latencies.fetch:
-                return Head(self.instruction(index), index, self._is_final(index))
+                return Head(self.instruction(index), index, self._is_final(index), self._place(index))
         if index:
-            return Head(self.instruction(index - 1), -1, self._is_final(index - 1))
+            return Head(self.instruction(index - 1), -1, self._is_final(index - 1), self._place(index - 1))
         return Head(self._nothing, -1, False)
 
     def register(self) -> Register:
         """The register at the head of the stream."""
         config = self._events.config
-        fields = self._kind.layout(config)
-        layout = Layout(data.StructLayout({"fields": fields, "final": 1}))
+        fields = self._kind.streamed(config)
+        late = self._kind.layout(config).size - fields.size
+        layout = Layout(InstructionMemory.head_layout(self._kind, config, self._depth()))
 
         def value(cycle: int) -> int:
             head = self.head(cycle)
-            return head.instruction.encode(config) | head.final << fields.size
+            place = {"place": head.place} if self._kind.LATE else {}
+            return head.instruction.encode(config) >> late | layout.pack(final=head.final, **place)
 
         return Register(value, layout.width, layout=layout)
+
+    def rows(self, memory: LinkMemory) -> Rows:
+        """The contents of the memory that the stream comes from."""
+        config = self._events.config
+        fields, whole = self._kind.streamed(config).size, self._kind.layout(config).size
+        return link_rows(memory, *stored(config, first=whole - fields, bits=fields), self._depth())
+
+    def _place(self, index: int) -> int:
+        """Where in its memory an executed instruction is."""
+        return self._first(self._events.runs[int(self.run[index])].command) + int(self.number[index])
+
+    def _first(self, command: RunCommand) -> int:
+        raise NotImplementedError
+
+    def _depth(self) -> int:
+        raise NotImplementedError
 
     def _is_final(self, index: int) -> bool:
         run = int(self.run[index])
@@ -269,6 +294,12 @@ class Passes(_Stream[Pass]):
     def _length(self, index: int) -> int:
         return len(self.program(index).passes)
 
+    def _first(self, command: RunCommand) -> int:
+        return command.first_pass
+
+    def _depth(self) -> int:
+        return self._events.config.passes
+
     def each(self, name: str) -> np.ndarray:
         """An array of `Program`, of one entry per pass, for all passes."""
         parts = [getattr(self._events.programs[run], name) for run, _ in self._events.repeats]
@@ -284,6 +315,12 @@ class Drains(_Stream[Drain]):
 
     def _length(self, index: int) -> int:
         return len(self.program(index).drains)
+
+    def _first(self, command: RunCommand) -> int:
+        return command.first_drain
+
+    def _depth(self) -> int:
+        return self._events.config.drains
 
     def which(self, wanted: Callable[[Drain], bool]) -> np.ndarray:
         """The drains, by index, that are wanted."""
@@ -368,13 +405,9 @@ class Events:
 
     def memories_by_name(self) -> dict[str, Rows]:
         """By name: the programs."""
-        found = {}
-        for name, target, depth in (("passes", Target.PASSES, self.config.passes),
-                                    ("drains", Target.DRAINS, self.config.drains)):  # fmt: skip
-            width = chunks(word_bits(target, self.config), self.config) * self.config.link_bits
-            rows = Rows(self.memories[target].word, depth, width)
-            found[f"{name}.memory.memory.memory"] = late_rows(rows, self.config.memory_latency)
-        return found
+        rows = {"passes": self.passes.rows(self.memories[Target.PASSES]),
+                "drains": self.drains.rows(self.memories[Target.DRAINS])}  # fmt: skip
+        return {f"{name}.memory.memory.memory": late_rows(rows[name], self.config.memory_latency) for name in rows}
 
     def repeat_at(self, cycle: int) -> int:
         """The last repeat, among all, whose first pass has begun, or -1."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.hdl.accelerator import Accelerator
+from etchnet.hdl.bus import stored
 from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind
 from etchnet.hdl.sequencer import Sequencer
 from etchnet.hdl.weights import WeightMemory
@@ -89,8 +90,8 @@ class Issue:
 
     @property
     def _chunked(self) -> int:
-        """Bits of a word of the input memory, which are those of whole link words."""
-        return -(-8 * self.config.rows // self.config.link_bits) * self.config.link_bits
+        """Bits of a word of the input memory."""
+        return stored(self.config, bits=8 * self.config.rows)[1]
 
     # Decisions
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from amaranth.lib import data
 
 from etchnet.hdl.accumulators import AccumulatorBank
-from etchnet.hdl.bus import word_bits
+from etchnet.hdl.bus import stored, word_bits
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.output import OutputStage
-from etchnet.sim.state_events import Events, Head
+from etchnet.hdl.requantiser import Requantiser
+from etchnet.sim.state_events import Events, Head, link_rows
 from etchnet.sim.state_issue import Issue
 from etchnet.sim.state_memories import DrainMemory, row_words
 from etchnet.sim.state_registers import Layout, Register, Rows, delayed, late_rows, memory_read, packed, remembered
@@ -50,6 +51,7 @@ class OutputState:
         self.config = config = events.config
         self._widths = {name: shape.width for name, shape in _shapes(config).items()}
         self.group_layout = Layout(OutputStage.group_layout(config))
+        self._drain_layout = Layout(Drain.layout(config))
         self.read_layout = Layout(OutputStage.read_layout(config))
         self.fold_layout = Layout(OutputStage.fold_layout(config))
         self.latency, self._select = OutputStage.latency(config), OutputStage.select_delay(config)
@@ -134,10 +136,29 @@ class OutputState:
             fold=drain.fold,
             lane=0 if drain.wide else now.lane,
             address=drain.address + now.word + now.pixel * drain.stride,
-            zero_point=drain.zero_point,
-            low=drain.low,
-            high=drain.high,
+            place=now.head.place,
         )
+
+    def late(self, cycle: int, delay: int, name: str) -> int:
+        """A late field of the drain whose group was at the requantisers `delay` cycles ago."""
+        word = delayed(lambda t: self._late_word(t, delay), self.config.memory_latency - 1)(cycle)
+        return self._drain_layout.get(word, name)
+
+    def _late_word(self, cycle: int, delay: int) -> int:
+        """A drain as its memory gave it a cycle ago."""
+        if cycle < 1:
+            return 0
+        place = self.field(cycle - 1, self._select + delay - self.config.memory_latency, "place")
+        return self._events.memories[Target.DRAINS].word(place, cycle - 1)
+
+    def _late_memories(self) -> Iterator[tuple[str, int, int, int]]:
+        """Of each memory of late fields the name, its first bit of a drain, how many, and when it is read."""
+        fields = self._drain_layout.fields
+        for name, last, delay in (("bounds", "high", Requantiser.clamp_delay(self.config)),
+                                  ("zero_point", "zero_point", Requantiser.zero_point_delay(self.config))):  # fmt: skip
+            first = fields["low" if name == "bounds" else name][0]
+            end = fields[last][0] + fields[last][1]
+            yield name, *stored(self.config, first=first, bits=end - first), delay
 
     def stage(self, cycle: int, stage: int) -> int:
         """A group some stages into the pipeline."""
@@ -327,6 +348,11 @@ class OutputState:
         found["output.chosen"] = Register(self.chosen, Parameters.layout(config).size * n)
         read = AccumulatorBank.read_latency(config)
         found |= memory_read("output.parameters.memory", self._parameter_data, self._parameter_bits, read)
+        for name, first, bits, delay in self._late_memories():
+            found |= memory_read(
+                f"output.{name}.memory", lambda t, f=first, b=bits, d=delay: self._late_word(t, d) >> f & (1 << b) - 1,
+                bits, config.memory_latency,
+            )  # fmt: skip
         for index in range(config.groups - 1):
             found[f"output.held_{index}"] = Register(lambda t, i=index: packed(self._held(i, t)), 32 * n)
         rest = max(1, 8 * config.rows * (config.words_per_pixel(wide=True) - 1))
@@ -364,13 +390,16 @@ class OutputState:
     def memories(self) -> dict[str, Rows]:
         """By name."""
         rows = Rows(self._parameters.word, self.config.parameter_words, self._parameter_bits)
-        return {"output.parameters.memory.memory": late_rows(rows, AccumulatorBank.read_latency(self.config))}
+        found = {"output.parameters.memory.memory": late_rows(rows, AccumulatorBank.read_latency(self.config))}
+        for name, first, bits, _ in self._late_memories():
+            rows = link_rows(self._events.memories[Target.DRAINS], first, bits, self.config.drains)
+            found[f"output.{name}.memory.memory"] = late_rows(rows, self.config.memory_latency)
+        return found
 
     @property
     def _parameter_bits(self) -> int:
-        """Bits of a word of the parameter memory, which are those of whole link words."""
-        link = self.config.link_bits
-        return -(-word_bits(Target.PARAMETERS, self.config) // link) * link
+        """Bits of a word of the parameter memory."""
+        return stored(self.config, bits=word_bits(Target.PARAMETERS, self.config))[1]
 
     def _live(self, cycle: int) -> int:
         """Whether there is a group, and above it whether it is the last of its row."""

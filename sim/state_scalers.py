@@ -29,6 +29,10 @@ class _Inputs(Protocol):
         """One field of a group some stages into the pipeline."""
         ...
 
+    def late(self, cycle: int, delay: int, name: str) -> int:
+        """A late field of the drain whose group was at the requantisers `delay` cycles ago."""
+        ...
+
 
 class _Pipeline:
     """Registers without an enable, each a function of wires in the cycle before; all are 0 in cycle 0."""
@@ -264,13 +268,13 @@ class RequantiserState:
         raw = outer.add("raw_1", 1, lambda t: inputs.field(t, select, "raw"))
         scaler = _SCALERS[config.contract]
         quotient, increment = scaler(inner, config.product_latency, biased, multiplier, left, right, raw)
-        zero, clamp = select + Requantiser.zero_point_delay(config), select + Requantiser.clamp_delay(config)
+        zero, clamp = Requantiser.zero_point_delay(config), Requantiser.clamp_delay(config)
         offset = outer.add(
-            "offset", 34, lambda t: quotient(t) + increment(t) + inputs.field(t, zero, "zero_point"), signed=True
+            "offset", 34, lambda t: quotient(t) + increment(t) + inputs.late(t, zero, "zero_point"), signed=True
         )
 
         def clamped(t: int) -> int:
-            low, high = inputs.field(t, clamp, "low"), inputs.field(t, clamp, "high")
+            low, high = inputs.late(t, clamp, "low"), inputs.late(t, clamp, "high")
             if offset(t) < low:
                 return low
             return min(offset(t), high)
