@@ -48,7 +48,9 @@ class Report:
     clock: float
     """MHz that the PLL makes, or that was asked for"""
     fmax: dict[int, float]
-    """MHz that place and route reached, by seed; the bitstream is that of the first"""
+    """MHz that place and route reached, by seed"""
+    seed: int
+    """the fastest one: the bitstream is of it"""
     given_up: list[int]
     """seeds whose routing took too long"""
     used: dict[str, int]
@@ -66,7 +68,7 @@ class Report:
     @property
     def meets_clock(self) -> bool:
         """Whether the bitstream's design is as fast as its clock."""
-        return next(iter(self.fmax.values())) >= self.clock
+        return self.fmax[self.seed] >= self.clock
 
     @property
     def per_second(self) -> float | None:
@@ -96,7 +98,7 @@ class Build:
     array
         The array alone, between shift registers: for its clock rate and its area. There is no bitstream of it.
     seeds
-        Of place and route; the bitstream is that of the first that is routed.
+        Of place and route; the bitstream is that of the fastest.
     jobs
         How many of them at once, each in a process of its own.
     limit
@@ -152,7 +154,7 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         (folder / name).unlink(missing_ok=True)
     design = _synthesise(what, folder, report)
     fmax = _route_all(what, folder, design, report)
-    seed, reached = next(iter(fmax.items()))
+    seed = max(fmax, key=lambda seed: fmax[seed])
     for stem in ("placed", "nextpnr", "timing"):
         for path in folder.glob(f"{stem}.{seed}.*"):
             path.replace(folder / f"{stem}{path.suffix}")
@@ -162,14 +164,14 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         report("packing the bitstream")
         family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
         (folder / f"{bitstream}.partial").replace(folder / bitstream)
-    fastest = f"{reached:.1f} MHz, seed {seed}"
+    fastest = f"{fmax[seed]:.1f} MHz, seed {seed}"
     title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
     (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
     used = design.used if what.array else {**_packed(family, (folder / "nextpnr.log").read_text()), **design.used}
     cycles = what.program.repeat_cycles if what.program else None
     tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
-    given_up = [seed for seed in what.seeds if seed not in fmax]
-    result = Report(board.name, design.top, what.config, design.clock, fmax, given_up, used, _available(what.board),
+    given_up = [other for other in what.seeds if other not in fmax]
+    result = Report(board.name, design.top, what.config, design.clock, fmax, seed, given_up, used, what.board.resources,
                     cycles, tools)  # fmt: skip
     (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
     (folder / "machine.toml").write_text(what.config.to_toml())
@@ -247,14 +249,9 @@ def _synthesise(what: Build, folder: Path, report: Watch) -> _Design:
     return _Design(top, clock, options, used)
 
 
-def _available(board: Board) -> dict[str, int]:
-    return {"logic cells": board.luts, "LUTs": board.luts, "flip-flops": board.flip_flops,
-            "multipliers": board.multipliers, "block RAMs": board.block_rams}  # fmt: skip
-
-
 def _check(board: Board, used: Mapping[str, int]) -> None:
     """Refuse what needs more of something than the device has."""
-    over = [f"{used[name]:,} {name} of {have:,}" for name, have in _available(board).items()
+    over = [f"{used[name]:,} {name} of {have:,}" for name, have in board.resources.items()
             if used.get(name, 0) > have]  # fmt: skip
     if over:
         raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")

@@ -73,7 +73,7 @@ def build(model: str | None, board_name: str, output: Path, clock: float | None,
         if model is not None:
             report("compiling the network")
             network = load_model(model).network
-            program = fitted(network, machine_for(config, network), batch=batch)
+            program = fitted(network, machine_for(config, network), batch=batch, board=board)
             config = program.config
         what = Build(
             board,
@@ -130,5 +130,5 @@ def _show(result: Any, output: Path) -> None:
     )
     if result.cycles:
         click.echo(f"one inference: {result.cycles:,} cycles, {result.per_second:,.1f} per second")
-    click.echo(f"made with {', '.join(result.tools)}; seed {next(iter(result.fmax))}")
+    click.echo(f"made with {', '.join(result.tools)}; seed {result.seed}")
     click.echo(f"{output}: " + ", ".join(sorted(p.name for p in output.glob("etchnet.*"))))

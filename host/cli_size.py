@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from etchnet.hdl.boards import BOARDS
+from etchnet.hdl.boards import BOARDS, Board
 from etchnet.hdl.config import Config
 from etchnet.host.options import (
     UsageError,
@@ -62,13 +64,19 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the machine as a file that every command takes as --config.",
 )
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="With --board: synthesise a machine whose estimate leaves open whether it fits (extra fpga).",
+)
 @click.option("--backend", help="joblib backend, such as dask or ray, once it is registered.  [processes on all cores]")
 @machine_options
 @json_option
 def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, lut_multipliers: int, clock: float,
          try_rows: list[int], try_cols: list[int], try_weight_rows: list[int], try_requantisers: list[int],
-         configs: int, everything: bool, plot: Path | None, output: Path | None, backend: str | None, config: Config,
-         as_json: bool) -> None:  # fmt: skip
+         configs: int, everything: bool, plot: Path | None, output: Path | None, check: bool, backend: str | None,
+         config: Config, as_json: bool) -> None:  # fmt: skip
     """Find the machine with the most inferences per second for MODEL on a budget, and say what limits it."""
     from joblib import parallel_config
 
@@ -80,11 +88,7 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     given = BOARDS[board] if board else None
     if given:
         config = machine_on({name: value for name, value in given.machine.items() if name.endswith("_latency")})
-    budget = Budget(
-        dsp if dsp is not None else given.multipliers if given else None,
-        kbytes if kbytes is not None else given.kbytes if given else None,
-        lut_multipliers, given.technology.products if given else 1,
-    )  # fmt: skip
+    budget = Budget(dsp if dsp is not None else given.multipliers if given else None, kbytes, lut_multipliers, given)
     _check_files(plot, output)
     loaded = load_model(model)
     network = loaded.network
@@ -96,7 +100,7 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     points: list[Any] = []
     interrupted, begun = False, time.perf_counter()
     with progress(quiet=as_json) as report, parallel_config(backend) if backend else nullcontext():
-        results = sweep(network, tried)
+        results = sweep(network, tried, given)
         try:
             report(f"{len(tried)} machines", 0.0)
             for found in results:
@@ -107,13 +111,15 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     seconds = time.perf_counter() - begun
     hertz = clock * 1e6
     fitting = [p for p in points if not p.refused(budget)]
-    best = min(fitting, key=lambda p: (p.cycles, p.config.multipliers, p.kbytes), default=None)
+    best = min(fitting, key=_preference, default=None)
     if best is None and not interrupted:
         closest = min(points, key=lambda p: (bool(p.failure), p.kbytes))
         raise UsageError(f"no machine of {len(points)} fits: the smallest needs {closest.refused(budget)}")
-    exact = None
+    exact, checked = None, None
     if best is not None and not interrupted:
-        exact = _settled(network, best)
+        with progress(quiet=as_json) as report:
+            exact, checked, beyond = _chosen(network, fitting, budget, check, report)
+        fitting = [p for p in fitting if p not in beyond]
         best = exact[1]
     shown = sorted(points if everything else front(fitting), key=lambda p: (p.config.multipliers, p.cycles))
     if plot and points:
@@ -122,17 +128,69 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
         _replace(output, best.config.to_toml())
     if as_json:
         print_json({"model": loaded.name, "clock_hz": hertz, "budget": vars(budget) | {"board": board},
+                    "synthesised": checked,
                     "seconds": seconds, "tried": len(points), "complete": not interrupted,
                     "best": best and best.to_dict(budget, hertz),
                     "points": [p.to_dict(budget, hertz) for p in points]})  # fmt: skip
     else:
-        _print(loaded, budget, given, points, fitting, shown, best, exact, hertz, seconds)
+        _print(loaded, budget, points, fitting, shown, best, exact, hertz, seconds)
+        if given and exact is not None:
+            click.echo(_area_line(given, budget.area(best.config), checked))
     if interrupted:
         click.echo(f"interrupted: {len(points)} of {len(tried)} machines were tried", err=True)
         raise SystemExit(130)
 
 
-def _settled(network: Any, best: Any) -> tuple[Any, Any]:
+def _preference(point: Any) -> tuple[Any, ...]:
+    return point.cycles, point.config.multipliers, point.kbytes
+
+
+def _chosen(network: Any, fitting: Sequence[Any], budget: Any, check: bool, report: Any) -> tuple[Any, Any, list[Any]]:
+    """The fastest that fits: program and point; what synthesis said of it, if it had to say; and what does not fit.
+
+    A machine that an estimate leaves open is synthesised.
+    """
+    from etchnet.host.build import Build, DoesNotFitError, needs
+    from etchnet.host.tools import MissingPackageError, ToolError
+
+    beyond: list[Any] = []
+    why = ""
+    for candidate in sorted(fitting, key=_preference):
+        exact = _settled(network, candidate, budget.board)
+        if why_not := exact[1].refused(budget):
+            beyond, why = [*beyond, candidate], why_not
+            continue
+        if not check or not exact[1].is_close(budget):
+            return exact, None, beyond
+        c = exact[1].config
+        name = f"{c.rows} x {c.columns}, W = {c.weight_rows}, n = {c.requantisers}"
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                used = needs(Build(budget.board, c, exact[0]), Path(folder), report=partial(_told, report, name))
+        except DoesNotFitError as error:
+            beyond, why = [*beyond, candidate], str(error)
+        except MissingPackageError:
+            return exact, None, beyond
+        except ToolError as error:
+            raise UsageError(str(error)) from None
+        else:
+            return exact, used, beyond
+    raise UsageError(f"none of the {len(fitting)} machines that might fit does, by synthesis: {why}")
+
+
+def _told(report: Any, name: str, text: str) -> None:
+    report(f"{name}: {text}")
+
+
+def _area_line(board: Board, area: Any, checked: Any) -> str:
+    used, how = (checked, "synthesised") if checked else (area.used, "estimated")
+    shares = ", ".join(f"{used.get(name, 0):,} {name} of {board.resources[name]:,}"
+                       for name in ("logic cells", "flip-flops", "multipliers", "block RAMs"))  # fmt: skip
+    errors = "" if checked else f" (logic cells to within {area.errors['logic cells']:.0%})"
+    return f"{how}: {shares}{errors}"
+
+
+def _settled(network: Any, best: Any, board: Board | None) -> tuple[Any, Any]:
     """The best machine's program by the default compilation, and its point: what every other command will find."""
     from etchnet.host.compiler import CapacityError, compile_network
     from etchnet.host.fit import fitted
@@ -142,7 +200,7 @@ def _settled(network: Any, best: Any) -> tuple[Any, Any]:
         program = compile_network(network, best.config)
     except CapacityError:
         # Another order is tried first there, and needs other memories.
-        program = fitted(network, best.config)
+        program = fitted(network, best.config, board=board)
     return program, point(program, program.config)
 
 
@@ -161,23 +219,29 @@ def _check_files(plot: Path | None, output: Path | None) -> None:
         raise UsageError("--plot needs matplotlib: pip install 'etchnet[plot]'") from None
 
 
-def _print(loaded: Any, budget: Any, board: Any, points: Sequence[Any], fitting: Sequence[Any], shown: Sequence[Any],
+def _print(loaded: Any, budget: Any, points: Sequence[Any], fitting: Sequence[Any], shown: Sequence[Any],
            best: Any, exact: Any, hertz: float, seconds: float) -> None:  # fmt: skip
     from etchnet.host.report import layer_reports, totals
 
     limits = [f"{budget.multipliers} hard multipliers" if budget.multipliers is not None else "",
               f"{budget.kbytes:,.0f} KB" if budget.kbytes is not None else ""]  # fmt: skip
-    click.echo(f"{loaded.name} on {' and '.join(filter(None, limits)) or 'any budget'}, {hertz / 1e6:g} MHz assumed"
+    board = budget.board
+    limits += [f"{board.resources[name]:,} {name}" for name in ("logic cells", "block RAMs")] if board else []
+    click.echo(f"{loaded.name} on {', '.join(filter(None, limits)) or 'any budget'}, {hertz / 1e6:g} MHz assumed"
                + (f" ({board.device})" if board else ""))  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="")
-    for column in ("array", "W", "n", "multipliers", "hard", "KB", "cycles", "inferences/s", "useful", ""):
+    areas = ("logic cells", "block RAMs") if board else ()
+    for column in ("array", "W", "n", "multipliers", "hard", "KB", *areas, "cycles", "inferences/s", "useful", ""):
         table.add_column(column, justify="left" if column in ("", "array") else "right")
     for p in shown:
         c = p.config
-        figures = [f"{p.kbytes:,.0f}", f"{p.cycles:,}", f"{p.per_second(hertz):,.0f}", f"{p.utilisation:.1%}"]
+        area = budget.area(c)
+        figures = [f"{p.kbytes:,.0f}", *(f"{area.used[name]:,}" for name in areas), f"{p.cycles:,}",
+                   f"{p.per_second(hertz):,.0f}", f"{p.utilisation:.1%}"]  # fmt: skip
         table.add_row(f"{c.rows} x {c.columns}", str(c.weight_rows), str(c.requantisers), str(c.multipliers),
-                      str(budget.used(c)), *(figures if p.cycles else ["-"] * 4), p.refused(budget))  # fmt: skip
-    Console(width=140, highlight=False).print(table)
+                      str(budget.used(c)), *(figures if p.cycles else ["-"] * len(figures)),
+                      p.refused(budget))  # fmt: skip
+    Console(width=160, highlight=False).print(table)
     click.echo(f"{len(points)} machines in {seconds:.1f} s; {len(fitting)} fit")
     if best is None or exact is None:
         return

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from etchnet.hdl.boards import Board
 from etchnet.hdl.config import Config
+from etchnet.host.area import eased
 from etchnet.host.compiler import Program, compile_network
 from etchnet.host.network import Network
 from etchnet.host.places import CapacityError
@@ -20,8 +22,10 @@ def roomy(config: Config) -> Config:
     return dataclasses.replace(config, **{name: min(1 << 16, fields[name]["high"]) for name in _MEMORIES})
 
 
-def fitted(network: Network, config: Config, *, batch: int = 1) -> Program:
+def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | None = None) -> Program:
     """The network compiled for a machine like `config` whose memories are just large enough for it.
+
+    For a `board` some may be larger, so that the machine fits it: `etchnet.host.area.eased`.
 
     What has an effect on the order of passes stays as it is: array, output stage, accumulators, residual memory (as
     much of it as is used) and line buffers.
@@ -33,7 +37,7 @@ def fitted(network: Network, config: Config, *, batch: int = 1) -> Program:
     """
     program = compile_network(network, roomy(config), batch=batch)
     for _ in range(3):
-        config = shrunk(program)
+        config = eased(shrunk(program), board) if board else shrunk(program)
         try:
             return compile_network(network, config, batch=batch, packed=program.packing.name)
         except CapacityError:

@@ -9,15 +9,21 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
+from etchnet.hdl.boards import Board
 from etchnet.hdl.config import Config, ConfigError
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.sizes import memories
 from etchnet.hdl.technology import MULTIPLIERS_OF_A_REQUANTISER
+from etchnet.host.area import Area, eased, estimate
 from etchnet.host.compiler import CapacityError, Program, compile_network
 from etchnet.host.fit import roomy, shrunk
 from etchnet.host.network import Network
 
 __all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
+
+
+_FEW = 32
+"""multipliers of a device that small arrays are tried for"""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,17 @@ class Budget:
     """of all memories together"""
     lut_multipliers: int = 0
     """elements of the array that are made of lookup tables instead"""
-    products: int = 1
-    """int8 products of one hard multiplier"""
+    board: Board | None = None
+    """whose logic cells, flip-flops and block RAMs are a limit too"""
+
+    @property
+    def products(self) -> int:
+        """int8 products of one hard multiplier."""
+        return self.board.technology.products if self.board else 1
+
+    def area(self, config: Config) -> Area | None:
+        """What a machine takes of the board, about."""
+        return estimate(config, self.board) if self.board else None
 
     def used(self, config: Config) -> int:
         """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
@@ -66,15 +81,29 @@ class Point:
             return f"{used} hard multipliers, of {budget.multipliers}"
         if budget.kbytes is not None and self.kbytes > budget.kbytes:
             return f"{self.kbytes:,.0f} KB of memory, of {budget.kbytes:,.0f}"
+        if budget.board and (area := budget.area(self.config)):
+            return " and ".join(area.over(_shared(budget.board)))
         return ""
 
+    def is_close(self, budget: Budget) -> bool:
+        """Whether only synthesis can tell that it fits the budget's board."""
+        area = budget.area(self.config)
+        return bool(budget.board and area and area.over(_shared(budget.board), surely=False))
+
     def to_dict(self, budget: Budget, clock: float) -> dict[str, Any]:
-        """All figures by name."""
+        """All figures by name; `area` is an estimate."""
+        area = budget.area(self.config)
         return {
             "config": self.config.to_dict(), "cycles": self.cycles, "inferences_per_second": self.per_second(clock),
             "multipliers": self.config.multipliers, "hard_multipliers": budget.used(self.config),
             "kbytes": self.kbytes, "utilisation": self.utilisation, "refused": self.refused(budget),
+            "area": dict(area.used) if area else None,
         }  # fmt: skip
+
+
+def _shared(board: Board) -> dict[str, int]:
+    """What of a board elements do not have to themselves, and has an estimate."""
+    return {name: board.resources[name] for name in ("logic cells", "flip-flops", "block RAMs")}
 
 
 def kbytes(config: Config) -> float:
@@ -98,9 +127,12 @@ def candidates(
 ) -> list[Config]:
     """Machines like `base` within a budget's multipliers: every combination of the lists, thinned to `most`.
 
-    Where a list is empty: rows and columns from 4 to 32, weight rows and requantisers all divisors.
+    Where a list is empty: rows and columns from 4 to 32, and from 1 on where there are few multipliers, weight rows and
+    requantisers all divisors.
     """
-    sizes = (4, 8, 9, 12, 14, 16, 18, 20, 24, 28, 32)
+    sizes: tuple[int, ...] = (4, 8, 9, 12, 14, 16, 18, 20, 24, 28, 32)
+    if budget.multipliers is not None and budget.multipliers < _FEW:
+        sizes = (1, 2, 3, *sizes)
     found = []
     for r in rows or sizes:
         for c in columns or (sizes if rows else [s for s in sizes if s in (r, 2 * r) or 2 * s == r]):
@@ -119,14 +151,15 @@ def candidates(
     return [found[i * (len(found) - 1) // max(1, most - 1)] for i in range(most)]
 
 
-def evaluate(network: Network, config: Config) -> Point:
+def evaluate(network: Network, config: Config, board: Board | None = None) -> Point:
     """Compile for a machine with room for everything, and take the memories that the program uses.
 
-    Memories do not change a program's cycles: the machine with just those runs the same program in as many.
+    Memories do not change a program's cycles: the machine with just those runs the same program in as many. For a
+    `board` they may be larger, see `etchnet.host.area.eased`.
     """
     try:
         program = compile_network(network, roomy(config), thorough=False)
-        return point(program, shrunk(program))
+        return point(program, eased(shrunk(program), board) if board else shrunk(program))
     except (CapacityError, ConfigError) as error:
         return Point(config, failure=str(error))
 
@@ -138,11 +171,11 @@ def point(program: Program, config: Config) -> Point:
     return Point(config, program.repeat_cycles, share, kbytes(config))
 
 
-def sweep(network: Network, configs: Sequence[Config]) -> Iterator[Point]:
+def sweep(network: Network, configs: Sequence[Config], board: Board | None = None) -> Iterator[Point]:
     """Every machine's point, as they come, by joblib's backend: by default all cores of this computer."""
     if configs:
         yield from Parallel(n_jobs=-1, return_as="generator_unordered")(
-            delayed(evaluate)(network, config) for config in configs
+            delayed(evaluate)(network, config, board) for config in configs
         )
 
 

@@ -94,8 +94,9 @@ endmodule
 def _ecp5_block_ram() -> str:
     """`DP16KD` as far as the machine uses it: one port writes, the other reads: after Lattice's FPGA-TN-02204.
 
-    Words of 9, 18 or 36 bits; the lowest bits of the writing port's address enable the bytes of a word. With words of
-    36 bits both ports' pins are the data of one. Output registers follow their clock and OCE alone.
+    Words of 4, 9, 18 or 36 bits; the lowest bits of the writing port's address enable the bytes of a word. With words
+    of 36 bits both ports' pins are the data of one; with words of 4 two share a byte, and its highest bit is not used.
+    Output registers follow their clock and OCE alone.
     """
     inputs = [f"{kind}{side}{bit}" for side in "AB" for kind, bits in (("DI", 18), ("AD", 14), ("CS", 3))
               for bit in range(bits)]  # fmt: skip
@@ -139,11 +140,12 @@ module DP16KD(input {", ".join(inputs)}, output {", ".join(outputs)});
     read = 0;
     read_r = 0;
 {fill}
-    if (!(DATA_WIDTH_A == 9 || DATA_WIDTH_A == 18 || DATA_WIDTH_A == 36)) $fatal(1, "DATA_WIDTH_A");
-    if (!(DATA_WIDTH_B == 9 || DATA_WIDTH_B == 18 || DATA_WIDTH_B == 36)) $fatal(1, "DATA_WIDTH_B");
+    if (!(DATA_WIDTH_A == 4 || DATA_WIDTH_A == 9 || DATA_WIDTH_A == 18 || DATA_WIDTH_A == 36)) $fatal(1, "A");
+    if (!(DATA_WIDTH_B == 4 || DATA_WIDTH_B == 9 || DATA_WIDTH_B == 18 || DATA_WIDTH_B == 36)) $fatal(1, "B");
     if (paired && REGMODE_A != REGMODE_B) $fatal(1, "REGMODE");
   end
   always @(posedge CLKA) if (CEA && WEA) begin
+    if (DATA_WIDTH_A == 4) bytes[write_address[13:3]][{{write_address[2], 2'b0}} +: 4] <= data[3:0];
     if (DATA_WIDTH_A == 9) bytes[write_address[13:3]] <= data[8:0];
     for (i = 0; i < DATA_WIDTH_A / 9; i = i + 1)
       if (DATA_WIDTH_A > 9 && write_address[i])
@@ -151,7 +153,8 @@ module DP16KD(input {", ".join(inputs)}, output {", ".join(outputs)});
   end
   always @(posedge CLKB) begin
     if (CEB) begin
-      if (DATA_WIDTH_B == 9) read <= {{18'b0, 9'b0, bytes[address[13:3]]}};
+      if (DATA_WIDTH_B == 4) read <= {{32'b0, bytes[address[13:3]][{{address[2], 2'b0}} +: 4]}};
+      else if (DATA_WIDTH_B == 9) read <= {{18'b0, 9'b0, bytes[address[13:3]]}};
       else if (DATA_WIDTH_B == 18) read <= {{18'b0, bytes[{{address[13:4], 1'b1}}], bytes[{{address[13:4], 1'b0}}]}};
       else read <= {{bytes[{{address[13:5], 2'd3}}], bytes[{{address[13:5], 2'd2}}],
                     bytes[{{address[13:5], 2'd1}}], bytes[{{address[13:5], 2'd0}}]}};

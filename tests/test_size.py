@@ -1,8 +1,10 @@
 """Machines for a budget: what is reported is what compiling gives, and nothing better is left out."""
 
+import json
 import tomllib
 
 import click.testing
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +13,14 @@ from etchnet.hdl.boards import BOARDS
 from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.sizes import memories
+from etchnet.host.area import eased, estimate, weights
+from etchnet.host.build import DoesNotFitError
 from etchnet.host.cli import cli
 from etchnet.host.compiler import compile_network
+from etchnet.host.layers import Dense
+from etchnet.host.network import Network
 from etchnet.host.size import Budget, Point, candidates, evaluate, front
+from etchnet.host.tools import MissingPackageError
 
 
 def size(*arguments):
@@ -36,8 +43,6 @@ def test_points_are_what_compiling_for_their_machine_gives():
 
 
 def test_the_winner_keeps_to_the_budget_and_its_file_gives_its_cycles(tmp_path):
-    import json
-
     file = tmp_path / "machine.toml"
     done = size("--dsp", 100, "--kbytes", 300, "--try-rows", "4,8,16", "--configs", 12, "-o", file, "--json")
     assert done.exit_code == 0, done.output
@@ -110,7 +115,7 @@ def test_bad_input_is_one_clear_line(arguments, message):
 def test_an_interrupted_sweep_keeps_what_is_done(monkeypatch):
     """Ctrl-C comes while results are waited for."""
 
-    def interrupted(network, configs):
+    def interrupted(network, configs, board):
         yield evaluate(network, configs[0])
         raise KeyboardInterrupt
 
@@ -119,3 +124,99 @@ def test_an_interrupted_sweep_keeps_what_is_done(monkeypatch):
     assert done.exit_code == 130
     assert "interrupted: 1 of 5 machines were tried" in done.output
     assert "1 machines in" in done.output
+
+
+def small_model(folder):
+    """A network that the smallest board has room for, as a file."""
+    random = np.random.default_rng(1)
+    layers = [Dense.from_scale(random.integers(-128, 128, shape).astype(np.int8), scale=0.003)
+              for shape in ((16, 8), (8, 4))]  # fmt: skip
+    path = folder / "small.npz"
+    Network(layers).save(path)
+    return path
+
+
+def size_for_board(model, *arguments):
+    return click.testing.CliRunner().invoke(
+        cli, ["size", str(model), "--board", "icebreaker", "--configs", "12", *map(str, arguments)]
+    )
+
+
+def test_a_board_is_a_limit_of_logic_cells_and_block_rams(tmp_path):
+    """Machines beyond it by more than the error of their estimate are refused, in words."""
+    done = size_for_board(small_model(tmp_path), "--all", "--no-check", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    board, error = BOARDS["icebreaker"], weights()["ice40"]["logic cells"]["error"]
+    assert found["synthesised"] is None
+    best = found["best"]["area"]
+    assert best == dict(estimate(Config.from_dict(found["best"]["config"]), board).used)
+    assert best["logic cells"] <= board.luts * (1 + error)
+    refused = [p for p in found["points"] if p["area"]["logic cells"] > board.luts * (1 + error)]
+    assert len(refused) > 3
+    for point in refused:
+        assert f"about {point['area']['logic cells']:,} logic cells, of 5,280" in point["refused"]
+
+
+def test_small_memories_go_into_block_rams_where_logic_cells_run_out():
+    board = BOARDS["icebreaker"]
+    config = Config.from_dict({**board.machine, "drains": 2, "weight_tiles": 200, "accumulator_rows": 256})
+    larger = eased(config, board)
+    assert larger.drains > board.blocks.words
+    assert {**larger.to_dict(), "drains": 2} == config.to_dict()
+    before, after = (estimate(c, board).used for c in (config, larger))
+    assert after["logic cells"] < board.luts * 0.98 < before["logic cells"]
+    assert before["block RAMs"] < after["block RAMs"] <= board.block_rams
+    # Nothing is larger than it has to be where there is room.
+    assert eased(Config(), BOARDS["ulx3s-85f"]) == Config()
+
+
+def test_what_an_estimate_leaves_open_is_synthesised(tmp_path, monkeypatch):
+    """The next best is taken where the first does not fit, and nothing is claimed where there is no synthesis."""
+    model, tried = small_model(tmp_path), []
+
+    def needs(what, folder, *, report):
+        tried.append(what.config)
+        if len(tried) == 1:
+            raise DoesNotFitError("too large")
+        return {"logic cells": 5000, "flip-flops": 2500, "multipliers": 5, "block RAMs": 28}
+
+    monkeypatch.setattr("etchnet.host.build.needs", needs)
+    monkeypatch.setattr("etchnet.host.size.Point.is_close", lambda point, budget: True)
+    done = size_for_board(model, "-o", tmp_path / "machine.toml")
+    assert done.exit_code == 0, done.output
+    assert "synthesised: 5,000 logic cells of 5,280, 2,500 flip-flops of 5,280" in done.output
+    assert len(tried) == 2
+    assert Config.from_dict(tomllib.loads((tmp_path / "machine.toml").read_text())) == tried[1] != tried[0]
+
+    def missing(what, folder, *, report):
+        raise MissingPackageError("yosys was not found")
+
+    monkeypatch.setattr("etchnet.host.build.needs", missing)
+    done = size_for_board(model)
+    assert done.exit_code == 0, done.output
+    assert "estimated: " in done.output
+
+    def never(what, folder, *, report):
+        raise DoesNotFitError("it needs 5,300 logic cells of 5,280")
+
+    monkeypatch.setattr("etchnet.host.build.needs", never)
+    done = size_for_board(model)
+    assert done.exit_code != 0
+    assert "that might fit does, by synthesis: it needs 5,300 logic cells of 5,280" in done.output
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("board", BOARDS)
+def test_what_is_proposed_for_a_board_can_be_built(tmp_path, board):
+    """To the bitstream, with the network inside."""
+    model, machine = small_model(tmp_path), tmp_path / "machine.toml"
+    for command in (["size", model, "--board", board, "-o", machine],
+                    ["build", model, "--board", board, "--config", machine, "-o", tmp_path / "out"]):  # fmt: skip
+        done = click.testing.CliRunner().invoke(cli, [*map(str, command)])
+        assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["cycles"]
+    guess = estimate(Config.from_dict(report["config"]), BOARDS[board])
+    for name, error in guess.errors.items():
+        assert guess.used[name] == pytest.approx(report["used"][name], rel=2 * error)
