@@ -41,8 +41,6 @@ class Board:
     luts: int
     flip_flops: int
     block_rams: int
-    block_bytes: int
-    """of a block RAM"""
     blocks: BlockRams
     """what these can be"""
     platform: str
@@ -69,11 +67,6 @@ class Board:
         """What its device has, by name. A logic cell is a place for a lookup table, a flip-flop or both."""
         return {"logic cells": self.luts, "LUTs": self.luts, "flip-flops": self.flip_flops,
                 "multipliers": self.multipliers, "block RAMs": self.block_rams}  # fmt: skip
-
-    @property
-    def kbytes(self) -> float:
-        """Of all block RAMs together."""
-        return self.block_rams * self.block_bytes / 1024
 
     def pins(self) -> tuple[list[Pin], float]:
         """Pins of the ports of `BoardTop`, and the MHz of the oscillator.
@@ -106,14 +99,14 @@ BOARDS = {
     for board in (
         Board(
             "ulx3s-85f", "Lattice ECP5 LFE5U-85F", "ecp5",
-            Ecp5(156), luts=83640, flip_flops=83640, block_rams=208, block_bytes=2048, blocks=ECP5_BLOCKS,
+            Ecp5(156), luts=83640, flip_flops=83640, block_rams=208, blocks=ECP5_BLOCKS,
             platform="amaranth_boards.ulx3s:ULX3S_85F_Platform", clock=100.0, grid=(127, 96),
             options={"size": "--85k", "package": "CABGA381", "speed": "6"},
             machine={"rows": 8, "columns": 8, "requantisers": 4} | _FAST,
         ),
         Board(
             "icebreaker", "Lattice iCE40 UP5K", "ice40",
-            Ice40(8), luts=5280, flip_flops=5280, block_rams=30, block_bytes=512, blocks=ICE40_BLOCKS,
+            Ice40(8), luts=5280, flip_flops=5280, block_rams=30, blocks=ICE40_BLOCKS,
             platform="amaranth_boards.icebreaker:ICEBreakerPlatform", clock=18.0, grid=(26, 32),
             buffer_bytes=BUFFER_BYTES[0], options={"size": "--up5k", "package": "sg48"},
             # The smallest of everything: registers and lookup tables of the control take the device.
@@ -123,7 +116,7 @@ BOARDS = {
         ),
         Board(
             "tang-nano-9k", "Gowin GW1NR-9", "gowin",
-            Technology(20), luts=8640, flip_flops=6480, block_rams=26, block_bytes=2048, blocks=GOWIN_BLOCKS,
+            Technology(20), luts=8640, flip_flops=6480, block_rams=26, blocks=GOWIN_BLOCKS,
             platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform", clock=40.5, grid=(47, 29),
             options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
             machine={"rows": 2, "columns": 2, "requantisers": 1, "depthwise": 0, "residual_words": 0,
