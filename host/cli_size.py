@@ -135,7 +135,7 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
     else:
         _print(loaded, budget, points, fitting, shown, best, exact, hertz, seconds)
         if given and exact is not None:
-            click.echo(_area_line(given, budget.area(best.config), checked))
+            click.echo(_area_line(given, budget.area(best.config), checked, best.is_close(budget)))
     if interrupted:
         click.echo(f"interrupted: {len(points)} of {len(tried)} machines were tried", err=True)
         raise SystemExit(130)
@@ -148,7 +148,7 @@ def _preference(point: Any) -> tuple[Any, ...]:
 def _chosen(network: Any, fitting: Sequence[Any], budget: Any, check: bool, report: Any) -> tuple[Any, Any, list[Any]]:
     """The fastest that fits: program and point; what synthesis said of it, if it had to say; and what does not fit.
 
-    A machine that an estimate leaves open is synthesised.
+    A machine that an estimate leaves open is synthesised, unless that is interrupted or its tools are missing.
     """
     from etchnet.host.build import Build, DoesNotFitError, needs
     from etchnet.host.tools import MissingPackageError, ToolError
@@ -169,7 +169,7 @@ def _chosen(network: Any, fitting: Sequence[Any], budget: Any, check: bool, repo
                 used = needs(Build(budget.board, c, exact[0]), Path(folder), report=partial(_told, report, name))
         except DoesNotFitError as error:
             beyond, why = [*beyond, candidate], str(error)
-        except MissingPackageError:
+        except (MissingPackageError, KeyboardInterrupt):
             return exact, None, beyond
         except ToolError as error:
             raise UsageError(str(error)) from None
@@ -182,12 +182,14 @@ def _told(report: Any, name: str, text: str) -> None:
     report(f"{name}: {text}")
 
 
-def _area_line(board: Board, area: Any, checked: Any) -> str:
+def _area_line(board: Board, area: Any, checked: Any, close: bool) -> str:
     used, how = (checked, "synthesised") if checked else (area.used, "estimated")
     shares = ", ".join(f"{used.get(name, 0):,} {name} of {board.resources[name]:,}"
                        for name in ("logic cells", "flip-flops", "multipliers", "block RAMs"))  # fmt: skip
-    errors = "" if checked else f" (logic cells to within {area.errors['logic cells']:.0%})"
-    return f"{how}: {shares}{errors}"
+    if checked:
+        return f"{how}: {shares}"
+    left_open = "; whether it fits was left open: `etchnet build` tells" if close else ""
+    return f"{how}: {shares} (logic cells to within {area.errors['logic cells']:.0%}){left_open}"
 
 
 def _settled(network: Any, best: Any, board: Board | None) -> tuple[Any, Any]:

@@ -196,6 +196,7 @@ def test_what_an_estimate_leaves_open_is_synthesised(tmp_path, monkeypatch):
     done = size_for_board(model)
     assert done.exit_code == 0, done.output
     assert "estimated: " in done.output
+    assert "whether it fits was left open" in done.output
 
     def never(what, folder, *, report):
         raise DoesNotFitError("it needs 5,300 logic cells of 5,280")
