@@ -108,7 +108,7 @@ def eased(config: Config, board: Board) -> Config:
     Memories of a few words are made of logic cells. As long as these run out, as far as an estimate can tell, and block
     RAMs do not, the memory goes into block RAMs that frees the most logic cells.
     """
-    while estimate(config, board).over({"logic cells": board.luts, "flip-flops": board.flip_flops}, surely=False):
+    while estimate(config, board).over(_logic(board), surely=False):
         larger = [found for name in _SIZES if (found := _in_block_rams(config, name, board))]
         fitting = [c for c in larger if estimate(c, board).used["block RAMs"] <= board.block_rams]
         best = min(fitting, key=lambda c: estimate(c, board).used["logic cells"], default=config)
@@ -116,6 +116,10 @@ def eased(config: Config, board: Board) -> Config:
             break
         config = best
     return config
+
+
+def _logic(board: Board) -> dict[str, int]:
+    return {name: board.placeable[name] for name in ESTIMATED}
 
 
 def _in_block_rams(config: Config, name: str, board: Board) -> Config | None:

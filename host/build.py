@@ -193,7 +193,7 @@ def needs(what: Build, folder: Path, *, report: Watch = lambda text: None) -> di
     arguments = ["--json", "netlist.json", "--pack-only", *what.family.place(what.board)]
     said = what.family.router.run(arguments, folder=folder, log="packing.log")
     found = {**_packed(what.family, said), **design.used}
-    _check(what.board, found)
+    _check(what.board, found, what.board.placeable)
     return found
 
 
@@ -249,10 +249,10 @@ def _synthesise(what: Build, folder: Path, report: Watch) -> _Design:
     return _Design(top, clock, options, used)
 
 
-def _check(board: Board, used: Mapping[str, int]) -> None:
-    """Refuse what needs more of something than the device has."""
-    over = [f"{used[name]:,} {name} of {have:,}" for name, have in board.resources.items()
-            if used.get(name, 0) > have]  # fmt: skip
+def _check(board: Board, used: Mapping[str, int], limits: Mapping[str, int] | None = None) -> None:
+    """Refuse what needs more of something than the device has, or than `limits`."""
+    over = [f"{used[name]:,} {name} of {board.resources[name]:,}" for name, most in (limits or board.resources).items()
+            if used.get(name, 0) > most]  # fmt: skip
     if over:
         raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
 
@@ -328,6 +328,13 @@ def _route(what: Build, folder: Path, design: _Design, seed: int, report: Watch,
         family.router.run(arguments, folder=folder, log=f"nextpnr.{seed}.log", watch=watch, limit=what.limit)
     except TookTooLongError:
         return None
+    except ToolError as error:
+        if "legal placement" in str(error) and packed:
+            cells = f"{packed['logic cells']:,} logic cells of {what.board.luts:,}"
+            raise DoesNotFitError(
+                f"the machine does not fit the {what.board.name}: no placement was found with {cells}"
+            ) from None
+        raise
     timing = json.loads((folder / f"timing.{seed}.json").read_text())
     # There is one clock: the oscillator drives the PLL alone.
     return min(found["achieved"] for found in timing["fmax"].values())

@@ -329,11 +329,14 @@ class SerialEngine(Engine):
                 self._size = max(self._size // 2, _SMALLEST)
             try:
                 self._line.write(sent)
-                deadline, damaged = time.monotonic() + patience, self._deframer.damaged
+                deadline, damaged, late = time.monotonic() + patience, self._deframer.damaged, 0
                 # Once an answer is known to be damaged there is no other to wait for.
-                while time.monotonic() < deadline and self._deframer.damaged == damaged:
+                while self._deframer.damaged == damaged:
+                    # A busy computer may come to look only when time is up: what is there by then is looked at.
+                    time_is_up = time.monotonic() >= deadline
                     data = self._line.read(max(1, self._line.in_waiting))
                     received += len(data)
+                    late += len(data) if time_is_up else 0
                     for frame in self._deframer.feed(data):
                         if frame.kind == kind and frame.sequence == self._sequence:
                             raise LinkError(f"{self._where} sends back what is sent to it: are rx and tx connected?")
@@ -341,6 +344,8 @@ class SerialEngine(Engine):
                             if not attempt:
                                 self._size += UNIT if self.retried else self._size
                             return frame
+                    if time_is_up and (not data or late > longest):
+                        break
             except OSError as error:
                 raise LinkError(f"the serial port {self._where} is gone: {error}") from None
         raise _NoAnswerError(

@@ -103,7 +103,7 @@ class Point:
 
 def _shared(board: Board) -> dict[str, int]:
     """What of a board elements do not have to themselves, and has an estimate."""
-    return {name: board.resources[name] for name in ("logic cells", "flip-flops", "block RAMs")}
+    return {name: board.placeable[name] for name in ("logic cells", "flip-flops", "block RAMs")}
 
 
 def kbytes(config: Config) -> float:

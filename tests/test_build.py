@@ -25,7 +25,7 @@ from etchnet.host.families import FAMILIES
 from etchnet.host.fit import fitted
 from etchnet.host.layers import Conv, Dense
 from etchnet.host.network import Network
-from etchnet.host.tools import TookTooLongError, Tool
+from etchnet.host.tools import TookTooLongError, Tool, ToolError
 from etchnet.host.yosys import run_yosys
 from etchnet.sim import verilated
 
@@ -242,6 +242,31 @@ def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
     assert result.exit_code
     assert "nextpnr-ecp5 routed none of 2 seeds within 30 s" in result.output
     assert not list(tmp_path.glob("etchnet.bit*"))
+
+
+class Full:
+    """A router that finds the device too full."""
+
+    def __init__(self, router: Tool, cells: int) -> None:
+        self.command, self.version, self.name, self._cells = router.command, router.version, router.name, cells
+
+    def run(self, arguments, *, watch, **options):
+        watch(f"Info: \t         ICESTORM_LC:   {self._cells:5d}/   5280    99%")
+        raise ToolError("nextpnr-ice40: Unable to find legal placement for all cells, design is probably at limit.")
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [(5300, "it needs 5,300 logic cells of 5,280"), (5262, "no placement was found with 5,262 logic cells of 5,280")],
+)
+def test_logic_cells_that_run_out_are_named(tmp_path, monkeypatch, cells, message):
+    """Lookup tables and flip-flops may fit each by itself."""
+    family = FAMILIES["ice40"]
+    monkeypatch.setitem(FAMILIES, "ice40", dataclasses.replace(family, router=Full(family.router, cells)))
+    result = build("--board", "icebreaker", "-o", tmp_path)
+    assert result.exit_code
+    assert f"does not fit the icebreaker: {message}" in result.output
+    assert "Traceback" not in result.output
 
 
 def test_a_tool_that_takes_too_long_is_stopped(tmp_path):
