@@ -259,8 +259,12 @@ def _check(board: Board, used: Mapping[str, int], limits: Mapping[str, int] | No
 
 def _packed(family: Family, said: str) -> dict[str, int]:
     """The logic cells of a design, from what place and route says behind packing; nothing before it says so."""
-    found = [re.search(rf"^Info:\s+{name}:\s+(\d+)/", said, re.MULTILINE) for name in family.logic]
-    return {"logic cells": sum(int(match[1]) for match in found if match)} if any(found) else {}
+    found = [
+        each * int(match[1])
+        for name, each in family.logic.items()
+        if (match := re.search(rf"^Info:\s+{name}:\s+(\d+)/", said, re.MULTILINE))
+    ]
+    return {"logic cells": sum(found)} if found else {}
 
 
 def _top(accelerator: Any, *, clock: float, baud: float, board: Board) -> BoardTop:

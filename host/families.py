@@ -40,8 +40,8 @@ class Family:
     """the name of the file that says where pins are, and its text"""
     pll_edits: Mapping[str, str] = field(default_factory=dict)
     """what has to be replaced in the PLL's module"""
-    logic: Sequence[str] = ()
-    """what place and route, behind packing, calls the places for lookup tables"""
+    logic: Mapping[str, int] = field(default_factory=dict)
+    """what place and route, behind packing, calls cells that take places for lookup tables, and how many each takes"""
     refine: Callable[[Mapping[str, Any]], list[str]] = lambda module: []
     """what is done to a netlist behind synthesis; returns more arguments of place and route"""
 
@@ -93,7 +93,7 @@ FAMILIES = {
         lambda board, name: ["--input", "placed.config", "--bit", name, "--compress"],
         lambda board, given, wanted: ["-n", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-f", "pll.v"],
         ("pins.lpf", _lpf),
-        logic=("TRELLIS_COMB",),
+        logic={"TRELLIS_COMB": 1},
         refine=_refine_ecp5,
     ),
     "ice40": Family(
@@ -113,7 +113,7 @@ FAMILIES = {
         ("pins.pcf", _pcf),
         # The oscillator's pin is the PLL's own: only this kind of PLL can be there.
         {"SB_PLL40_CORE": "SB_PLL40_PAD", "REFERENCECLK": "PACKAGEPIN"},
-        logic=("ICESTORM_LC",),
+        logic={"ICESTORM_LC": 1},
     ),
     "gowin": Family(
         "synth_gowin",
@@ -133,7 +133,7 @@ FAMILIES = {
         lambda board, given, wanted: [
             "-m", BoardTop.PLL, "-i", f"{given:g}", "-o", f"{wanted:g}", "-d", board.options["pll"], "-f", "pll.v"],
         ("pins.cst", _cst),
-        logic=("LUT4", "ALU"),
+        logic={"LUT4": 1, "ALU": 1, "RAM16SDP4": 8},
     ),
 }  # fmt: skip
 """by the name that boards give"""
