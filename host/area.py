@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from etchnet.hdl.accelerator import Accelerator
 from etchnet.hdl.boards import Board
@@ -130,7 +131,8 @@ def _in_block_rams(config: Config, name: str, board: Board) -> Config | None:
 
     value, before = getattr(config, name), small(config)
     for exponent in range(value.bit_length(), board.blocks.bits.bit_length() + 1):
-        larger = dataclasses.replace(config, **{name: 1 << exponent})
+        changed: dict[str, Any] = {name: 1 << exponent}
+        larger = dataclasses.replace(config, **changed)
         if small(larger) < before:
             return larger
     return None

@@ -134,7 +134,7 @@ def size(model: str, board: str | None, dsp: int | None, kbytes: float | None, l
                     "points": [p.to_dict(budget, hertz) for p in points]})  # fmt: skip
     else:
         _print(loaded, budget, points, fitting, shown, best, exact, hertz, seconds)
-        if given and exact is not None:
+        if given and exact is not None and best is not None:
             click.echo(_area_line(given, budget.area(best.config), checked, best.is_close(budget)))
     if interrupted:
         click.echo(f"interrupted: {len(points)} of {len(tried)} machines were tried", err=True)
