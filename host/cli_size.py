@@ -175,7 +175,7 @@ def _chosen(network: Any, fitting: Sequence[Any], budget: Any, check: bool, repo
             raise UsageError(str(error)) from None
         else:
             return exact, used, beyond
-    raise UsageError(f"none of the {len(fitting)} machines that might fit does, by synthesis: {why}")
+    raise UsageError(f"none of the {len(fitting)} machines that might fit does: {why}")
 
 
 def _told(report: Any, name: str, text: str) -> None:

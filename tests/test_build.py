@@ -18,6 +18,7 @@ from etchnet.hdl.config import Config
 from etchnet.hdl.isa import Target
 from etchnet.hdl.technology import Ecp5, Ice40, Technology
 from etchnet.hdl.verilog import generate
+from etchnet.host.area import ESTIMATED, estimate
 from etchnet.host.cli import cli
 from etchnet.host.compiler import compile_network
 from etchnet.host.driver import Accelerator
@@ -184,6 +185,10 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     report = json.loads((out / "report.json").read_text())
     assert report["fmax_median"] > 50
     assert report["cycles"] == fitted(network, Config.from_dict(report["config"])).repeat_cycles
+    # What synthesis and packing found is what `etchnet size` would have expected.
+    area = estimate(Config.from_dict(report["config"]), BOARDS["ulx3s-85f"])
+    for name in ESTIMATED:
+        assert area.used[name] == pytest.approx(report["used"][name], rel=2 * area.errors[name])
     assert "per second" in result.output
     assert Config.from_dict(tomllib.loads((out / "machine.toml").read_text())) == Config.from_dict(report["config"])
     assert {"etchnet.bit", "yosys.log", "nextpnr.log", "timing.json"} <= {p.name for p in out.iterdir()}

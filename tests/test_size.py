@@ -205,7 +205,7 @@ def test_what_an_estimate_leaves_open_is_synthesised(tmp_path, monkeypatch):
     monkeypatch.setattr("etchnet.host.build.needs", never)
     done = size_for_board(model)
     assert done.exit_code != 0
-    assert "that might fit does, by synthesis: it needs 5,300 logic cells of 5,280" in done.output
+    assert "that might fit does: it needs 5,300 logic cells of 5,280" in done.output
 
 
 @pytest.mark.campaign
