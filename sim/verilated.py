@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 from amaranth import __version__ as amaranth_version
 
-import etchnet.hdl.config
+import etchnet.hdl
 from etchnet.hdl.config import Config
 from etchnet.hdl.verilog import TOP, generate
 from etchnet.sim.link import Engine, LinkError, LinkTrace
@@ -29,9 +30,11 @@ __all__ = [
     "cache_folder",
     "find_compiler",
     "find_verilator",
+    "generated_verilog",
 ]
 
 _CHUNK = 1 << 18
+_HARNESS = Path(__file__).with_name("harness.cpp")
 
 
 class BuildError(RuntimeError):
@@ -75,7 +78,7 @@ def cache_folder() -> Path:
     """Where compiled machines are kept: $ETCHNET_CACHE, or etchnet in the user's cache folder."""
     if chosen := os.environ.get("ETCHNET_CACHE"):
         return Path(chosen).absolute()
-    return (Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "etchnet").absolute()
+    return platformdirs.user_cache_path("etchnet", appauthor=False).absolute()
 
 
 def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str] | None = None) -> None:
@@ -94,19 +97,51 @@ def _run(command: Sequence[str | Path], folder: Path, environment: dict[str, str
         raise BuildError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(last)}")
 
 
-def _key(config: Config, verilator: Path, compiler: str, waveforms: bool, verilog: Mapping[str, str] | None) -> str:
-    """What the library depends on: the config, the gateware's and the harness's source, and the tools."""
-    digest = hashlib.sha256(f"{config.to_json()} {waveforms}".encode())
-    for name, text in (verilog or {}).items():
-        digest.update(f"{name} {len(text)} {text}".encode())
-    sources = sorted(Path(etchnet.hdl.config.__file__).parent.glob("*.py"))
-    for path in [*sources, Path(__file__), Path(__file__).with_name("harness.cpp")]:
-        digest.update(path.name.encode() + path.read_bytes())
+def _digest(*parts: str | bytes) -> str:
+    """A short name for a list of texts: equal only for equal lists."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "little") + raw)
+    return digest.hexdigest()[:24]
+
+
+def _gateware() -> list[str | bytes]:
+    """All source that generated Verilog depends on, by path within the package, whatever folders it is sorted into."""
+    root = Path(etchnet.hdl.__path__[0])
+    parts: list[str | bytes] = [amaranth_version]
+    for path in sorted(root.rglob("*.py")):
+        parts += [path.relative_to(root).as_posix(), path.read_bytes()]
+    return parts
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file of the cache whole or not at all, also where another process writes the same one."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="build-", delete=False) as partial:
+        partial.write(text)
+    os.replace(partial.name, path)
+
+
+def generated_verilog(config: Config, report: Callable[[str], None] | None = None) -> str:
+    """The Verilog of a machine, from the cache unless any file of the gateware has changed since."""
+    path = cache_folder() / f"{_digest(config.to_json(), *_gateware())}.v"
+    if not path.exists():
+        if report is not None:
+            report("generating Verilog")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, generate(config).verilog)
+    return path.read_text()
+
+
+def _library(files: Mapping[str, str], verilator: Path, compiler: str, options: Sequence[str]) -> Path:
+    """Where the library of these files is kept: named after all that it is made from."""
+    parts: list[str | bytes] = [*options, _HARNESS.read_bytes()]
+    for name, text in files.items():
+        parts += [name, text]
     for tool in (str(verilator), compiler):
         stat = os.stat(tool)
-        digest.update(f"{tool} {stat.st_size} {stat.st_mtime_ns}".encode())
-    digest.update(amaranth_version.encode())
-    return digest.hexdigest()[:24]
+        parts.append(f"{tool} {stat.st_size} {stat.st_mtime_ns}")
+    return cache_folder() / f"{_digest(*parts)}.so"
 
 
 def build(
@@ -132,48 +167,47 @@ def build(
     ------
     MissingToolError
         No Verilator, or no C++ compiler.
+    BuildError
+        Verilator or the compiler failed.
     """
     verilator, include = find_verilator()
     compiler = find_compiler()
-    library = cache_folder() / f"{_key(config, verilator, compiler, waveforms, verilog)}.so"
+    files = verilog or {f"{TOP}.v": generated_verilog(config, report)}
+    sources = [file for file in files if file.endswith(".v")]
+    verilate = [
+        "--cc", *sources, "--top-module", TOP, "--prefix", "Vetchnet", "--Mdir", "obj", "-O3",
+        "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "--output-split", "20000",
+        "-Wno-fatal", *(["--trace-vcd"] if waveforms else []),
+    ]  # fmt: skip
+    # A netlist is as much code as there are cells, and is mostly run for one network: compiling takes longest.
+    level = "-O1" if verilog else "-O3"
+    flags = ["-std=c++17", level, "-fPIC", f"-DLINK_BITS={config.link_bits}"]
+    flags += ["-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
+    flags += ["-DVM_TRACE_VCD=1"] if waveforms else []
+    library = _library(files, verilator, compiler, [*verilate, *flags])
     if library.exists():
         return library
     say = report or (lambda line: None)
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as name:
         folder = Path(name)
-        say("generating Verilog")
-        texts = verilog or {f"{TOP}.v": generate(config).verilog}
-        for file, text in texts.items():
+        for file, text in files.items():
             (folder / file).write_text(text)
-        files = [file for file in texts if file.endswith(".v")]
         say("verilating")
-        _run(
-            [verilator, "--cc", *files, "--top-module", TOP, "--prefix", "Vetchnet", "--Mdir", "obj", "-O3",
-             "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "--output-split", "20000",
-             "-Wno-fatal", *(["--trace-vcd"] if waveforms else [])],
-            folder,
-            {"VERILATOR_ROOT": str(include.parent)},
-        )  # fmt: skip
-        runtime_files = ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])]
-        runtime = [include / file for file in runtime_files]
-        sources = [*sorted((folder / "obj").glob("*.cpp")), *runtime, Path(__file__).with_name("harness.cpp")]
-        say(f"compiling {len(sources)} C++ files")
-        # A netlist is as much code as there are cells, and is mostly run for one network: compiling takes longest.
-        level = "-O1" if verilog else "-O3"
-        flags: list[str | Path] = ["-std=c++17", level, "-fPIC", f"-DLINK_BITS={config.link_bits}"]
-        flags += ["-I", "obj", "-I", include, "-I", include / "vltstd"]
-        flags += ["-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
-        if waveforms:
-            flags += ["-DVM_TRACE_VCD=1"]
+        _run([verilator, *verilate], folder, {"VERILATOR_ROOT": str(include.parent)})
+        runtime = [include / "verilated.cpp", include / "verilated_threads.cpp"]
+        runtime += [include / "verilated_vcd_c.cpp"] if waveforms else []
+        code = [*sorted((folder / "obj").glob("*.cpp")), *runtime, _HARNESS]
+        say(f"compiling {len(code)} C++ files")
+        headers: list[str | Path] = ["-I", "obj", "-I", include, "-I", include / "vltstd"]
 
         def compile_one(source: Path) -> Path:
             target = folder / f"{source.stem}.o"
-            _run([compiler, *flags, "-c", source, "-o", target], folder)
+            _run([compiler, *flags, *headers, "-c", source, "-o", target], folder)
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            objects = list(pool.map(compile_one, sources))
+            objects = list(pool.map(compile_one, code))
         _run([compiler, "-shared", "-pthread", *objects, "-o", "machine.so"], folder)
         os.replace(folder / "machine.so", library)
     return library
