@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The modules that tests share are found from any folder and with any import mode.
-sys.path.insert(0, str(Path(__file__).parent))
+# What tests share (`support`, `figures`), and the benches that cocotb imports by name.
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "cocotb")]
 
 settings.register_profile(
     "default", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
@@ -28,6 +28,6 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture
 def runner(tmp_path, monkeypatch):
     """Verilator as cocotb starts it."""
-    from cocotb_runner import make_runner
+    from support.cocotb_runner import make_runner
 
     return make_runner(tmp_path, monkeypatch)

@@ -1,1 +1,1 @@
-"""Files that come with the package: the demonstration network and its held-out images."""
+"""What comes with the package: the demonstration's network and its images."""

@@ -1,0 +1,91 @@
+"""A memory cut into banks, so that every block RAM of a device has a register right behind it, and one in front."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
+from amaranth.lib import data, wiring
+from amaranth.utils import ceil_log2
+
+from etchnet.hdl.blocks.delay_line import delay
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.blocks.ram import Ram
+from etchnet.hdl.blocks.technology import technology_of
+
+__all__ = ["BANK_WORDS", "BankedRam"]
+
+BANK_WORDS = 2048
+"""words of a bank: what a block RAM of common FPGAs holds as bytes"""
+
+
+class BankedRam(wiring.Component):
+    """The same as a `Ram` whose reads take two cycles or more, with the choice between its banks behind the second.
+
+    Without it synthesis chooses between block RAMs before the register, and their outputs, which take most of a cycle,
+    cross the device and a multiplexer in the same cycle. Registers in front of it are its own, though those of other
+    memories may hold the same.
+    """
+
+    BANK_LATENCY = 2
+
+    def __init__(self, ram: Ram) -> None:
+        if ram.latency < self.BANK_LATENCY:
+            raise ValueError(f"ram must have a latency of {self.BANK_LATENCY}, not {ram.latency}")
+        self.ram = ram
+        super().__init__(dict(ram.signature.members))
+
+    @classmethod
+    def suits(cls, ram: Ram) -> bool:
+        """Whether a memory has more registers, or more words, than a bank."""
+        return ram.latency > cls.BANK_LATENCY or (ram.latency == cls.BANK_LATENCY and ram.depth > BANK_WORDS)
+
+    def elaborate(self, platform: Any) -> Module:
+        """What waits in front, banks, and which of them the word came from."""
+        m = Module()
+        ram = self.ram
+        low = ceil_log2(BANK_WORDS)
+        starts = range(0, ram.depth, BANK_WORDS)
+        inputs: dict[str, Any] = {name: getattr(self, name) for name in ram.inputs}
+        if ram.waits:
+            inputs = {name: self._register(m, platform, value, f"late_{name}") for name, value in inputs.items()}
+        address, write_address, enable = inputs["address"], inputs["write_address"], inputs["enable"]
+        words = Signal(data.ArrayLayout(unsigned(ram.bits), len(starts)))
+        for index, start in enumerate(starts):
+            depth = min(BANK_WORDS, ram.depth - start)
+            name = f"{ram.name}_{index}" if len(starts) > 1 else ram.name
+            bank = Ram(
+                bits=ram.bits,
+                depth=depth,
+                lanes=ram.lanes,
+                init=ram.init[start : start + depth],
+                name=name,
+                latency=self.BANK_LATENCY,
+            )
+            submodule(m, platform, f"bank_{index}", bank)
+            m.d.comb += [
+                bank.write_address.eq(write_address[:low]),
+                bank.write_data.eq(inputs["write_data"]),
+                bank.write_lanes.eq(Mux(write_address[low:] == index, inputs["write_lanes"], 0)),
+                bank.address.eq(address[:low]),
+                bank.enable.eq(enable & (address[low:] == index)),
+                words[index].eq(bank.data),
+            ]
+        word: Any = words[0]
+        if len(starts) > 1:
+            chosen, came = (Signal(range(len(starts)), name=name, reset_less=True) for name in ("chosen", "came"))
+            with m.If(enable):
+                m.d.sync += chosen.eq(address[low:])
+            m.d.sync += came.eq(chosen)
+            word = Cat(*(words[i] for i in range(len(starts)))).word_select(came, ram.bits)
+        behind = ram.latency - ram.waits - self.BANK_LATENCY
+        self_: Any = self
+        m.d.comb += self_.data.eq(delay(m, word, behind, name="data", resets=False))
+        return m
+
+    @staticmethod
+    def _register(m: Module, platform: Any, value: Value, name: str) -> Value:
+        """A register that is not merged with others of the same value."""
+        register = Signal(len(value), name=name)
+        m.d.sync += register.eq(value)
+        return technology_of(platform).copies(m, value, register, 1, name=name)[0]

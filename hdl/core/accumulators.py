@@ -1,0 +1,141 @@
+"""One bank of accumulators and the adders that fold into it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.compare import less
+from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.blocks.ram import Ram
+from etchnet.hdl.blocks.technology import technology_of
+from etchnet.hdl.isa import Fold
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["AccumulatorBank"]
+
+
+class AccumulatorLane(wiring.Component):
+    """The adder of one column: `folded` is, a cycle later, `new`, or `old` + `new`, or the larger of both.
+
+    With `held` it works on the `folded` of this cycle in place of `old`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                **{name: In(1) for name in ("add", "largest", "held")},
+                **{name: In(signed(32)) for name in ("old", "new")},
+                "folded": Out(signed(32)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Adder, comparison, register."""
+        m = Module()
+        folded = Signal(signed(32), reset_less=True)
+        old, new = Mux(self.held, folded, self.old).as_signed(), self.new
+        # What does not add has zero added, so that behind both carry chains one choice of two is left.
+        addend = old & Mux(self.add, C(-1, signed(32)), 0)
+        # Said without a choice that keeps the register: synthesis would make an enable of it, and of the carry of the
+        # comparison what all its bits wait for.
+        keep = Signal(signed(1))
+        m.d.comb += keep.eq(self.largest & less(new, old))
+        m.d.sync += folded.eq((old & keep) | ((addend + new) & ~keep))
+        m.d.comb += self.folded.eq(folded)
+        return m
+
+
+class AccumulatorBank(wiring.Component):
+    """`accumulator_rows` rows of `columns` int32, set, added to (modulo 2**32) or maximised a row a cycle.
+
+    A fold names its row in cycle t, gives `values` in cycle t + `read_latency` and is written in cycle t + `latency`;
+    from the cycle after that the row may be read again. A read (`read`, `read_row`) gives `data` `read_latency` cycles
+    later. There is one read port: a fold that adds or maximises and a read must not fall into the same cycle, and a row
+    must not be read while it is written. The program's idle cycles see to both; the bank does not check. A fold with
+    `held` adds to the result of the fold of the cycle before, of the same row, and does not use the read port.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        values = data.ArrayLayout(signed(32), config.columns)
+        super().__init__(
+            {
+                "fold": In(self.fold_layout(config)),
+                "values": In(values),
+                "read": In(1),
+                "read_row": In(range(config.accumulator_rows)),
+                "data": Out(values),
+            }
+        )
+
+    @staticmethod
+    def fold_layout(config: Config) -> data.StructLayout:
+        """One row's fold."""
+        return data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "row": unsigned(config.address_bits(config.accumulator_rows)),
+                "fold": unsigned(2),
+                "held": unsigned(1),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from naming a row to writing it."""
+        return AccumulatorBank.read_latency(config) + 1
+
+    @staticmethod
+    def read_latency(config: Config) -> int:
+        """Cycles from naming a row to its data."""
+        return config.memory_latency
+
+    def elaborate(self, platform: Any) -> Module:
+        """Read, fold, write."""
+        m = Module()
+        columns = self._config.columns
+        layout = data.ArrayLayout(signed(32), columns)
+        memory = Ram(
+            bits=32 * columns,
+            depth=self._config.accumulator_rows,
+            name="accumulators",
+            latency=self.read_latency(self._config),
+        )
+        submodule(m, platform, "memory", memory)
+        m.d.comb += [
+            memory.address.eq(Mux(self.read, self.read_row, self.fold.row)),
+            memory.enable.eq(self.read | self.fold.valid),
+            self.data.eq(memory.data),
+        ]
+
+        *_, before, folding = taps(m, self.fold, self.read_latency(self._config), name="folding")
+
+        def control_of(fold: Any) -> Any:
+            return Cat(fold.fold == Fold.ADD, fold.fold == Fold.MAX, fold.held)
+
+        control = Signal(3)
+        m.d.comb += control.eq(control_of(folding))
+        controls = technology_of(platform).copies(m, control_of(before), control, columns, name="control")
+        written = Signal(self.fold_layout(self._config))
+        m.d.sync += written.eq(folding)
+        folded = Signal(layout)
+        for c in range(columns):
+            lane = AccumulatorLane()
+            submodule(m, platform, f"lane_{c}", lane)
+            m.d.comb += [
+                Cat(lane.add, lane.largest, lane.held).eq(controls[c]),
+                lane.old.eq(self.data[c]),
+                lane.new.eq(self.values[c]),
+                folded[c].eq(lane.folded),
+            ]
+        m.d.comb += [
+            memory.write_address.eq(written.row),
+            memory.write_data.eq(folded),
+            memory.write_lanes.eq(written.valid),
+        ]
+        return m

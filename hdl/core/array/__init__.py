@@ -1,0 +1,1 @@
+"""The systolic array, the line buffers of depthwise passes, and the weight memory that feeds both."""

@@ -1,0 +1,97 @@
+"""The weight memory: one narrow bank per loaded row and column, each read when the wavefront reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.blocks.ram import Ram
+from etchnet.hdl.core.loadable_memory import load_bus
+from etchnet.hdl.isa import TileKind
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["WeightMemory"]
+
+
+class WeightMemory(wiring.Component):
+    """Delivers a tile to the array in rows / weight_rows cycles, along the wavefront.
+
+    Weight word j of a tile holds, in byte b * columns + c, the weight of row b * load_cycles + j and column c, for
+    every band b of load_cycles rows. Bank (b, c) holds that byte of all words. Words are asked for one a cycle, the
+    first with `first`; bank (b, c) sees each address b * load_cycles + c cycles later, so that the weight for element
+    (r, c) is on `weights` in cycle t + r + c + `latency`, t being the cycle of `first`. Delaying addresses, not data,
+    keeps the wavefront cheap at any weight_rows. A depthwise tile is delivered as a stored one.
+
+    For a diagonal tile the same word is asked for all along; only the element on the diagonal takes its byte, others
+    take zero. For an identity tile the diagonal takes 1 and memory is not looked at.
+    """
+
+    def __init__(self, config: Config, *, init: Sequence[int] = ()) -> None:
+        self._config, self._init = config, init
+        super().__init__(
+            {
+                "write": In(1),
+                "bus": In(load_bus(config)),
+                "request": In(self.request_layout(config)),
+                "weights": Out(data.ArrayLayout(data.ArrayLayout(signed(8), config.columns), config.weight_rows)),
+            }
+        )
+
+    @staticmethod
+    def request_layout(config: Config) -> data.StructLayout:
+        """One weight word asked for."""
+        return data.StructLayout(
+            {
+                "valid": unsigned(1),
+                "first": unsigned(1),
+                "kind": unsigned(2),
+                "address": unsigned(config.address_bits(config.weight_words)),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a request to the weight of element (0, 0)."""
+        return config.memory_latency
+
+    def elaborate(self, platform: Any) -> Module:
+        """Delay lines of requests, banks, expansion of diagonal tiles."""
+        m = Module()
+        config = self._config
+        band = config.load_cycles
+        latency = self.latency(config)
+        requests = taps(
+            m, self.request, config.rows - band + config.columns - 1 + latency, name="request", resets=False
+        )
+        diagonal = taps(
+            m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first", resets=False
+        )
+        lanes = config.link_bits // 8
+        for b in range(config.weight_rows):
+            for c in range(config.columns):
+                byte = b * config.columns + c
+                init = [word >> 8 * byte & 0xFF for word in self._init]
+                bank = Ram(bits=8, depth=config.weight_words, init=init, name=f"weights_{b}_{c}", latency=latency)
+                submodule(m, platform, f"bank_{b}_{c}", bank)
+                now, then = requests[b * band + c], requests[b * band + c + latency]
+                stored = Signal(signed(8), name=f"stored_{b}_{c}")
+                m.d.comb += [
+                    bank.write_address.eq(self.bus.address),
+                    bank.write_data.eq(self.bus.data.word_select(byte % lanes, 8)),
+                    bank.write_lanes.eq(self.write & (self.bus.chunk == byte // lanes)),
+                    bank.address.eq(now.address),
+                    bank.enable.eq(now.valid),
+                    stored.eq(bank.data),
+                ]
+                spread: Any = 0
+                if b * band <= c < (b + 1) * band:
+                    spread = Mux(diagonal[2 * c + latency], Mux(then.kind == TileKind.IDENTITY, 1, stored), 0)
+                whole = (then.kind == TileKind.STORED) | (then.kind == TileKind.DEPTHWISE)
+                m.d.comb += self.weights[b][c].eq(Mux(whole, stored, spread))
+        return m

@@ -1,0 +1,1 @@
+"""What decides: instruction fetch, the sequencer, the two ends of the link, the counters."""

@@ -1,0 +1,1 @@
+"""The output stage: accumulators in, requantised words out."""

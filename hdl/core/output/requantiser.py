@@ -1,0 +1,90 @@
+"""The requantiser: int32 in, scaled and clamped int32 out, by the rounding contract of its machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.compare import less
+from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.core.output.scalers.base import Scaler
+from etchnet.hdl.core.output.scalers.double import DoubleRoundingScaler
+from etchnet.hdl.core.output.scalers.float import FloatScaler
+from etchnet.hdl.core.output.scalers.single import SingleRoundingScaler
+from etchnet.hdl.isa import Parameters
+from etchnet.hdl.isa.config import CONTRACTS, Config
+
+__all__ = ["Requantiser"]
+
+_SCALERS: dict[str, type[Scaler]] = {
+    "tflite-double": DoubleRoundingScaler,
+    "tflite-single": SingleRoundingScaler,
+    "onnx-float": FloatScaler,
+}
+assert tuple(_SCALERS) == CONTRACTS
+
+
+class Requantiser(wiring.Component):
+    """One value a cycle: ``clamp(scale(value + bias) + zero_point)``, where the scaler of the contract scales.
+
+    ``value + bias`` is taken modulo 2**32. The scaler multiplies by ``multiplier * 2**(left - right - 31)`` and rounds
+    to int32, by `Contract.scale` of the machine's contract. With `raw` every contract does the same: the low 32 bits of
+    the product stand in for it, so that multiplier 1 and no shifts pass the biased value on exactly.
+
+    `zero_point` belongs to the value of `zero_point_delay` cycles ago, `low` and `high` to that of `clamp_delay`
+    cycles ago.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "value": In(signed(32)),
+                "parameters": In(Parameters.layout(config)),
+                "raw": In(1),
+                "zero_point": In(signed(8)),
+                "low": In(signed(32)),
+                "high": In(signed(32)),
+                "result": Out(signed(32)),
+            }
+        )
+
+    @staticmethod
+    def zero_point_delay(config: Config) -> int:
+        """Cycles from a value to its zero point: one for the bias, and those of the scaler."""
+        return 1 + _SCALERS[config.contract].latency(config)
+
+    @staticmethod
+    def clamp_delay(config: Config) -> int:
+        """Cycles from a value to its bounds."""
+        return Requantiser.zero_point_delay(config) + 1
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a value to its result."""
+        return Requantiser.clamp_delay(config) + 1
+
+    def elaborate(self, platform: Any) -> Module:
+        """Bias, scaler, zero point, clamp: one register stage each, but for the scaler."""
+        m = Module()
+        biased = Signal(signed(32), reset_less=True)
+        m.d.sync += biased.eq(self.value + self.parameters.bias)
+
+        scaler = _SCALERS[self._config.contract](self._config)
+        submodule(m, platform, "scaler", scaler)
+        m.d.comb += scaler.value.eq(biased)
+        for name in ("multiplier", "left", "right"):
+            m.d.comb += getattr(scaler, name).eq(taps(m, self.parameters[name], 1, name=name, resets=False)[1])
+        m.d.comb += scaler.raw.eq(taps(m, self.raw, 1, name="raw", resets=False)[1])
+
+        offset = Signal(signed(34), reset_less=True)
+        m.d.sync += offset.eq(scaler.quotient + scaler.increment + self.zero_point)
+        result = Signal(signed(32), reset_less=True)
+        below, above = less(offset, self.low), less(self.high, offset)
+        m.d.sync += result.eq(Mux(below, self.low, Mux(above, self.high, offset)))
+        m.d.comb += self.result.eq(result)
+        return m

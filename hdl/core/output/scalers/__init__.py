@@ -1,0 +1,1 @@
+"""The multiply-and-round of each rounding contract."""

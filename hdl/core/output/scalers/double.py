@@ -1,0 +1,61 @@
+"""The rounding contract `tflite-double` in gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+
+from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.core.output.product import product
+from etchnet.hdl.core.output.scalers.base import Scaler
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["DoubleRoundingScaler"]
+
+
+class DoubleRoundingScaler(Scaler):
+    """``round(round(value * 2**left * multiplier / 2**31) / 2**right)``: `arithmetic.reference.scale_double`.
+
+    The first rounding is to nearest with ties upwards, the second to nearest with ties away from zero: TensorFlow
+    Lite's MultiplyByQuantizedMultiplier with a double-rounding shift. ``value * 2**left`` is taken modulo 2**32;
+    whoever chooses the parameters makes sure that it fits.
+    """
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a value to its result."""
+        return 3 + config.product_latency
+
+    def elaborate(self, platform: Any) -> Module:
+        """Left shift, product, first rounding, right shift: one register stage each."""
+        m = Module()
+        behind = self.latency(self._config) - 1
+        multiplier = taps(m, self.multiplier, 1, name="multiplier", resets=False)
+        right = taps(m, self.right, behind, name="right", resets=False)
+        raw = taps(m, self.raw, behind - 1, name="raw", resets=False)
+
+        shifted = Signal(signed(32), reset_less=True)
+        m.d.sync += shifted.eq(self.value << self.left)
+
+        total = Signal(signed(64))
+        scaled = Signal(signed(32), reset_less=True)
+        whole = product(m, platform, self._config, shifted, multiplier[1])
+        m.d.comb += total.eq(whole + Mux(raw[behind - 1], 0, 1 << 30))
+        m.d.sync += scaled.eq(Mux(raw[behind - 1], total[:32], total[31:63]))
+
+        # Ties away from zero: round the half up, but for a negative value only when something below the half is set.
+        with_half = Signal(signed(33))
+        below_half = Signal(32)
+        m.d.comb += [
+            with_half.eq(Cat(0, scaled).as_signed() >> right[behind]),
+            below_half.eq(scaled & Cat(right[behind] > bit + 1 for bit in range(30))),
+        ]
+        quotient = Signal(signed(32), reset_less=True)
+        increment = Signal(reset_less=True)
+        m.d.sync += [
+            quotient.eq(with_half[1:]),
+            increment.eq(with_half[0] & ((scaled >= 0) | below_half.any())),
+        ]
+        m.d.comb += [self.quotient.eq(quotient), self.increment.eq(increment)]
+        return m

@@ -1,0 +1,60 @@
+"""What host and gateware agree on: the machine's parameters, its instructions, its packets and its counters.
+
+A program is two flat lists. A *pass* holds one weight tile and streams pixels through it into an accumulator bank;
+a *drain* empties accumulator rows through the output stage. A pass with `release` starts the next drain of the
+list. Nothing branches: every field is a constant, and every count follows from the fields alone.
+"""
+
+from etchnet.hdl.isa.config import CONTRACTS, Config, ConfigError, sum_width
+from etchnet.hdl.isa.counters import COUNTER_BITS, Counter
+from etchnet.hdl.isa.drains import Destination, Drain, Parameters
+from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.isa.instruction import Instruction, InstructionError
+from etchnet.hdl.isa.packets import (
+    HEADER_WORDS,
+    RunCommand,
+    Target,
+    chunks,
+    header_layout,
+    machine_hash,
+    pack,
+    pack_bytes,
+    packet,
+    stored,
+    unpack,
+    word_bits,
+)
+from etchnet.hdl.isa.passes import Fold, Pass, Source, TileKind
+from etchnet.hdl.isa.walk import OUTSIDE
+
+__all__ = [
+    "CONTRACTS",
+    "COUNTER_BITS",
+    "HEADER_WORDS",
+    "OUTSIDE",
+    "Config",
+    "ConfigError",
+    "Counter",
+    "Destination",
+    "Drain",
+    "EtchnetError",
+    "Fold",
+    "Instruction",
+    "InstructionError",
+    "Parameters",
+    "Pass",
+    "RunCommand",
+    "Source",
+    "Target",
+    "TileKind",
+    "chunks",
+    "header_layout",
+    "machine_hash",
+    "pack",
+    "pack_bytes",
+    "packet",
+    "stored",
+    "sum_width",
+    "unpack",
+    "word_bits",
+]

@@ -1,0 +1,244 @@
+"""The parameters of one machine, checked once and read by gateware, assembler, simulators and docs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from amaranth.utils import ceil_log2
+
+from etchnet.hdl.isa.errors import EtchnetError
+
+__all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
+
+CONTRACTS = ("tflite-double", "tflite-single", "onnx-float")
+"""The rounding contracts a machine may have. `sim.arithmetic` has each in numpy, `hdl.core.output` in gates."""
+
+
+class ConfigError(EtchnetError, ValueError):
+    """A machine that cannot exist; the message names the parameter, its value and what would be right."""
+
+
+def sum_width(terms: int) -> int:
+    """Bits of a signed sum of `terms` int8 x int8 products.
+
+    One product lies in [-16256, 16384], so `terms` of them need 16 + floor(log2(terms)) bits.
+    """
+    return 15 + terms.bit_length()
+
+
+def _parameter(default: int | None, low: int, high: int, doc: str, **checks: bool) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "doc": doc, **checks})
+
+
+def _choice(choices: tuple[str, ...], doc: str) -> Any:
+    return field(default=choices[0], metadata={"choices": choices, "doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One machine: the size of its array, its output stage, its memories and its link.
+
+    Every field is a whole number, but for `contract`, which is a name. The array multiplies vectors of `rows` int8
+    values with tiles of `rows` x `columns` int8 weights. Memories are counted in the words of their users:
+    activations, inputs and outputs in words of `rows` bytes, weights in tiles, programs in instructions.
+
+    Raises
+    ------
+    ConfigError
+        A value has the wrong type or lies out of its range, or two of them contradict each other.
+    """
+
+    rows: int = _parameter(16, 1, 64, "rows of the array: int8 inputs taken per cycle")
+    columns: int = _parameter(16, 1, 64, "columns of the array: sums delivered per cycle")
+    weight_rows: int = _parameter(1, 1, 64, "weight rows loaded per cycle (W); divides `rows`")
+    requantisers: int | None = _parameter(
+        None, 1, 64, "requantisers of the output stage (n); divides `columns`, which is the default"
+    )
+    weight_tiles: int = _parameter(1152, 1, 1 << 16, "stored weight tiles of rows x columns bytes")
+    activation_words: int = _parameter(4096, 2, 1 << 20, "words of `rows` bytes in the activation memory")
+    input_words: int = _parameter(
+        1024, 2, 1 << 20, "words of `rows` bytes in each of the two halves of the input memory", power=True
+    )
+    output_words: int = _parameter(
+        1024, 2, 1 << 20, "words of `rows` bytes in each of the two halves of the output memory", power=True
+    )
+    accumulator_rows: int = _parameter(256, 4, 1 << 12, "rows of `columns` int32 in each of the two accumulator banks")
+    passes: int = _parameter(2048, 2, 1 << 16, "passes in the program memory")
+    drains: int = _parameter(512, 2, 1 << 16, "drains in the program memory")
+    parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters are stored")
+    residual_words: int | None = _parameter(
+        None,
+        0,
+        1 << 16,
+        "words of `rows` bytes in the residual memory, from which the output stage adds; only square machines have "
+        "one, by default of as many words as four accumulator banks have rows",
+    )
+    depthwise: int | None = _parameter(
+        None,
+        0,
+        8,
+        "taps along each side of the window that a depthwise pass multiplies, 0 for no such passes; only square "
+        "machines of at least that many squared rows have them, by default with 3",
+    )
+    line_words: int = _parameter(
+        512, 16, 1 << 12, "pixels that the line buffers of depthwise passes look back", power=True
+    )
+    link_bits: int = _parameter(32, 32, 512, "width of both links; a multiple of 32")
+    multiplier_latency: int = _parameter(1, 1, 8, "register stages of the multiplier of a processing element")
+    memory_latency: int = _parameter(
+        1, 1, 4, "register stages of a read from the memories between link and array, array and link"
+    )
+    product_latency: int = _parameter(1, 1, 5, "register stages of the product in a requantiser")
+    contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
+
+    def __post_init__(self) -> None:
+        if self.requantisers is None:
+            object.__setattr__(self, "requantisers", self.columns)
+        square = self.rows == self.columns
+        if self.residual_words is None:
+            object.__setattr__(self, "residual_words", 4 * self.accumulator_rows if square else 0)
+        if self.depthwise is None:
+            object.__setattr__(self, "depthwise", 3 if square and self.rows >= 9 else 0)
+        for f in dataclasses.fields(self):
+            value, meta = getattr(self, f.name), f.metadata
+            if "choices" in meta:
+                if value not in meta["choices"]:
+                    raise ConfigError(f"{f.name} must be one of {', '.join(meta['choices'])}, not {value!r}")
+                continue
+            if type(value) is not int or not meta["low"] <= value <= meta["high"]:
+                raise ConfigError(
+                    f"{f.name} must be a whole number from {meta['low']} to {meta['high']}, not {value!r}"
+                )
+            if meta.get("power") and value & (value - 1):
+                raise ConfigError(f"{f.name} must be a power of two, not {value!r}")
+        for part, whole in (("weight_rows", "rows"), ("requantisers", "columns")):
+            if getattr(self, whole) % getattr(self, part):
+                raise ConfigError(f"{part} must divide {whole} ({getattr(self, whole)}), not {getattr(self, part)!r}")
+        for name in ("residual_words", "depthwise"):
+            if getattr(self, name) and not square:
+                raise ConfigError(
+                    f"{name} must be 0 where rows ({self.rows}) are not columns ({self.columns}), "
+                    f"not {getattr(self, name)!r}"
+                )
+        if self.depthwise == 1 or self.depthwise**2 > self.rows:  # type: ignore[operator]
+            raise ConfigError(
+                f"depthwise must be 0, or at least 2 with its square at most rows ({self.rows}), not {self.depthwise!r}"
+            )
+        if self.link_bits % 32:
+            raise ConfigError(f"link_bits must be a multiple of 32, not {self.link_bits!r}")
+
+    # The array and its weights
+
+    @property
+    def load_cycles(self) -> int:
+        """Cycles that one tile's weights take to load; the shortest time between two passes."""
+        return self.rows // self.weight_rows
+
+    @property
+    def weight_words(self) -> int:
+        """Words of weight_rows x columns bytes in the weight memory."""
+        return self.weight_tiles * self.load_cycles
+
+    @property
+    def multipliers(self) -> int:
+        """Processing elements, each of which multiplies and adds once per cycle."""
+        return self.rows * self.columns
+
+    # The output stage
+
+    @property
+    def groups(self) -> int:
+        """Cycles in which the requantisers take one accumulator row: columns / requantisers."""
+        assert self.requantisers is not None
+        return self.columns // self.requantisers
+
+    @property
+    def parameter_words(self) -> int:
+        """Words in the parameter memory, each with the parameters of `requantisers` channels."""
+        return self.parameter_tiles * self.groups
+
+    @property
+    def tiles_per_word(self) -> int:
+        """Column tiles stored side by side in one activation word: rows / columns where that is whole."""
+        return max(1, self.rows // self.columns) if self.rows % self.columns == 0 else 1
+
+    def words_per_pixel(self, *, wide: bool = False) -> int:
+        """Memory words that one column tile's results fill: int8, or int32 if `wide`."""
+        return -(-self.columns * (4 if wide else 1) // self.rows)
+
+    def drain_cycles_per_row(self, *, wide: bool = False) -> int:
+        """Cycles the output stage takes per accumulator row: requantisers or memory words, whichever is slower."""
+        return max(self.groups, self.words_per_pixel(wide=wide))
+
+    @property
+    def pass_pixels(self) -> int:
+        """Pixels that a pass may walk at most.
+
+        A depthwise pass walks, besides a bank's worth of windows, their borders and what strides skip.
+        """
+        return 4 * self.accumulator_rows if self.depthwise else self.accumulator_rows
+
+    # Depthwise passes
+
+    @property
+    def shortest_line(self) -> int:
+        """Pixels of a line that a depthwise pass walks at least: a window's, and as many as the line buffers take."""
+        return (self.depthwise or 0) + 2
+
+    @property
+    def longest_line(self) -> int:
+        """Pixels of a line that a depthwise pass walks at most: all lines of a window but one are looked back on."""
+        return (self.depthwise or 0) + self.line_words // max(1, (self.depthwise or 1) - 1)
+
+    sample_delay = 1
+    """Cycles from a skewed vector to its samples at the elements of a depthwise window's last line."""
+
+    def window_lead(self, line_pixels: int) -> int:
+        """Cycles from the first vector of a depthwise window to the vector whose sum is the window's.
+
+        The sum meets the last line's first tap when that sample arrives: depthwise - 1 lines behind the first vector,
+        less the rows of the array that lie above it.
+        """
+        assert self.depthwise
+        return self.sample_delay + (self.depthwise - 1) * (line_pixels - self.depthwise)
+
+    @property
+    def window_trail(self) -> int:
+        """Cycles from the vector whose sum is a depthwise window's to the last vector that the sum meets."""
+        assert self.depthwise
+        return self.depthwise**2 - 1 - self.sample_delay
+
+    # Addresses
+
+    def address_bits(self, words: int) -> int:
+        """Bits of an address of a memory of `words` words (at least one)."""
+        return max(1, ceil_log2(words))
+
+    # Files
+
+    def to_dict(self) -> dict[str, int | str]:
+        """All fields, by name."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        """The machine that `to_dict` described; unknown names are refused."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(f"unknown config parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        return cls(**values)
+
+    def to_toml(self) -> str:
+        """`to_dict` as a file that commands take as --config."""
+        lines = (
+            f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
+            for name, value in self.to_dict().items()
+        )
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON, the same for equal machines."""
+        return json.dumps(self.to_dict(), sort_keys=True)

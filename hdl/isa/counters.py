@@ -1,0 +1,34 @@
+"""What the machine counts."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["COUNTER_BITS", "Counter"]
+
+
+COUNTER_BITS = 48
+
+
+class Counter(enum.IntEnum):
+    """What the machine counts, in cycles but for `USEFUL`, since the counters were last read.
+
+    Every cycle of a run is exactly one of ISSUE, WAIT_IN, WAIT_OUT, WEIGHT_LOAD, REQUANTISE and FILL_DRAIN.
+    """
+
+    CYCLES = 0
+    """from the start of a run to the cycle that writes its last result"""
+    ISSUE = 1
+    """a pixel enters the array"""
+    USEFUL = 2
+    """multiplications of stored values: the part of rows x columns x ISSUE that is not padding"""
+    WAIT_IN = 3
+    """waiting for the incoming link: an input or weights"""
+    WAIT_OUT = 4
+    """waiting for the outgoing link: a half of the output memory"""
+    WEIGHT_LOAD = 5
+    """a pass shorter than the loading of a tile"""
+    REQUANTISE = 6
+    """idle while the output stage reads accumulators"""
+    FILL_DRAIN = 7
+    """any other cycle: the pipeline fills or empties"""

@@ -1,0 +1,100 @@
+"""Records whose fields are the bits of a memory word: declared once, for gateware, assembler and documentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.errors import EtchnetError
+
+__all__ = ["Instruction", "InstructionError", "address_shape", "count_shape", "field", "signed_address_shape"]
+
+
+class InstructionError(EtchnetError, ValueError):
+    """A field that its machine cannot hold; the message names the field, the value and the range."""
+
+
+def field(shape: Callable[[Config], Any], doc: str, default: Any = 0) -> Any:
+    """Declare a field: its shape on a machine, its meaning, and the value it has unless one is given."""
+    return dataclasses.field(default=default, metadata={"shape": shape, "doc": doc})
+
+
+def address_shape(words: Callable[[Config], int]) -> Callable[[Config], Shape]:
+    """Return the shape of an address of a memory of `words` words."""
+    return lambda c: unsigned(c.address_bits(words(c)))
+
+
+def count_shape(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
+    """Return the shape of a number from 0 to `top`."""
+    return lambda c: unsigned(top(c).bit_length())
+
+
+def signed_address_shape(words: Callable[[Config], int]) -> Callable[[Config], Shape]:
+    """Return the shape of an address that may also be as far below word 0."""
+    return lambda c: signed(c.address_bits(words(c)) + 1)
+
+
+class Instruction:
+    """A frozen record whose fields, in order, are the bits of a memory word."""
+
+    LATE: ClassVar[tuple[str, ...]] = ()
+    """its first fields, as far as they have memories of their own, where they are looked up long after the others"""
+
+    @classmethod
+    @functools.cache
+    def layout(cls, config: Config) -> data.StructLayout:
+        """The record as the gateware of `config` sees it."""
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        return data.StructLayout({f.name: Shape.cast(f.metadata["shape"](config)) for f in fields})
+
+    @classmethod
+    @functools.cache
+    def streamed(cls, config: Config) -> data.StructLayout:
+        """The fields that are not late."""
+        return data.StructLayout({name: f.shape for name, f in cls.layout(config) if name not in cls.LATE})
+
+    @classmethod
+    @functools.cache
+    def _bounds(cls, config: Config) -> list[tuple[str, int, int, int, int]]:
+        """Name, least and most value, mask and first bit of every field."""
+        found = []
+        for name, f in cls.layout(config):
+            width, is_signed = f.width, Shape.cast(f.shape).signed
+            low, high = (-(1 << width - 1), (1 << width - 1) - 1) if is_signed else (0, (1 << width) - 1)
+            found.append((str(name), low, high, (1 << width) - 1, f.offset))
+        return found
+
+    @classmethod
+    def describe(cls, config: Config) -> list[tuple[str, int, int, str]]:
+        """Name, first bit, bits and meaning of every field."""
+        layout, docs = cls.layout(config), {f.name: f.metadata["doc"] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        return [(name, f.offset, f.width, docs[str(name)]) for name, f in layout]
+
+    def encode(self, config: Config) -> int:
+        """The record as one whole number, field by field from bit 0; raises InstructionError."""
+        word = 0
+        for name, low, high, mask, offset in self._bounds(config):
+            value = int(getattr(self, name))
+            if not low <= value <= high:
+                raise InstructionError(
+                    f"{type(self).__name__}.{name} must be from {low} to {high} on this machine, not {value}"
+                )
+            word |= (value & mask) << offset
+        return word
+
+    @classmethod
+    def decode(cls, word: int, config: Config) -> Self:
+        """The record that `encode` made `word` of."""
+        values = {}
+        for name, f in cls.layout(config):
+            value = word >> f.offset & (1 << f.width) - 1
+            if Shape.cast(f.shape).signed and value >> f.width - 1:
+                value -= 1 << f.width
+            values[name] = value
+        return cls(**values)

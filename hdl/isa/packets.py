@@ -1,0 +1,160 @@
+"""What goes over the links: packets for memories, the command that starts a run, and how words are cut into chunks."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.drains import Drain, Parameters
+from etchnet.hdl.isa.instruction import Instruction, field
+from etchnet.hdl.isa.passes import Pass
+
+__all__ = [
+    "HEADER_WORDS",
+    "RunCommand",
+    "Target",
+    "chunks",
+    "header_layout",
+    "machine_hash",
+    "pack",
+    "pack_bytes",
+    "packet",
+    "stored",
+    "unpack",
+    "word_bits",
+]
+
+
+HEADER_WORDS = 2
+
+
+class Target(enum.IntEnum):
+    """What a packet on the incoming link carries."""
+
+    PASSES = 0
+    DRAINS = 1
+    PARAMETERS = 2
+    WEIGHTS = 3
+    INPUT = 4
+    RUN = 5
+    COUNTERS = 6
+
+
+def header_layout() -> data.StructLayout:
+    """The first link word of a packet; the second is the number of memory words that follow."""
+    return data.StructLayout(
+        {
+            "target": unsigned(4),
+            "acquire": unsigned(1),
+            "commit": unsigned(1),
+            "unused": unsigned(2),
+            "address": unsigned(24),
+        }
+    )
+
+
+def chunks(bits: int, config: Config) -> int:
+    """Link words that carry one memory word of `bits` bits."""
+    return -(-bits // config.link_bits)
+
+
+def word_bits(target: Target, config: Config) -> int:
+    """Bits of one memory word that packets of `target` carry."""
+    match target:
+        case Target.PASSES:
+            return Pass.layout(config).size
+        case Target.DRAINS:
+            return Drain.layout(config).size
+        case Target.PARAMETERS:
+            assert config.requantisers is not None
+            return Parameters.layout(config).size * config.requantisers
+        case Target.WEIGHTS:
+            return 8 * config.weight_rows * config.columns
+        case Target.INPUT:
+            return 8 * config.rows
+        case _:
+            return config.link_bits
+
+
+def stored(config: Config, *, bits: int, first: int = 0) -> tuple[int, int]:
+    """What a memory holds that is to hold some bits of the words that packets carry: its first bit, and how many.
+
+    These are whole chunks, or a part of one.
+    """
+    link_bits = config.link_bits
+    begin, end = first // link_bits, chunks(first + bits, config)
+    return (first, bits) if end - begin == 1 else (begin * link_bits, (end - begin) * link_bits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCommand(Instruction):
+    """What a RUN packet carries, one link word per field."""
+
+    first_pass: int = field(lambda c: unsigned(c.address_bits(c.passes)), "first pass")
+    passes: int = field(lambda c: unsigned(c.passes.bit_length()), "passes in the program, at least 1", 1)
+    first_drain: int = field(lambda c: unsigned(c.address_bits(c.drains)), "first drain")
+    drains: int = field(lambda c: unsigned(c.drains.bit_length()), "drains in the program, at least 1", 1)
+    output_words: int = field(
+        lambda c: unsigned(c.output_words.bit_length()), "memory words sent for every committed half", 1
+    )
+    repeats: int = field(lambda c: unsigned(32), "times the program runs, back to back, at least 1", 1)
+
+    def words(self, config: Config) -> np.ndarray:
+        """The memory words of a RUN packet."""
+        self.encode(config)
+        return pack([int(getattr(self, f.name)) for f in dataclasses.fields(self)], config.link_bits, config)
+
+
+def machine_hash(config: Config) -> int:
+    """CRC-32 of all that a program for a machine depends on: its parameters, and where fields of instructions lie."""
+    layouts = [kind.layout(config) for kind in (Pass, Drain, Parameters, RunCommand)]
+    fields = [[(str(name), field.offset, field.width) for name, field in layout] for layout in layouts]
+    return zlib.crc32(json.dumps([config.to_dict(), fields], sort_keys=True).encode())
+
+
+def pack(words: Iterable[int], bits: int, config: Config) -> np.ndarray:
+    """Memory words of `bits` bits as link words, lowest bits first: uint32 of shape (words, chunks, link_bits / 32)."""
+    size = chunks(bits, config) * config.link_bits // 8
+    raw = b"".join(word.to_bytes(size, "little") for word in words)
+    return np.frombuffer(raw, dtype="<u4").reshape(-1, chunks(bits, config), config.link_bits // 32)
+
+
+def unpack(beats: np.ndarray, bits: int, config: Config) -> list[int]:
+    """The memory words that `pack` laid out as link words."""
+    size = chunks(bits, config) * config.link_bits // 8
+    raw = np.ascontiguousarray(beats, dtype="<u4").tobytes()
+    return [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]
+
+
+def pack_bytes(values: np.ndarray, config: Config) -> np.ndarray:
+    """Rows of bytes, (words, bytes), as memory words: uint32 of shape (words, chunks, link_bits / 32)."""
+    size = chunks(8 * values.shape[1], config) * config.link_bits // 8
+    if values.shape[1] == size:
+        return np.ascontiguousarray(values).view("<u4").reshape(len(values), -1, config.link_bits // 32)
+    padded = np.zeros((len(values), size), dtype=np.uint8)
+    padded[:, : values.shape[1]] = values.view(np.uint8)
+    return padded.view("<u4").reshape(len(values), -1, config.link_bits // 32)
+
+
+def packet(
+    target: Target, words: np.ndarray, config: Config, *, address: int = 0, acquire: bool = False, commit: bool = False
+) -> np.ndarray:
+    """One packet for the incoming link: two header words, then `words` as `pack` laid them out.
+
+    Returns uint32 of shape (link words, link_bits / 32).
+    """
+    count, lanes = len(words), config.link_bits // 32
+    beats = np.zeros((HEADER_WORDS + words.size // lanes, lanes), dtype=np.uint32)
+    beats[0, 0] = target | acquire << 4 | commit << 5 | address << 8
+    beats[1, 0] = count
+    beats[HEADER_WORDS:] = words.reshape(-1, lanes)
+    return beats

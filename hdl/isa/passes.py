@@ -1,0 +1,144 @@
+"""The pass: the one instruction of the array."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.hdl import Shape, signed, unsigned
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.instruction import Instruction, address_shape, count_shape, field, signed_address_shape
+from etchnet.hdl.isa.walk import OUTSIDE
+
+__all__ = ["Fold", "Pass", "Source", "TileKind"]
+
+
+class TileKind(enum.IntEnum):
+    """Where the weights of a pass come from."""
+
+    STORED = 0
+    """rows x columns bytes in the weight memory"""
+    DIAGONAL = 1
+    """one weight word: element (i, i) takes byte b * columns + i, b = i // load_cycles; zero elsewhere"""
+    IDENTITY = 2
+    """ones on the diagonal, zero elsewhere; nothing is stored"""
+    DEPTHWISE = 3
+    """a stored tile whose column c holds the window of channel c: tap (i, j) in row i * depthwise + j"""
+
+
+class Source(enum.IntEnum):
+    """The memory that a pass streams its pixels from."""
+
+    INPUT = 0
+    ACTIVATION = 1
+
+
+class Fold(enum.IntEnum):
+    """How a sum meets the accumulator that it is written to."""
+
+    SET = 0
+    ADD = 1
+    MAX = 2
+
+
+def _depthwise_only(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
+    """A field that only machines with depthwise passes have."""
+    return lambda c: unsigned(top(c).bit_length() if c.depthwise else 0)
+
+
+def _pixel_words(c: Config) -> int:
+    return max(c.activation_words, c.input_words)
+
+
+def _pass_pixels(c: Config) -> int:
+    return c.pass_pixels
+
+
+def _idle_limit(c: Config) -> int:
+    # The longest wait is for a whole bank through the slowest drain, and the pipeline behind it.
+    return c.accumulator_rows * c.drain_cycles_per_row(wide=True) * 2 + 8 * (c.rows + c.columns) + 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass(Instruction):
+    """Hold one weight tile, stream `pixels` words through it, fold the sums into an accumulator bank.
+
+    Pixels are walked line by line: pixel (i, j) is the word `address` + i x `line` + j x `step`, for j from 0 to
+    `columns` - 1, until there were `pixels` of them. One whose line or column lies outside of `first_line` to
+    `end_line` - 1 and `first_column` to `end_column` - 1 is not read: every byte of it is `pad`. A pass occupies
+    max(pixels, rows / weight_rows) cycles after its idle cycles and waits.
+
+    A depthwise pass multiplies, in every column c, the channel c of a window of `depthwise` x `depthwise` walked pixels
+    by the column's weights. The sum of the window whose first pixel is walked pixel s is the one of walked pixel
+    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last
+    `dropped` columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one
+    before.
+    """
+
+    idle: int = field(count_shape(_idle_limit), "cycles to wait before the pass, counted as fill and drain")
+    idle_requantise: int = field(count_shape(_idle_limit), "cycles to wait before the pass, counted as requantise")
+    wait_input: bool = field(lambda c: unsigned(1), "wait until the current half of the input memory is full")
+    wait_output: bool = field(lambda c: unsigned(1), "wait for a free half of the output memory and take it")
+    wait_weights: bool = field(lambda c: unsigned(1), "wait for a committed weights packet and take it")
+    release_input: bool = field(lambda c: unsigned(1), "give the half of the input memory back after the last pixel")
+    release_weights: bool = field(lambda c: unsigned(1), "allow one more acquiring weights packet")
+    release: bool = field(lambda c: unsigned(1), "start the next drain behind the last pixel")
+    kind: TileKind = field(lambda c: unsigned(2), "stored, diagonal, identity or depthwise tile", TileKind.STORED)
+    weights: int = field(address_shape(lambda c: c.weight_words), "first weight word of the tile")
+    source: Source = field(lambda c: unsigned(1), "input or activation memory", Source.INPUT)
+    address: int = field(signed_address_shape(_pixel_words), "word of pixel (0, 0), also where that lies outside")
+    step: int = field(count_shape(_pixel_words), "words from column to column", 1)
+    line: int = field(count_shape(_pixel_words), "words from line to line")
+    pixels: int = field(count_shape(_pass_pixels), "pixels to stream, at least 1", 1)
+    columns: int = field(count_shape(_pass_pixels), "pixels of a line; 0: all", 0)
+    first_column: int = field(count_shape(_pass_pixels), "first column inside")
+    end_column: int = field(count_shape(_pass_pixels), "first column behind the inside; 0: no end")
+    first_line: int = field(count_shape(_pass_pixels), "first line inside")
+    end_line: int = field(count_shape(_pass_pixels), "first line behind the inside; 0: no end")
+    pad: int = field(lambda c: signed(8), "what pixels outside hold")
+    bank: int = field(lambda c: unsigned(1), "accumulator bank")
+    row: int = field(address_shape(lambda c: c.accumulator_rows), "accumulator row of the first kept sum")
+    fold: Fold = field(lambda c: unsigned(2), "set, add or max", Fold.SET)
+    hold: Fold = field(
+        lambda c: unsigned(2), "set: each kept sum has the next row; add, max: all fold so into one row, after `fold`"
+    )
+    useful: int = field(count_shape(lambda c: c.multipliers), "elements of the tile that hold weights of the network")
+    dropped: int = field(_depthwise_only(lambda c: 15), "depthwise: columns at the end of a line that begin no window")
+    skip_columns: int = field(_depthwise_only(lambda c: 3), "depthwise: columns between windows, less one")
+    skip_lines: int = field(_depthwise_only(lambda c: 3), "depthwise: lines between windows, less one")
+
+    @property
+    def line_pixels(self) -> int:
+        """Pixels of a line."""
+        return self.columns or self.pixels
+
+    def walk(self) -> np.ndarray:
+        """The words that its pixels are read from, int64 (pixels,); `OUTSIDE` for those that are not read."""
+        line, column = np.divmod(np.arange(self.pixels), self.line_pixels)
+        inside = (column >= self.first_column) & (line >= self.first_line)
+        inside &= (column < (self.end_column or self.pixels)) & (line < (self.end_line or self.pixels))
+        return np.where(inside, self.address + line * self.line + column * self.step, OUTSIDE)
+
+    def kept(self, config: Config) -> np.ndarray:
+        """The pixels whose sums are folded, in order: int64."""
+        pixel = np.arange(self.pixels)
+        if self.kind != TileKind.DEPTHWISE:
+            return pixel
+        lead = config.window_lead(self.line_pixels)
+        line, column = np.divmod(pixel - lead, self.line_pixels)
+        kept = (pixel >= lead) & (pixel < self.pixels - config.window_trail)
+        kept &= column < self.line_pixels - self.dropped
+        kept &= (column % (self.skip_columns + 1) == 0) & (line % (self.skip_lines + 1) == 0)
+        return pixel[kept]
+
+    def sums(self, config: Config) -> int:
+        """How many sums are folded."""
+        return len(self.kept(config)) if self.kind == TileKind.DEPTHWISE else self.pixels
+
+    def rows(self, config: Config) -> np.ndarray:
+        """The accumulator row of each kept sum: int64."""
+        kept = self.kept(config)
+        return self.row + (np.zeros_like(kept) if self.hold != Fold.SET else np.arange(len(kept)))

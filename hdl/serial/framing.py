@@ -1,0 +1,105 @@
+"""Frames between a host and a board: what both ends of a serial line agree on.
+
+Frames are those of RFC 1662 (HDLC-like framing of octets, with a 32-bit check sequence): one or more `FLAG`, the
+content and its check, and a `FLAG`, where every `FLAG` and `ESCAPE` in between is sent as `ESCAPE` and the byte with
+`FLIP` inverted. The content is a kind, a sequence number, `limit` or `free`, and the body.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from etchnet.hdl.isa import machine_hash
+from etchnet.hdl.isa.config import Config
+
+__all__ = [
+    "BUFFER_BYTES",
+    "CHECK_BYTES",
+    "DEFAULT_BAUD",
+    "ESCAPE",
+    "FLAG",
+    "FLIP",
+    "HEADER_BYTES",
+    "UNIT",
+    "VERSION",
+    "Identity",
+    "Kind",
+]
+
+VERSION = 1
+"""of this protocol"""
+FLAG = 0x7E
+ESCAPE = 0x7D
+FLIP = 0x20
+HEADER_BYTES = 3
+"""kind, sequence number, `limit` or `free`"""
+CHECK_BYTES = 4
+"""CRC-32 (that of Ethernet and zlib) of header and body, lowest byte first"""
+UNIT = 8
+"""bytes that `limit` and `free` are counted in"""
+BUFFER_BYTES = (256, 512, 1024)
+"""what each of a board's two buffers may hold"""
+DEFAULT_BAUD = 1_000_000
+"""divides the clocks of most boards; common USB adapters reach it"""
+
+
+class Kind(IntEnum):
+    """First byte of a frame: who sends it, and what it says."""
+
+    HELLO = ord("H")
+    """host: reset the machine, empty the buffers, and count frames from this sequence number on"""
+    DATA = ord("D")
+    """host: bytes for the machine in the body; `limit` is the most that the answer may carry"""
+    IDENTITY = ord("I")
+    """board: answers HELLO; the body says which machine this is"""
+    ACCEPTED = ord("A")
+    """board: answers DATA, whose body is on its way to the machine; the machine's next bytes are in this body"""
+    REFUSED = ord("R")
+    """board: answers DATA, whose body did not fit and is forgotten; otherwise like ACCEPTED"""
+    LOST = ord("L")
+    """board: answers DATA whose sequence number is neither the last nor the next, or that comes before any HELLO"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a board says of itself: bytes in the order of the fields, numbers of several bytes lowest byte first."""
+
+    version: int = dataclasses.field(metadata={"code": "B", "doc": "of the protocol"})
+    buffer: int = dataclasses.field(metadata={"code": "B", "doc": "base-2 logarithm of the bytes of each buffer"})
+    link_words: int = dataclasses.field(metadata={"code": "B", "doc": "`link_bits` / 32"})
+    rows: int = dataclasses.field(metadata={"code": "B", "doc": "rows of the array"})
+    columns: int = dataclasses.field(metadata={"code": "B", "doc": "columns of the array"})
+    machine: int = dataclasses.field(metadata={"code": "I", "doc": "`machine_hash` of its config"})
+    clock_hz: int = dataclasses.field(metadata={"code": "I", "doc": "clock of the machine in Hz"})
+
+    @classmethod
+    def of(cls, config: Config, *, buffer_bytes: int, clock_hz: int) -> Identity:
+        """The identity of a board with the machine of `config`."""
+        return cls(
+            VERSION,
+            buffer_bytes.bit_length() - 1,
+            config.link_bits // 32,
+            config.rows,
+            config.columns,
+            machine_hash(config),
+            clock_hz,
+        )
+
+    @classmethod
+    def _format(cls) -> str:
+        return "<" + "".join(field.metadata["code"] for field in dataclasses.fields(cls))
+
+    def encode(self) -> bytes:
+        """The body of an IDENTITY frame."""
+        return struct.pack(self._format(), *dataclasses.astuple(self))
+
+    @classmethod
+    def decode(cls, body: bytes) -> Identity:
+        """What `encode` wrote, and perhaps more behind it; ValueError where it is too short."""
+        size = struct.calcsize(cls._format())
+        if len(body) < size:
+            raise ValueError(f"an identity has {size} bytes, not {len(body)}")
+        return cls(*struct.unpack(cls._format(), body[:size]))

@@ -1,0 +1,1 @@
+"""What gateware is emitted for: Verilog, boards, block RAMs, a Tiny Tapeout tile."""

@@ -1,0 +1,229 @@
+"""Boards: what their devices have, where their pins are, and the top module that puts a machine on one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from amaranth.hdl import Instance, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.blocks.technology import Ecp5, Ice40, Technology, technology_of
+from etchnet.hdl.serial.framing import BUFFER_BYTES
+from etchnet.hdl.targets.memory_sizes import ECP5_BLOCKS, GOWIN_BLOCKS, ICE40_BLOCKS, BlockRams
+
+__all__ = ["BOARDS", "Board", "BoardTop", "Pin"]
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Where one port of the top module leaves the device."""
+
+    port: str
+    site: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board, with what its device has and the machine that suits it."""
+
+    name: str
+    device: str
+    """what it is, for people"""
+    family: str
+    """whose tools build it: ecp5, ice40 or gowin"""
+    technology: Technology
+    luts: int
+    flip_flops: int
+    block_rams: int
+    blocks: BlockRams
+    """what these can be"""
+    platform: str
+    """the platform of amaranth-boards that says where its pins are, as module:class"""
+    clock: float
+    """MHz of the machine's clock by default, from the board's oscillator by a PLL"""
+    buffer_bytes: int = BUFFER_BYTES[-1]
+    """of each of the two buffers of its serial port"""
+    led: str = "led"
+    grid: tuple[int, int] = (0, 0)
+    """columns and rows of tiles, as place and route counts them"""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """of its tools"""
+    machine: Mapping[str, int] = field(default_factory=dict)
+    """parameters of a machine for it, where the user says nothing else"""
+
+    @property
+    def multipliers(self) -> int:
+        """Hard multipliers."""
+        return self.technology.multipliers or 0
+
+    @property
+    def placeable(self) -> dict[str, int]:
+        """What of its device can be used: a place for each of the last logic cells is hardly found."""
+        return self.resources | {"logic cells": int(_FULLEST * self.luts)}
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """What its device has, by name. A logic cell is a place for a lookup table, a flip-flop or both."""
+        return {
+            "logic cells": self.luts,
+            "LUTs": self.luts,
+            "flip-flops": self.flip_flops,
+            "multipliers": self.multipliers,
+            "block RAMs": self.block_rams,
+        }
+
+    def pins(self) -> tuple[list[Pin], float]:
+        """Pins of the ports of `BoardTop`, and the MHz of the oscillator.
+
+        Raises
+        ------
+        ImportError
+            amaranth-boards is not installed.
+        """
+        module, _, name = self.platform.partition(":")
+        platform = getattr(importlib.import_module(module), name)()
+
+        def pin(port: str, resource: str, subsignal: str | None = None) -> Pin:
+            found = platform.resources[resource, 0]
+            ios = [io for io in found.ios if subsignal is None or io.name == subsignal]
+            pins = ios[0].ios[0] if subsignal else ios[0]
+            attributes = {**found.attrs, **(ios[0].attrs if subsignal else {})}
+            return Pin(port, pins.names[0], {k: str(v) for k, v in attributes.items() if isinstance(v, str)})
+
+        oscillator = platform.default_clk
+        found = [pin("clock", oscillator), pin("rx", "uart", "rx"), pin("tx", "uart", "tx"), pin("led", self.led)]
+        return found, platform.resources[oscillator, 0].clock.frequency / 1e6
+
+
+_FULLEST = 0.985
+"""share of logic cells that place and route fills; of an iCE40 UP5K with 5,262 of 5,280 in use it found no placement"""
+_FAST = {"multiplier_latency": 3, "memory_latency": 4, "product_latency": 5}
+"""registers that reach the clock rates of an ECP5's multipliers"""
+
+BOARDS = {
+    board.name: board
+    for board in (
+        Board(
+            "ulx3s-85f",
+            "Lattice ECP5 LFE5U-85F",
+            "ecp5",
+            Ecp5(156),
+            luts=83640,
+            flip_flops=83640,
+            block_rams=208,
+            blocks=ECP5_BLOCKS,
+            platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
+            clock=100.0,
+            grid=(127, 96),
+            options={"size": "--85k", "package": "CABGA381", "speed": "6"},
+            machine={"rows": 8, "columns": 8, "requantisers": 4} | _FAST,
+        ),
+        Board(
+            "icebreaker",
+            "Lattice iCE40 UP5K",
+            "ice40",
+            Ice40(8),
+            luts=5280,
+            flip_flops=5280,
+            block_rams=30,
+            blocks=ICE40_BLOCKS,
+            platform="amaranth_boards.icebreaker:ICEBreakerPlatform",
+            clock=18.0,
+            grid=(26, 32),
+            buffer_bytes=BUFFER_BYTES[0],
+            options={"size": "--up5k", "package": "sg48"},
+            # The smallest of everything: registers and lookup tables of the control take the device.
+            machine={
+                "rows": 2,
+                "columns": 1,
+                "requantisers": 1,
+                "depthwise": 0,
+                "residual_words": 0,
+                "weight_tiles": 64,
+                "activation_words": 64,
+                "input_words": 32,
+                "output_words": 32,
+                "accumulator_rows": 8,
+                "passes": 32,
+                "drains": 16,
+                "parameter_tiles": 1,
+            },
+        ),
+        Board(
+            "tang-nano-9k",
+            "Gowin GW1NR-9",
+            "gowin",
+            Technology(20),
+            luts=8640,
+            flip_flops=6480,
+            block_rams=26,
+            blocks=GOWIN_BLOCKS,
+            platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform",
+            clock=40.5,
+            grid=(47, 29),
+            options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
+            machine={
+                "rows": 2,
+                "columns": 2,
+                "requantisers": 1,
+                "depthwise": 0,
+                "residual_words": 0,
+                "weight_tiles": 512,
+                "activation_words": 512,
+                "input_words": 128,
+                "output_words": 128,
+                "accumulator_rows": 64,
+                "passes": 64,
+                "drains": 16,
+                "parameter_tiles": 16,
+            },
+        ),
+    )
+}
+"""by name"""
+
+_PLL_PORTS = {
+    "ecp5": ("clkin", "clkout0", "locked"),
+    "ice40": ("clock_in", "clock_out", "locked"),
+    "gowin": ("clock_in", "clock_out", "locked"),
+}
+"""the ports of the modules that the families' PLL tools write"""
+
+
+class BoardTop(wiring.Component):
+    """A board's top module: its PLL, a start when the PLL has locked, and the machine behind a UART.
+
+    Ports: `clock` from the oscillator, `rx`, `tx`, `led`. The PLL is the module `PLL` of another file.
+
+    Parameters
+    ----------
+    inner
+        A component with ports `rx`, `tx` and `activity`, such as `etchnet.hdl.serial.uart.Uart`.
+    family
+        The board's.
+    """
+
+    PLL = "etchnet_pll"
+
+    def __init__(self, inner: wiring.Component, *, family: str) -> None:
+        self.inner, self._family = inner, family
+        super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "led": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        """Clock, reset, machine."""
+        m = Module()
+        clock, locked = Signal(), Signal()
+        into, out, lock = _PLL_PORTS[self._family]
+        m.submodules.pll = Instance(self.PLL, **{f"i_{into}": self.clock, f"o_{out}": clock, f"o_{lock}": locked})
+        technology_of(platform).start(m, clock, locked)
+        submodule(m, platform, "inner", self.inner)
+        inner: Any = self.inner
+        # The line from outside is not of this clock; the receiver samples it through registers of its own.
+        m.d.comb += [inner.rx.eq(self.rx), self.tx.eq(inner.tx), self.led.eq(inner.activity)]
+        return m

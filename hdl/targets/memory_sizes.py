@@ -1,0 +1,105 @@
+"""How large the memories of a machine are, and how many block RAMs of an FPGA they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from etchnet.hdl.isa import Drain, Instruction, Pass, Target
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.packets import stored, word_bits
+
+__all__ = ["ECP5_BLOCKS", "GOWIN_BLOCKS", "ICE40_BLOCKS", "BlockRams", "MemorySize", "memories"]
+
+
+@dataclass(frozen=True)
+class BlockRams:
+    """What the block RAMs of a device can be, and which memories synthesis makes of its registers or lookup tables."""
+
+    shapes: tuple[tuple[int, int], ...]
+    """words and bits"""
+    words: int
+    """memories of up to so many words are none"""
+    bits: int
+    """nor are memories of up to so many bits"""
+    masked: bool = False
+    """whether parts of a word that are written by themselves share one"""
+
+    def needed(self, words: int, bits: int) -> int:
+        """The fewest for a memory, in any one of the shapes."""
+        if words <= self.words or words * bits <= self.bits:
+            return 0
+        return min(-(-words // deep) * -(-bits // wide) for deep, wide in self.shapes)
+
+
+# Shapes are those of Lattice FPGA-TN-02204 and FPGA-TN-02002, and of Gowin UG285; limits are what Yosys 0.70 does.
+_EIGHTEEN_KBITS = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
+ECP5_BLOCKS = BlockRams(_EIGHTEEN_KBITS, words=32, bits=1024)
+GOWIN_BLOCKS = BlockRams(_EIGHTEEN_KBITS, words=16, bits=1024)
+ICE40_BLOCKS = BlockRams(((256, 16), (512, 8), (1024, 4), (2048, 2)), words=4, bits=64, masked=True)
+
+
+@dataclass(frozen=True)
+class MemorySize:
+    """`copies` memories of `words` words of `bits` bits, each with a read and a write port of its own."""
+
+    name: str
+    words: int
+    bits: int
+    copies: int = 1
+    parts: tuple[int, ...] = ()
+    """bits in use of the parts of a word that are written by themselves; without any it is written as a whole"""
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of all copies."""
+        return self.words * self.bits * self.copies / 8
+
+    def block_rams(self, blocks: BlockRams = ECP5_BLOCKS) -> int:
+        """Block RAMs for all copies."""
+        return self.copies * sum(blocks.needed(self.words, part) for part in self._apart(blocks))
+
+    def small_bits(self, blocks: BlockRams) -> int:
+        """Bits of all copies that are in no block RAM."""
+        small = sum(part for part in self._apart(blocks) if not blocks.needed(self.words, part))
+        return self.copies * self.words * small
+
+    def _apart(self, blocks: BlockRams) -> tuple[int, ...]:
+        """Bits of what cannot share a block RAM."""
+        parts = self.parts or (self.bits,)
+        return (sum(parts),) if blocks.masked else parts
+
+
+def memories(config: Config) -> list[MemorySize]:
+    """Every memory of a machine, with the bits that its gateware gives it."""
+
+    def loaded(name: str, words: int, end: int, first: int = 0) -> MemorySize:
+        """A memory that packets write, chunk by chunk, with some bits of their words."""
+        link = config.link_bits
+        begin, bits = stored(config, first=first, bits=end - first)
+        bounds = [begin, *range((begin // link + 1) * link, end, link), end]
+        parts = tuple(b - a for a, b in zip(bounds, bounds[1:], strict=False))
+        return MemorySize(name, words, bits, parts=parts)
+
+    def program(name: str, words: int, instruction: type[Instruction]) -> MemorySize:
+        size = instruction.layout(config).size
+        return loaded(name, words, size, size - instruction.streamed(config).size)
+
+    def results(name: str, words: int, tiles: int) -> MemorySize:
+        return MemorySize(name, words, 8 * config.rows, parts=(8 * config.rows // tiles,) * tiles)
+
+    drain, tiles = Drain.layout(config), config.tiles_per_word
+    found = [
+        MemorySize("weights", config.weight_words, 8, config.weight_rows * config.columns),
+        results("activation", config.activation_words, tiles),
+        loaded("input", 2 * config.input_words, 8 * config.rows),
+        results("output", 2 * config.output_words, tiles),
+        results("residual", config.residual_words or 0, 1),
+        MemorySize("accumulators", config.accumulator_rows, 32 * config.columns, 2, (32,) * config.columns),
+        loaded("parameters", config.parameter_words, word_bits(Target.PARAMETERS, config)),
+        program("passes", config.passes, Pass),
+        program("drains", config.drains, Drain),
+        loaded("bounds", config.drains, drain["zero_point"].offset),
+        loaded("zero points", config.drains, drain["chained"].offset, drain["zero_point"].offset),
+        MemorySize("line buffers", config.line_words, 8 * config.rows, max(0, (config.depthwise or 0) - 1)),
+    ]
+    return [memory for memory in found if memory.words and memory.copies]

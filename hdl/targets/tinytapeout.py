@@ -1,0 +1,121 @@
+"""The machine behind the pins of a Tiny Tapeout tile: both links as bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["PINS", "ByteSink", "ByteSource", "TinyTapeout"]
+
+IN_VALID, IN_READY, OUT_VALID, OUT_READY = range(4)
+"""bits of the bidirectional pins"""
+
+PINS = {
+    "ui": [f"byte to the machine, bit {i}" for i in range(8)],
+    "uo": [f"byte from the machine, bit {i}" for i in range(8)],
+    "uio": [
+        "in: byte to the machine is valid",
+        "out: machine takes a byte",
+        "out: byte from the machine is valid",
+        "in: host takes a byte",
+        "",
+        "",
+        "",
+        "",
+    ],
+}
+"""what each pin is for"""
+
+
+class ByteSink(wiring.Component):
+    """Link words out of bytes, lowest first.
+
+    A byte moves in a cycle with both `valid` and `ready`. `ready` is a register, and so are the word and its `valid`:
+    a word of n bytes takes at least n + 1 cycles.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._bytes = config.link_bits // 8
+        super().__init__({"bytes": In(stream.Signature(8)), "words": Out(stream.Signature(config.link_bits))})
+
+    def elaborate(self, platform: Any) -> Module:
+        """A shift register and a count."""
+        m = Module()
+        word, count, full = Signal.like(self.words.payload), Signal(range(self._bytes)), Signal()
+        m.d.comb += [self.words.payload.eq(word), self.words.valid.eq(full), self.bytes.ready.eq(~full)]
+        with m.If(full):
+            with m.If(self.words.ready):
+                m.d.sync += full.eq(0)
+        with m.Elif(self.bytes.valid):
+            m.d.sync += [word.eq(Cat(word[8:], self.bytes.payload)), count.eq(count + 1)]
+            with m.If(count == self._bytes - 1):
+                m.d.sync += [count.eq(0), full.eq(1)]
+        return m
+
+
+class ByteSource(wiring.Component):
+    """Bytes out of link words, lowest first; otherwise as `ByteSink`."""
+
+    def __init__(self, config: Config) -> None:
+        self._bytes = config.link_bits // 8
+        super().__init__({"words": In(stream.Signature(config.link_bits)), "bytes": Out(stream.Signature(8))})
+
+    def elaborate(self, platform: Any) -> Module:
+        """A shift register and a count."""
+        m = Module()
+        word, count, full = Signal.like(self.words.payload), Signal(range(self._bytes)), Signal()
+        m.d.comb += [self.bytes.payload.eq(word[:8]), self.bytes.valid.eq(full), self.words.ready.eq(~full)]
+        with m.If(full):
+            with m.If(self.bytes.ready):
+                m.d.sync += [word.eq(word[8:]), count.eq(count + 1)]
+                with m.If(count == self._bytes - 1):
+                    m.d.sync += [count.eq(0), full.eq(0)]
+        with m.Elif(self.words.valid):
+            m.d.sync += [word.eq(self.words.payload), full.eq(1)]
+        return m
+
+
+class TinyTapeout(wiring.Component):
+    """A machine with a tile's pins; `PINS` says what each is for.
+
+    All pins are synchronous to `clk`: the host makes the clock, or follows it. Outputs are registers, so a host that
+    changes its pins well before an edge and reads them well behind one sees no timing but the clock's. `ena` is not
+    used: the tile's clock and inputs are quiet while it is not selected.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        inputs = {"ui_in": In(8), "uio_in": In(8), "ena": In(1)}
+        super().__init__(inputs | {"uo_out": Out(8), "uio_out": Out(8), "uio_oe": Out(8)})
+
+    @property
+    def config(self) -> Config:
+        """The machine's parameters."""
+        return self._machine.config
+
+    def elaborate(self, platform: Any) -> Module:
+        """Bytes to words, the machine, words to bytes."""
+        m = Module()
+        machine, sink, source = self._machine, ByteSink(self.config), ByteSource(self.config)
+        submodule(m, platform, "machine", machine)
+        submodule(m, platform, "sink", sink)
+        submodule(m, platform, "source", source)
+        wiring.connect(m, sink.words, machine.link_in)
+        wiring.connect(m, machine.link_out, source.words)
+        m.d.comb += [
+            sink.bytes.payload.eq(self.ui_in),
+            sink.bytes.valid.eq(self.uio_in[IN_VALID]),
+            self.uio_out[IN_READY].eq(sink.bytes.ready),
+            self.uo_out.eq(source.bytes.payload),
+            self.uio_out[OUT_VALID].eq(source.bytes.valid),
+            source.bytes.ready.eq(self.uio_in[OUT_READY]),
+            self.uio_oe.eq(Const(1 << IN_READY | 1 << OUT_VALID, 8)),
+        ]
+        return m

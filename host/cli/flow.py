@@ -1,0 +1,126 @@
+"""`etchnet flow`: projects for other people's flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.cli.options import json_option, machine_options, print_json, progress
+
+__all__ = ["flow"]
+
+# host.flows is imported where it is used: it brings the simulator along.
+_PDKS = ("sky130A", "gf180mcuD", "ihp-sg13g2")
+
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
+)
+_clock = click.option(
+    "--clock", type=click.FloatRange(min=0.001, max=1e4), help="Clock in MHz to harden for.  [the process's own]"
+)
+
+
+@click.group()
+def flow() -> None:
+    """Write the machine as a project of FuseSoC, LibreLane, Tiny Tapeout or LiteX."""
+
+
+def _write(output: Path, as_json: bool, make: Callable[[], Mapping[str, str]], config: Config, then: str) -> None:
+    from etchnet.host.flows.flows import write_files
+
+    with progress(quiet=as_json) as report:
+        report("generating the project")
+        files = make()
+    paths = write_files(files, output)
+    if as_json:
+        print_json({"files": [str(path) for path in paths], "config": config.to_dict()})
+        return
+    for path in paths:
+        click.echo(f"{path}: {path.stat().st_size:,} bytes")
+    click.echo(then)
+
+
+def _period(clock: float | None) -> float | None:
+    return None if clock is None else round(1e3 / clock, 3)
+
+
+def _tiny(config: Config) -> Config:
+    from etchnet.host.flows.flows import TILE
+
+    return TILE if config == Config() else config
+
+
+@flow.command()
+@machine_options
+@_output
+@json_option
+def fusesoc(config: Config, output: Path, as_json: bool) -> None:
+    """A FuseSoC core with targets default, lint, sim and synth."""
+    from etchnet.host.flows import flows
+
+    _write(
+        output,
+        as_json,
+        lambda: flows.fusesoc(config),
+        config,
+        f"next: fusesoc --cores-root {output} run --target=lint etchnet",
+    )
+
+
+@flow.command()
+@machine_options
+@_output
+@_clock
+@click.option("--macros", is_flag=True, help="Memories are macros of your own: replace src/etchnet_ram.v.")
+@json_option
+def librelane(config: Config, output: Path, clock: float | None, macros: bool, as_json: bool) -> None:
+    """A LibreLane project for sky130A, gf180mcuD and ihp-sg13g2; by default of a tiny machine."""
+    from etchnet.host.flows import flows
+
+    chosen = _tiny(config) if not macros else config
+    _write(
+        output,
+        as_json,
+        lambda: flows.librelane(chosen, period=_period(clock), macros=macros),
+        chosen,
+        f"next: librelane --pdk sky130A {output / 'config.yaml'}",
+    )
+
+
+@flow.command()
+@machine_options
+@_output
+@click.option("--pdk", type=click.Choice(_PDKS), default="sky130A", show_default=True, help="The shuttle's process.")
+@_clock
+@click.option("--tiles", help="Tiles, such as 4x4.  [what the default machine fits]")
+@click.option("--author", default="", help="Your name, for info.yaml.")
+@json_option
+def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None, **options: Any) -> None:
+    """A Tiny Tapeout project; by default of a machine with a 2 x 2 array."""
+    from etchnet.host.flows import flows
+
+    chosen = _tiny(config)
+    _write(
+        output,
+        as_json,
+        lambda: flows.tinytapeout(chosen, period=_period(clock), **options),
+        chosen,
+        "next: copy these over a repository made from the shuttle's template",
+    )
+
+
+@flow.command()
+@machine_options
+@_output
+@json_option
+def litex(config: Config, output: Path, as_json: bool) -> None:
+    """A LiteX module with a stream to the machine and a stream from it."""
+    from etchnet.host.flows import flows
+
+    _write(
+        output, as_json, lambda: flows.litex(config), config, f"next: from etchnet_litex import Etchnet (in {output})"
+    )

@@ -1,0 +1,1 @@
+"""From tensors with places to passes and drains."""

@@ -1,0 +1,90 @@
+"""Proof, from the weights, that no int8 input can make a layer overflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchnet.hdl.isa.config import Config, sum_width
+from etchnet.host.compiler.lowering import pool_scaling
+from etchnet.host.network.layers import Add, AveragePool, Layer, Linear
+from etchnet.sim.arithmetic.contracts import contract_of
+
+__all__ = ["Certificate", "certify"]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The extremes that any int8 input can cause in one layer, against the widths that hold them."""
+
+    layer: int
+    sums: tuple[int, int]
+    """of one array column, in `sum_bits`"""
+    sum_bits: int
+    accumulators: tuple[int, int]
+    """with the bias, in 32 bits"""
+    shifted: tuple[int, int]
+    """accumulators after the left shift, in 32 bits; the same where the contract has no such step"""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing can overflow."""
+
+        def fits(extremes: tuple[int, int], bits: int) -> bool:
+            return -(1 << bits - 1) <= extremes[0] and extremes[1] <= (1 << bits - 1) - 1
+
+        return fits(self.sums, self.sum_bits) and fits(self.accumulators, 32) and fits(self.shifted, 32)
+
+
+def certify(layer: Layer, index: int, config: Config) -> Certificate | None:
+    """Bounds from the actual weights: every product is bounded by its weight times -128 or 127.
+
+    The folded bias stands for all that the machine adds, the input's zero point included. Sums that pass the limits
+    of int32 on the way are no harm: accumulation is modulo 2**32, and the last value is what has to fit. Layers that
+    only move or compare values have no certificate, as they need none.
+    """
+    match layer:
+        case Linear():
+            return _certify_linear(layer, index, config)
+        case Add():
+            return _certify_addition(layer, index, config)
+        case AveragePool():
+            count = layer.window[0] * layer.window[1]
+            sums = -128 * count, 127 * count
+            left = pool_scaling(count, config.contract).left if contract_of(config).wraps else 0
+            shifted = sums[0] << left, sums[1] << left
+            return Certificate(index, (-128, 127), sum_width(config.rows), sums, shifted)
+    return None
+
+
+def _certify_linear(layer: Linear, index: int, config: Config) -> Certificate:
+    weights = layer.matrix.astype(np.int64)
+    low, high = np.minimum(-128 * weights, 127 * weights), np.maximum(-128 * weights, 127 * weights)
+    # Whichever products share a column of the array, they are no more than its rows.
+    column = np.sort(low, axis=0)[: config.rows].sum(axis=0), np.sort(high, axis=0)[-config.rows :].sum(axis=0)
+    exact_bias = layer.bias - layer.input_zero_point * weights.sum(axis=0)
+    totals = low.sum(axis=0) + exact_bias, high.sum(axis=0) + exact_bias
+    # Only a contract whose shifted values wrap asks more of them than of the accumulators.
+    left = layer.shifts[0] if contract_of(config).wraps else np.zeros_like(layer.bias)
+    shifted = [[int(t) << int(s) for t, s in zip(total, left, strict=True)] for total in totals]
+    return Certificate(
+        layer=index,
+        sums=(int(column[0].min()), int(column[1].max())),
+        sum_bits=sum_width(config.rows),
+        accumulators=(int(totals[0].min()), int(totals[1].max())),
+        shifted=(min(shifted[0]), max(shifted[1])),
+    )
+
+
+def _certify_addition(layer: Add, index: int, config: Config) -> Certificate:
+    """Both operands' extremes through their scalings, which are monotonous, and the sum's."""
+    wraps, ends = contract_of(config).wraps, []
+    shifted: list[int] = []
+    for scaling, zero in zip((layer.first, layer.second), layer.zero_points, strict=True):
+        extremes = np.array([-128 - zero, 127 - zero])
+        ends.append(scaling.apply(extremes, config.contract))
+        shifted += [int(v) << scaling.left * wraps for v in extremes]
+    total = int(ends[0][0] + ends[1][0]), int(ends[0][1] + ends[1][1])
+    shifted += [v << layer.result.left * wraps for v in total]
+    return Certificate(index, (-128, 127), sum_width(config.rows), total, (min(shifted), max(shifted)))

@@ -1,0 +1,143 @@
+"""In which order a unit's passes run: ways worth trying, and the search among them by the exact timing model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.emit.emitter import Emitter, Group, Option
+from etchnet.host.compiler.fusion import Unit, column_tiles
+from etchnet.sim.timing import Timeline
+
+__all__ = ["Drafts", "choose", "longest_strips", "options"]
+
+
+def options(unit: Unit, config: Config, images: int, *, alone: bool) -> list[Option]:
+    """The ways worth trying; all of them give the same result."""
+    most, least = config.accumulator_rows, config.load_cycles
+    # Strips shorter than what there is to cut, and tiles by turns with strips, only where there are several strips.
+    pixels = images * max(p.region.height * p.region.width for p in unit.parts)
+    if unit.pair:
+        return [Option("pair", "strips", most // 2)]
+    methods = ["taps"]
+    # A pass per result pixel is worth trying where there are few.
+    few = sum(p.region.height * p.region.width for p in unit.parts) <= config.load_cycles
+    if few and all(p.copies and len(p.operands) == 1 and len(p.operands[0].taps) > 1 for p in unit.parts):
+        methods.append("hold")
+    windows = [p.operands[0].window for p in unit.parts]
+    if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):
+        methods.append("window")
+    caps = [most] if alone else [most, *(c for c in (most // 2, most // 4) if 2 * least <= c < pixels)]
+    orders = ["tiles", "side"] if alone or pixels <= caps[-1] else ["tiles", "side", "strips"]
+    if all(column_tiles(p, config) == 1 for p in unit.parts):
+        orders = ["tiles"]
+    found = []
+    for method in methods:
+        if method == "hold":
+            found.append(Option("hold", "tiles", most))
+            continue
+        # A depthwise pass is of one column tile.
+        found += [
+            Option(method, order, cap) for cap in caps for order in orders if (method, order) != ("window", "side")
+        ]
+    return found
+
+
+def longest_strips(unit: Unit, config: Config) -> Option:
+    """The order with the fewest passes, as a rule: whole banks, column tile after column tile."""
+    found = options(unit, config, 1, alone=False)
+    return next((option for option in found if option.method in ("window", "hold")), found[0])
+
+
+@dataclass(eq=False)
+class _Beginning:
+    """A program so far: its timeline, and the order chosen for each unit."""
+
+    timeline: Timeline
+    bank: int
+    chosen: list[Option]
+
+
+class Drafts:
+    """Groups that timelines were extended by, and what that made of them: for the plans of one network on one machine.
+
+    Packings of a network differ in the layer that reads the input alone.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[object, list[Group] | None] = {}
+        self._extended: dict[object, tuple[Timeline, Timeline]] = {}
+
+    def groups(self, unit: Unit, option: Option, emitter: Emitter) -> list[Group] | None:
+        """A unit's groups, beginning with bank 0."""
+        key = emitter.look(unit), option
+        if key not in self._groups:
+            self._groups[key] = emitter.groups(unit, option, 0)
+        return self._groups[key]
+
+    def extend(self, timeline: Timeline, groups: Sequence[Group]) -> Timeline:
+        """The timeline with the groups behind it."""
+        key = id(groups), timeline.ahead
+        if key in self._extended:
+            before, after = self._extended[key]
+            moved = after.moved(timeline.slot - before.slot, swapped=timeline.flip != before.flip)
+            moved.busy_until = max(moved.busy_until, timeline.busy_until)
+            return moved
+        extended = timeline.copy()
+        for group in groups:
+            group.follow(extended)
+        self._extended[key] = timeline, extended
+        return extended
+
+
+def _extend(drafts: Drafts, beginning: _Beginning, groups: Sequence[Group], option: Option) -> _Beginning:
+    beginning.timeline.flip = beginning.bank
+    timeline = drafts.extend(beginning.timeline, groups)
+    return _Beginning(timeline, beginning.bank ^ len(groups) % 2, [*beginning.chosen, option])
+
+
+def choose(
+    units: Sequence[Unit], emitter: Emitter, config: Config, only: str | None, width: int, drafts: Drafts
+) -> tuple[list[Option], int]:
+    """An order for every unit, by a beam search over the exact timing model, and the cycles of a run.
+
+    Programs repeat back to back: cycles count what the first unit has to wait for the last one of the repeat before,
+    which the program's idle cycles then do in every repeat.
+    """
+    empty = Timeline(config, trusted=True)
+    beam = [_Beginning(empty, 0, [])]
+    for unit in units:
+        extended: list[_Beginning] = []
+        for option in options(unit, config, emitter.images, alone=len(units) == 1):
+            if only is not None and option.order != only:
+                continue
+            groups = drafts.groups(unit, option, emitter)
+            if groups is not None:
+                extended += [_extend(drafts, b, groups, option) for b in beam]
+        beam = _best(extended, width)
+    emitted = {b.chosen[0]: drafts.groups(units[0], b.chosen[0], emitter) or [] for b in beam}
+    alone = {option: _extend(drafts, _Beginning(empty, 0, []), groups, option) for option, groups in emitted.items()}
+
+    def cycles(b: _Beginning) -> int:
+        again = _Beginning(b.timeline.copy(), 0, [])
+        again.timeline.begin_repeat()
+        again = _extend(drafts, again, emitted[b.chosen[0]], b.chosen[0])
+        waited = again.timeline.slot - b.timeline.slot - alone[b.chosen[0]].timeline.slot
+        return b.timeline.busy_until + waited
+
+    best = min(beam, key=cycles)
+    return best.chosen, cycles(best)
+
+
+def _best(extended: Sequence[_Beginning], width: int) -> list[_Beginning]:
+    """The most promising beginnings: some are ahead in issuing, others in writing; some will end in the other bank."""
+    if width == 1:
+        return [min(extended, key=lambda b: (b.timeline.busy_until, b.timeline.slot))]
+    kept: list[_Beginning] = []
+    for bank in (0, 1):
+        some = [b for b in extended if b.bank == bank]
+        by_write = sorted(some, key=lambda b: (b.timeline.busy_until, b.timeline.slot))
+        by_slot = sorted(some, key=lambda b: (b.timeline.slot, b.timeline.busy_until))
+        kept += by_write[: max(1, width // 4)] + by_slot[: max(1, width // 4)]
+    return list(dict.fromkeys(kept))

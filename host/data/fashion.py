@@ -1,0 +1,75 @@
+"""The demonstration network, a small int8 classifier of Fashion-MNIST images, and the images it is shown.
+
+`etchnet.host.demo.training` trained it and wrote the two files in `host/data`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from etchnet.host.network.network import Network
+
+__all__ = ["CLASSES", "SIZE", "Split", "held_out", "network", "quantise_image", "read_split"]
+
+CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+SIZE = 28
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, uint8 (N, 28, 28), and their labels, int64 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def _read_idx(path: Path, ndim: int) -> np.ndarray:
+    """An IDX file of unsigned bytes, gzipped; raises ValueError where it is not one."""
+    try:
+        raw = gzip.decompress(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing: --data must name the folder of the Fashion-MNIST files") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} is not a readable gzip file: {error}") from None
+    header = 4 + 4 * ndim
+    if len(raw) < header or raw[:4] != bytes([0, 0, 8, ndim]):
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes with {ndim} dimensions")
+    shape = tuple(int(n) for n in np.frombuffer(raw[4:header], ">u4"))
+    if len(raw) - header != np.prod(shape, dtype=np.int64):
+        raise ValueError(f"{path} should hold {shape} bytes, but holds {len(raw) - header}")
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
+
+
+def read_split(folder: Path, name: str) -> Split:
+    """`train` or `t10k` from the four files as Zalando Research publishes them."""
+    images = _read_idx(folder / f"{name}-images-idx3-ubyte.gz", 3)
+    labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", 1)
+    if images.shape != (len(labels), SIZE, SIZE):
+        raise ValueError(f"{folder}: {name} images have shape {images.shape}, but there are {len(labels)} labels")
+    if not len(labels) or labels.max() >= len(CLASSES):
+        raise ValueError(f"{folder}: {name} labels must be from 0 to {len(CLASSES) - 1}, and there must be some")
+    return Split(images, labels.astype(np.int64))
+
+
+def quantise_image(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, 28, 28) to the network's input, int8 (N, 784): value - 128, so that zero point is -128."""
+    return (images.reshape(len(images), -1).astype(np.int16) - 128).astype(np.int8)
+
+
+def held_out() -> Split:
+    """The images that come with the package: the first of the test set, which training never saw."""
+    with resources.files("etchnet.host.data").joinpath("fashion_held_out.npz").open("rb") as file:
+        data = np.load(file, allow_pickle=False)
+        return Split(data["images"], data["labels"].astype(np.int64))
+
+
+def network() -> Network:
+    """The trained network: images (28, 28, 1), three 3 x 3 convolutions with ReLU, a dense layer; int8 scores out."""
+    with resources.as_file(resources.files("etchnet.host.data").joinpath("fashion_network.npz")) as path:
+        return Network.load(path)

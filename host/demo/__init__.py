@@ -1,0 +1,1 @@
+"""The demonstration, and how its network was trained."""

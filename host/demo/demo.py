@@ -1,0 +1,192 @@
+"""The demonstration: real images, classified on the simulated chip."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa.config import Config
+from etchnet.host.data import fashion
+from etchnet.host.data.fashion import Split
+from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.network.layers import Conv
+from etchnet.host.network.network import Network
+from etchnet.host.reports.fit import one_and_many
+from etchnet.host.reports.numpy_network import NumpyNetwork
+from etchnet.sim.engines.link import Disagreement
+
+__all__ = ["DemoResult", "RtlCheck", "check_on_rtl", "run_demo"]
+
+
+@dataclass(frozen=True)
+class RtlCheck:
+    """A piece of the network's last convolution, on the exact engine and on the RTL in Amaranth's simulator."""
+
+    rows: int
+    columns: int
+    kernel: tuple[int, int]
+    pixels: tuple[int, int]
+    """height and width of input and result"""
+    channels: int
+    """in and out"""
+    cycles: int
+    equal: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, by name."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demonstration found; speeds in images per second."""
+
+    engine: str
+    config: Config
+    images: int
+    answers: np.ndarray
+    accuracy: float
+    batch: int
+    alone: Counts
+    together: Counts
+    simulation_seconds: float
+    numpy_alone: float
+    numpy_together: float
+    numpy_agreement: float
+
+    @property
+    def cycles_alone(self) -> float:
+        """Cycles for one image by itself."""
+        return self.alone.cycles
+
+    @property
+    def cycles_together(self) -> float:
+        """Cycles per image, `batch` at once."""
+        return self.together.cycles / self.images
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "engine": self.engine,
+            "config": self.config.to_dict(),
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "clock_hz": clock,
+            "batch": self.batch,
+            "cycles_per_image": {"alone": self.cycles_alone, "batch": self.cycles_together},
+            "utilisation": {"alone": self.alone.utilisation, "batch": self.together.utilisation},
+            "shares": {"alone": self.alone.shares(), "batch": self.together.shares()},
+            "counters": {
+                which: {c.name.lower(): counts[c] for c in Counter}
+                for which, counts in (("alone", self.alone), ("batch", self.together))
+            },
+            "images_per_second": {
+                "chip_alone": clock / self.cycles_alone,
+                "chip_batch": clock / self.cycles_together,
+                "numpy_alone": self.numpy_alone,
+                "numpy_batch": self.numpy_together,
+            },
+            "numpy_agreement": self.numpy_agreement,
+            "simulation_seconds": self.simulation_seconds,
+        }
+
+
+def _rate(function: Callable[[], Any], images: int, *, seconds: float = 0.3) -> float:
+    """Images per second, by the shortest of repeated calls: others on the machine only ever make them longer."""
+    function()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 5:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return images / min(times)
+
+
+def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None) -> DemoResult:
+    """Classify all images of `split`, one by itself first and then `batch` at once; time numpy on the same images.
+
+    By default as many at once as `one_and_many` finds best.
+    """
+    network = fashion.network()
+    x = fashion.quantise_image(split.images)
+    one, many = one_and_many(network, accelerator.config, batch=batch)
+    batch = many.batch
+    start = time.perf_counter()
+    accelerator.load_program(one)
+    first = accelerator.run(x[:1])
+    alone = accelerator.counts
+    accelerator.load_program(many)
+    scores = accelerator.run(x)
+    together = accelerator.counts
+    seconds = time.perf_counter() - start
+    if not np.array_equal(first, scores[:1]):
+        raise Disagreement("one image alone and in a batch must give the same scores")
+    answers = scores.argmax(axis=1)
+    on_cpu = NumpyNetwork(network)
+    return DemoResult(
+        engine=accelerator.engine.name,
+        config=accelerator.config,
+        images=len(x),
+        answers=answers,
+        accuracy=float((answers == split.labels).mean()),
+        batch=batch,
+        alone=alone,
+        together=together,
+        simulation_seconds=seconds,
+        numpy_alone=_rate(lambda: on_cpu(x[:1]), 1),
+        numpy_together=_rate(lambda: on_cpu(x[:batch]), len(x[:batch])),
+        numpy_agreement=float((on_cpu(x).argmax(axis=1) == answers).mean()),
+    )
+
+
+def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
+    """The last convolution with `size` of its channels in and out, on what the layers before it give for an image.
+
+    It runs on a size x size array on two engines, whose results and counters are compared. Its windows reach beyond
+    every edge of the image.
+    """
+    network = fashion.network()
+    index = max(i for i, layer in enumerate(network.layers) if isinstance(layer, Conv))
+    layer = network.layers[index]
+    assert isinstance(layer, Conv)
+    (source,) = network.source_shapes(index)
+    before = network.upto(index - 1).reference(fashion.quantise_image(split.images[:1])).reshape(source)
+    # The channels that say most about the image: others may be zero everywhere.
+    chosen = np.sort(np.argsort(before.reshape(-1, source[2]).std(axis=0))[-size:])
+    piece = dataclasses.replace(
+        layer,
+        weights=layer.weights[:, :, chosen, :size],
+        bias=layer.bias[:size],
+        multiplier=layer.multiplier[:size],
+        shift=layer.shift[:size],
+    )
+    config = Config(
+        rows=size,
+        columns=size,
+        weight_tiles=16,
+        activation_words=64,
+        input_words=64,
+        output_words=64,
+        accumulator_rows=64,
+        passes=64,
+        drains=8,
+        parameter_tiles=2,
+        depthwise=0,
+        residual_words=0,
+    )
+    x = before[:, :, chosen].reshape(1, -1)
+    results = []
+    for engine in ("exact", "amaranth"):
+        accelerator = Accelerator(config, engine=engine)
+        accelerator.load(Network([piece], (*source[:2], size)))
+        results.append((accelerator.run(x), accelerator.counts))
+    (expected, counts), (got, measured) = results
+    equal = np.array_equal(expected, got) and counts == measured
+    return RtlCheck(size, size, piece.kernel, source[:2], size, measured.cycles, equal)

@@ -1,0 +1,1 @@
+"""The driver: arrays in, arrays out, on any engine or board."""

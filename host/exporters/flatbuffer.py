@@ -1,0 +1,292 @@
+"""Writes int8 TensorFlow Lite files, by the schema's own builders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import tflite
+
+
+@dataclass
+class Tensor:
+    """One tensor, with data if it is constant."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: int = tflite.TensorType.INT8
+    scales: Any = None
+    zero_points: Any = None
+    data: np.ndarray | None = None
+    axis: int = 0
+    """along which scales differ"""
+
+
+@dataclass
+class Graph:
+    """Tensors and operators in order; operators are (code, options kind, options, inputs, outputs).
+
+    Methods that add an operator take the indices of the tensors that it reads and writes, and return that of its
+    result. `activation` is one of `tflite.ActivationFunctionType`.
+    """
+
+    tensors: list[Tensor] = field(default_factory=list)
+    operators: list[tuple[int, int, dict[str, Any], list[int], list[int]]] = field(default_factory=list)
+
+    def tensor(self, *args: Any, **options: Any) -> int:
+        """Add a tensor; returns its index."""
+        self.tensors.append(Tensor(*args, **options))
+        return len(self.tensors) - 1
+
+    def activation(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> int:
+        """Add an int8 tensor that operators write."""
+        return self.tensor(name, shape, scales=[scale], zero_points=[zero_point])
+
+    def like(self, source: int, shape: tuple[int, ...] | None = None, *, name: str = "") -> int:
+        """Add a tensor with type, scale and zero point of another, and its shape unless one is given."""
+        t = self.tensors[source]
+        name = name or f"t{len(self.tensors)}"
+        return self.tensor(name, t.shape if shape is None else shape, t.type, t.scales, t.zero_points)
+
+    def operator(self, name: str, options: str, values: dict[str, Any], inputs: list[int], result: int) -> int:
+        """Add any operator, by the schema's names; `options` may be empty."""
+        kind = getattr(tflite.BuiltinOptions, options) if options else 0
+        self.operators.append((getattr(tflite.BuiltinOperator, name), kind, values, inputs, [result]))
+        return result
+
+    def _weighted(self, source: int, weights: np.ndarray, scales: Any, bias: np.ndarray | None, axis: int) -> list[int]:
+        points = np.zeros(len(scales), np.int64)
+        name = f"w{len(self.tensors)}"
+        inputs = [source, self.tensor(name, weights.shape, scales=scales, zero_points=points, data=weights, axis=axis)]
+        if bias is not None:
+            products = np.asarray(scales, np.float64) * self.tensors[source].scales[0]
+            name = f"b{len(self.tensors)}"
+            inputs.append(self.tensor(name, bias.shape, tflite.TensorType.INT32, products, points, bias))
+        return inputs
+
+    def fully_connected(
+        self,
+        source: int,
+        weights: np.ndarray,
+        scales: Any,
+        bias: np.ndarray | None,
+        result: int,
+        *,
+        activation: int = 0,
+        keep_num_dims: bool = False,
+    ) -> int:
+        """Weights int8 (channels, terms); bias int32 (channels,) or none."""
+        values = {"FusedActivationFunction": activation, "KeepNumDims": keep_num_dims}
+        inputs = self._weighted(source, weights, scales, bias, 0)
+        return self.operator("FULLY_CONNECTED", "FullyConnectedOptions", values, inputs, result)
+
+    def conv_2d(
+        self,
+        source: int,
+        weights: np.ndarray,
+        scales: Any,
+        bias: np.ndarray | None,
+        result: int,
+        *,
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        same: bool = False,
+        activation: int = 0,
+    ) -> int:
+        """Weights int8 (channels, y, x, input channels); bias int32 (channels,) or none; pairs are (y, x)."""
+        values = _sliding(stride, same, activation) | _dilated(dilation)
+        inputs = self._weighted(source, weights, scales, bias, 0)
+        return self.operator("CONV_2D", "Conv2DOptions", values, inputs, result)
+
+    def depthwise_conv_2d(
+        self,
+        source: int,
+        weights: np.ndarray,
+        scales: Any,
+        bias: np.ndarray | None,
+        result: int,
+        *,
+        multiplier: int = 1,
+        stride: tuple[int, int] = (1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        same: bool = False,
+        activation: int = 0,
+    ) -> int:
+        """Weights int8 (1, y, x, input channels x multiplier); bias int32, one per output channel, or none."""
+        values = _sliding(stride, same, activation) | _dilated(dilation) | {"DepthMultiplier": multiplier}
+        inputs = self._weighted(source, weights, scales, bias, 3)
+        return self.operator("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", values, inputs, result)
+
+    def pool_2d(
+        self,
+        kind: str,
+        source: int,
+        result: int,
+        *,
+        window: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        same: bool = False,
+        activation: int = 0,
+    ) -> int:
+        """AVERAGE_POOL_2D or MAX_POOL_2D, by `kind`: average or max."""
+        values = _sliding(stride, same, activation) | {"FilterHeight": window[0], "FilterWidth": window[1]}
+        return self.operator(f"{kind.upper()}_POOL_2D", "Pool2DOptions", values, [source], result)
+
+    def mean(self, source: int, axes: Any, result: int, *, keep_dims: bool = False) -> int:
+        """Mean over axes, counted with the batch."""
+        inputs = [source, self.constant(np.array(axes, np.int32))]
+        return self.operator("MEAN", "ReducerOptions", {"KeepDims": keep_dims}, inputs, result)
+
+    def add(self, first: int, second: int, result: int, *, activation: int = 0) -> int:
+        """Sum of two tensors."""
+        return self.operator("ADD", "AddOptions", {"FusedActivationFunction": activation}, [first, second], result)
+
+    def concatenation(self, sources: list[int], axis: int, result: int) -> int:
+        """Tensors side by side along an axis, counted with the batch."""
+        return self.operator("CONCATENATION", "ConcatenationOptions", {"Axis": axis}, list(sources), result)
+
+    def pad(self, source: int, paddings: Any, result: int, *, value: int | None = None) -> int:
+        """Paddings (before, after) per axis; with an int8 `value`, PADV2."""
+        inputs = [source, self.constant(np.array(paddings, np.int32))]
+        if value is None:
+            return self.operator("PAD", "", {}, inputs, result)
+        constant = self.like(result, (1,), name="value")
+        self.tensors[constant].data = np.array([value], np.int8)
+        return self.operator("PADV2", "", {}, [*inputs, constant], result)
+
+    def reshape(self, source: int, shape: tuple[int, ...]) -> int:
+        """The same values in another shape, batch included; makes its result."""
+        result = self.like(source, shape)
+        return self.operator("RESHAPE", "", {}, [source, self.constant(np.array(shape, np.int32))], result)
+
+    def squeeze(self, source: int, axes: list[int]) -> int:
+        """Axes of one element left out; makes its result."""
+        shape = tuple(n for axis, n in enumerate(self.tensors[source].shape) if axis not in axes)
+        values = {"SqueezeDims": np.array(axes, np.int32)}
+        return self.operator("SQUEEZE", "SqueezeOptions", values, [source], self.like(source, shape))
+
+    def expand_dims(self, source: int, axis: int) -> int:
+        """An axis of one element put in; makes its result."""
+        shape = self.tensors[source].shape
+        inputs = [source, self.constant(np.array([axis], np.int32))]
+        return self.operator("EXPAND_DIMS", "", {}, inputs, self.like(source, (*shape[:axis], 1, *shape[axis:])))
+
+    def softmax(self, source: int, shape: tuple[int, ...], beta: float = 1.0) -> int:
+        """Softmax over the last axis; makes its result."""
+        result = self.activation("softmax", shape, 1 / 256, -128)
+        return self.operator("SOFTMAX", "SoftmaxOptions", {"Beta": beta}, [source], result)
+
+    def constant(self, values: np.ndarray, *, name: str = "constant") -> int:
+        """Add an int32 constant."""
+        return self.tensor(name, values.shape, tflite.TensorType.INT32, data=values)
+
+    def simple(self, code: int, source: int, result: int, *, constant: np.ndarray | None = None) -> int:
+        """Add an operator without options, with a second, constant input on request."""
+        inputs = [source] if constant is None else [source, self.constant(constant)]
+        self.operators.append((code, 0, {}, inputs, [result]))
+        return result
+
+    def write(self, source: int, result: int) -> bytes:
+        """The file."""
+        b = flatbuffers.Builder(1024)
+
+        def vector(start: Any, items: list[int]) -> int:
+            start(b, len(items))
+            for item in reversed(items):
+                b.PrependUOffsetTRelative(item)
+            return b.EndVector()
+
+        codes = sorted({operator[0] for operator in self.operators})
+        buffers, tensors = [], []
+        tflite.BufferStart(b)
+        buffers.append(tflite.BufferEnd(b))
+        for tensor in self.tensors:
+            buffer = 0
+            if tensor.data is not None:
+                data = b.CreateNumpyVector(np.frombuffer(tensor.data.tobytes(), np.uint8))
+                tflite.BufferStart(b)
+                tflite.BufferAddData(b, data)
+                buffer = len(buffers)
+                buffers.append(tflite.BufferEnd(b))
+            name, shape = b.CreateString(tensor.name), b.CreateNumpyVector(np.array(tensor.shape, np.int32))
+            quantisation = None
+            if tensor.scales is not None:
+                scales = b.CreateNumpyVector(np.array(tensor.scales, np.float32))
+                points = b.CreateNumpyVector(np.array(tensor.zero_points, np.int64))
+                tflite.QuantizationParametersStart(b)
+                tflite.QuantizationParametersAddScale(b, scales)
+                tflite.QuantizationParametersAddZeroPoint(b, points)
+                tflite.QuantizationParametersAddQuantizedDimension(b, tensor.axis)
+                quantisation = tflite.QuantizationParametersEnd(b)
+            tflite.TensorStart(b)
+            tflite.TensorAddShape(b, shape)
+            tflite.TensorAddType(b, tensor.type)
+            tflite.TensorAddBuffer(b, buffer)
+            tflite.TensorAddName(b, name)
+            if quantisation is not None:
+                tflite.TensorAddQuantization(b, quantisation)
+            tensors.append(tflite.TensorEnd(b))
+
+        operators = []
+        for code, kind, options, inputs, outputs in self.operators:
+            table = None
+            if kind:
+                name = {v: k for k, v in vars(tflite.BuiltinOptions).items() if not k.startswith("_")}[kind]
+                options = {
+                    key: b.CreateNumpyVector(value) if isinstance(value, np.ndarray) else value
+                    for key, value in options.items()
+                }
+                getattr(tflite, f"{name}Start")(b)
+                for key, value in options.items():
+                    getattr(tflite, f"{name}Add{key}")(b, value)
+                table = getattr(tflite, f"{name}End")(b)
+            inputs_vector = b.CreateNumpyVector(np.array(inputs, np.int32))
+            outputs_vector = b.CreateNumpyVector(np.array(outputs, np.int32))
+            tflite.OperatorStart(b)
+            tflite.OperatorAddOpcodeIndex(b, codes.index(code))
+            tflite.OperatorAddInputs(b, inputs_vector)
+            tflite.OperatorAddOutputs(b, outputs_vector)
+            if table is not None:
+                tflite.OperatorAddBuiltinOptionsType(b, kind)
+                tflite.OperatorAddBuiltinOptions(b, table)
+            operators.append(tflite.OperatorEnd(b))
+
+        code_tables = []
+        for code in codes:
+            tflite.OperatorCodeStart(b)
+            tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
+            tflite.OperatorCodeAddBuiltinCode(b, code)
+            tflite.OperatorCodeAddVersion(b, 1)
+            code_tables.append(tflite.OperatorCodeEnd(b))
+        tensors_vector = vector(tflite.SubGraphStartTensorsVector, tensors)
+        operators_vector = vector(tflite.SubGraphStartOperatorsVector, operators)
+        ends = [b.CreateNumpyVector(np.array([end], np.int32)) for end in (source, result)]
+        tflite.SubGraphStart(b)
+        tflite.SubGraphAddTensors(b, tensors_vector)
+        tflite.SubGraphAddInputs(b, ends[0])
+        tflite.SubGraphAddOutputs(b, ends[1])
+        tflite.SubGraphAddOperators(b, operators_vector)
+        graph = tflite.SubGraphEnd(b)
+        graphs = vector(tflite.ModelStartSubgraphsVector, [graph])
+        codes_vector = vector(tflite.ModelStartOperatorCodesVector, code_tables)
+        buffers_vector = vector(tflite.ModelStartBuffersVector, buffers)
+        description = b.CreateString("test")
+        tflite.ModelStart(b)
+        tflite.ModelAddVersion(b, 3)
+        tflite.ModelAddOperatorCodes(b, codes_vector)
+        tflite.ModelAddSubgraphs(b, graphs)
+        tflite.ModelAddDescription(b, description)
+        tflite.ModelAddBuffers(b, buffers_vector)
+        b.Finish(tflite.ModelEnd(b), file_identifier=b"TFL3")
+        return bytes(b.Output())
+
+
+def _sliding(stride: tuple[int, int], same: bool, activation: int) -> dict[str, int]:
+    padding = tflite.Padding.SAME if same else tflite.Padding.VALID
+    return {"Padding": padding, "StrideH": stride[0], "StrideW": stride[1], "FusedActivationFunction": activation}
+
+
+def _dilated(dilation: tuple[int, int]) -> dict[str, int]:
+    return {"DilationHFactor": dilation[0], "DilationWFactor": dilation[1]}

@@ -1,0 +1,1 @@
+"""Projects for the flows of others: FuseSoC, LibreLane, Tiny Tapeout, LiteX."""

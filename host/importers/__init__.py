@@ -1,0 +1,1 @@
+"""Models and inputs from files."""

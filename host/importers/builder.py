@@ -1,0 +1,353 @@
+"""What importers build models with: layers added one by one, and what their results stand for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from etchnet.host.network.layers import (
+    Conv,
+    Dense,
+    Depthwise,
+    Layer,
+    Linear,
+    MaxPool,
+    NetworkError,
+    Pool,
+    Reshape,
+    Scaling,
+    Shape,
+)
+from etchnet.host.network.model import ArgMax, Model, ModelError, Quantisation, Softmax, Step
+from etchnet.host.network.network import INPUT, Network
+
+__all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape"]
+
+MOST_VALUES = 1 << 24
+"""values of one image that any tensor of a model may have, padding included"""
+_MOST_WINDOW_VALUES = 1 << 27
+"""values that the windows of one layer may hold together, as the reference lays them out"""
+_MOST_WEIGHTS = 1 << 27
+"""bytes of all layers' weights and settings per channel"""
+_CHANNEL_BYTES = 32
+_MOST_MADE_CHANNELS = 1 << 20
+
+
+def image_shape(shape: Sequence[int]) -> Shape | None:
+    """What a tensor of that shape, without the batch, is as (height, width, channels); None for other ranks.
+
+    (K,) is one pixel, (W, C) one line.
+    """
+    if not 1 <= len(shape) <= 3:
+        return None
+    padded = (1, 1, *shape)[-3:]
+    return padded[0], padded[1], padded[2]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor of the model that is being built.
+
+    Attributes
+    ----------
+    name
+        As the file calls it.
+    node
+        The layer whose result holds its values, in their order, or `INPUT`.
+    shape
+        As the file has it, channels last, without the batch.
+    quantisation
+        How it stands for real numbers.
+    steps
+        What the host does behind the layer.
+    floating
+        Whether it is float32, dequantised.
+    """
+
+    name: str
+    node: int
+    shape: tuple[int, ...]
+    quantisation: Quantisation
+    steps: tuple[Step, ...] = ()
+    floating: bool = False
+
+
+class GraphBuilder:
+    """A model that grows layer by layer.
+
+    Names of values and layers are for people: messages and reports use them, and nothing else depends on them.
+
+    Parameters
+    ----------
+    name
+        The model's.
+    input_shape
+        Shape of one input, channels last, without the batch.
+    quantisation
+        Of the input.
+    floating
+        Whether the model itself begins with a quantisation of float32.
+    contract
+        The rounding contract of all layers.
+
+    Raises
+    ------
+    ModelError
+        From this and all methods: what cannot be built, by the name of the operator that asks for it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        input_shape: Sequence[int],
+        quantisation: Quantisation,
+        *,
+        floating: bool = False,
+        contract: str = "tflite-double",
+    ) -> None:
+        self._name, self._contract, self._floating = name, contract, floating
+        self._layers: list[Layer] = []
+        self._names: list[str] = []
+        self._sources: list[tuple[int, ...]] = []
+        self._shapes: list[Shape] = []
+        self._reshaped: dict[tuple[int, Shape], int] = {}
+        self._weights = 0
+        shape = tuple(input_shape)
+        self.check_size("the input", shape)
+        self._input_shape: Shape = image_shape(shape) or (1, 1, math.prod(shape))
+        self.input = Value("input", INPUT, shape, quantisation)
+
+    def check_size(self, where: str, shape: Sequence[int]) -> None:
+        """Refuse a tensor that is empty, or larger than `MOST_VALUES`."""
+        if min(shape, default=1) < 1:
+            raise ModelError(f"{where} has shape {tuple(shape)}: sizes must be at least 1")
+        if math.prod(shape) > MOST_VALUES:
+            raise ModelError(f"{where} has shape {tuple(shape)}: an image may have at most {MOST_VALUES} values")
+
+    def geometry(self, value: Value) -> Shape:
+        """(height, width, channels) of the layer's result that holds a value, whatever the value's own shape."""
+        return self._input_shape if value.node == INPUT else self._shapes[value.node]
+
+    def image(self, where: str, value: Value) -> Shape:
+        """A value's own shape as (height, width, channels)."""
+        shape = image_shape(value.shape)
+        if shape is None:
+            raise ModelError(f"{where} takes images (H, W, C), lines (W, C) and vectors (K), not shape {value.shape}")
+        return shape
+
+    def add(
+        self,
+        where: str,
+        layer: Layer,
+        sources: Sequence[Value],
+        quantisation: Quantisation,
+        *,
+        name: str = "",
+        shape: Sequence[int] | None = None,
+        as_stored: bool = False,
+    ) -> Value:
+        """Add a layer; returns its result.
+
+        A `Dense` takes all values of an image in their order, and so does any layer `as_stored`. Others get their
+        sources in the sources' own shapes, through a `Reshape` where they are stored otherwise.
+
+        Parameters
+        ----------
+        where
+            What to call the operator in messages.
+        name
+            The layer's; `where` if there is none.
+        shape
+            What the file says that the result has, without the batch. It must be what the layer gives (for a layer
+            `as_stored`, as many values). By default that of the layer.
+        """
+        self._check_host(where, sources)
+        if not (as_stored or isinstance(layer, Dense)):
+            sources = [self._stored(where, value) for value in sources]
+        self._check_work(where, layer, [self.geometry(value) for value in sources])
+        try:
+            given = layer.shape(*(self.geometry(value) for value in sources))
+        except NetworkError as error:
+            raise ModelError(f"{where}: {error}") from None
+        result = given if shape is None else tuple(shape)
+        self.check_size(f"{where}: the result", given)
+        same = math.prod(result) == math.prod(given) if as_stored else image_shape(result) == given
+        if isinstance(layer, Dense):
+            same = math.prod(result) == layer.channels
+        if not same:
+            raise ModelError(f"{where} gives shape {given}, but the file says {result}")
+        if isinstance(layer, Linear):
+            self._weights += layer.weights.size + _CHANNEL_BYTES * layer.channels
+            if self._weights > _MOST_WEIGHTS:
+                raise ModelError(f"{where}: the layers up to here have more than {_MOST_WEIGHTS} bytes of weights")
+        self._layers.append(layer)
+        self._names.append(name or where)
+        self._sources.append(tuple(value.node for value in sources))
+        self._shapes.append(given)
+        return Value(name or where, len(self._layers) - 1, result, quantisation)
+
+    def identity(
+        self,
+        where: str,
+        value: Value,
+        quantisation: Quantisation,
+        *,
+        scale: float | None,
+        name: str = "",
+        shape: Sequence[int] | None = None,
+        low: int = -128,
+        high: int = 127,
+    ) -> Value:
+        """Every value requantised by the factor `scale`, or left as it is for None, and clamped."""
+        channels = self.geometry(value)[2]
+        if channels > _MOST_MADE_CHANNELS:
+            raise ModelError(f"{where} is taken for at most {_MOST_MADE_CHANNELS} channels, not {channels}")
+        try:
+            layer: Layer = (
+                MaxPool((1, 1), low=low, high=high)
+                if scale is None
+                else Depthwise.from_scale(
+                    np.ones((1, 1, channels, 1), np.int8),
+                    scale=scale,
+                    input_zero_point=value.quantisation.zero_point,
+                    zero_point=quantisation.zero_point,
+                    low=low,
+                    high=high,
+                )
+            )
+        except NetworkError as error:
+            raise ModelError(f"{where}: {error}") from None
+        shape = value.shape if shape is None else shape
+        return self.add(where, layer, [value], quantisation, name=name, shape=shape, as_stored=True)
+
+    def mean(
+        self,
+        where: str,
+        value: Value,
+        axes: Sequence[int],
+        scaling: Scaling,
+        quantisation: Quantisation,
+        *,
+        name: str = "",
+        shape: Sequence[int] | None = None,
+    ) -> Value:
+        """Sums over axes of an image (0 height, 1 width, 2 channels), less their zero points, scaled by `scaling`."""
+        height, width, channels = self.image(where, value)
+        window = height if 0 in axes else 1, width if 1 in axes else 1
+        weights = window[0] * window[1] * channels
+        if weights > _MOST_MADE_CHANNELS:
+            raise ModelError(f"{where} is taken over at most {_MOST_MADE_CHANNELS} values, not {weights}")
+        kind: type[Any] = Conv if 2 in axes else Depthwise
+        try:
+            layer = kind(
+                np.ones((*window, channels, 1), np.int8),
+                0,
+                scaling.multiplier,
+                scaling.left - scaling.right,
+                value.quantisation.zero_point,
+                quantisation.zero_point,
+            )
+        except NetworkError as error:
+            raise ModelError(f"{where}: {error}") from None
+        result = self.add(where, layer, [value], quantisation, name=name)
+        return result if shape is None else self.reshape(where, result, shape, name=name)
+
+    def reshape(self, where: str, value: Value, shape: Sequence[int], *, name: str = "") -> Value:
+        """The same values in another shape; costs a layer only where another layer asks for that shape."""
+        shape = tuple(shape)
+        if math.prod(shape) != math.prod(value.shape):
+            raise ModelError(f"{where} must keep the number of values: {value.shape} to {shape}")
+        return replace(value, shape=shape, name=name or value.name)
+
+    def step(
+        self,
+        where: str,
+        value: Value,
+        step: Softmax | ArgMax,
+        quantisation: Quantisation,
+        *,
+        name: str = "",
+        shape: Sequence[int] | None = None,
+    ) -> Value:
+        """What the host does with a value; no layer can come behind it."""
+        if value.floating or (value.steps and isinstance(value.steps[-1], ArgMax)):
+            raise ModelError(f"{where} comes behind DEQUANTIZE or ARG_MAX, which must be the last operator")
+        return replace(
+            value,
+            name=name or where,
+            quantisation=quantisation,
+            steps=(*value.steps, step),
+            shape=value.shape if shape is None else tuple(shape),
+        )
+
+    def finish(self, value: Value) -> Model:
+        """The model whose output is `value`; layers that it does not need are left out."""
+        if value.node == INPUT:
+            raise ModelError(f"{self._name} has no layer between its input and its output: there is nothing to run")
+        kept = {value.node}
+        for index in range(value.node, -1, -1):
+            if index in kept:
+                kept.update(source for source in self._sources[index] if source != INPUT)
+        order = sorted(kept)
+        number = {INPUT: INPUT} | {old: new for new, old in enumerate(order)}
+        try:
+            network = Network(
+                [self._layers[i] for i in order],
+                self._input_shape,
+                [[number[s] for s in self._sources[i]] for i in order],
+                self._contract,
+            )
+        except NetworkError as error:
+            raise ModelError(str(error)) from None
+        return Model(
+            name=self._name,
+            network=network,
+            names=[self._names[i] for i in order],
+            input=self.input.quantisation,
+            output=value.quantisation,
+            input_shape=self.input.shape,
+            output_shape=value.shape,
+            steps=value.steps,
+            float_input=self._floating,
+            float_output=value.floating,
+        )
+
+    # Its parts
+
+    def _stored(self, where: str, value: Value) -> Value:
+        """A value whose layer has the value's own shape."""
+        wanted = self.image(where, value)
+        if self.geometry(value) == wanted:
+            return value
+        key = value.node, wanted
+        if key not in self._reshaped:
+            added = self.add(where, Reshape(wanted), [value], value.quantisation, name=value.name, as_stored=True)
+            self._reshaped[key] = added.node
+        return replace(value, node=self._reshaped[key])
+
+    @staticmethod
+    def _check_host(where: str, sources: Sequence[Value]) -> None:
+        for value in sources:
+            if value.steps or value.floating:
+                raise ModelError(f"{where} comes behind an operator that runs on the host")
+
+    def _check_work(self, where: str, layer: Layer, shapes: Sequence[Shape]) -> None:
+        """Refuse what would not fit in memory, from sizes alone."""
+        if isinstance(layer, Conv | Depthwise):
+            window, dilation = layer.kernel, layer.dilation
+        elif isinstance(layer, Pool):
+            window, dilation = layer.window, (1, 1)
+        else:
+            return
+        height, width, channels = shapes[0]
+        padded = height + sum(layer.padding[0]), width + sum(layer.padding[1]), channels
+        self.check_size(f"{where}: the padded input", padded)
+        windows = channels * math.prod(window)
+        for size, taps, step, stride in zip(padded, window, dilation, layer.stride, strict=False):
+            windows *= max(0, size - (taps - 1) * step - 1) // stride + 1
+        if windows > _MOST_WINDOW_VALUES:
+            raise ModelError(f"{where}: its windows hold {windows} values; at most {_MOST_WINDOW_VALUES} are taken")

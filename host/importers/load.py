@@ -1,0 +1,132 @@
+"""Models and inputs from files, by what their names end with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from etchnet.host.data import fashion
+from etchnet.host.importers.onnx.importer import load_onnx
+from etchnet.host.importers.tflite.importer import load_tflite
+from etchnet.host.network.layers import Add, Concat, Linear, Pad, Pool, Reshape, Shape
+from etchnet.host.network.model import Model, ModelError, Quantisation
+from etchnet.host.network.network import INPUT, Network
+
+__all__ = ["load_input", "load_model", "plain_model"]
+
+_LARGEST_INPUT = 1 << 30
+
+
+def load_model(name: str) -> Model:
+    """A model by file name (.tflite, .onnx, or .npz of `Network.save`), or ``demo``.
+
+    Raises
+    ------
+    ModelError, NetworkError
+        The file cannot be taken.
+    """
+    path = Path(name)
+    if name == "demo":
+        # Pixels from 0 to 1, as pictures are read.
+        return replace(plain_model("demo", fashion.network()), input=Quantisation(1 / 255, -128))
+    if path.suffix == ".tflite":
+        return load_tflite(path)
+    if path.suffix == ".onnx":
+        return load_onnx(path)
+    if path.suffix == ".npz":
+        return plain_model(path.name, Network.load(path))
+    raise ModelError(f"{name} must be a .tflite, an .onnx or an .npz file, or demo")
+
+
+def plain_model(name: str, network: Network) -> Model:
+    """A network by itself as a model: int8 values as they are, layers without names."""
+    shape, result = network.input_shape, network.output_shape
+    assert shape is not None
+    return Model(
+        name=name,
+        network=network,
+        names=[f"layer {i}" for i in range(len(network.layers))],
+        input=Quantisation(1.0, _input_zero_point(network)),
+        output=Quantisation(1.0, network.layers[-1].zero_point),
+        input_shape=_without_ones(shape),
+        output_shape=_without_ones(result),
+    )
+
+
+def _without_ones(shape: Shape) -> tuple[int, ...]:
+    """An image's shape; that of a vector has one size."""
+    return shape[2:] if shape[:2] == (1, 1) else shape
+
+
+def _input_zero_point(network: Network) -> int:
+    """The zero point that the input is read with, by its first reader that has one; 0 if there is none."""
+    assert network.sources is not None
+    same = {INPUT}
+    for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
+        for place, source in enumerate(sources):
+            if source in same and isinstance(layer, Linear):
+                return layer.input_zero_point
+            if source in same and isinstance(layer, Add):
+                return layer.zero_points[place]
+        if same.intersection(sources) and isinstance(layer, Reshape | Pool | Pad | Concat):
+            same.add(index)
+    return 0
+
+
+def load_input(path: Path, model: Model) -> np.ndarray:
+    """The network's input, int8 (M, inputs), from a file.
+
+    ``.npy``: int8 as it is, floats quantised. ``.txt`` and ``.csv``: an input per line, numbers separated by white
+    space or commas; quantised. Pictures (with Pillow installed): of the model's size, grey or colour by what it takes,
+    scaled to [0, 1] and quantised.
+
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or does not hold inputs of the model.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_INPUT:
+            raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_INPUT} are read")
+        if path.suffix == ".npy":
+            values = np.load(path, allow_pickle=False)
+        elif path.suffix in (".txt", ".csv"):
+            text = path.read_text().replace(",", " ")
+            lines = [line.split() for line in text.splitlines()]
+            values = np.array([[float(number) for number in line] for line in lines if line])
+        else:
+            values = _picture(path, model)
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path} is not a readable {path.suffix or 'input'} file: {error}") from None
+    try:
+        return model.prepare(values)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _picture(path: Path, model: Model) -> np.ndarray:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ModelError(
+            f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
+        ) from None
+    shape = model.network.input_shape
+    assert shape is not None
+    colour = shape[2] == 3
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
+    if pixels.size != model.network.inputs:
+        raise ModelError(f"{path} has {pixels.size} values; the model takes {model.network.inputs}")
+    if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
+        height, width = pixels.shape[:2]
+        raise ModelError(f"{path} has {height} x {width} pixels; the model takes {shape[0]} x {shape[1]}")
+    if model.input_channels_first:
+        pixels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
+    return pixels.reshape(1, -1)

@@ -1,0 +1,196 @@
+"""Float operators as whole-number arithmetic of the machine: searched for, and proved by trying every operand.
+
+An operator on int8 operands is a finite table. What these functions return gives that table entry for entry, by the
+rounding contract `onnx-float`; where they find nothing that does, they say so, and the importer refuses the operator.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.host.network.layers import Add, Scaling
+from etchnet.sim.arithmetic.contracts import quantise_float
+from etchnet.sim.arithmetic.onnx_ops import qlinear_add
+
+__all__ = ["CONTRACT", "Fit", "fit_add", "fit_map"]
+
+CONTRACT = "onnx-float"
+_INT8 = np.arange(-128, 128)
+_NEAR_TIE = 2.0**-9
+_FRACTIONS = (16, 15, 17, 14, 18, 13, 19, 20, 21, 12, 22, 10, 8)
+"""bits behind the point of the common scale of an addition"""
+_NUDGES = sorted(itertools.product(range(-1, 2), repeat=2), key=lambda pair: (abs(pair[0]) + abs(pair[1]), pair))
+_MOST_STEPS = 200
+_MOST_MOVES = 500
+_LARGEST_OFFSET = 2.0**-14
+_NEAREST = 32
+_MOST_WORK = 1 << 23
+
+
+def _scaling(factor: Any) -> Scaling:
+    multiplier, shift = quantise_float(float(factor))
+    return Scaling(multiplier, max(shift, 0), max(-shift, 0))
+
+
+def _nudged(factor: Any, steps: int) -> Any:
+    """A float32 some steps up or down."""
+    return (np.asarray(factor, np.float32).view(np.int32) + np.int32(steps)).view(np.float32)[()]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """``clamp(rint(fl32(weight * x + bias) * factor) + zero_point)`` for whole numbers x."""
+
+    weight: int
+    bias: int
+    factor: np.float32
+    zero_point: int
+
+
+def fit_map(
+    x: np.ndarray,
+    target: np.ndarray,
+    ratio: float,
+    offset: float,
+    zero_points: Sequence[int],
+    low: int = -128,
+    high: int = 127,
+    *,
+    first: Fit | None = None,
+) -> Fit | None:
+    """A `Fit` that gives `target` for all of `x`, or None.
+
+    Parameters
+    ----------
+    x, target
+        Whole numbers, and the int8 result of each.
+    ratio, offset
+        What the results are before rounding, roughly: ratio * x + offset.
+    zero_points
+        Those to try. Where results lie exactly between two whole numbers, the parity of the zero point decides.
+    low, high
+        Clamp.
+    first
+        To try before all others. Weights above 1 place the bias more finely.
+    """
+
+    def fits(weight: Any, bias: Any, factor: Any, zero_point: int) -> np.ndarray:
+        scaled = np.rint((weight * x + bias).astype(np.float32) * factor)
+        return (np.clip(scaled + zero_point, low, high) == target).all(axis=-1)
+
+    if first is not None and fits(np.int64(first.weight), np.int64(first.bias), first.factor, first.zero_point):
+        return first
+    largest = 1 << 30
+    with np.errstate(all="ignore"):
+        for weight in range(1, 128):
+            exact = np.float32(ratio / weight)
+            if not 2.0**-32 <= exact < 2.0**31:
+                continue
+            for zero_point in zero_points:
+                middle = np.rint((offset - zero_point) / float(exact))
+                if not abs(middle) < largest:
+                    continue
+                for steps in (0, 1, -1, 2, -2):
+                    factor = _nudged(exact, steps)
+                    biases = np.int64(middle) + np.array([0, 1, -1, 2, -2])
+                    good = fits(weight, biases[:, None], factor, zero_point)
+                    if good.any():
+                        return Fit(weight, int(biases[good.argmax()]), factor, zero_point)
+    return None
+
+
+def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
+    """Zero points that mean nearly the same: steps of the operands that make up a whole number of the result's.
+
+    What is left over is an offset far below a step: the runtime's rounded constants have such offsets, and these are
+    what can follow them. Where ratios are exact, it is none, but the parity of the result's zero point may change:
+    that decides ties.
+    """
+    yield zero_points
+    steps = np.arange(-_MOST_STEPS, _MOST_STEPS + 1)
+    total = float(ratios[0]) * steps[:, None] + float(ratios[1]) * steps
+    whole = np.rint(total)
+    rest = np.abs(total - whole)
+    fits = (rest < _LARGEST_OFFSET) & (np.abs(zero_points[2] - whole + 0.5) <= 127.5)
+    seen = {(0.0, 0)}
+    places = np.argwhere(fits)
+    size = np.abs(steps[places]).sum(axis=1)
+    order = np.lexsort((size, rest[fits]))
+    count = 0
+    for i, j in places[order]:
+        moved = int(whole[i, j])
+        # Of moves that are exact, one of each parity is enough.
+        kind = (float(total[i, j] - moved), moved % 2)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        yield zero_points[0] - int(steps[i]), zero_points[1] - int(steps[j]), zero_points[2] - moved
+        count += 1
+        if count == _MOST_MOVES:
+            return
+
+
+def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, single: bool = False) -> Add | None:
+    """An `Add` that equals QLinearAdd for all 65,536 pairs of operands, or None.
+
+    Parameters
+    ----------
+    scales, zero_points
+        Of the operands and of the result.
+    single
+        Whether the tensors have one value: then both orders of `qlinear_add` must give the same.
+    """
+    a, b = (grid.ravel() for grid in np.meshgrid(_INT8, _INT8, indexing="ij"))
+    target = qlinear_add(a, b, scales, zero_points).astype(np.int64)
+    if single and not np.array_equal(target, qlinear_add(a, b, scales, zero_points, single=True)):
+        return None
+    with np.errstate(all="ignore"):
+        ratios = [np.float32(scale) / np.float32(scales[2]) for scale in scales[:2]]
+    if not all(2.0**-20 <= ratio < 2.0**16 for ratio in ratios):
+        return None
+    real = float(ratios[0]) * (a - zero_points[0]) + float(ratios[1]) * (b - zero_points[1]) + zero_points[2]
+    distance = np.abs(real - np.floor(real) - 0.5)
+    distance[(real < -130) | (real > 129)] = 1
+    # Settings are tried on the pairs that are nearest to ties, then on all that are near, then on all.
+    near = np.flatnonzero(distance < _NEAR_TIE)
+    nearest = near[np.argsort(distance[near], kind="stable")[:_NEAREST]]
+    settings = [
+        (*(_nudged(r * np.float32(2.0**fraction), n) for r, n in zip(ratios, steps, strict=True)), fraction)
+        for fraction in _FRACTIONS
+        if float(sum(ratios)) * 512 * 2.0**fraction < 2.0**31
+        for steps in _NUDGES
+    ]
+    work = 0
+    for zeros in _moved(ratios, zero_points):
+        for index in np.flatnonzero(_agree(a[nearest], b[nearest], target[nearest], settings, zeros)):
+            first, second, fraction = settings[index]
+            work += len(near)
+            if work > _MOST_WORK:
+                return None
+            if not _agree(a[near], b[near], target[near], [settings[index]], zeros)[0]:
+                continue
+            layer = Add(zeros[:2], _scaling(first), _scaling(second), _scaling(2.0**-fraction), zeros[2])
+            # The proof: the layer itself, on every pair.
+            if np.array_equal(layer.reference(a.astype(np.int8), b.astype(np.int8), contract=CONTRACT), target):
+                return layer
+    return None
+
+
+def _agree(
+    a: np.ndarray,
+    b: np.ndarray,
+    target: np.ndarray,
+    settings: Sequence[tuple[Any, Any, int]],
+    zeros: tuple[int, int, int],
+) -> np.ndarray:
+    """For which of the settings (factor of a, factor of b, bits behind the point) all sums come out as the target."""
+    first, second, fraction = (np.array(column)[:, None] for column in zip(*settings, strict=True))
+    total = np.rint((a - zeros[0]).astype(np.float32) * first).astype(np.int64)
+    total += np.rint((b - zeros[1]).astype(np.float32) * second).astype(np.int64)
+    scaled = np.rint(np.ldexp(total.astype(np.float32), -fraction))
+    return (np.clip(scaled + zeros[2], -128, 127) == target).all(axis=1)

@@ -1,0 +1,207 @@
+"""Checked access to the tables of a TensorFlow Lite file.
+
+A file is hostile input. The schema's own accessors check nothing: so everything that they return is checked here, and
+every length before it is walked through. What they raise is for the caller to catch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.host.network.model import ModelError, Quantisation
+
+__all__ = ["Operator", "Reader", "Tensor"]
+
+_MOST_OPERATORS = 1 << 16
+_MOST_DIMENSIONS = 8
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor's description."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    scales: np.ndarray
+    zero_points: np.ndarray
+    axis: int
+    """along which scales differ"""
+    buffer: int
+    constant: bool
+
+    def __str__(self) -> str:
+        return f"tensor {self.index}" + (f" ({self.name})" if self.name else "")
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator: its kind as the schema names it, its place, and the tensors that it reads and writes."""
+
+    kind: str
+    index: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    table: Any
+
+    def __str__(self) -> str:
+        return f"{self.kind} (operator {self.index})"
+
+
+class Reader:
+    """The one graph of a file.
+
+    Parameters
+    ----------
+    tflite
+        The package of that name.
+    data
+        The file, which begins as a TensorFlow Lite file must.
+    name
+        What to call it in messages.
+
+    Raises
+    ------
+    ModelError
+        From this and all methods: what is damaged or not read.
+    """
+
+    def __init__(self, tflite: Any, data: bytes, name: str) -> None:
+        self.tflite, self.name, self._size = tflite, name, len(data)
+        self._root = root = tflite.Model.GetRootAs(data, 0)
+        self._tables: dict[int, Tensor] = {}
+        if root.Version() != 3:
+            raise ModelError(f"{name} has schema version {root.Version()}; 3 is read")
+        if self._count("the list of graphs", root.SubgraphsLength()) != 1:
+            raise ModelError(f"{name} has {root.SubgraphsLength()} graphs; one is read")
+        self._graph = graph = root.Subgraphs(0)
+        self._tensors = self._count("the list of tensors", graph.TensorsLength())
+        self._operators = self._count(
+            "the list of operators", graph.OperatorsLength(), min(self._size, _MOST_OPERATORS)
+        )
+        inputs = self._vector("the list of inputs", graph.InputsLength(), graph.InputsAsNumpy)
+        outputs = self._vector("the list of outputs", graph.OutputsLength(), graph.OutputsAsNumpy)
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; one of each is read")
+        self.input, self.output = int(inputs[0]), int(outputs[0])
+
+    def operators(self) -> Iterator[Operator]:
+        """The operators in order."""
+        kinds = _names(self.tflite.BuiltinOperator)
+        for index in range(self._operators):
+            table = self._graph.Operators(index)
+            code_index = table.OpcodeIndex()
+            if not 0 <= code_index < self._root.OperatorCodesLength():
+                raise ModelError(f"{self.name} is damaged: operator {index} names code {code_index}, not there")
+            code = self._root.OperatorCodes(code_index)
+            # Codes below 127 also stand in the field of older files.
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            kind = kinds.get(number, f"operator {number}")
+            where = f"{kind} (operator {index})"
+            inputs = self._vector(f"inputs of {where}", table.InputsLength(), table.InputsAsNumpy)
+            outputs = self._vector(f"outputs of {where}", table.OutputsLength(), table.OutputsAsNumpy)
+            yield Operator(kind, index, tuple(map(int, inputs)), tuple(map(int, outputs)), table)
+
+    def tensor(self, index: int) -> Tensor:
+        """A tensor's description."""
+        if index not in self._tables:
+            self._tables[index] = self._tensor(index)
+        return self._tables[index]
+
+    def _tensor(self, index: int) -> Tensor:
+        if not 0 <= index < self._tensors:
+            raise ModelError(f"{self.name} is damaged: tensor {index} does not exist, there are {self._tensors}")
+        table = self._graph.Tensors(index)
+        shape = self._vector("a shape", table.ShapeLength(), table.ShapeAsNumpy, _MOST_DIMENSIONS)
+        quantisation = table.Quantization()
+        scales, points, axis = np.zeros(0, np.float32), np.zeros(0, np.int64), 0
+        if quantisation is not None:
+            most = self._size // 4
+            scales = self._vector("a list of scales", quantisation.ScaleLength(), quantisation.ScaleAsNumpy, most)
+            points = self._vector(
+                "a list of zero points", quantisation.ZeroPointLength(), quantisation.ZeroPointAsNumpy, most
+            )
+            axis = quantisation.QuantizedDimension()
+        buffer = table.Buffer()
+        if not 0 <= buffer < self._root.BuffersLength():
+            raise ModelError(f"{self.name} is damaged: tensor {index} names buffer {buffer}, which is not there")
+        content = self._root.Buffers(buffer)
+        name = (table.Name() or b"").decode("utf-8", "replace")
+        if any(n < 0 for n in shape):
+            raise ModelError(f"tensor {index} ({name}) has shape {tuple(map(int, shape))}: sizes must be known")
+        if table.Sparsity() is not None:
+            raise ModelError(f"tensor {index} ({name}) is stored as a sparse one; dense ones are read")
+        return Tensor(
+            index,
+            name,
+            tuple(map(int, shape)),
+            table.Type(),
+            scales,
+            points,
+            int(axis),
+            buffer,
+            content is not None and content.DataLength() > 0,
+        )
+
+    def constant(self, what: str, tensor: Tensor, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A constant tensor's values; not to be written to."""
+        kind = np.dtype(dtype)
+        if not tensor.constant:
+            raise ModelError(f"{what} must be constant")
+        content = self._root.Buffers(tensor.buffer)
+        length = self._count("a buffer", content.DataLength())
+        wanted = math.prod(shape) * kind.itemsize
+        if length != wanted:
+            raise ModelError(f"{what} must have {wanted} bytes for shape {shape}, not {length}")
+        return np.frombuffer(content.DataAsNumpy(), kind).reshape(shape)
+
+    def options(self, operator: Operator, kind: str) -> Any:
+        """An operator's options, which must be of that kind."""
+        table = operator.table.BuiltinOptions()
+        if operator.table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind) or table is None:
+            raise ModelError(f"{operator} has no {kind}")
+        options = getattr(self.tflite, kind)()
+        options.Init(table.Bytes, table.Pos)
+        return options
+
+    def type_name(self, tensor: Tensor) -> str:
+        """A tensor's type in words."""
+        return str(_names(self.tflite.TensorType).get(tensor.type, tensor.type)).lower()
+
+    def check_type(self, what: str, tensor: Tensor, *kinds: str) -> None:
+        """Refuse tensors of other types."""
+        if tensor.type not in [getattr(self.tflite.TensorType, kind.upper()) for kind in kinds]:
+            raise ModelError(f"{what} must be {' or '.join(kinds)}, not {self.type_name(tensor)}")
+
+    def activation(self, what: str, tensor: Tensor) -> Quantisation:
+        """The one scale and zero point of an int8 tensor."""
+        self.check_type(what, tensor, "int8")
+        if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
+            raise ModelError(
+                f"{what} must have one scale and one zero point, not {len(tensor.scales)} and {len(tensor.zero_points)}"
+            )
+        scale, point = float(tensor.scales[0]), int(tensor.zero_points[0])
+        if not (np.isfinite(scale) and scale > 0):
+            raise ModelError(f"{what} must have a positive scale, not {scale}")
+        if not -128 <= point <= 127:
+            raise ModelError(f"{what} must have a zero point from -128 to 127, not {point}")
+        return Quantisation(scale, point)
+
+    def _count(self, what: str, length: int, most: int | None = None) -> int:
+        if not 0 <= length <= (self._size if most is None else most):
+            raise ModelError(f"{self.name} is damaged: {what} claims {length} entries")
+        return length
+
+    def _vector(self, what: str, length: int, array: Any, most: int | None = None) -> np.ndarray:
+        self._count(what, length, most)
+        return np.zeros(0, np.int64) if length == 0 else np.array(array())
+
+
+def _names(enumeration: Any) -> dict[int, str]:
+    return {value: key for key, value in vars(enumeration).items() if not key.startswith("_")}

@@ -1,0 +1,1 @@
+"""What is known before and after a run: cycles, memory, area, speed, differences between engines."""

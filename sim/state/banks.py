@@ -1,0 +1,231 @@
+"""The accumulator banks in any cycle: a row is what was folded into it since it was last set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchnet.hdl.core.accumulators import AccumulatorBank
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa import Destination, Drain, Fold
+from etchnet.sim.state.array import ArrayState
+from etchnet.sim.state.events import Events
+from etchnet.sim.state.issue import Issue
+from etchnet.sim.state.output import OutputState
+from etchnet.sim.state.registers import Layout, Register, Rows, late_rows, memory_read, packed, remembered
+from etchnet.sim.state.results import DrainResults, fold_values
+
+__all__ = ["BankState"]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """A pass or a drain that folds into one row."""
+
+    when: int
+    """cycle that names the row first"""
+    sets: bool
+    """whether what the row held before is forgotten"""
+    apply: Callable[[np.ndarray], np.ndarray]
+
+
+class BankState:
+    """One bank: its memory, the register of its last read, and its adders.
+
+    The adders work in every cycle, named row or not. In a bubble they fold the sums that leave the array (zeros, or a
+    depthwise pass's that are not kept) as the pass at the head of the program says, and nothing is written.
+    """
+
+    def __init__(
+        self, index: int, events: Events, issue: Issue, array: ArrayState, output: OutputState, results: DrainResults
+    ) -> None:
+        self.index, self._events, self._issue, self._array = index, events, issue, array
+        self._output, self._results = output, results
+        self.config = config = events.config
+        self.layout = Layout(AccumulatorBank.fold_layout(config))
+        self.data = remembered(self._data)
+        self.folded = remembered(self._folded)
+        self.row = remembered(self._row)
+        self._read, self._written = AccumulatorBank.read_latency(config), AccumulatorBank.latency(config)
+        # From the decision about a pixel to the naming of its row.
+        self._named = events.latencies.decide + Machine.fold_delay(config)
+        self._pixel_delay = events.pixel_delay()
+        self._feedback = config.groups - 1 + events.latencies.feedback
+        first, banks = events.passes.each("first_kept"), events.passes.each("banks")
+        self._folding = np.flatnonzero((banks == index) & (first >= 0))
+        self._folding_begin = events.passes.begin[self._folding] + first[self._folding]
+        self._read_by = events.drains.which(lambda d: d.bank == index and not d.residual)
+        self._fed_by = events.drains.which(self._is_fed)
+
+    def _is_fed(self, drain: Drain) -> bool:
+        return drain.destination == Destination.ACCUMULATORS and drain.into == self.index
+
+    def registers(self) -> dict[str, Register]:
+        """By name."""
+        path, width = f"bank_{self.index}", 32 * self.config.columns
+        return {
+            **{
+                f"{path}.{name}": Register(lambda t, s=stage: self.fold(t - s), self.layout.width, layout=self.layout)
+                for stage, name in enumerate([*(f"folding_{s}" for s in range(1, self._read + 1)), "written"], start=1)
+            },
+            **{
+                f"{path}.lane_{c}.folded": Register(lambda t, c=c: int(self.folded(t)[c]), 32, signed=True)
+                for c in range(self.config.columns)
+            },
+            **memory_read(f"{path}.memory", lambda t: packed(self._last_read(t)), width, self._read),
+        }
+
+    def memories(self) -> dict[str, Rows]:
+        """By name."""
+        rows = Rows(lambda row, t: packed(self.row(row, t)), self.config.accumulator_rows, 32 * self.config.columns)
+        return {f"bank_{self.index}.memory.memory": late_rows(rows, self._read)}
+
+    # The fold that is named in a cycle
+
+    def fold(self, cycle: int) -> int:
+        """What the bank is told in a cycle."""
+        if cycle < 0:
+            return 0
+        fold, issue = self._issue.fold(max(0, cycle - self._issue.fold_delay)), self._issue.fold_layout
+        if cycle < self._issue.fold_delay:
+            fold = 0
+        fed = self._output.fold(cycle)
+        layout = self._output.fold_layout
+        if layout.get(fed, "valid") and layout.get(fed, "bank") == self.index:
+            return self.layout.pack(valid=1, row=layout.get(fed, "row"), fold=layout.get(fed, "fold"))
+        return self.layout.pack(
+            valid=issue.get(fold, "row.valid") and issue.get(fold, "bank") == self.index,
+            **{name: issue.get(fold, f"row.{name}") for name in ("row", "fold", "held")},
+        )
+
+    def _values(self, cycle: int) -> np.ndarray:
+        """What is folded in a cycle: the results of a drain whose row was named before, or else the array's sums."""
+        fed, layout = self._output.fold(cycle - self._read) if cycle >= self._read else 0, self._output.fold_layout
+        if layout.get(fed, "valid") and layout.get(fed, "bank") == self.index:
+            return self._output.row_values(cycle)
+        return self._array.leaving(cycle)
+
+    def _folded(self, cycle: int) -> np.ndarray:
+        """What the adders gave: int32 (columns,)."""
+        zeros = np.zeros(self.config.columns, np.int32)
+        if cycle < 1:
+            return zeros
+        now = cycle - 1
+        folding = self.fold(now - self._read)
+        fold, held = self.layout.get(folding, "fold"), self.layout.get(folding, "held")
+        if not held or fold not in (Fold.ADD, Fold.MAX):
+            return fold_values(self.data(now), self._values(now), fold)
+        # A held row: since the first sum of its pass all were folded alike, in every cycle.
+        first = self._held_from(now)
+        values = np.stack([self._values(t) for t in range(first, now + 1)])
+        folded = values.sum(axis=0, dtype=np.int32) if fold == Fold.ADD else values.max(axis=0)
+        return fold_values(self.folded(first), folded, fold)
+
+    def _held_from(self, cycle: int) -> int:
+        """The first cycle whose fold is held by the same pass as that of `cycle`, without a drain's in between."""
+        decided = cycle - self._read - self._named
+        passes = self._events.passes
+        index = int(np.searchsorted(passes.begin, decided, "right")) - 1
+        kept = passes.program(index).kept(int(passes.number[index]))
+        first = int(passes.begin[index]) + int(kept[0]) + 1 + self._named + self._read
+        return max(first, self._last_fed(cycle - self._read) + 1 + self._read)
+
+    # Reads
+
+    def _last_fed(self, cycle: int) -> int:
+        """The last cycle up to `cycle` in which a drain names a row of this bank, or a large negative number."""
+        drains = self._events.drains
+        index = drains.last(cycle, self._fed_by, behind=self._feedback)
+        if index < 0:
+            return -(1 << 40)
+        first = int(drains.begin[index]) + self._feedback
+        pace, count = self._output.shape(index)
+        return first + min((cycle - first) // pace, count - 1) * pace
+
+    def _last_folded(self, cycle: int) -> int:
+        """The last cycle up to `cycle` in which a pass names a row of this bank, or a large negative number."""
+        position = int(np.searchsorted(self._folding_begin, cycle - self._named, "right")) - 1
+        if position < 0:
+            return -(1 << 40)
+        index, passes = int(self._folding[position]), self._events.passes
+        kept, begin = passes.program(index).kept(int(passes.number[index])), int(passes.begin[index])
+        last = kept[int(np.searchsorted(kept, cycle - self._named - begin, "right")) - 1]
+        return begin + int(last) + self._named
+
+    def _data(self, cycle: int) -> np.ndarray:
+        """What comes out of the bank."""
+        before = cycle + 1 - self._read
+        return self._last_read(before) if before >= 0 else np.zeros(self.config.columns, np.int32)
+
+    def _last_read(self, cycle: int) -> np.ndarray:
+        """What the memory's last read gave: of a drain, or of a fold, which reads its row even where it sets it."""
+        before = cycle - 1
+        read = self._output.last_read(before, self._read_by)
+        when = max(read, self._last_fed(before), self._last_folded(before))
+        if when < 0:
+            return np.zeros(self.config.columns, np.int32)
+        if when == read:
+            row = self._output.read_layout.get(self._output.read(when), "row")
+        else:
+            row = self.layout.get(self.fold(when), "row")
+        rows = self.config.accumulator_rows
+        return self.row(row & (1 << self.config.address_bits(rows)) - 1, when)
+
+    # Contents
+
+    def _row(self, row: int, cycle: int) -> np.ndarray:
+        """A row as a cycle begins, int32 (columns,): what was folded into it since it was last set."""
+        value = np.zeros(self.config.columns, np.int32)
+        last = cycle - 1 - self._written
+        for repeat in range(self._events.repeat_at(last), -1, -1):
+            folds = [f for f in self._folds(repeat, row, last) if f.when <= last]
+            folds.sort(key=lambda f: f.when)
+            sets = [i for i, f in enumerate(folds) if f.sets]
+            if sets:
+                for fold in folds[sets[-1] :]:
+                    value = fold.apply(value)
+                return value
+        return value
+
+    def _folds(self, repeat: int, row: int, last: int) -> list[_Fold]:
+        events = self._events
+        program = events.programs[events.repeats[repeat][0]]
+        base, passes = int(events.first_pass[repeat]), events.passes
+        first, count = program.rows
+        found = []
+        for number in np.flatnonzero((program.banks == self.index) & (first <= row) & (row < first + count)).tolist():
+            p, kept, begin = program.passes[number], program.kept(number), int(passes.begin[base + number])
+            if p.hold == Fold.SET:
+                pixels = kept[row - p.row : row - p.row + 1]
+            else:
+                pixels = kept[: int(np.searchsorted(kept, last - self._named - begin, "right"))]
+            if len(pixels):
+                found.append(self._pass_fold(begin, pixels, p.fold, p.hold))
+        begins = events.drains.begin
+        for number, rows in program.fed.items():
+            drain, index = program.drains[number], int(events.first_drain[repeat]) + number
+            for entry in np.flatnonzero(rows == row) if drain.into == self.index else ():
+                when = int(begins[index]) + int(entry) * int(program.pace[number]) + self._feedback
+                if when <= last:
+                    found.append(self._drain_fold(when, index, int(entry), drain.fold))
+        return found
+
+    def _pass_fold(self, begin: int, pixels: np.ndarray, fold: int, hold: int) -> _Fold:
+        entered, sums = begin + self._pixel_delay, self._array.sums
+
+        def apply(old: np.ndarray) -> np.ndarray:
+            value = fold_values(old, sums(entered + int(pixels[0])), fold)
+            if len(pixels) > 1:
+                # The adders of a held row fold every sum from the first to the last that is kept.
+                rest = np.stack([sums(entered + p) for p in range(int(pixels[0]) + 1, int(pixels[-1]) + 1)])
+                value = fold_values(
+                    value, rest.sum(axis=0, dtype=np.int32) if hold == Fold.ADD else rest.max(axis=0), hold
+                )
+            return value
+
+        return _Fold(begin + int(pixels[0]) + self._named, fold == Fold.SET, apply)
+
+    def _drain_fold(self, when: int, index: int, entry: int, fold: int) -> _Fold:
+        return _Fold(when, fold == Fold.SET, lambda old: fold_values(old, self._results.of(index)[entry], fold))

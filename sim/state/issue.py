@@ -1,0 +1,243 @@
+"""What the sequencer issues, and the words that are read for it: the delay lines in front of the array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from etchnet.hdl.core.array.weights import WeightMemory
+from etchnet.hdl.core.control.sequencer import Sequencer
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind
+from etchnet.hdl.isa.packets import stored
+from etchnet.sim.state.events import Events, Head
+from etchnet.sim.state.memories import DrainMemory
+from etchnet.sim.state.registers import Layout, Register, Rows, delayed, late_rows, memory_read, remembered
+
+__all__ = ["Decision", "Issue"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the sequencer decides in one cycle, about the pass at the head of its stream."""
+
+    head: Head[Pass]
+    pixels: int
+    """pixels of the pass that were issued before"""
+    loads: int
+    """weight words that were asked for before"""
+    pixel: bool = False
+    load: bool = False
+    begin: bool = False
+    end: bool = False
+    last_pixel: bool = False
+
+
+class Issue:
+    """The sequencer's outputs, their delay lines, and the vectors that enter the array.
+
+    A pass that is at the head but has not begun, a stale one, and one that waits for its weights only, leave all fields
+    but the valid bits as if the pixel at which the walk stands were issued.
+    """
+
+    def __init__(self, events: Events, activation: DrainMemory) -> None:
+        self._events, self._activation = events, activation
+        self.config = config = events.config
+        self.weights = events.memories[Target.WEIGHTS]
+        self.pixel_layout = Layout(Sequencer.pixel_layout(config))
+        self.request_layout = Layout(WeightMemory.request_layout(config))
+        self.fold_layout = Layout(Sequencer.fold_layout(config))
+        self.fold_delay, self.read_latency = Machine.fold_delay(config), Machine.read_latency(config)
+        self.decide = remembered(self._decide)
+        self.pixel = remembered(self._pixel)
+        self.request = remembered(self._request)
+        self.fold = remembered(self._fold)
+        self.entering = remembered(self._entering)
+        self._depthwise = np.flatnonzero(events.passes.each("depthwise"))
+
+    def registers(self) -> dict[str, Register]:
+        """By name."""
+        config, found = self.config, {}
+        pixel, request, fold = self.pixel_layout, self.request_layout, self.fold_layout
+        found["sequencer.pixel"] = Register(self.pixel, pixel.width, layout=pixel)
+        found["sequencer.request"] = Register(self.request, request.width, layout=request)
+        found["sequencer.fold"] = Register(self.fold, fold.width, layout=fold)
+        read = config.memory_latency
+        for stage in range(1, read + 1):
+            found[f"pixel_{stage}"] = Register(delayed(self.pixel, stage), pixel.width, layout=pixel)
+        for stage in range(1, self.read_latency - read + 1):
+            found[f"entered_{stage}"] = Register(delayed(self.pixel, read + stage), pixel.width, layout=pixel)
+        for stage in range(1, self.fold_delay + 1):
+            found[f"fold_{stage}"] = Register(delayed(self.fold, stage), fold.width, layout=fold)
+            found[f"fold_live_{stage}"] = Register(delayed(self._live, stage), 4)
+        for stage in range(1, self.read_latency):
+            found[f"first_{stage}"] = Register(delayed(self.first, stage), 1)
+        found["entering"] = Register(
+            lambda cycle: int.from_bytes(self.entering(cycle).tobytes(), "little"), 8 * config.rows
+        )
+        found["line_delay"] = Register(self.line_delay, config.line_words.bit_length())
+        for source, name, bits in ((Source.INPUT, "input.memory", self._chunked), (Source.ACTIVATION, "activation", 0)):
+            width = bits or 8 * config.rows
+            found |= memory_read(name, lambda cycle, s=source: self.read_data(s, cycle), width, read)
+        return found
+
+    def memories(self) -> dict[str, Rows]:
+        """By name."""
+        memory = self._events.memories[Target.INPUT]
+        rows = Rows(memory.word, 2 * self.config.input_words, self._chunked)
+        return {"input.memory.memory": late_rows(rows, self.config.memory_latency)}
+
+    @property
+    def _chunked(self) -> int:
+        """Bits of a word of the input memory."""
+        return stored(self.config, bits=8 * self.config.rows)[1]
+
+    # Decisions
+
+    def _decide(self, cycle: int) -> Decision:
+        passes = self._events.passes
+        head = passes.head(cycle)
+        if head.index < 0 or (age := cycle - int(passes.begin[head.index])) < 0:
+            return Decision(head, 0, 0)
+        p, load_cycles = head.instruction, self.config.load_cycles
+        return Decision(
+            head,
+            pixels=min(age, p.pixels),
+            loads=min(age, load_cycles),
+            pixel=age < p.pixels,
+            load=age < load_cycles,
+            begin=not age,
+            end=cycle == int(passes.end[head.index]),
+            last_pixel=age == p.pixels - 1,
+        )
+
+    def half(self, cycle: int) -> int:
+        """The half of the input memory that the sequencer reads."""
+        passes = self._events.passes
+        index = int(np.searchsorted(passes.begin, cycle, "right")) - 1
+        if index < 0:
+            return 0
+        p = passes.instruction(index)
+        released = p.release_input and cycle >= int(passes.begin[index]) + p.pixels
+        return int(self._events.halves[index]) ^ int(released)
+
+    def _live(self, cycle: int) -> int:
+        """What of a fold has an effect by itself, the first lowest."""
+        names = ("row.valid", "release", "release_last", "release_weights")
+        fold = self.fold(cycle)
+        return sum(self.fold_layout.get(fold, name) << bit for bit, name in enumerate(names))
+
+    def _pixel(self, cycle: int) -> int:
+        if cycle < 1:
+            return 0
+        now, config = self.decide(cycle - 1), self.config
+        p = now.head.instruction
+        columns = p.columns or p.pixels
+        line, column = divmod(now.pixels, columns) if columns else (0, 0)
+        inside = column >= p.first_column and line >= p.first_line
+        inside &= (column < p.end_column or not p.end_column) and (line < p.end_line or not p.end_line)
+        return self.pixel_layout.pack(
+            valid=now.pixel,
+            inside=inside,
+            pad=p.pad,
+            source=p.source,
+            half=self.half(cycle - 1),
+            address=p.address + line * p.line + column * p.step,
+            windowed=now.pixel and p.kind == TileKind.DEPTHWISE and bool(config.depthwise),
+            line_delay=columns - (config.depthwise or 0),
+        )
+
+    def _request(self, cycle: int) -> int:
+        if cycle < 1:
+            return 0
+        now = self.decide(cycle - 1)
+        p = now.head.instruction
+        whole = p.kind in (TileKind.STORED, TileKind.DEPTHWISE)
+        return self.request_layout.pack(
+            valid=now.load, first=now.begin, kind=p.kind, address=p.weights + (now.loads if whole else 0)
+        )
+
+    def _fold(self, cycle: int) -> int:
+        if cycle < 1:
+            return 0
+        now = self.decide(cycle - 1)
+        p = now.head.instruction
+        before, kept = now.pixels, now.pixel
+        if p.kind == TileKind.DEPTHWISE and self.config.depthwise:
+            before = 0
+            if now.head.index >= 0:
+                pixels = self._events.passes.program(now.head.index).kept(
+                    int(self._events.passes.number[now.head.index])
+                )
+                before = int(np.searchsorted(pixels, now.pixels))
+                kept = now.pixel and before < len(pixels) and int(pixels[before]) == now.pixels
+        held = before > 0 and p.hold != Fold.SET
+        return self.fold_layout.pack(
+            row__valid=kept,
+            row__row=p.row + (before if p.hold == Fold.SET else 0),
+            row__fold=p.hold if held else p.fold,
+            row__held=held,
+            bank=p.bank,
+            release=now.last_pixel and p.release,
+            release_last=now.last_pixel and p.release and now.head.final,
+            release_weights=now.end and p.release_weights,
+        )
+
+    def first(self, cycle: int) -> int:
+        """Whether the first word of a tile is asked for."""
+        return self.request_layout.get(self.request(cycle), "first")
+
+    # What is read
+
+    def _entering(self, cycle: int) -> np.ndarray:
+        """The vector that enters the array, int8 (rows,): zeros where there is no pixel, `pad` for one outside."""
+        config, layout = self.config, self.pixel_layout
+        zeros = np.zeros(config.rows, np.int8)
+        asked = cycle - self.read_latency
+        if asked < 0:
+            return zeros
+        pixel = self.pixel(asked)
+        if not layout.get(pixel, "valid"):
+            return zeros
+        if not layout.get(pixel, "inside"):
+            return np.full(config.rows, layout.get(pixel, "pad"), np.int8)
+        word = self._word(pixel, asked) & (1 << 8 * config.rows) - 1
+        return np.frombuffer(word.to_bytes(config.rows, "little"), np.int8)
+
+    def _word(self, pixel: int, cycle: int) -> int:
+        config, layout = self.config, self.pixel_layout
+        address = layout.get(pixel, "address")
+        if layout.get(pixel, "source") == Source.INPUT:
+            half, bits = layout.get(pixel, "half"), config.address_bits(config.input_words)
+            address = address & (1 << bits) - 1 | half << bits
+            return self._events.memories[Target.INPUT].word(address, cycle)
+        return self._activation.word(address & (1 << config.address_bits(config.activation_words)) - 1, cycle)
+
+    def read_data(self, source: Source, cycle: int) -> int:
+        """What a memory's last read gave: it stays while pixels come from elsewhere, or from nowhere."""
+        which, decided = self._events.last_reads[source]
+        decide = Sequencer.latency(self.config)
+        position = int(np.searchsorted(decided, cycle - 1 - decide, "right")) - 1
+        if position < 0:
+            return 0
+        index, passes = int(which[position]), self._events.passes
+        read = passes.program(index).read(int(passes.number[index]))
+        begin = int(passes.begin[index])
+        last = int(read[int(np.searchsorted(read, cycle - 1 - decide - begin, "right")) - 1])
+        asked = begin + last + decide
+        return self._word(self.pixel(asked), asked)
+
+    def windowed(self, cycle: int) -> int:
+        """Whether the vector that enters the array belongs to a depthwise pass."""
+        asked = cycle - self.read_latency
+        return self.pixel_layout.get(self.pixel(asked), "windowed") if asked >= 0 else 0
+
+    def line_delay(self, cycle: int) -> int:
+        """How far line buffers look back: as the last depthwise pass that has entered the array says."""
+        begin = self._events.passes.begin[self._depthwise]
+        position = int(np.searchsorted(begin, cycle - 1 - self._events.pixel_delay(), "right")) - 1
+        if position < 0 or not self.config.depthwise:
+            return 0
+        p = self._events.passes.instruction(int(self._depthwise[position]))
+        return p.line_pixels - self.config.depthwise

@@ -1,0 +1,116 @@
+"""The machine through the pins of a tile, driven by the driver itself, with a host that stalls."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.tinytapeout import IN_READY, IN_VALID, OUT_READY, OUT_VALID, ByteSink, ByteSource, TinyTapeout
+from etchnet.host.driver.driver import Accelerator
+from etchnet.host.flows.flows import TILE
+from etchnet.sim.engines.link import Engine, LinkTrace
+
+
+class Pins(Engine):
+    """An engine that sees nothing but the pins. In each cycle it has a byte to give, or takes one, with a chance."""
+
+    name = "pins"
+
+    def __init__(self, config, chance=1.0, seed=0):
+        super().__init__(config)
+        self._top = TinyTapeout(Machine(config))
+        self._random, self._chance = np.random.default_rng(seed), chance
+        self._given, self._taken, self._wanted, self._cycle = [], [], 0, 0
+        self._simulator = Simulator(self._top)
+        self._simulator.add_clock(1e-8)
+        self._simulator.add_testbench(self._host, background=True)
+
+    @property
+    def cycle(self):
+        return self._cycle
+
+    @property
+    def record(self):
+        return LinkTrace()
+
+    async def _host(self, ctx):
+        top, offering, sent = self._top, False, 0
+        while True:
+            await ctx.delay(2e-9)
+            offering = sent < len(self._given) and (offering or self._random.random() < self._chance)
+            accepting = len(self._taken) < self._wanted and self._random.random() < self._chance
+            ctx.set(top.ui_in, self._given[sent] if offering else 0xA5)
+            ctx.set(top.uio_in, offering << IN_VALID | accepting << OUT_READY | 0xF0)
+            assert ctx.get(top.uio_oe) == 1 << IN_READY | 1 << OUT_VALID
+            *_, out, byte = await ctx.tick().sample(top.uio_out, top.uo_out)
+            if offering and out >> IN_READY & 1:
+                sent, offering = sent + 1, False
+            if accepting and out >> OUT_VALID & 1:
+                self._taken.append(byte)
+            self._cycle += 1
+
+    def exchange(self, words, count):
+        self._given += np.ascontiguousarray(words, "<u4").tobytes()
+        self._wanted += count * self.config.link_bits // 8
+        start, last = len(self._taken), self._cycle + 100_000
+        while len(self._taken) < self._wanted:
+            self._simulator.advance()
+            assert self._cycle < last, "nothing comes back"
+        return np.frombuffer(bytes(self._taken[start:]), "<u4").reshape(-1, self.config.link_bits // 32)
+
+
+@pytest.mark.parametrize("chance", [1.0, 0.3])
+def test_the_driver_gets_through_the_pins_what_the_exact_engine_says(chance):
+    random = np.random.default_rng(3)
+    x, w = (random.integers(-128, 128, shape).astype(np.int8) for shape in ((3, 5), (5, 3)))
+    chip, exact = Accelerator(engine=Pins(TILE, chance)), Accelerator(TILE)
+    for bias, scale in ((0, None), (50, 1 / 300)):
+        y = chip.matmul_relu(x, w, bias=bias, scale=scale)
+        assert np.array_equal(y, exact.matmul_relu(x, w, bias=bias, scale=scale))
+    # Of what the pins make wait, only the link waits know.
+    waits = {"wait_in", "wait_out"}
+    for counter, total in exact.counts.totals.items():
+        if counter.name.lower() not in waits | {"cycles"}:
+            assert chip.counts[counter] == total
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_bytes_become_words_and_bytes_again_whoever_stalls(bits):
+    config = Config(rows=2, columns=2, link_bits=bits)
+    random = np.random.default_rng(bits)
+    data = random.integers(0, 256, 3 * bits).tolist()
+    for chance in ((1, 1), (0.5, 1), (1, 0.5), (0.4, 0.6)):
+        sink, source, back = ByteSink(config), ByteSource(config), []
+
+        from amaranth.hdl import Module
+        from amaranth.lib import wiring
+
+        m = Module()
+        m.submodules.sink, m.submodules.source = sink, source
+        wiring.connect(m, sink.words, source.words)
+
+        async def give(ctx, sink=sink, chance=chance):
+            for byte in data:
+                while random.random() >= chance[0]:
+                    await ctx.tick()
+                ctx.set(sink.bytes.payload, byte)
+                ctx.set(sink.bytes.valid, 1)
+                await ctx.tick().until(sink.bytes.ready)
+                ctx.set(sink.bytes.valid, 0)
+
+        async def take(ctx, source=source, chance=chance, back=back):
+            while len(back) < len(data):
+                while random.random() >= chance[1]:
+                    await ctx.tick()
+                ctx.set(source.bytes.ready, 1)
+                (byte,) = await ctx.tick().sample(source.bytes.payload).until(source.bytes.valid)
+                ctx.set(source.bytes.ready, 0)
+                back.append(byte)
+
+        simulator = Simulator(m)
+        simulator.add_clock(1e-8)
+        simulator.add_testbench(give)
+        simulator.add_testbench(take)
+        simulator.run()
+        assert back == data

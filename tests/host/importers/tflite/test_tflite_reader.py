@@ -1,0 +1,418 @@
+"""TensorFlow Lite files that are damaged, hostile, or use what is not supported: one clear error each."""
+
+import contextlib
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.strategies import randoms
+
+from etchnet.host.network.model import ModelError
+
+tflite = pytest.importorskip("tflite", reason="the package tflite is not installed")
+from support.model_strategies import tflite_graphs  # noqa: E402
+
+from etchnet.host.exporters.flatbuffer import Graph  # noqa: E402
+from etchnet.host.importers.tflite.importer import parse_tflite  # noqa: E402
+
+INT32, FLOAT32 = tflite.TensorType.INT32, tflite.TensorType.FLOAT32
+
+
+class Case:
+    """A graph of a convolution, a pool, a flattening and a fully connected layer, to be spoiled before writing."""
+
+    def __init__(self):
+        g = self.g = Graph()
+        self.first = g.activation("input", (1, 6, 5, 3), 0.5, 3)
+        self.conv = g.conv_2d(
+            self.first,
+            np.ones((4, 3, 2, 3), np.int8),
+            [0.1] * 4,
+            np.zeros(4, np.int32),
+            g.activation("conv", (1, 6, 5, 4), 0.5, 1),
+            same=True,
+        )
+        self.pool = g.pool_2d(
+            "average", self.conv, g.like(self.conv, (1, 3, 2, 4), name="pool"), window=(2, 2), stride=(2, 2)
+        )
+        self.flat = g.reshape(self.pool, (1, 24))
+        self.dense = g.fully_connected(
+            self.flat, np.ones((7, 24), np.int8), [0.1], None, g.activation("dense", (1, 7), 0.5, 0)
+        )
+        self.last = self.dense
+
+    def operator(self, index):
+        """(options, inputs, outputs) of an operator, to be changed."""
+        return self.g.operators[index][2:]
+
+    def behind(self, name, shape, *, scale=0.5, zero=0, options="", values=None, inputs=()):
+        """One more operator, behind the last."""
+        result = self.g.activation(name.lower(), shape, scale, zero)
+        self.last = self.g.operator(name, options, values or {}, [self.last, *inputs], result)
+
+    def write(self):
+        return self.g.write(self.first, self.last)
+
+
+def options(index, **values):
+    return lambda c: c.operator(index)[0].update(values)
+
+
+def tensor(which, **values):
+    def change(c):
+        for name, value in values.items():
+            setattr(c.g.tensors[getattr(c, which)], name, value)
+
+    return change
+
+
+def weights(index, **values):
+    def change(c):
+        for name, value in values.items():
+            setattr(c.g.tensors[c.operator(index)[1][1]], name, value)
+
+    return change
+
+
+def reads(index, which, position=0):
+    def change(c):
+        c.operator(index)[1][position] = getattr(c, which)
+
+    return change
+
+
+def writes(index, which):
+    def change(c):
+        c.operator(index)[2][0] = getattr(c, which)
+
+    return change
+
+
+def pad(paddings, shape, **values):
+    def change(c):
+        result = c.g.activation("pad", shape, 0.5, 1)
+        c.last = c.g.pad(c.conv, np.array(paddings, np.int64), result, **values)
+
+    return change
+
+
+def mean(axes, shape, **values):
+    def change(c):
+        c.last = c.g.mean(c.conv, axes, c.g.activation("mean", shape, 0.5, 1), **values)
+
+    return change
+
+
+def add(first, second, shape=(1, 6, 5, 4), scale=0.5, kind="add"):
+    def change(c):
+        operands = [getattr(c, first), getattr(c, second)]
+        result = c.g.activation("sum", shape, scale, 0)
+        c.last = c.g.add(*operands, result) if kind == "add" else c.g.concatenation(operands, 3, result)
+
+    return change
+
+
+def add_constant(c):
+    constant = c.g.like(c.conv)
+    c.g.tensors[constant].data = np.zeros((1, 6, 5, 4), np.int8)
+    c.last = c.g.add(c.conv, constant, c.g.activation("sum", (1, 6, 5, 4), 0.5, 0))
+
+
+def two_quantisations(c):
+    c.first = c.g.tensor("real", (1, 6, 5, 3), FLOAT32)
+    both = [c.g.operator("QUANTIZE", "", {}, [c.first], c.g.activation("q", (1, 6, 5, 3), s, 3)) for s in (0.5, 0.25)]
+    c.last = c.g.add(*both, c.g.activation("sum", (1, 6, 5, 3), 0.5, 0))
+    c.g.operators = c.g.operators[-3:]
+
+
+def depthwise(shape, multiplier, **values):
+    def change(c):
+        scales = values.pop("scales", [0.1])
+        c.last = c.g.depthwise_conv_2d(
+            c.conv,
+            np.ones(shape, np.int8),
+            scales,
+            None,
+            c.g.activation("depthwise", (1, 6, 5, 4), 0.5, 0),
+            multiplier=multiplier,
+            same=True,
+        )
+        for name, value in values.items():
+            setattr(c.g.tensors[c.operator(-1)[1][1]], name, value)
+
+    return change
+
+
+def later(c):
+    c.g.operators.reverse()
+
+
+def softmax_in_the_middle(c):
+    scores = c.g.softmax(c.dense, (1, 7))
+    c.last = c.g.operator("RELU", "", {}, [scores], c.g.activation("relu", (1, 7), 0.5, 0))
+
+
+def arg_max_in_the_middle(c):
+    best = c.g.tensor("best", (1,), INT32)
+    c.g.simple(tflite.BuiltinOperator.ARG_MAX, c.dense, best, constant=np.array([1], np.int32))
+    c.last = c.g.simple(
+        tflite.BuiltinOperator.ARG_MAX, best, c.g.tensor("again", (1,), INT32), constant=np.array([0], np.int32)
+    )
+
+
+def arg_max_of_rows(c):
+    result = c.g.tensor("best", (1, 6, 4), INT32)
+    c.last = c.g.simple(tflite.BuiltinOperator.ARG_MAX, c.conv, result, constant=np.array([2], np.int32))
+
+
+def several_rows(c):
+    rows = c.g.activation("rows", (1, 30, 2), 0.5, 0)
+    flat = c.g.reshape(c.conv, (1, 30, 4))
+    c.last = c.g.fully_connected(flat, np.ones((2, 4), np.int8), [0.1], None, rows, keep_num_dims=True)
+
+
+def no_layer(c):
+    c.last = c.g.reshape(c.first, (1, 90))
+
+
+def squeezed_batch(c):
+    c.last = c.g.squeeze(c.dense, [0])
+
+
+def deep(c):
+    """Five axes."""
+    c.last = c.g.reshape(c.conv, (1, 2, 3, 5, 4))
+    c.last = c.g.pool_2d("max", c.last, c.g.like(c.last), window=(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # operators and graphs
+        (lambda c: c.behind("TANH", (1, 7)), r"TANH \(operator 4\) is not supported; supported are FULLY_CONN.*, CONV"),
+        (lambda c: c.behind("MUL", (1, 7)), r"MUL \(operator 4\) is not supported"),
+        (later, r"FULLY_CONNECTED \(operator 0\) reads tensor \d+ \(t\d+\), which no operator before it gives"),
+        (reads(0, "pool"), r"CONV_2D \(operator 0\) reads tensor \d+ \(pool\), which no operator before it gives"),
+        (reads(0, "conv"), r"CONV_2D \(operator 0\) reads tensor \d+ \(conv\), which no operator before it gives"),
+        (writes(1, "conv"), r"AVERAGE_POOL_2D \(operator 1\) writes tensor \d+ \(conv\), which is already there"),
+        (writes(0, "first"), r"CONV_2D \(operator 0\) writes tensor 0 \(input\), which is already there"),
+        (lambda c: setattr(c, "last", c.operator(0)[1][1]), "no operator gives the output, tensor .*, from the input"),
+        (lambda c: c.operator(0)[1].__setitem__(0, 99), "damaged: tensor 99 does not exist"),
+        (lambda c: c.operator(0)[1].__setitem__(0, -1), "damaged: tensor -1 does not exist"),
+        (lambda c: c.operator(0)[1].clear(), r"CONV_2D \(operator 0\) has 0 inputs and 1 outputs"),
+        (lambda c: c.operator(0)[2].append(1), r"CONV_2D \(operator 0\) has 3 inputs and 2 outputs"),
+        (lambda c: c.operator(0)[1].extend([1, 1]), r"CONV_2D \(operator 0\) must have 2 or 3 inputs, not 5"),
+        (lambda c: c.operator(1)[1].append(1), r"AVERAGE_POOL_2D \(operator 1\) must have 1 input, not 2"),
+        (no_layer, "no layer between its input and its output: there is nothing to run"),
+        # types and quantisation
+        (tensor("first", type=tflite.TensorType.UINT8), "the input must be int8 or float32, not uint8"),
+        (tensor("first", type=FLOAT32), r"CONV_2D \(operator 0\) reads float32; QUANTIZE must come first"),
+        (tensor("conv", type=tflite.TensorType.INT16), r"CONV_2D .*: the result must be int8, not int16"),
+        (tensor("first", scales=[-1.0]), "the input must have a positive scale, not -1.0"),
+        (tensor("first", scales=[float("nan")]), "the input must have a positive scale, not nan"),
+        (tensor("first", scales=[0.5, 0.5]), "the input must have one scale and one zero point, not 2 and 1"),
+        (tensor("first", zero_points=[200]), "the input must have a zero point from -128 to 127, not 200"),
+        (two_quantisations, r"QUANTIZE \(operator 1\): the input is quantised in two ways"),
+        (weights(0, type=tflite.TensorType.INT4), r"CONV_2D \(operator 0\): weights must be int8, not int4"),
+        (weights(0, zero_points=[0, 0, 5, 0]), r"CONV_2D \(operator 0\): weights must have zero point 0, not 5"),
+        (weights(0, scales=[0.1, 0.2]), r"CONV_2D \(operator 0\): weights must have 1 or 4 scales, along axis 0"),
+        (weights(0, axis=3), r"CONV_2D \(operator 0\): weights must have 1 or 4 scales, along axis 0"),
+        (weights(0, scales=[float("inf")]), r"CONV_2D \(operator 0\): a requantisation scale must be finite"),
+        (weights(0, scales=[-0.1]), r"CONV_2D \(operator 0\): a requantisation scale must be finite"),
+        (weights(0, data=None), r"CONV_2D \(operator 0\): weights must be constant"),
+        (weights(0, data=np.ones(7, np.int8)), r"weights must have 72 bytes for shape \(4, 3, 2, 3\), not 7"),
+        (
+            lambda c: c.g.tensors[c.operator(0)[1][2]].__setattr__("type", tflite.TensorType.INT64),
+            r"CONV_2D \(operator 0\): the bias must be int32, not int64",
+        ),
+        (
+            lambda c: (tensor("dense", scales=[1e-9])(c), options(3, FusedActivationFunction=3)(c)),
+            r"FULLY_CONNECTED .*: an activation's bound of 6.0 must be at most 2\*\*31 times the result's scale",
+        ),
+        # windows
+        (options(0, FusedActivationFunction=4), r"CONV_2D \(operator 0\): activation TANH is not supported"),
+        (options(0, FusedActivationFunction=99), r"CONV_2D \(operator 0\): activation 99 is not supported"),
+        (options(0, StrideH=0), r"CONV_2D \(operator 0\): the stride must be from 1 to 32768, not \(0, 1\)"),
+        (options(0, StrideW=-3), r"CONV_2D \(operator 0\): the stride must be from 1 to 32768, not \(1, -3\)"),
+        (options(0, StrideW=1 << 30), r"the stride must be from 1 to 32768, not \(1, 1073741824\)"),
+        (options(0, DilationHFactor=0), r"the dilation must be from 1 to 32768, not \(0, 1\)"),
+        (options(0, DilationHFactor=1 << 30), r"the dilation must be from 1 to 32768"),
+        (options(0, DilationHFactor=32768, DilationWFactor=32768), r"the padded input has shape .* at most 16777216"),
+        (options(0, Padding=7), r"CONV_2D \(operator 0\): padding must be SAME or VALID, not 7"),
+        (options(0, Padding=1), r"CONV_2D \(operator 0\) gives shape \(4, 4, 4\), but the file says \(6, 5, 4\)"),
+        (options(1, FilterHeight=0), r"AVERAGE_POOL_2D \(operator 1\): the window must be from 1 to 32768"),
+        (options(1, FilterHeight=-2), r"AVERAGE_POOL_2D \(operator 1\): the window must be from 1 to 32768"),
+        (options(1, FilterHeight=9), r"AVERAGE_POOL_2D \(operator 1\): AveragePool of 9 x 2 must fit its padded input"),
+        (options(1, FilterHeight=32768, Padding=0, StrideH=1), r"the padded input|but the file says"),
+        (tensor("pool", scales=[0.6]), r"AVERAGE_POOL_2D \(operator 1\) must keep scale and zero point"),
+        (tensor("pool", zero_points=[0]), r"AVERAGE_POOL_2D \(operator 1\) must keep scale and zero point"),
+        (weights(0, shape=(4, 3, 1, 6)), r"weights take 6 channels, but the input has 3 \(groups are not read\)"),
+        (weights(0, shape=(72,)), r"CONV_2D \(operator 0\): weights must have 4 dimensions, not shape \(72,\)"),
+        (weights(0, shape=(0, 3, 2, 3)), r"CONV_2D \(operator 0\): weights must have 4 dimensions, not shape \(0"),
+        (depthwise((1, 3, 3, 8), 1), r"weights must have shape \(1, y, x, 4 channels x multiplier 1\), not"),
+        (depthwise((1, 3, 3, 4), 0), r"weights must have shape \(1, y, x, 4 channels x multiplier 0\)"),
+        (depthwise((2, 3, 3, 4), 1), r"weights must have shape \(1, y, x, 4 channels x multiplier 1\), not"),
+        (depthwise((1, 3, 3, 4), 1, scales=[0.1] * 4, axis=0), r"weights must have 1 or 4 scales, along axis 3"),
+        (deep, r"MAX_POOL_2D \(operator 5\) takes images of 4 dimensions with the batch, not shape \(1, 2, 3, 5, 4\)"),
+        # shapes
+        (tensor("first", shape=(1, 6, 5, -3)), r"tensor 0 \(input\) has shape \(1, 6, 5, -3\): sizes must be known"),
+        (tensor("first", shape=(1, 6, 0, 3)), r"the input has shape \(6, 0, 3\): sizes must be at least 1"),
+        (tensor("first", shape=(0, 6, 5, 3)), r"the input has shape \(0, 6, 5, 3\): a batch"),
+        (tensor("first", shape=(3,)), r"the input has shape \(3,\): a batch and at least one more axis are read"),
+        (tensor("first", shape=(1, 1 << 15, 1 << 15, 3)), r"an image may have at most 16777216 values"),
+        (tensor("first", shape=(1, *[1 << 30] * 3)), r"an image may have at most 16777216 values"),
+        (tensor("first", shape=(1,) * 9), r"damaged: a shape claims 9 entries"),
+        (tensor("conv", shape=(2, 6, 5, 4)), r"CONV_2D .* must keep the batch of 1, but gives shape \(2, 6, 5, 4\)"),
+        (tensor("conv", shape=(1, 6, 5, 1 << 30)), r"CONV_2D \(operator 0\): the result has shape .*at most 16777216"),
+        (tensor("flat", shape=(1, 25)), r"RESHAPE .* must keep the batch and the number of values: \(1, 3, 2, 4\) to"),
+        (tensor("flat", shape=(2, 12)), r"RESHAPE .* must keep the batch and the number of values"),
+        (tensor("flat", scales=[0.6]), r"RESHAPE \(operator 2\) must keep scale and zero point"),
+        (tensor("flat", type=FLOAT32), r"RESHAPE \(operator 2\) must keep the type"),
+        (squeezed_batch, r"SQUEEZE .* must keep the batch and the number of values: \(1, 7\) to \(7,\)"),
+        (several_rows, r"weights take 4 values, but the input has 30 rows of them in an image; one is taken"),
+        (weights(3, shape=(6, 28)), r"weights take 28 values, but the input has shape \(1, 24\)"),
+        (tensor("dense", shape=(1, 7, 1)), r"FULLY_CONNECTED \(operator 3\) gives 7 values, but the file says shape"),
+        (options(3, WeightsFormat=1), r"FULLY_CONNECTED \(operator 3\) has shuffled weights \(format 1\)"),
+        (
+            lambda c: c.g.operator("PACK", "PackOptions", {}, [c.dense], c.g.tensor("packed", (1,), INT32)),
+            r"PACK \(operator 4\) is only read on sizes for a RESHAPE, not on tensor \d+ \(dense\)",
+        ),
+        (
+            lambda c: c.g.operator("SHAPE", "ShapeOptions", {}, [c.dense], c.g.like(c.dense)),
+            r"SHAPE \(operator 4\): the result must be int32, not int8",
+        ),
+        # additions and concatenations
+        (add("conv", "pool"), r"ADD .* must add equal shapes, not \(1, 6, 5, 4\) and \(1, 3, 2, 4\)"),
+        (add_constant, r"ADD \(operator 4\) adds a constant; only results of operators are added"),
+        (add("conv", "conv", scale=1e-7), r"ADD .*: the result's scale must be above 2\*\*-19 of its operands'"),
+        (add("conv", "conv", shape=(1, 6, 5, 5)), r"ADD .* gives shape \(6, 5, 4\), but the file says \(6, 5, 5\)"),
+        (add("conv", "conv", (1, 6, 5, 8), 0.7, "concatenation"), r"CONCATENATION .* must keep scale and zero point"),
+        # paddings
+        (pad([[1, 0], [0, 0], [0, 0], [0, 0]], (2, 6, 5, 4)), r"PAD \(operator 4\) must keep the batch of 1"),
+        (pad([[0, 0], [-1, 0], [0, 0], [0, 0]], (1, 5, 5, 4)), r"paddings must be from 0 to 32768, 0 for the batch"),
+        (pad([[0, 0], [1 << 30, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"paddings must be from 0 to 32768"),
+        (pad([[0, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"paddings must have 32 bytes for shape \(4, 2\), not 24"),
+        (pad([[0, 0], [1, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"PAD .* gives shape \(7, 5, 4\), but the file says"),
+        # means
+        (mean([0], (1, 6, 5, 4)), r"MEAN \(operator 4\) must go along axes of an image, 1 to 3, not \[0\]"),
+        (mean([1, 7], (1, 6, 5, 4)), r"MEAN \(operator 4\) must go along axes of an image, 1 to 3, not \[1, 7\]"),
+        (mean([], (1, 6, 5, 4)), r"MEAN \(operator 4\): the axes must be a list of 1 to 4"),
+        (mean([1, 2], (1, 5)), r"MEAN \(operator 4\) must keep the number of values"),
+        # values by themselves
+        (lambda c: c.behind("RELU6", (1, 7), scale=0.4), r"RELU6 .* must keep scale and zero point: the ref"),
+        (lambda c: c.behind("RELU", (1, 8)), r"RELU \(operator 4\) must keep the shape: \(1, 7\) to \(1, 8\)"),
+        (lambda c: c.behind("QUANTIZE", (1, 7), scale=1e-30), r"QUANTIZE .*: a requantisation scale must be finite"),
+        # the host
+        (softmax_in_the_middle, r"RELU \(operator 5\) comes behind an operator that runs on the host"),
+        (arg_max_in_the_middle, r"ARG_MAX \(operator 5\)"),
+        (arg_max_of_rows, r"ARG_MAX \(operator 4\) must go along the last axis, not axis 2 of shape \(1, 6, 5, 4\)"),
+        (
+            lambda c: c.behind("SOFTMAX", (1, 7), options="SoftmaxOptions", values={"Beta": 1.0}),
+            r"SOFTMAX \(operator 4\): the result must have scale 1/256 and zero point -128",
+        ),
+        (
+            lambda c: c.behind(
+                "SOFTMAX", (1, 7), scale=1 / 256, zero=-128, options="SoftmaxOptions", values={"Beta": -1.0}
+            ),
+            r"SOFTMAX \(operator 4\): beta must be positive, not -1.0",
+        ),
+        (
+            lambda c: c.behind(
+                "SOFTMAX", (1, 7), scale=1 / 256, zero=-128, options="SoftmaxOptions", values={"Beta": 1e-9}
+            ),
+            r"scale x beta must be above 2\*\*-26",
+        ),
+        (lambda c: c.behind("SOFTMAX", (1, 7), scale=1 / 256, zero=-128), r"SOFTMAX .* has no SoftmaxOptions"),
+        (lambda c: c.behind("DEQUANTIZE", (1, 7)), r"DEQUANTIZE \(operator 4\): the result must be float32, not int8"),
+    ],
+)
+def test_what_is_not_supported_is_named(change, message):
+    case = Case()
+    parse_tflite(case.write())
+    change(case)
+    with pytest.raises(ModelError, match=message):
+        parse_tflite(case.write())
+
+
+@pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 100, b"\x1c\0\0\0TFL3"])
+def test_what_is_not_a_model_is_refused(data):
+    with pytest.raises(ModelError, match=r"is not a TensorFlow Lite file|is damaged"):
+        parse_tflite(data)
+
+
+def chain(count, kind):
+    """Many operators that each ask for as much as one may."""
+    g, shape = Graph(), (1, 16, 1 << 20)
+    if kind == "RELU":
+        at = first = g.activation("input", shape, 0.5, 0)
+        for i in range(count):
+            at = g.operator("RELU", "", {}, [at], g.activation("r", shape, 0.5 + i % 2, 0))
+    elif kind == "MEAN":
+        shape = (1, 1 << 9, 1 << 9, 4)
+        at = first = g.activation("input", shape, 0.5, 0)
+        for _ in range(count):
+            at = g.mean(at, [1, 2], g.activation("r", (1, 1, 1, 4), 0.5, 0), keep_dims=True)
+            at = g.operator("RELU", "", {}, [at], g.activation("r", (1, 1, 1, 4), 0.3, 0))
+    else:
+        at = first = g.activation("input", (1, 2048, 2048, 3), 0.5, 0)
+        weights = np.ones((1, 300, 300, 3), np.int8)
+        for _ in range(count):
+            at = g.depthwise_conv_2d(at, weights, [0.1], None, g.activation("r", (1, 2048, 2048, 3), 0.5, 0), same=True)
+    return g.write(first, at)
+
+
+@pytest.mark.parametrize(
+    ("count", "kind", "message"),
+    [
+        (60, "RELU", "the layers up to here have more than 134217728 bytes of weights"),
+        (3, "MEAN", "MEAN"),
+        (3, "DEPTHWISE", "its windows hold 1132462080000 values; at most 134217728 are taken"),
+    ],
+)
+def test_much_from_little_is_refused_before_memory_is_taken(count, kind, message):
+    import resource
+
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    with contextlib.suppress(ModelError) if kind == "MEAN" else pytest.raises(ModelError, match=message):
+        parse_tflite(chain(count, kind))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000, "KiB"
+    assert time.monotonic() - start < 10
+
+
+# Damaged files
+
+
+def damage(random, good):
+    bad = bytearray(good)
+    for _ in range(int(random.integers(1, 6))):
+        kind, position = random.integers(4), int(random.integers(len(bad)))
+        if kind == 0:
+            bad[position] ^= 1 << int(random.integers(8))
+        elif kind == 1:
+            word = int(random.choice([0, 1, 2, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000000, 0x10000]))
+            bad[position : position + 4] = word.to_bytes(4, "little")
+        elif kind == 2:  # whole words, where offsets, sizes and indices are
+            position &= ~3
+            bad[position : position + 4] = bad[(word := int(random.integers(len(bad))) & ~3) : word + 4]
+        else:
+            del bad[position:]
+        if len(bad) < 8:
+            break
+    return bytes(bad)
+
+
+@settings(max_examples=150)
+@given(tflite_graphs(operators=4, images=1), randoms())
+def test_damaged_files_are_one_clear_error_or_a_model(case, random):
+    for _ in range(5):
+        with contextlib.suppress(ModelError):
+            assert parse_tflite(damage(random, case[0])).network.inputs >= 1
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=400))
+def test_any_bytes_are_one_clear_error(data):
+    with pytest.raises(ModelError):
+        parse_tflite(b"\x10\0\0\0TFL3" + data)

@@ -1,0 +1,229 @@
+"""Machines for a budget: what is reported is what compiling gives, and nothing better is left out."""
+
+import json
+import tomllib
+
+import click.testing
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.boards import BOARDS
+from etchnet.hdl.targets.memory_sizes import memories
+from etchnet.host.cli.main import cli
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.fpga.build import DoesNotFitError
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
+from etchnet.host.reports.area import eased, estimate, weights
+from etchnet.host.reports.sizing import Budget, Point, candidates, evaluate, front
+from etchnet.host.tools.tool import MissingPackageError
+
+
+def size(*arguments):
+    return click.testing.CliRunner().invoke(cli, ["size", "demo", *map(str, arguments)])
+
+
+def test_points_are_what_compiling_for_their_machine_gives():
+    from etchnet.host.importers.load import load_model
+
+    network = load_model("demo").network
+    for config in (Config(rows=8, columns=8), Config(rows=12, columns=6, weight_rows=3, requantisers=2)):
+        point = evaluate(network, config)
+        assert not point.failure
+        assert point.kbytes == pytest.approx(sum(m.bytes for m in memories(point.config)) / 1024)
+        program = compile_network(network, point.config)
+        # The default compilation looks further: never slower.
+        assert program.repeat_cycles <= point.cycles
+        quick = compile_network(network, Config.from_dict(point.config.to_dict()), thorough=False)
+        assert quick.counts(2)[Counter.CYCLES] - quick.counts()[Counter.CYCLES] <= point.cycles
+
+
+def test_the_winner_keeps_to_the_budget_and_its_file_gives_its_cycles(tmp_path):
+    file = tmp_path / "machine.toml"
+    done = size("--dsp", 100, "--kbytes", 300, "--try-rows", "4,8,16", "--configs", 12, "-o", file, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    best, config = found["best"], Config.from_dict(tomllib.loads(file.read_text()))
+    assert config.to_dict() == best["config"]
+    assert config.rows * config.columns + 4 * config.requantisers == best["hard_multipliers"] <= 100
+    assert sum(m.bytes for m in memories(config)) / 1024 == pytest.approx(best["kbytes"])
+    assert best["kbytes"] <= 300
+    assert found["complete"]
+    assert min(p["cycles"] for p in found["points"] if not p["refused"]) >= best["cycles"]
+    report = click.testing.CliRunner().invoke(cli, ["report", "demo", "--config", str(file), "--json"])
+    assert report.exit_code == 0, report.output
+    from etchnet.host.importers.load import load_model
+
+    assert compile_network(load_model("demo").network, config).repeat_cycles == best["cycles"]
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.sampled_from([2, 4, 8]), st.integers(0, 50)), max_size=12))
+def test_nothing_beats_the_pareto_front(shapes):
+    points = [
+        Point(Config(rows=r, columns=c, requantisers=1, depthwise=0, residual_words=0), cycles)
+        for r, c, cycles in shapes
+    ]
+    best = front(points)
+    for p in points:
+        if p.cycles:
+            assert any(b.config.multipliers <= p.config.multipliers and b.cycles <= p.cycles for b in best)
+    for b in best:
+        assert not any(
+            p.cycles and p.cycles < b.cycles and p.config.multipliers <= b.config.multipliers for p in points
+        )
+
+
+@given(st.integers(20, 400), st.integers(0, 300), st.integers(1, 40))
+def test_candidates_keep_to_the_multipliers_and_to_how_many_are_asked_for(dsp, lut, most):
+    budget = Budget(dsp, lut_multipliers=lut)
+    found = candidates(Config(), budget, most=most)
+    assert 0 < len(found) <= most
+    assert all(max(0, c.rows * c.columns - lut) + 4 * c.requantisers <= dsp for c in found)
+
+
+@pytest.mark.parametrize(("name", "begins"), [("sweep.png", b"\x89PNG\r\n"), ("sweep.svg", b"<?xml")])
+def test_the_plot_is_a_picture(tmp_path, name, begins):
+    pytest.importorskip("matplotlib")
+    done = size("--try-rows", "8,16", "--try-cols", "8,16", "--configs", 3, "--plot", tmp_path / name)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / name).read_bytes().startswith(begins)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    for word in ("best:", "why:", "next:", "3 machines in"):
+        assert word in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--board", "arty"), f"--board must be one of {', '.join(BOARDS)}, not 'arty'"),
+        (("--dsp", 1), "--dsp must be larger: no machine"),
+        (("--kbytes", 1, "--try-rows", 8, "--try-cols", 8, "--configs", 1), "no machine of 1 fits: the smallest needs"),
+        (("--plot", "sweep.pdf"), "--plot must end in .png or .svg, not 'sweep.pdf'"),
+        (("--plot", "missing/sweep.png"), "the folder of --plot must exist"),
+        (("--try-rows", "8;9"), "takes whole numbers with commas"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments, message):
+    done = size(*arguments)
+    assert done.exit_code != 0
+    assert message in done.output
+
+
+def test_an_interrupted_sweep_keeps_what_is_done(monkeypatch):
+    """Ctrl-C comes while results are waited for."""
+
+    def interrupted(network, configs, board):
+        yield evaluate(network, configs[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("etchnet.host.reports.sizing.sweep", interrupted)
+    done = size("--try-rows", "8", "--try-cols", "8", "--configs", 5)
+    assert done.exit_code == 130
+    assert "interrupted: 1 of 5 machines were tried" in done.output
+    assert "1 machines in" in done.output
+
+
+def small_model(folder):
+    """A network that the smallest board has room for, as a file."""
+    random = np.random.default_rng(1)
+    layers = [
+        Dense.from_scale(random.integers(-128, 128, shape).astype(np.int8), scale=0.003) for shape in ((16, 8), (8, 4))
+    ]
+    path = folder / "small.npz"
+    Network(layers).save(path)
+    return path
+
+
+def size_for_board(model, *arguments):
+    return click.testing.CliRunner().invoke(
+        cli, ["size", str(model), "--board", "icebreaker", "--configs", "12", *map(str, arguments)]
+    )
+
+
+def test_a_board_is_a_limit_of_logic_cells_and_block_rams(tmp_path):
+    """Machines beyond it by more than the error of their estimate are refused, in words."""
+    done = size_for_board(small_model(tmp_path), "--all", "--no-check", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    board, error = BOARDS["icebreaker"], weights()["ice40"]["logic cells"]["error"]
+    assert found["synthesised"] is None
+    best = found["best"]["area"]
+    assert best == dict(estimate(Config.from_dict(found["best"]["config"]), board).used)
+    most = board.placeable["logic cells"]
+    assert best["logic cells"] <= most * (1 + error)
+    refused = [p for p in found["points"] if p["area"]["logic cells"] > most * (1 + error)]
+    assert len(refused) > 3
+    for point in refused:
+        assert f"about {point['area']['logic cells']:,} logic cells, of {most:,}" in point["refused"]
+
+
+def test_small_memories_go_into_block_rams_where_logic_cells_run_out():
+    board = BOARDS["icebreaker"]
+    config = Config.from_dict({**board.machine, "drains": 2, "weight_tiles": 200, "accumulator_rows": 256})
+    larger = eased(config, board)
+    assert larger.drains > board.blocks.words
+    assert {**larger.to_dict(), "drains": 2} == config.to_dict()
+    before, after = (estimate(c, board).used for c in (config, larger))
+    assert after["logic cells"] < board.placeable["logic cells"] < before["logic cells"]
+    assert before["block RAMs"] < after["block RAMs"] <= board.block_rams
+    # Nothing is larger than it has to be where there is room.
+    assert eased(Config(), BOARDS["ulx3s-85f"]) == Config()
+
+
+def test_what_an_estimate_leaves_open_is_synthesised(tmp_path, monkeypatch):
+    """The next best is taken where the first does not fit, and nothing is claimed where there is no synthesis."""
+    model, tried = small_model(tmp_path), []
+
+    def needs(what, folder, *, report):
+        tried.append(what.config)
+        if len(tried) == 1:
+            raise DoesNotFitError("too large")
+        return {"logic cells": 5000, "flip-flops": 2500, "multipliers": 5, "block RAMs": 28}
+
+    monkeypatch.setattr("etchnet.host.fpga.build.needs", needs)
+    monkeypatch.setattr("etchnet.host.reports.sizing.Point.is_close", lambda point, budget: True)
+    done = size_for_board(model, "-o", tmp_path / "machine.toml")
+    assert done.exit_code == 0, done.output
+    assert "synthesised: 5,000 logic cells of 5,280, 2,500 flip-flops of 5,280" in done.output
+    assert len(tried) == 2
+    assert Config.from_dict(tomllib.loads((tmp_path / "machine.toml").read_text())) == tried[1] != tried[0]
+
+    def missing(what, folder, *, report):
+        raise MissingPackageError("yosys was not found")
+
+    monkeypatch.setattr("etchnet.host.fpga.build.needs", missing)
+    done = size_for_board(model)
+    assert done.exit_code == 0, done.output
+    assert "estimated: " in done.output
+    assert "whether it fits was left open" in done.output
+
+    def never(what, folder, *, report):
+        raise DoesNotFitError("it needs 5,300 logic cells of 5,280")
+
+    monkeypatch.setattr("etchnet.host.fpga.build.needs", never)
+    done = size_for_board(model)
+    assert done.exit_code != 0
+    assert "that might fit does: it needs 5,300 logic cells of 5,280" in done.output
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("board", BOARDS)
+def test_what_is_proposed_for_a_board_can_be_built(tmp_path, board):
+    """To the bitstream, with the network inside."""
+    model, machine = small_model(tmp_path), tmp_path / "machine.toml"
+    for command in (
+        ["size", model, "--board", board, "-o", machine],
+        ["build", model, "--board", board, "--config", machine, "-o", tmp_path / "out"],
+    ):
+        done = click.testing.CliRunner().invoke(cli, [*map(str, command)])
+        assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["cycles"]
+    guess = estimate(Config.from_dict(report["config"]), BOARDS[board])
+    for name, error in guess.errors.items():
+        assert guess.used[name] == pytest.approx(report["used"][name], rel=2 * error)

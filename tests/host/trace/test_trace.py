@@ -1,0 +1,197 @@
+"""Traces: every cycle is spent on something, events are where the machine's counters say, files are what they claim."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.needs import needs_verilator
+from support.strategies import int8, randoms
+from support.traced import CONFIG, network
+from support.waveforms import changes
+
+from etchnet.hdl.isa import Counter, Destination, Source
+from etchnet.host.importers.load import plain_model
+from etchnet.host.trace.page import page
+from etchnet.host.trace.perfetto import events, live_words, perfetto
+from etchnet.host.trace.trace import gather
+from etchnet.sim.timing import drain_words
+
+
+@pytest.fixture(scope="module")
+def traced():
+    random = np.random.default_rng(3)
+    model = plain_model("small", network(random))
+    return gather(model, CONFIG, int8(random, (3, model.network.inputs)))
+
+
+def test_every_cycle_of_a_run_is_spent_on_one_thing_and_adds_up_to_the_counters(traced):
+    now, spent = traced.run.start + 1, dict.fromkeys(Counter, 0)
+    for segment in traced.segments:
+        assert segment.start == now
+        now += segment.length
+        spent[segment.spent] += segment.length
+    assert now == traced.run.finish + 1
+    for counter, cycles in spent.items():
+        if counter not in (Counter.CYCLES, Counter.USEFUL):
+            assert cycles == traced.counts[counter], counter
+    assert sum(spent.values()) == traced.counts[Counter.CYCLES]
+
+
+def test_perfetto_events_have_what_the_format_asks_for(traced):
+    """By the Trace Event Format: ph, pid and tid; X with ts and dur in microseconds; C with numbers; M with names."""
+    found = json.loads(perfetto(traced, clock=50e6))
+    assert found["displayTimeUnit"] in ("ms", "ns")
+    tracks: dict[tuple[int, int], list] = {}
+    named = {(e["pid"], e["tid"]) for e in found["traceEvents"] if e["name"] == "thread_name"}
+    for event in found["traceEvents"]:
+        assert isinstance(event["name"], str)
+        assert {"pid", "tid", "ph"} <= set(event)
+        if event["ph"] == "X":
+            assert event["ts"] >= 0
+            assert event["dur"] > 0
+            assert event["ts"] == pytest.approx(event["args"]["cycle"] * 0.02)
+            tracks.setdefault((event["pid"], event["tid"]), []).append(event)
+        elif event["ph"] == "C":
+            assert all(isinstance(v, int) and v >= 0 for v in event["args"].values())
+        else:
+            assert event["ph"] == "M"
+            assert event["args"]
+    assert set(tracks) == named
+    # Slices of one track that overlap without one being inside the other would be shown wrong.
+    for slices in tracks.values():
+        ends = [e["args"]["cycle"] + e["args"]["cycles"] for e in slices]
+        starts = [e["args"]["cycle"] for e in slices]
+        assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    passes = [e for e in found["traceEvents"] if e.get("cat") == "passes"]
+    assert len(passes) == len(traced.program.passes) * 3
+    assert sum(e["args"]["cycles"] for e in passes) == traced.counts[Counter.ISSUE]
+
+
+def test_live_words_are_those_that_are_written_and_will_be_read(traced):
+    """Counted again, word by word and cycle by cycle."""
+    config, lat = CONFIG, traced.latencies
+    happened: dict[int, list[tuple[int, bool]]] = {}
+    for repeat in range(traced.repeats):
+        for p, issue in zip(traced.program.passes, traced.issues[repeat].tolist(), strict=True):
+            if p.source == Source.ACTIVATION:
+                for pixel, word in enumerate(p.walk().tolist()):
+                    if word >= 0:
+                        happened.setdefault(word, []).append((issue + pixel + lat["read"], False))
+        for drain, start in zip(traced.program.drains, traced.drain_starts[repeat].tolist(), strict=True):
+            if drain.destination == Destination.ACTIVATION:
+                for row, word in enumerate(drain_words(drain, config).ravel().tolist()):
+                    at = start + row * config.groups + config.groups - 1 + lat["result"] + 1
+                    happened.setdefault(word, []).append((at, True))
+    alive: dict[int, int] = {}
+    for uses in happened.values():
+        uses.sort(key=lambda use: (use[0], not use[1]))
+        begun = None
+        for i, (cycle, write) in enumerate(uses):
+            if write:
+                begun = cycle
+            elif begun is not None and (i + 1 == len(uses) or uses[i + 1][1]):
+                for t in range(begun, cycle + 1):
+                    alive[t] = alive.get(t, 0) + 1
+    counted = dict(live_words(traced))
+    now = 0
+    for t in range(max(alive) + 2):
+        now = counted.get(t, now)
+        assert now == alive.get(t, 0), t
+
+
+def test_a_page_asks_for_nothing_else(traced):
+    html = page(traced)
+    assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", html)
+    assert "http://" not in html
+    assert "https://" not in html
+    assert not re.search(r"\{\{[A-Z]+\}\}", html)
+
+
+@settings(max_examples=5)
+@given(randoms(), st.integers(1, 3), st.integers(2, 6))
+def test_counters_of_traces_are_those_of_runs(random, inputs, channels):
+    model = plain_model("random", network(random, channels))
+    found = gather(model, CONFIG, int8(random, (inputs, model.network.inputs)))
+    assert sum(s.length for s in found.segments if s.spent is Counter.WAIT_IN) == found.counts[Counter.WAIT_IN]
+    assert len([e for e in events(found) if e.get("cat") == "drains"]) == inputs * len(found.program.drains)
+
+
+def etchnet(*arguments):
+    command = [sys.executable, "-c", "from etchnet.host.cli.entry import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+SMALL = (
+    "--size",
+    4,
+    "--rows",
+    4,
+    "--cols",
+    4,
+    "--set",
+    "weight_tiles=8",
+    "--set",
+    "activation_words=16",
+    "--set",
+    "input_words=16",
+    "--set",
+    "output_words=16",
+    "--set",
+    "accumulator_rows=8",
+    "--set",
+    "passes=8",
+    "--set",
+    "drains=8",
+    "--set",
+    "parameter_tiles=2",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("out.html", "<!doctype html>"), ("out.json", '{"traceEvents":['), ("out.vcd", "$")]
+)
+def test_the_command_writes_what_the_suffix_says(tmp_path, name, begins):
+    status, said, error = etchnet("trace", "gemm", "-o", tmp_path / name, *SMALL)
+    assert (status, error) == (0, "")
+    assert name in said
+    assert (tmp_path / name).read_text().lstrip().startswith(begins)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@needs_verilator
+def test_waveforms_of_both_engines_show_the_same_sums(tmp_path):
+    """The last column's sums of an element, change by change."""
+    for engine in ("amaranth", "verilator"):
+        assert etchnet("trace", "gemm", "-o", tmp_path / f"{engine}.vcd", "--engine", engine, *SMALL)[0] == 0
+    first, second = (
+        changes(tmp_path / f"{engine}.vcd", "element_3_3", "sum_out") for engine in ("amaranth", "verilator")
+    )
+    assert first == second
+    assert len(set(first)) > 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("gemm", "-o", "missing/out.html"), "the folder of --output must exist: .*missing does not"),
+        (("gemm", "-o", "out.pdf"), "--output must end in .html, .htm, .json, .vcd, or --format say"),
+        (
+            ("gemm", "-o", "out.html", "--size", 512, "--set", "weight_tiles=4"),
+            "take 1024 tiles, and this machine has 4",
+        ),
+        (("missing.tflite", "-o", "out.html"), "missing.tflite"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, error = etchnet("trace", *arguments)
+    assert status != 0
+    assert re.search(message, error)
+    assert len(error.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,390 @@
+"""Programs made by hand: every fold, tile, destination and barrier, on the exact engine and on the RTL."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from support.programs import (
+    PLAIN,
+    SMALL,
+    chain_program,
+    chains,
+    counters_packet,
+    feedback_program,
+    input_packet,
+    load,
+    on_both,
+    parameter_words,
+    run,
+    streamed_weights,
+)
+from support.strategies import int8, randoms, traces
+
+from etchnet.hdl.isa import (
+    Counter,
+    Destination,
+    Drain,
+    Fold,
+    Parameters,
+    Pass,
+    RunCommand,
+    Source,
+    Target,
+    TileKind,
+    packet,
+)
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.arithmetic.reference import requantise
+from etchnet.sim.engines.exact import ExactEngine
+from etchnet.sim.engines.link import LinkError, LinkTrace
+from etchnet.sim.engines.simulated import AmaranthEngine
+from etchnet.sim.timing import ProgramError, check, run_counts, schedule
+
+
+def test_max_pooling_by_identity_tiles():
+    """Four taps through identity tiles, folded with max; the clamp's bounds are those of int8."""
+    config, random = SMALL, np.random.default_rng(0)
+    x = int8(random, (12, 4))
+    passes = [
+        Pass(
+            kind=TileKind.IDENTITY,
+            address=tap,
+            step=4,
+            pixels=3,
+            fold=Fold.MAX if tap else Fold.SET,
+            wait_input=not tap,
+            wait_output=not tap,
+            release=tap == 3,
+            release_input=tap == 3,
+        )
+        for tap in range(4)
+    ]
+    drains = [Drain(pixels=3, destination=Destination.OUTPUT, commit=True)]
+    passes, drains = schedule(passes, drains, config)
+    packets = [
+        *load(config, passes, drains, parameter_words(config, [PLAIN] * 4)),
+        input_packet(config, x),
+        run(config, passes, drains, 3),
+    ]
+    got, counts, _ = on_both(config, packets, 3)
+    assert np.array_equal(got[0].view(np.int8), x.reshape(3, 4, 4).max(axis=1))
+    assert counts == run_counts(passes, drains, config)
+
+
+def test_depthwise_by_diagonal_tiles():
+    config, random = SMALL, np.random.default_rng(1)
+    x, taps = int8(random, (6, 4)), int8(random, (2, 4))
+    weights = taps.reshape(2, 1, 4)
+    passes = [
+        Pass(
+            kind=TileKind.DIAGONAL,
+            weights=tap,
+            address=tap,
+            pixels=5,
+            fold=Fold.ADD if tap else Fold.SET,
+            wait_input=not tap,
+            wait_output=not tap,
+            release=bool(tap),
+            release_input=bool(tap),
+        )
+        for tap in range(2)
+    ]
+    drains = [
+        Drain(
+            pixels=5,
+            raw=True,
+            wide=True,
+            low=-(1 << 31),
+            high=(1 << 31) - 1,
+            stride=4,
+            destination=Destination.OUTPUT,
+            commit=True,
+        )
+    ]
+    passes, drains = schedule(passes, drains, config)
+    packets = [
+        *load(config, passes, drains, parameter_words(config, [Parameters()] * 4), weights),
+        input_packet(config, x),
+        run(config, passes, drains, 20),
+    ]
+    got, _, _ = on_both(config, packets, 20)
+    sums = x[:5].astype(np.int32) * taps[0] + x[1:].astype(np.int32) * taps[1]
+    assert np.array_equal(np.ascontiguousarray(got[0]).view("<i4").reshape(5, 4), sums)
+
+
+@pytest.mark.parametrize("requantisers", [1, 2, 4])
+def test_residual_add_goes_back_into_the_accumulators(requantisers):
+    """Each operand through an identity tile and a requantiser into the other bank, then the sum to int8."""
+    config = dataclasses.replace(SMALL, requantisers=requantisers)
+    random = np.random.default_rng(2)
+    a, b = int8(random, (6, 4)), int8(random, (6, 4))
+    first = Parameters(bias=3, multiplier=1518500250, left=20, right=1)
+    second = Parameters(bias=-7, multiplier=1073741900, left=20, right=2)
+    third = Parameters(multiplier=1273741824, right=19)
+    unclamped = {"low": -(1 << 31), "high": (1 << 31) - 1}
+    groups = config.groups
+    passes = [
+        Pass(kind=TileKind.IDENTITY, address=0, pixels=6, bank=0, wait_input=True, wait_output=True, release=True),
+        Pass(kind=TileKind.IDENTITY, address=6, pixels=6, bank=0, release=True),
+        # One pixel into a row that nobody reads: what it is for is its release.
+        Pass(kind=TileKind.IDENTITY, address=0, pixels=1, bank=0, row=15, release=True, release_input=True),
+    ]
+    drains = [
+        Drain(bank=0, pixels=6, destination=Destination.ACCUMULATORS, into=1, address=2, **unclamped),
+        Drain(
+            bank=0,
+            pixels=6,
+            destination=Destination.ACCUMULATORS,
+            into=1,
+            address=2,
+            fold=Fold.ADD,
+            parameters=groups,
+            **unclamped,
+        ),
+        Drain(
+            bank=1, row=2, pixels=6, parameters=2 * groups, zero_point=5, destination=Destination.OUTPUT, commit=True
+        ),
+    ]
+    passes, drains = schedule(passes, drains, config)
+    parameters = parameter_words(config, [first] * 4 + [second] * 4 + [third] * 4)
+    packets = [
+        *load(config, passes, drains, parameters),
+        input_packet(config, np.concatenate([a, b])),
+        run(config, passes, drains, 6),
+    ]
+    got, counts, _ = on_both(config, packets, 6)
+    total = sum(
+        requantise(v.astype(np.int64) + p.bias, p.multiplier, p.left, p.right, **unclamped)
+        for v, p in ((a, first), (b, second))
+    )
+    wanted = requantise(total, third.multiplier, third.left, third.right, zero_point=5)
+    assert np.array_equal(got[0].view(np.int8), wanted)
+    assert counts == run_counts(passes, drains, config)
+
+
+def test_weights_come_and_go_while_a_program_runs():
+    config, random = SMALL, np.random.default_rng(4)
+    tiles, x = int8(random, (4, 4, 4)), int8(random, (3, 4))
+    packets = streamed_weights(config, tiles, x)
+    for trace in (None, traces(random)):
+        got, counts, _ = on_both(config, packets, 6, 2, trace)
+        for index, tile in enumerate(tiles):
+            sums = x.astype(np.int64) @ tile.astype(np.int64)
+            part = got[index // 2, 3 * (index % 2) :][:3].view(np.int8)
+            assert np.array_equal(part, requantise(sums, 1 << 30, 0, 7))
+        assert counts[Counter.WAIT_IN] > 0
+
+
+def test_runs_queue_up_behind_each_other():
+    """Two programs with different outputs, and the second's parameters loaded while nothing runs: in one exchange."""
+    config, random = SMALL, np.random.default_rng(7)
+    x = int8(random, (4, 4))
+    passes = [
+        Pass(kind=TileKind.IDENTITY, pixels=pixels, wait_input=True, wait_output=True, release=True, release_input=True)
+        for pixels in (4, 1)
+    ]
+    drains = [Drain(pixels=p.pixels, destination=Destination.OUTPUT, commit=True) for p in passes]
+    packets = load(config, passes, drains, parameter_words(config, [PLAIN] * 4))
+    for index, p in enumerate(passes):
+        command = RunCommand(first_pass=index, first_drain=index, output_words=p.pixels)
+        packets += [input_packet(config, x), packet(Target.RUN, command.words(config), config)]
+    for trace in (None, LinkTrace(accepts=np.arange(400) % 9 == 0)):
+        exact, rtl = (
+            engine(config, trace=trace).exchange(np.concatenate(packets), 5) for engine in (ExactEngine, AmaranthEngine)
+        )
+        wanted = np.concatenate([x, x[:1]]).view(np.uint8)
+        assert np.array_equal(exact.view(np.uint8).reshape(5, 4), wanted)
+        assert np.array_equal(exact, rtl)
+
+
+def test_what_ran_before_new_parameters_came_used_the_old_ones():
+    config, random = SMALL, np.random.default_rng(8)
+    x = int8(random, (3, 4))
+    passes = [
+        Pass(kind=TileKind.IDENTITY, pixels=3, wait_input=True, wait_output=True, release=True, release_input=True)
+    ]
+    drains = [Drain(pixels=3, destination=Destination.OUTPUT, commit=True)]
+    packets = []
+    for bias in (0, 10):
+        parameters = parameter_words(config, [dataclasses.replace(PLAIN, bias=bias)] * 4)
+        packets += [
+            *load(config, passes, drains, parameters),
+            input_packet(config, x),
+            run(config, passes, drains, 3),
+            counters_packet(config),
+        ]
+    count = 2 * (3 + 2 * len(Counter))
+    exact, rtl = (engine(config).exchange(np.concatenate(packets), count) for engine in (ExactEngine, AmaranthEngine))
+    assert np.array_equal(exact, rtl)
+    second = exact[count // 2 :][:3].view(np.int8).reshape(3, 4)
+    assert np.array_equal(second, np.clip(x.astype(int) + 10, -128, 127))
+
+
+def test_packets_without_words_and_of_no_target():
+    config = SMALL
+    empty = packet(Target.INPUT, np.zeros((0, 1, 1), np.uint32), config, commit=True)
+    for engine in (ExactEngine, AmaranthEngine):
+        words = engine(config).exchange(np.concatenate([empty, empty, counters_packet(config)]), 2 * len(Counter))
+        assert not words.any()
+    unknown = empty.copy()
+    unknown[0] = 9
+    with pytest.raises(LinkError, match="a packet names target 9; there are 7"):
+        ExactEngine(config).exchange(unknown, 0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
+def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
+    config = Config(
+        rows=rows,
+        columns=columns,
+        weight_tiles=8,
+        activation_words=32,
+        input_words=16,
+        output_words=64,
+        accumulator_rows=16,
+        passes=16,
+        drains=8,
+        parameter_tiles=4,
+    )
+    x = int8(np.random.default_rng(9), (6, rows))
+    packets, words = feedback_program(config, x)
+    got, _, _ = on_both(config, packets, words)
+    first = x[[0, 3, 1, 4, 2, 5]].astype(int) + [[0], [1]] * 3
+    wanted = np.clip(first, -128, 127)[:, : min(rows, columns)]
+    assert np.array_equal(got[0].reshape(6, -1).view(np.int8)[:, : min(rows, columns)], wanted)
+
+
+def test_feedback_waits_for_the_row_that_it_adds_to():
+    """Two drains of one row each, the second added to what the first has only just set."""
+    config = dataclasses.replace(SMALL, weight_rows=4)
+    random = np.random.default_rng(10)
+    x = int8(random, (2, 4))
+    passes = [
+        Pass(kind=TileKind.IDENTITY, address=0, row=0, wait_input=True, wait_output=True, release=True),
+        Pass(kind=TileKind.IDENTITY, address=1, row=1, release=True),
+        Pass(kind=TileKind.IDENTITY, address=0, row=2, release=True, release_input=True),
+    ]
+    drains = [
+        Drain(row=0, destination=Destination.ACCUMULATORS, into=1),
+        Drain(row=1, destination=Destination.ACCUMULATORS, into=1, fold=Fold.ADD),
+        Drain(bank=1, destination=Destination.OUTPUT, commit=True),
+    ]
+    passes, drains = schedule(passes, drains, config)
+    packets = [
+        *load(config, passes, drains, parameter_words(config, [PLAIN] * 4)),
+        input_packet(config, x),
+        run(config, passes, drains, 1),
+    ]
+    got, _, _ = on_both(config, packets, 1)
+    assert np.array_equal(got[0, 0].view(np.int8), np.clip(x.sum(axis=0, dtype=int), -128, 127))
+
+
+def test_counters_may_be_asked_for_in_one_exchange_and_read_in_others():
+    for engine in (ExactEngine, AmaranthEngine):
+        machine = engine(SMALL)
+        assert len(machine.exchange(counters_packet(SMALL), 0)) == 0
+        assert not machine.exchange(np.zeros((0, 1), np.uint32), 5).any()
+        assert not machine.exchange(counters_packet(SMALL), 2 * len(Counter) - 5).any()
+        assert not machine.exchange(np.zeros((0, 1), np.uint32), 2 * len(Counter)).any()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([3, 40, *range(40)], "a WEIGHTS packet writes word 39; the last is 31"),
+        ([3, 4, 0], "a packet of 4 link words ends after 1"),
+        ([3], "a packet ends within its header"),
+        ([5, 6, 0, 0, 0, 1, 1, 1], "a RUN packet carries .0, 0, 0, 1, 1, 1."),
+    ],
+)
+def test_damaged_packets_are_refused(words, message):
+    with pytest.raises(LinkError, match=message):
+        ExactEngine(SMALL).exchange(np.array(words, np.uint32)[:, None], 0)
+
+
+@settings(max_examples=30)
+@given(chains(), randoms())
+def test_random_programs_agree(chain, random):
+    """Outputs, counters and cycles of both engines, links stalling."""
+    config, passes, drains, packets, words, repeats = chain_program(chain, random)
+    _, counts, _ = on_both(config, packets, words, repeats, traces(random))
+    waits = counts[Counter.WAIT_IN] + counts[Counter.WAIT_OUT]
+    unstalled = run_counts(passes, drains, config, repeats=repeats)
+    for counter, value in unstalled.items():
+        if counter not in (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT):
+            assert counts[counter] == value
+    assert counts[Counter.CYCLES] == unstalled[Counter.CYCLES] + waits
+
+
+@pytest.mark.campaign
+@settings(settings.get_profile("campaign"), max_examples=500)
+@given(chains(), randoms())
+def test_campaign_of_random_programs(chain, random):
+    """500 programs, new ones each time; as many walks are in `test_walks`."""
+    config, _, _, packets, words, repeats = chain_program(chain, random)
+    on_both(config, packets, words, repeats, traces(random))
+
+
+def two_passes():
+    passes = [
+        Pass(address=0, pixels=2, bank=0, wait_input=True, wait_output=True, release=True),
+        Pass(address=0, pixels=2, source=Source.ACTIVATION, bank=1, release=True, release_input=True),
+    ]
+    drains = [Drain(bank=0, pixels=2), Drain(bank=1, pixels=2, destination=Destination.OUTPUT, commit=True)]
+    return passes, drains
+
+
+def test_idle_cycles_are_needed_to_the_last():
+    """One cycle less, and the program is refused: the pass would read a word in the cycle that writes it."""
+    passes, drains = two_passes()
+    passes, drains = schedule(passes, drains, SMALL)
+    check(passes, drains, SMALL, repeats=2)
+    waiting = passes[1]
+    assert waiting.idle > 0
+    hasty = [passes[0], dataclasses.replace(waiting, idle=waiting.idle - 1)]
+    with pytest.raises(ProgramError, match="pass 1 starts 1 cycles before it may"):
+        check(hasty, drains, SMALL, repeats=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p, d: ([p[0], dataclasses.replace(p[1], release=False)], d), "must end with a pass that releases"),
+        (lambda p, d: (p, d[1:]), "2 passes release 1 drains"),
+        (lambda p, d: (p, [*d, d[1]]), "2 passes release 3 drains"),
+        (
+            lambda p, d: ([dataclasses.replace(p[0], wait_output=False), p[1]], d),
+            "writes the output memory, which no pass has waited",
+        ),
+        (lambda p, d: ([dataclasses.replace(p[0], wait_input=False), p[1]], d), "pass 0 reads the input memory, which"),
+        (lambda p, d: ([dataclasses.replace(p[0], fold=Fold.ADD), p[1]], d), "accumulators that the program has not"),
+        (lambda p, d: ([dataclasses.replace(p[0], pixels=0), p[1]], d), "pass 0 must have at least 1 pixel, not 0"),
+        (
+            lambda p, d: ([dataclasses.replace(p[0], weights=29), p[1]], d),
+            "pass 0 reads weight word 32; the last is 31",
+        ),
+        (
+            lambda p, d: ([p[0], dataclasses.replace(p[1], wait_output=True)], d),
+            "waits for a second half of the output",
+        ),
+        (lambda p, d: (p, [dataclasses.replace(d[0], tiles=0), d[1]]), "drain 0 must have at least 1 tile and 1 pixel"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], parameters=4), d[1]]), "reads parameter word 4; the last is 3"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], lane=1), d[1]]), "drain 0 has lane 1; the last is 0"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], low=5, high=4), d[1]]), "drain 0 clamps to 5..4"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], commit=True), d[1]]), "commits an output; only the last may"),
+        (lambda p, d: (p, [d[0], dataclasses.replace(d[1], commit=False)]), "must end with a pass that releases"),
+        (lambda p, d: ([p[0], dataclasses.replace(p[1], address=1)], d), "reads activation words that the program"),
+        (lambda p, d: ([dataclasses.replace(p[0], address=15), p[1]], d), "pass 0 reads beyond the input memory"),
+        (lambda p, d: ([dataclasses.replace(p[0], row=15), p[1]], d), "folds into accumulator row 16; the last is 15"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], address=31), d[1]]), "writes activation word 32; the last is 31"),
+        (lambda p, d: (p, [d[0], dataclasses.replace(d[1], address=31)]), "writes output word 32; the last is 31"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], pixels=3), d[1]]), "reads rows of bank 0 that the program has"),
+        (lambda p, d: (p, [dataclasses.replace(d[0], pixels=17), d[1]]), "reads beyond the accumulators"),
+    ],
+)
+def test_programs_that_cannot_run_are_refused(change, message):
+    passes, drains = change(*two_passes())
+    patient = [dataclasses.replace(p, idle=99) for p in passes]
+    with pytest.raises(ProgramError, match=message):
+        check(patient, drains, SMALL, repeats=1)

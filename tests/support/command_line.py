@@ -1,0 +1,22 @@
+"""The command line, run in this process."""
+
+from etchnet.host.cli import main as cli
+
+
+def run(capsys, *arguments):
+    """Exit status, stdout and stderr."""
+    status = 0
+    try:
+        cli.main(list(arguments))
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def error(capsys, *arguments):
+    """The one line that a refused command prints."""
+    status, out, err = run(capsys, *arguments)
+    assert (status, out, err.count("\n")) == (2, "", 1), (status, out, err)
+    assert err.startswith("etchnet: ")
+    return err[len("etchnet: ") : -1]

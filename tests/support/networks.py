@@ -1,0 +1,24 @@
+"""Networks small enough for any machine."""
+
+import numpy as np
+from support.strategies import int8
+
+from etchnet.host.network.network import Dense, Network
+
+
+def small_network(seed=0):
+    random = np.random.default_rng(seed)
+    return Network(
+        [
+            Dense.from_scale(
+                int8(random, (9, 7)),
+                random.integers(-900, 900, 7),
+                scale=0.01,
+                low=-128,
+                zero_point=-128,
+                input_zero_point=3,
+            ),
+            Dense.from_scale(int8(random, (7, 10)), 5, scale=0.003, input_zero_point=-128),
+            Dense.from_scale(int8(random, (10, 6)), -5, scale=0.004, zero_point=7),
+        ]
+    )

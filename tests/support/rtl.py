@@ -1,0 +1,125 @@
+"""Components on Amaranth's simulator, hidden behind functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from etchnet.hdl.core.array.array import SystolicArray
+from etchnet.hdl.core.array.weights import WeightMemory
+from etchnet.hdl.core.output.requantiser import Requantiser
+from etchnet.hdl.isa import Parameters
+from etchnet.hdl.isa.config import Config
+
+
+def simulate(component: Any, bench: Any) -> None:
+    """Run one testbench to its end."""
+    simulator = Simulator(component)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def requantise(config: Config, rows: Sequence[dict[str, int]], *, raw: bool = False) -> list[int]:
+    """One result for each of `rows`: value, bias, multiplier, left, right, zero_point, low, high; one a cycle.
+
+    A row's own `raw` goes before that of all.
+    """
+    component = Requantiser(config)
+    latency = component.latency(config)
+    delays = {"zero_point": component.zero_point_delay(config), "low": component.clamp_delay(config)}
+    results = []
+
+    async def bench(ctx: Any) -> None:
+        for cycle in range(len(rows) + latency):
+            if cycle < len(rows):
+                row = rows[cycle]
+                ctx.set(component.value, row["value"])
+                ctx.set(component.raw, row.get("raw", raw))
+                ctx.set(
+                    component.parameters.as_value(),
+                    Parameters(**{n: row[n] for n in ("bias", "multiplier", "left", "right")}).encode(config),
+                )
+            if 0 <= (index := cycle - delays["zero_point"]) < len(rows):
+                ctx.set(component.zero_point, rows[index]["zero_point"])
+            if 0 <= (index := cycle - delays["low"]) < len(rows):
+                ctx.set(component.low, rows[index]["low"])
+                ctx.set(component.high, rows[index]["high"])
+            if cycle >= latency:
+                results.append(ctx.get(component.result))
+            await ctx.tick()
+
+    simulate(component, bench)
+    return results
+
+
+def array(config: Config, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+    """Passes of (tile, pixels), back to back at the machine's own pace; the sums of each.
+
+    Tiles are int8 (rows, columns), pixels int8 (M, rows). Weights ride the wavefront, as `SystolicArray` expects.
+    """
+    component = SystolicArray(config)
+    latency, band = component.latency(config), config.load_cycles
+    starts, cycle = [], 1
+    for _, pixels in passes:
+        starts.append(cycle)
+        cycle += max(len(pixels), band)
+    end = cycle + latency + 1
+    vectors = {start + i: p for start, (_, pixels) in zip(starts, passes, strict=True) for i, p in enumerate(pixels)}
+    sums: dict[int, np.ndarray] = {}
+
+    async def bench(ctx: Any) -> None:
+        for now in range(end):
+            ctx.set(component.load, now + 1 in starts)
+            for b in range(config.weight_rows):
+                for c in range(config.columns):
+                    # Element (r, c) takes its weight r + c cycles after the load, one cycle before the first pixel.
+                    for start, (tile, _) in zip(starts, passes, strict=True):
+                        row = now - (start - 1) - c
+                        if b * band <= row < (b + 1) * band:
+                            ctx.set(component.weights[b][c], int(tile[row, c]))
+            vector = vectors.get(now, np.zeros(config.rows, np.int8))
+            for r in range(config.rows):
+                ctx.set(component.activations[r], int(vector[r]))
+            if now - latency in vectors:
+                sums[now - latency] = np.array([ctx.get(component.sums[c]) for c in range(config.columns)])
+            await ctx.tick()
+
+    simulate(component, bench)
+    return [
+        np.array([sums[start + i] for i in range(len(pixels))])
+        for start, (_, pixels) in zip(starts, passes, strict=True)
+    ]
+
+
+def weight_wavefront(config: Config, words: Sequence[int], requests: Sequence[tuple[int, int]]) -> dict[Any, int]:
+    """What a weight memory with `words` delivers: (cycle, row, column) to weight, for requests of (kind, address).
+
+    Requests come back to back; element (r, c) of request k is looked at when the wavefront reaches it.
+    """
+    component = WeightMemory(config, init=list(words))
+    band = config.load_cycles
+    seen: dict[Any, int] = {}
+
+    async def bench(ctx: Any) -> None:
+        for now in range(len(requests) * band + config.rows + config.columns + 2):
+            index, word = divmod(now, band)
+            valid = index < len(requests)
+            ctx.set(component.request.valid, valid)
+            ctx.set(component.request.first, valid and word == 0)
+            if valid:
+                kind, address = requests[index]
+                ctx.set(component.request.kind, kind)
+                ctx.set(component.request.address, address + (word if kind == 0 else 0))
+            for k in range(len(requests)):
+                for r in range(config.rows):
+                    c = now - component.latency(config) - k * band - r
+                    if 0 <= c < config.columns:
+                        seen[k, r, c] = ctx.get(component.weights[r // band][c])
+            await ctx.tick()
+
+    simulate(component, bench)
+    return seen

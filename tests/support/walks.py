@@ -1,0 +1,196 @@
+"""Random programs of walks, held rows, depthwise passes and chained drains."""
+
+import dataclasses
+
+from hypothesis import strategies as st
+from support.programs import input_packet, load, parameter_words, run
+from support.strategies import int8
+
+from etchnet.hdl.isa import Destination, Drain, Fold, Parameters, Pass, TileKind
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.timing import check, schedule
+
+SQUARE = Config(
+    rows=4,
+    columns=4,
+    weight_tiles=16,
+    activation_words=32,
+    input_words=64,
+    output_words=128,
+    accumulator_rows=32,
+    passes=32,
+    drains=32,
+    parameter_tiles=8,
+    residual_words=32,
+    depthwise=2,
+    line_words=16,
+)
+
+
+INT32 = {"low": -(1 << 31), "high": (1 << 31) - 1}
+
+
+def depthwise_pass(config, height, width, *, stride=(1, 1), pad=0, margin=1, **options):
+    """Windows over the image in the first height x width input words; `margin` pads before and between lines."""
+    taps = config.depthwise
+    columns = max(width + margin, config.shortest_line)
+    out_height, out_width = (height + 2 * margin - taps) // stride[0] + 1, (width + 2 * margin - taps) // stride[1] + 1
+    last = (out_height - 1) * stride[0] * columns + (out_width - 1) * stride[1]
+    return (
+        out_height,
+        out_width,
+        Pass(
+            kind=TileKind.DEPTHWISE,
+            address=-margin * (width + 1),
+            line=width,
+            columns=columns,
+            pixels=last + (taps - 1) * (columns + 1) + 1,
+            first_column=margin,
+            end_column=margin + width,
+            first_line=margin,
+            end_line=margin + height,
+            pad=pad,
+            dropped=columns - ((out_width - 1) * stride[1] + 1),
+            skip_columns=stride[1] - 1,
+            skip_lines=stride[0] - 1,
+            **options,
+        ),
+    )
+
+
+@st.composite
+def programs(draw):
+    """A small square machine, and groups of passes: (passes as kind, lines, columns), drains behind each."""
+    rows, taps = draw(st.sampled_from([(4, 2), (4, 2), (3, 0)]))
+    config = dataclasses.replace(
+        SQUARE,
+        rows=rows,
+        columns=rows,
+        depthwise=taps,
+        requantisers=draw(st.sampled_from([1, rows])),
+        weight_rows=draw(st.sampled_from([1, rows])),
+        multiplier_latency=draw(st.integers(1, 2)),
+        accumulator_rows=32,
+        memory_latency=draw(st.integers(1, 4)),
+        product_latency=draw(st.integers(1, 5)),
+        passes=64,
+        output_words=256,
+    )
+    groups = draw(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=4))
+    return config, groups
+
+
+def walk_program(program, random):
+    """Any mixture of walks and chains: config, passes, drains, packets, output words and repeats."""
+    config, groups = program
+    passes, drains, kept_words = [], [], 0
+    for number, group in enumerate(groups):
+        last, bank = number == len(groups) - 1, int(random.integers(2))
+        rows = 0
+        for level, choice in enumerate(group):
+            fold = Fold(int(random.integers(1, 3))) if level else Fold.SET
+            ending = level == len(group) - 1
+            flags = {
+                "fold": fold,
+                "bank": bank,
+                "useful": int(random.integers(9)),
+                "wait_input": not passes,
+                "release": ending,
+                "release_input": last and ending,
+                "wait_output": last and ending,
+                "weights": int(random.integers(config.weight_tiles)) * config.load_cycles,
+            }
+            if choice == 5 and config.depthwise and not rows:
+                _, _, p = depthwise_pass(
+                    config,
+                    3,
+                    int(random.integers(2, 4)),
+                    stride=(1, int(random.integers(1, 3))),
+                    pad=int(random.integers(-128, 128)),
+                    **flags,
+                )
+            elif choice == 4 and not rows:
+                p = Pass(
+                    kind=TileKind.IDENTITY,
+                    pixels=int(random.integers(1, 9)),
+                    step=int(random.integers(3)),
+                    hold=Fold(int(random.integers(1, 3))),
+                    **flags,
+                )
+            else:
+                columns, lines = int(random.integers(1, 5)), int(random.integers(1, 5))
+                count = rows or columns * lines
+                p = Pass(
+                    kind=TileKind(int(random.integers(3))),
+                    address=int(random.integers(-5, 6)),
+                    columns=columns,
+                    step=int(random.integers(3)),
+                    line=int(random.integers(4)),
+                    pixels=count,
+                    first_column=1,
+                    end_column=3,
+                    first_line=int(random.integers(2)),
+                    end_line=int(random.integers(2, 4)),
+                    pad=int(random.integers(-128, 128)),
+                    **flags,
+                )
+                words = p.walk()
+                if (words[words > -(1 << 30)] < 0).any():
+                    p = dataclasses.replace(p, address=0)
+            rows = rows or len(set(p.rows(config).tolist()))
+            if len(set(p.rows(config).tolist())) != rows:
+                p = dataclasses.replace(
+                    p,
+                    kind=TileKind.IDENTITY,
+                    hold=Fold.SET,
+                    columns=0,
+                    pixels=rows,
+                    dropped=0,
+                    skip_columns=0,
+                    skip_lines=0,
+                )
+            passes.append(p)
+        accumulators = {"pixels": rows, "bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
+        parameters = {"parameters": int(random.integers(7)) * config.groups, "zero_point": int(random.integers(-9, 9))}
+        drains.append(Drain(**accumulators, **INT32, **parameters))
+        if kept_words >= rows and random.random() < 0.6:
+            drains.append(
+                Drain(
+                    chained=True,
+                    residual=True,
+                    row=int(random.integers(kept_words - rows + 1)),
+                    **{**accumulators, "fold": Fold(int(random.integers(1, 3)))},
+                    **INT32,
+                    **parameters,
+                )
+            )
+        if random.random() < 0.6:
+            start = int(random.integers(min(kept_words, config.residual_words - rows) + 1))
+            kept_words = max(kept_words, start + rows)
+            drains.append(
+                Drain(
+                    chained=True, pixels=rows, bank=bank, destination=Destination.RESIDUAL, address=start, **parameters
+                )
+            )
+        if last:
+            words = rows
+            drains.append(Drain(chained=True, pixels=rows, bank=bank, destination=Destination.OUTPUT, commit=True))
+    passes, drains = schedule(passes, drains, config)
+    channels = [
+        Parameters(
+            bias=int(random.integers(-(1 << 16), 1 << 16)),
+            multiplier=int(random.integers(1 << 31)),
+            left=int(random.integers(3)),
+            right=int(random.integers(12)),
+        )
+        for _ in range(8 * config.columns)
+    ]
+    weights = int8(random, (config.weight_words, config.weight_rows, config.columns))
+    repeats = int(random.integers(1, 3))
+    packets = [
+        *load(config, passes, drains, parameter_words(config, channels), weights),
+        run(config, passes, drains, words, repeats),
+    ]
+    packets += [input_packet(config, int8(random, (config.input_words, config.rows))) for _ in range(repeats)]
+    check(passes, drains, config, repeats=repeats)
+    return config, passes, drains, packets, words, repeats

@@ -1,0 +1,110 @@
+"""The rule of the house: a wing imports only wings below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = [
+    ["hdl.isa"],
+    ["hdl.blocks"],
+    ["hdl.core"],
+    ["hdl.buses", "hdl.serial"],
+    ["hdl.targets"],
+    ["sim.arithmetic", "sim.timing"],
+    ["sim.functional"],
+    ["sim.engines"],
+    ["sim.state"],
+    ["host.network", "host.tools"],
+    ["host.compiler", "host.exporters", "host.data"],
+    ["host.importers", "host.driver", "host.fpga"],
+    ["host.reports", "host.trace", "host.flows", "host.asic"],
+    ["host.demo"],
+    ["host.cli"],
+]
+"""Wings, lowest first; those on one level do not know each other."""
+
+LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
+SOURCES = sorted(path for folder in ("hdl", "sim", "host") for path in (ROOT / folder).rglob("*.py"))
+
+
+def module(path):
+    """The dotted name of a file, without `etchnet`."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def wing(name):
+    """The wing of a module: the first two parts of its name; none for the packages above all wings."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 else None
+
+
+def imports(source):
+    """Every module of the package that a file imports, also inside functions, with the line."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names if alias.name.split(".")[0] == "etchnet")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            if (node.module or "").split(".")[0] == "etchnet":
+                # `from etchnet.host import tools` names a wing by what it imports.
+                whole = node.module.count(".") < 2
+                names = [f"{node.module}.{alias.name}" for alias in node.names] if whole else [node.module]
+                yield from ((name, node.lineno) for name in names)
+
+
+def violations(name, source):
+    """What a module must not import, one line each."""
+    own = wing(name)
+    found = []
+    for imported, line in imports(source):
+        other = wing(imported.removeprefix("etchnet").removeprefix("."))
+        if other is None:
+            # The public names, or a folder as a whole: they reach above every wing.
+            found.append(f"{name}:{line} imports {imported}, not a wing")
+        elif other != own and LEVEL[other] >= LEVEL[own]:
+            found.append(f"{name}:{line} imports {imported}: {other} is not below {own}")
+    return found
+
+
+def test_every_folder_is_a_wing_and_every_file_is_in_one():
+    folders = {
+        f"{top}.{p.name}"
+        for top in ("hdl", "sim", "host")
+        for p in (ROOT / top).iterdir()
+        if p.is_dir() and p.name != "__pycache__"
+    }
+    assert folders == set(LEVEL)
+    loose = [p for p in SOURCES if len(p.relative_to(ROOT).parts) == 2 and p.name != "__init__.py"]
+    assert not loose, loose
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_a_wing_imports_only_wings_below_it(path):
+    name = module(path)
+    if wing(name) is None:
+        assert not list(imports(path.read_text())), "the packages above the wings import nothing but by name"
+        return
+    assert not violations(name, path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("hdl.blocks.ram", "from etchnet.hdl.core.machine import Machine"),
+        ("hdl.buses.axi", "from etchnet.hdl.serial.uart import Uart"),
+        ("sim.timing.check", "def f():\n    from etchnet.sim.engines import link\n"),
+        ("sim.state.machine", "from etchnet.host import compiler"),
+        ("host.cli.main", "import etchnet"),
+        ("host.cli.main", "from etchnet import Config"),
+    ],
+)
+def test_the_rule_sees_what_breaks_it(name, source):
+    assert violations(name, source)
+
+
+def test_every_folder_with_a_source_is_a_package():
+    """Packages are found by their `__init__.py`: without one, a wheel would lose the folder in silence."""
+    assert not {path.parent for path in SOURCES} - {path.parent for path in SOURCES if path.name == "__init__.py"}
