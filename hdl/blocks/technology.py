@@ -57,7 +57,6 @@ class Technology:
 
         There are `products` of them for each multiplier that the requantisers leave.
         """
-        assert config.requantisers is not None
         if self.multipliers is None:
             return config.multipliers
         left = self.multipliers - MULTIPLIERS_OF_A_REQUANTISER * config.requantisers

@@ -10,6 +10,7 @@ from etchnet.hdl.isa.counters import COUNTER_BITS, Counter
 from etchnet.hdl.isa.drains import Destination, Drain, Parameters
 from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.hdl.isa.instruction import Instruction, InstructionError
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import (
     HEADER_WORDS,
     RunCommand,
@@ -24,7 +25,7 @@ from etchnet.hdl.isa.packets import (
     unpack,
     word_bits,
 )
-from etchnet.hdl.isa.passes import Fold, Pass, Source, TileKind
+from etchnet.hdl.isa.passes import Fold, Pass, Source, TileKind, is_stored
 from etchnet.hdl.isa.walk import OUTSIDE
 
 __all__ = [
@@ -47,8 +48,10 @@ __all__ = [
     "Source",
     "Target",
     "TileKind",
+    "ceil_div",
     "chunks",
     "header_layout",
+    "is_stored",
     "machine_hash",
     "pack",
     "pack_bytes",

@@ -10,6 +10,7 @@ from typing import Any
 from amaranth.utils import ceil_log2
 
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.isa.numbers import ceil_div
 
 __all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
 
@@ -54,7 +55,7 @@ class Config:
     rows: int = _parameter(16, 1, 64, "rows of the array: int8 inputs taken per cycle")
     columns: int = _parameter(16, 1, 64, "columns of the array: sums delivered per cycle")
     weight_rows: int = _parameter(1, 1, 64, "weight rows loaded per cycle (W); divides `rows`")
-    requantisers: int | None = _parameter(
+    requantisers: int = _parameter(
         None, 1, 64, "requantisers of the output stage (n); divides `columns`, which is the default"
     )
     weight_tiles: int = _parameter(1152, 1, 1 << 16, "stored weight tiles of rows x columns bytes")
@@ -69,14 +70,14 @@ class Config:
     passes: int = _parameter(2048, 2, 1 << 16, "passes in the program memory")
     drains: int = _parameter(512, 2, 1 << 16, "drains in the program memory")
     parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters are stored")
-    residual_words: int | None = _parameter(
+    residual_words: int = _parameter(
         None,
         0,
         1 << 16,
         "words of `rows` bytes in the residual memory, from which the output stage adds; only square machines have "
         "one, by default of as many words as four accumulator banks have rows",
     )
-    depthwise: int | None = _parameter(
+    depthwise: int = _parameter(
         None,
         0,
         8,
@@ -123,7 +124,7 @@ class Config:
                     f"{name} must be 0 where rows ({self.rows}) are not columns ({self.columns}), "
                     f"not {getattr(self, name)!r}"
                 )
-        if self.depthwise == 1 or self.depthwise**2 > self.rows:  # type: ignore[operator]
+        if self.depthwise == 1 or self.depthwise**2 > self.rows:
             raise ConfigError(
                 f"depthwise must be 0, or at least 2 with its square at most rows ({self.rows}), not {self.depthwise!r}"
             )
@@ -136,6 +137,10 @@ class Config:
     def load_cycles(self) -> int:
         """Cycles that one tile's weights take to load; the shortest time between two passes."""
         return self.rows // self.weight_rows
+
+    def pass_cycles(self, pixels: int) -> int:
+        """Cycles that a pass issues for: one for each of its pixels, or the loading of a tile where that is longer."""
+        return max(pixels, self.load_cycles)
 
     @property
     def weight_words(self) -> int:
@@ -152,7 +157,6 @@ class Config:
     @property
     def groups(self) -> int:
         """Cycles in which the requantisers take one accumulator row: columns / requantisers."""
-        assert self.requantisers is not None
         return self.columns // self.requantisers
 
     @property
@@ -167,7 +171,7 @@ class Config:
 
     def words_per_pixel(self, *, wide: bool = False) -> int:
         """Memory words that one column tile's results fill: int8, or int32 if `wide`."""
-        return -(-self.columns * (4 if wide else 1) // self.rows)
+        return ceil_div(self.columns * (4 if wide else 1), self.rows)
 
     def drain_cycles_per_row(self, *, wide: bool = False) -> int:
         """Cycles the output stage takes per accumulator row: requantisers or memory words, whichever is slower."""
@@ -186,12 +190,12 @@ class Config:
     @property
     def shortest_line(self) -> int:
         """Pixels of a line that a depthwise pass walks at least: a window's, and as many as the line buffers take."""
-        return (self.depthwise or 0) + 2
+        return self.depthwise + 2
 
     @property
     def longest_line(self) -> int:
         """Pixels of a line that a depthwise pass walks at most: all lines of a window but one are looked back on."""
-        return (self.depthwise or 0) + self.line_words // max(1, (self.depthwise or 1) - 1)
+        return self.depthwise + self.line_words // max(1, self.depthwise - 1)
 
     sample_delay = 1
     """Cycles from a skewed vector to its samples at the elements of a depthwise window's last line."""
@@ -202,13 +206,11 @@ class Config:
         The sum meets the last line's first tap when that sample arrives: depthwise - 1 lines behind the first vector,
         less the rows of the array that lie above it.
         """
-        assert self.depthwise
         return self.sample_delay + (self.depthwise - 1) * (line_pixels - self.depthwise)
 
     @property
     def window_trail(self) -> int:
         """Cycles from the vector whose sum is a depthwise window's to the last vector that the sum meets."""
-        assert self.depthwise
         return self.depthwise**2 - 1 - self.sample_delay
 
     # Addresses

@@ -24,7 +24,7 @@ class Destination(enum.IntEnum):
 
 
 def _residual_words(c: Config) -> int:
-    return c.residual_words or 0
+    return c.residual_words
 
 
 def _drain_words(c: Config) -> int:

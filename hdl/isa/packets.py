@@ -16,6 +16,7 @@ from amaranth.lib import data
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.drains import Drain, Parameters
 from etchnet.hdl.isa.instruction import Instruction, field
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.passes import Pass
 
 __all__ = [
@@ -64,7 +65,7 @@ def header_layout() -> data.StructLayout:
 
 def chunks(bits: int, config: Config) -> int:
     """Link words that carry one memory word of `bits` bits."""
-    return -(-bits // config.link_bits)
+    return ceil_div(bits, config.link_bits)
 
 
 def word_bits(target: Target, config: Config) -> int:
@@ -75,7 +76,6 @@ def word_bits(target: Target, config: Config) -> int:
         case Target.DRAINS:
             return Drain.layout(config).size
         case Target.PARAMETERS:
-            assert config.requantisers is not None
             return Parameters.layout(config).size * config.requantisers
         case Target.WEIGHTS:
             return 8 * config.weight_rows * config.columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape, signed, unsigned
@@ -13,7 +14,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.instruction import Instruction, address_shape, count_shape, field, signed_address_shape
 from etchnet.hdl.isa.walk import OUTSIDE
 
-__all__ = ["Fold", "Pass", "Source", "TileKind"]
+__all__ = ["Fold", "Pass", "Source", "TileKind", "is_stored"]
 
 
 class TileKind(enum.IntEnum):
@@ -27,6 +28,11 @@ class TileKind(enum.IntEnum):
     """ones on the diagonal, zero elsewhere; nothing is stored"""
     DEPTHWISE = 3
     """a stored tile whose column c holds the window of channel c: tap (i, j) in row i * depthwise + j"""
+
+
+def is_stored(kind: Any) -> Any:
+    """Whether all rows x columns bytes of a tile are in the weight memory; of a number, an array, or a signal."""
+    return (kind == TileKind.STORED) | (kind == TileKind.DEPTHWISE)
 
 
 class Source(enum.IntEnum):

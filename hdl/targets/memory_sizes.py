@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from etchnet.hdl.isa import Drain, Instruction, Pass, Target
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import stored, word_bits
 
 __all__ = ["ECP5_BLOCKS", "GOWIN_BLOCKS", "ICE40_BLOCKS", "BlockRams", "MemorySize", "memories"]
@@ -28,7 +29,7 @@ class BlockRams:
         """The fewest for a memory, in any one of the shapes."""
         if words <= self.words or words * bits <= self.bits:
             return 0
-        return min(-(-words // deep) * -(-bits // wide) for deep, wide in self.shapes)
+        return min(ceil_div(words, deep) * ceil_div(bits, wide) for deep, wide in self.shapes)
 
 
 # Shapes are those of Lattice FPGA-TN-02204 and FPGA-TN-02002, and of Gowin UG285; limits are what Yosys 0.70 does.
@@ -93,13 +94,13 @@ def memories(config: Config) -> list[MemorySize]:
         results("activation", config.activation_words, tiles),
         loaded("input", 2 * config.input_words, 8 * config.rows),
         results("output", 2 * config.output_words, tiles),
-        results("residual", config.residual_words or 0, 1),
+        results("residual", config.residual_words, 1),
         MemorySize("accumulators", config.accumulator_rows, 32 * config.columns, 2, (32,) * config.columns),
         loaded("parameters", config.parameter_words, word_bits(Target.PARAMETERS, config)),
         program("passes", config.passes, Pass),
         program("drains", config.drains, Drain),
         loaded("bounds", config.drains, drain["zero_point"].offset),
         loaded("zero points", config.drains, drain["chained"].offset, drain["zero_point"].offset),
-        MemorySize("line buffers", config.line_words, 8 * config.rows, max(0, (config.depthwise or 0) - 1)),
+        MemorySize("line buffers", config.line_words, 8 * config.rows, max(0, config.depthwise - 1)),
     ]
     return [memory for memory in found if memory.words and memory.copies]

@@ -21,6 +21,7 @@ from etchnet.hdl.blocks.technology import PORTABLE, Technology
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunCommand, Target, chunks, header_layout
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
 
 __all__ = ["GATEWARE", "TOP", "VerilogDesign", "generate", "generate_component", "manifest"]
@@ -147,7 +148,7 @@ class _Platform:
     def _ram(self, ram: Ram) -> dict[str, Any]:
         file = ""
         if ram.init:
-            file, digits = f"{ram.name}.hex", -(-ram.bits // 4)
+            file, digits = f"{ram.name}.hex", ceil_div(ram.bits, 4)
             self.contents[file] = "".join(f"{word:0{digits}x}\n" for word in ram.init)
         sizes = {
             "WIDTH": ram.bits,

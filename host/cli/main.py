@@ -18,8 +18,9 @@ from amaranth.back.verilog import YosysError
 from rich.console import Console
 from rich.table import Table
 
-from etchnet.hdl.isa import Counter, InstructionError
-from etchnet.hdl.isa.config import Config, ConfigError
+from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.host.cli.bench import bench
 from etchnet.host.cli.build import build
 from etchnet.host.cli.flow import flow
@@ -39,32 +40,13 @@ from etchnet.host.cli.size import size
 from etchnet.host.cli.state import state
 from etchnet.host.cli.synth import synth
 from etchnet.host.cli.trace import trace
-from etchnet.host.compiler.compile import CapacityError, compile_network
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import ENGINES, Accelerator, make_engine
-from etchnet.host.network.model import ModelError
-from etchnet.host.network.network import NetworkError
-from etchnet.host.tools.tool import ToolError
-from etchnet.sim.engines.link import Disagreement, LinkError
-from etchnet.sim.engines.verilated import BuildError, MissingToolError
-from etchnet.sim.timing import ProgramError
+from etchnet.sim.engines.link import Disagreement
 
 __all__ = ["cli", "main"]
 
-_ERRORS = (
-    CapacityError,
-    ConfigError,
-    InstructionError,
-    LinkError,
-    BuildError,
-    Disagreement,
-    MissingToolError,
-    ToolError,
-    ModelError,
-    NetworkError,
-    ProgramError,
-    YosysError,
-    OSError,
-)
+_ERRORS = (EtchnetError, YosysError, OSError)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ import click
 
 from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.cli.options import UsageError, json_option, machine_for, machine_options, print_json, progress
 from etchnet.host.driver.driver import Accelerator
 from etchnet.sim.engines.exact import ExactEngine
@@ -113,7 +114,7 @@ def state(
     for register, value in values.items():
         width = machine.width(register)
         decimal = f"{value} = " if width <= _DECIMAL_BITS else ""
-        click.echo(f"{register} = {decimal}{value & (1 << width) - 1:#0{2 + -(-width // 4)}x}")
+        click.echo(f"{register} = {decimal}{value & (1 << width) - 1:#0{2 + ceil_div(width, 4)}x}")
     if found is None:
         return
     click.echo(

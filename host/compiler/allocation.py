@@ -9,6 +9,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.network.layers import Shape
 
 __all__ = ["CapacityError", "Lifetime", "Place", "allocate", "channel_places", "words_per_pixel"]
@@ -36,10 +37,10 @@ class CapacityError(EtchnetError, ValueError):
 
 def words_per_pixel(channels: int, config: Config, *, wide: bool = False) -> int:
     """Memory words that the output stage fills with `channels` results of one pixel."""
-    tiles = -(-channels // config.columns)
+    tiles = ceil_div(channels, config.columns)
     if wide:
         return tiles * config.words_per_pixel(wide=True)
-    return -(-tiles // config.tiles_per_word) * config.words_per_pixel()
+    return ceil_div(tiles, config.tiles_per_word) * config.words_per_pixel()
 
 
 def channel_places(channels: int, config: Config) -> np.ndarray:
@@ -72,7 +73,7 @@ class Place:
     @classmethod
     def packed(cls, shape: Shape, images: int, config: Config) -> Place:
         """As the host packs inputs: `rows` channels to a word."""
-        return cls(shape, images, -(-shape[2] // config.rows), np.arange(shape[2]))
+        return cls(shape, images, ceil_div(shape[2], config.rows), np.arange(shape[2]))
 
     @classmethod
     def written(cls, shape: Shape, images: int, config: Config, *, wide: bool = False) -> Place:

@@ -26,6 +26,7 @@ from etchnet.hdl.isa import (
     chunks,
 )
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.allocation import CapacityError, Place, channel_places, words_per_pixel
 from etchnet.host.compiler.emit.emitter import Emitter, Label, Option, Write
 from etchnet.host.compiler.fusion import Unit, without_reshapes
@@ -129,7 +130,7 @@ class Program:
 
     def pack_repeats(self, x: np.ndarray) -> np.ndarray:
         """int8 (M, inputs) as the inputs of as many repeats as it takes: int8 (repeats, input_words, rows)."""
-        repeats = -(-len(x) // self.batch)
+        repeats = ceil_div(len(x), self.batch)
         images = x
         if len(x) < repeats * self.batch:
             images = np.zeros((repeats * self.batch, self.network.inputs), np.int8)
@@ -309,7 +310,7 @@ def _finish(
 
 
 def _require_words(memory: str, words: int, each: int, config: Config, batch: int) -> None:
-    require(memory, -(-words // each), config, batch)
+    require(memory, ceil_div(words, each), config, batch)
 
 
 def _mark(passes: list[Pass], drains: list[Drain], labels: Sequence[Label], *, streamed: bool) -> None:

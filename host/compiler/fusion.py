@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.lowering import Operand, Output, Part, Region, addition, is_alias, lower
 from etchnet.host.network.layers import Add, Dense, Linear, Reshape, Shape
 from etchnet.host.network.network import INPUT, Network
@@ -62,7 +63,7 @@ class Unit:
 
 def column_tiles(part: Part, config: Config) -> int:
     """Column tiles of a part's channels."""
-    return -(-part.channels // config.columns)
+    return ceil_div(part.channels, config.columns)
 
 
 def sources_of(network: Network) -> list[tuple[int, ...]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.allocation import CapacityError, Lifetime, Place, allocate
 from etchnet.host.compiler.fusion import Unit, fusible_additions, reshaped_in_place, sources_of, units_of
 from etchnet.host.network.layers import Shape
@@ -70,7 +71,7 @@ def _place(network: Network, units: Sequence[Unit], reshaped: set[int], config: 
     lifetimes = []
     for tensor, last in kept.items():
         height, width, channels = layout.shapes[tensor]
-        lifetimes.append(Lifetime(images * height * width * -(-channels // config.columns), step[tensor], last))
+        lifetimes.append(Lifetime(images * height * width * ceil_div(channels, config.columns), step[tensor], last))
     bases, layout.residual_words = allocate(lifetimes)
     layout.residual = dict(zip(kept, bases, strict=True))
     return layout
@@ -89,7 +90,7 @@ def lay_out(network: Network, config: Config, images: int) -> tuple[list[Unit], 
     while True:
         units = units_of(network, fusible, aliases)
         layout = _place(network, units, aliases, config, images)
-        if layout.residual_words <= (config.residual_words or 0):
+        if layout.residual_words <= config.residual_words:
             return units, layout
         largest = max(fusible, key=lambda index: int(np.prod(network.shapes[index])))
         del fusible[largest]

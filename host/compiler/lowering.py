@@ -357,7 +357,6 @@ def is_alias(layer: Reshape, shape: Shape, config: Config) -> bool:
 
 def parameter_words(output: Output, tiles: int, config: Config) -> list[int]:
     """The parameters of whole column tiles, `requantisers` to a word; results of padding channels are never used."""
-    assert config.requantisers is not None
     size, n = Parameters.layout(config).size, config.requantisers
     records = list(output.records) * (config.columns if output.shared else 1)
     if not output.shared:

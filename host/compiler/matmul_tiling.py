@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.allocation import CapacityError, words_per_pixel
 
 __all__ = ["Cut"]
@@ -23,26 +24,26 @@ class Cut:
     @classmethod
     def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> Cut:
         """The cut with the fewest cycles by the issue slots and link words that it needs."""
-        blocks, tiles = -(-terms // config.rows), -(-channels // config.columns)
+        blocks, tiles = ceil_div(terms, config.rows), ceil_div(channels, config.columns)
         best: tuple[float, Cut] | None = None
         for block_parts in _parts(blocks):
-            block = -(-blocks // block_parts)
+            block = ceil_div(blocks, block_parts)
             partial = wide or block < blocks
             for tile_parts in _parts(tiles):
-                tile = -(-tiles // tile_parts)
+                tile = ceil_div(tiles, tile_parts)
                 cut = cls._fit(rows, block, tile, config, wide=partial)
                 if cut is None:
                     continue
                 pixels = cut
-                repeats, programs = -(-rows // pixels), -(-blocks // block) * -(-tiles // tile)
-                slots = repeats * block * tile * max(pixels, config.load_cycles)
+                repeats, programs = ceil_div(rows, pixels), ceil_div(blocks, block) * ceil_div(tiles, tile)
+                slots = repeats * block * tile * config.pass_cycles(pixels)
                 words = words_per_pixel(min(channels, tile * config.columns), config, wide=partial)
                 beats = chunks(8 * config.rows, config)
                 link = repeats * pixels * max(block, words) * beats
                 weights = block * tile * config.load_cycles * chunks(8 * config.weight_rows * config.columns, config)
                 cost = programs * (max(slots, link) + weights + 200)
                 if best is None or cost < best[0]:
-                    even = int(-(-rows // repeats))
+                    even = int(ceil_div(rows, repeats))
                     best = cost, cls(even, min(terms, block * config.rows), min(channels, tile * config.columns))
         if best is None:
             raise CapacityError("the machine's memories do not hold one column tile of this product")
@@ -56,7 +57,7 @@ class Cut:
             return None
         most = min(rows, config.input_words // blocks, config.output_words // size, 4 * config.accumulator_rows)
         while most:
-            strips = -(-most // config.accumulator_rows) + 1
+            strips = ceil_div(most, config.accumulator_rows) + 1
             if blocks * (tiles * (strips - 1) + 1) <= config.passes and tiles * (strips - 1) + 1 <= config.drains:
                 return most
             most = min(most - 1, (strips - 2) * config.accumulator_rows)
@@ -66,6 +67,6 @@ class Cut:
 def _parts(whole: int) -> list[int]:
     """Numbers of parts worth trying: every distinct part size, fewest parts first, thinned out for long ranges."""
     sizes = sorted(
-        {-(-whole // parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2))
+        {ceil_div(whole, parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2))
     )
-    return sorted({-(-whole // size) for size in sizes if size <= whole})
+    return sorted({ceil_div(whole, size) for size in sizes if size <= whole})

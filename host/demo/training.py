@@ -22,6 +22,7 @@ import numpy as np
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.data.fashion import CLASSES, SIZE, Split, quantise_image, read_split
 from etchnet.host.network.layers import Conv, Dense, Layer, Padding, same_padding
@@ -61,7 +62,7 @@ class Stage:
 
     def size_out(self, size: int) -> int:
         """Rows, and columns, of the output for an input of `size`."""
-        return -(-size // self.stride) if self.kind == "conv" else 1
+        return ceil_div(size, self.stride) if self.kind == "conv" else 1
 
     def padding(self, size: int) -> Padding:
         """SAME padding of a convolution for an input of `size` rows and columns."""

@@ -10,6 +10,7 @@ import numpy as np
 from etchnet.hdl.core.machine import WEIGHT_TOKENS
 from etchnet.hdl.isa import HEADER_WORDS, Counter, Drain, Pass, RunCommand, Target, chunks, pack, pack_bytes, packet
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
 from etchnet.host.compiler.compile import CapacityError, Program, compile_network
 from etchnet.host.compiler.matmul_tiling import Cut
@@ -203,7 +204,7 @@ class Accelerator:
                 )
                 for s in (False, True)
             )
-            self._require_stream(program, streamed, repeats=-(-len(x) // cut.pixels))
+            self._require_stream(program, streamed, repeats=ceil_div(len(x), cut.pixels))
             result = self._stream(program, streamed, x)[: len(x)]
             self.counts += self._read_counters()
             return result
@@ -292,11 +293,11 @@ class Accelerator:
     def _stream(self, program: Program, streamed: Program, x: np.ndarray) -> np.ndarray:
         """Load `program` and run it on `x`, its weights coming in while `streamed` takes the first rows."""
         config = self.config
-        repeats = -(-len(x) // program.batch)
+        repeats = ceil_div(len(x), program.batch)
         packets = [*self._instructions(streamed), *self._constants(program, weights=False)]
         inputs = self._inputs(program, x)
         packets += [inputs[0], self._run_packet(streamed.command(1))]
-        tiles = -(-program.network.outputs // config.columns)
+        tiles = ceil_div(program.network.outputs, config.columns)
         for tile, part in enumerate(np.split(_flat(program.weights), tiles)):
             words = pack_bytes(part, config)
             packets.append(packet(Target.WEIGHTS, words, config, address=tile * len(part), commit=True))
@@ -311,7 +312,7 @@ class Accelerator:
     def _require_stream(self, program: Program, streamed: Program, *, repeats: int) -> None:
         """Both programs are in the machine at once, and every column tile's weights may be waiting."""
         config = self.config
-        tiles = -(-program.network.outputs // config.columns)
+        tiles = ceil_div(program.network.outputs, config.columns)
         needs = [("committed weights packets", tiles, WEIGHT_TOKENS)]
         if repeats > 1:
             needs.append(("passes", len(streamed.passes) + len(program.passes), config.passes))
@@ -330,7 +331,7 @@ class Accelerator:
     def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
         """All of `x`, `pixels` rows per repeat; the last repeat is filled up with zeros."""
         config = self.config
-        repeats = -(-len(x) // program.batch)
+        repeats = ceil_div(len(x), program.batch)
         beats = self._output_beats(program)
         results = []
         # As many repeats an exchange as keep the host's copy of the link words small; the machine does not notice.

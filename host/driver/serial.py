@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.serial.framing import (
     CHECK_BYTES,
     DEFAULT_BAUD,
@@ -367,7 +368,7 @@ class SerialEngine(Engine):
             self._size = min(self._size, self._buffer)
             missing = max(0, wanted - len(self._inbox))
             body = raw[sent : sent + max(0, min(self._room, self._size))]
-            limit = min(self._size // UNIT, -(-missing // UNIT))
+            limit = min(self._size // UNIT, ceil_div(missing, UNIT))
             answer = self._ask(Kind.DATA, limit=limit, body=body)
             if answer.kind == Kind.LOST:
                 raise LinkError(

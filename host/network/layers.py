@@ -16,6 +16,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import CONTRACTS
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.sim.arithmetic.contracts import contract_of
 
 __all__ = [
@@ -114,7 +115,7 @@ def _pair(name: str, value: Any, low: int, high: int = 1 << 15) -> tuple[int, in
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
     """Pixels that SAME padding adds (before, after) along one axis: TensorFlow's rule, the odd one after."""
     span = (kernel - 1) * dilation + 1
-    total = max(0, (-(-size // stride) - 1) * stride + span - size)
+    total = max(0, (ceil_div(size, stride) - 1) * stride + span - size)
     return total // 2, total - total // 2
 
 

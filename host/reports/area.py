@@ -22,6 +22,7 @@ from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Drain, Pass
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.boards import Board
 from etchnet.hdl.targets.memory_sizes import BlockRams, memories
 
@@ -61,7 +62,6 @@ def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str
         + (config.rows - config.load_cycles + config.columns - 1 + WeightMemory.latency(config))
         * WeightMemory.request_layout(config).size
     )
-    assert config.requantisers is not None
     return {
         "machine": 1,
         "element with a multiplier": hard,
@@ -88,12 +88,11 @@ def weights() -> dict[str, dict[str, dict[str, float]]]:
 
 def estimate(config: Config, board: Board) -> Area:
     """What a machine takes of a board's device."""
-    assert config.requantisers is not None
     known, counted = weights()[board.family], parts(config, board.technology, board.blocks)
     used = {
         name: round(sum(known[name].get(part, 0.0) * count for part, count in counted.items())) for name in ESTIMATED
     }
-    elements = -(-board.technology.elements(config) // board.technology.products)
+    elements = ceil_div(board.technology.elements(config), board.technology.products)
     used["multipliers"] = elements + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
     used["block RAMs"] = _BUFFERS + sum(memory.block_rams(board.blocks) for memory in memories(config))
     return Area(used, {name: known[name]["error"] for name in (*ESTIMATED, "block RAMs")})

@@ -13,6 +13,7 @@ import numpy as np
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.compile import CapacityError, Program, compile_network
 from etchnet.host.compiler.matmul_tiling import Cut
 from etchnet.host.driver.driver import Accelerator, Counts
@@ -55,8 +56,9 @@ def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
     layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
     cut = Cut.best(size, size, size, config, wide=False)
     if cut.terms < size or cut.channels < size:
+        tiles = ceil_div(size, config.rows) * ceil_div(size, config.columns)
         raise CapacityError(
-            f"{size} x {size} weights take {-(-size // config.rows) * -(-size // config.columns)} tiles, and this "
+            f"{size} x {size} weights take {tiles} tiles, and this "
             f"machine has {config.weight_tiles}: they would be cut into programs (--set weight_tiles=...)"
         )
     return Network([layer], contract=config.contract), x, cut.pixels
@@ -86,7 +88,7 @@ class GemmResult:
     @property
     def ideal(self) -> int:
         """Cycles if every multiplier were busy in every cycle."""
-        return -(-(self.size**3) // self.counts.config.multipliers)
+        return ceil_div(self.size**3, self.counts.config.multipliers)
 
     def to_dict(self, clock: float) -> dict[str, Any]:
         """All figures by name, for a clock in Hz."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.boards import Board
 from etchnet.host.compiler.allocation import CapacityError
 from etchnet.host.compiler.compile import Program, compile_network
@@ -60,13 +61,13 @@ def shrunk(program: Program) -> Config:
     uses_windows = any(option.method == "window" for option in program.methods.values())
     return dataclasses.replace(
         config,
-        weight_tiles=max(1, -(-len(program.weights) // config.load_cycles)),
+        weight_tiles=max(1, ceil_div(len(program.weights), config.load_cycles)),
         activation_words=max(2, program.activation_words),
         input_words=_power(program.input_words),
         output_words=_power(program.output_words),
         passes=max(2, len(program.passes)),
         drains=max(2, len(program.drains)),
-        parameter_tiles=max(1, -(-len(program.parameters) // config.groups)),
+        parameter_tiles=max(1, ceil_div(len(program.parameters), config.groups)),
         residual_words=program.residual_words,
         depthwise=config.depthwise if uses_windows else 0,
     )

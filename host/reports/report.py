@@ -8,6 +8,7 @@ from typing import Any
 
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.memory_sizes import memories
 from etchnet.host.compiler.compile import Program
 from etchnet.sim.timing import Latencies, tail
@@ -70,7 +71,7 @@ def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
         spend(layer, "padding", p.pixels)
         slots[layer]["padding"] -= useful
         slots[layer]["useful"] += useful
-        spend(layer, "weight_load", max(0, config.load_cycles - p.pixels))
+        spend(layer, "weight_load", config.pass_cycles(p.pixels) - p.pixels)
         spend(layer, "requantise", p.idle_requantise)
         spend(layer, "fill_drain", p.idle)
     behind, reading = tail(program.passes, program.drains, config)
@@ -96,10 +97,10 @@ def memory_use(program: Program) -> list[MemoryUse]:
     """Every memory of the machine."""
     config = program.config
     uses = [
-        MemoryUse("weight tiles", -(-len(program.weights) // config.load_cycles), config.weight_tiles),
-        MemoryUse("parameter tiles", -(-len(program.parameters) // config.groups), config.parameter_tiles),
+        MemoryUse("weight tiles", ceil_div(len(program.weights), config.load_cycles), config.weight_tiles),
+        MemoryUse("parameter tiles", ceil_div(len(program.parameters), config.groups), config.parameter_tiles),
         MemoryUse("activation words", program.activation_words, config.activation_words),
-        MemoryUse("residual words", program.residual_words, config.residual_words or 0),
+        MemoryUse("residual words", program.residual_words, config.residual_words),
         MemoryUse("input words, each half", program.input_words, config.input_words),
         MemoryUse("output words, each half", program.output_words, config.output_words),
         MemoryUse("passes", len(program.passes), config.passes),
@@ -119,7 +120,7 @@ def pass_rows(program: Program) -> list[dict[str, Any]]:
     rows, cycle = [], Latencies.of(config).fetch
     for index, (p, label) in enumerate(zip(program.passes, program.labels, strict=True)):
         cycle += p.idle + p.idle_requantise
-        length = max(p.pixels, config.load_cycles)
+        length = config.pass_cycles(p.pixels)
         rows.append(
             {
                 "pass": index,

@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 from etchnet.hdl.blocks.technology import MULTIPLIERS_OF_A_REQUANTISER
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config, ConfigError
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.boards import Board
 from etchnet.hdl.targets.memory_sizes import memories
 from etchnet.host.compiler.compile import CapacityError, Program, compile_network
@@ -50,9 +51,8 @@ class Budget:
 
     def used(self, config: Config) -> int:
         """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
-        assert config.requantisers is not None
         elements = max(0, config.multipliers - self.lut_multipliers)
-        return -(-elements // self.products) + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
+        return ceil_div(elements, self.products) + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
 
 
 @dataclass(frozen=True)

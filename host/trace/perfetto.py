@@ -124,7 +124,7 @@ def _spans(trace: Trace) -> list[tuple[int, int, int]]:
     """(start, cycles, layer) of passes of one layer in a row."""
     layers = np.array([label.layer for label in trace.program.labels] * trace.repeats)
     begin = trace.issues.ravel()
-    end = begin + np.array([max(p.pixels, trace.config.load_cycles) for p in trace.program.passes] * trace.repeats)
+    end = begin + np.array([trace.config.pass_cycles(p.pixels) for p in trace.program.passes] * trace.repeats)
     first = np.flatnonzero(np.diff(layers, prepend=-1))
     last = np.append(first[1:], len(layers)) - 1
     return [(int(begin[a]), int(end[b] - begin[a]), int(layers[a])) for a, b in zip(first, last, strict=True)]

@@ -447,7 +447,7 @@ class ExactEngine(Engine):
                         yield from self._tokens["input_full"].take()
                         self._tokens["input_free"].put(now + p.pixels)
                     if p.release_weights:
-                        end = now + max(p.pixels, self.config.load_cycles) - 1
+                        end = now + self.config.pass_cycles(p.pixels) - 1
                         visible = end + self._latencies.decide + self._latencies.fold_delay + 1
                         self._tokens["weights_free"].put(visible)
                     if index in program.commits:
@@ -491,7 +491,7 @@ class ExactEngine(Engine):
             decoded_passes = [Pass.decode(w, config) for w in unpack(passes, Pass.layout(config).size, config)]
             decoded_drains = [Drain.decode(w, config) for w in unpack(drains, Drain.layout(config).size, config)]
             check(decoded_passes, decoded_drains, config, repeats=command.repeats)
-            slots = np.array([max(p.pixels, config.load_cycles) for p in decoded_passes])
+            slots = np.array([config.pass_cycles(p.pixels) for p in decoded_passes])
             idle = np.array([p.idle + p.idle_requantise for p in decoded_passes])
             ends = np.cumsum(slots + idle)
             released = np.cumsum([p.release_input for p in decoded_passes])

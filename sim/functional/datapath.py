@@ -14,7 +14,9 @@ from threadpoolctl import LibController, ThreadpoolController
 
 from etchnet.hdl.isa import Parameters, Pass, Target, TileKind, chunks
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
+from etchnet.hdl.isa.passes import is_stored
 from etchnet.sim.functional.kernels import Kernels
 from etchnet.sim.functional.plan import Plan
 
@@ -85,7 +87,7 @@ class Datapath:
         config = self.config
         rows, columns, band = config.rows, config.columns, config.load_cycles
         kinds, first = np.array([(p.kind, p.weights) for p in passes]).T
-        whole = (kinds == TileKind.STORED) | (kinds == TileKind.DEPTHWISE)
+        whole = is_stored(kinds)
         if (np.diff(first) == band).all() and whole.all():
             stored = self.weights[first[0] : first[-1] + band].reshape(-1, band, config.weight_rows, columns)
         else:
@@ -127,7 +129,7 @@ class Datapath:
         # products; whole inputs are shared out instead.
         room = max(1, _BATCH_BYTES // kernels.bytes)
         large = kernels.one_product and kernels.largest_product * min(room, len(halves)) >= _BLAS_THREADS_FROM
-        at_once = room if large else min(room, -(-len(halves) // _threads()))
+        at_once = room if large else min(room, ceil_div(len(halves), _threads()))
 
         def compute(first: int) -> None:
             batch = slice(first, first + at_once)
@@ -152,7 +154,6 @@ class Datapath:
 
 def channel_parameters(words: np.ndarray, config: Config) -> dict[str, np.ndarray]:
     """Parameter words as link words, uint32 (sets, groups, chunks, lanes), by field: int64 (sets, columns)."""
-    assert config.requantisers is not None
     layout = Parameters.layout(config)
     raw = np.ascontiguousarray(words, "<u4").reshape(len(words), config.groups, -1).view(np.uint8)
     bits = np.unpackbits(raw, axis=2, bitorder="little")[..., : config.requantisers * layout.size]

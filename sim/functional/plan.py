@@ -237,7 +237,7 @@ class Plan:
         self._memories = {
             Destination.ACTIVATION: np.full((config.activation_words, self.lanes), -1),
             Destination.OUTPUT: np.full((config.output_words, self.lanes), -1),
-            Destination.RESIDUAL: np.full((config.residual_words or 0, self.lanes), -1),
+            Destination.RESIDUAL: np.full((config.residual_words, self.lanes), -1),
         }
         self.output_values = np.full((config.output_words, self.lanes, 2), -1)
         self._groups: dict[tuple[int, int, int, Form], _Group] = {}
@@ -275,7 +275,7 @@ class Plan:
         self.pass_cells.append(cells)
         kind = Kind.DENSE
         if p.kind == TileKind.DEPTHWISE:
-            taps = config.depthwise or 0
+            taps = config.depthwise
             kind = Kind.WINDOW
             window = (np.arange(taps)[:, None] * p.line_pixels + np.arange(taps)).ravel()
             first = p.kept(config) - config.window_lead(p.line_pixels)
@@ -394,4 +394,4 @@ class Plan:
 
     def width(self, term: Term) -> int:
         """Operands that a term takes: cells, or one value row."""
-        return {Kind.WINDOW: (self.config.depthwise or 0) ** 2, Kind.VALUE: 1}.get(term.kind, self.lanes)
+        return {Kind.WINDOW: self.config.depthwise**2, Kind.VALUE: 1}.get(term.kind, self.lanes)

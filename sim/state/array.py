@@ -44,7 +44,7 @@ class ArrayState:
         self._array_latency = SystolicArray.latency(self.config)
         # `load` follows the request's register, which is one behind the decision.
         self._load_delay = events.pixel_delay() - 1
-        self._taps = self.config.depthwise or 0
+        self._taps = self.config.depthwise
 
     # Wavefronts
 

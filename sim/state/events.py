@@ -70,7 +70,7 @@ class Program:
         self.passes, self.drains = run.passes, run.drains
         lat = Latencies.of(config)
         self.started = drains_of(self.passes, self.drains)
-        self.slots = np.array([max(p.pixels, config.load_cycles) for p in self.passes], dtype=np.int64)
+        self.slots = np.array([config.pass_cycles(p.pixels) for p in self.passes], dtype=np.int64)
         self.pace = np.array([drain_pace(d, config) for d in self.drains], dtype=np.int64)
         self.count = np.array([d.tiles * d.pixels for d in self.drains], dtype=np.int64)
         self.releasing = np.zeros(len(self.drains), dtype=np.int64)

@@ -11,6 +11,7 @@ from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind
 from etchnet.hdl.isa.packets import stored
+from etchnet.hdl.isa.passes import is_stored
 from etchnet.sim.state.events import Events, Head
 from etchnet.sim.state.memories import DrainMemory
 from etchnet.sim.state.registers import Layout, Register, Rows, delayed, late_rows, memory_read, remembered
@@ -145,7 +146,7 @@ class Issue:
             half=self.half(cycle - 1),
             address=p.address + line * p.line + column * p.step,
             windowed=now.pixel and p.kind == TileKind.DEPTHWISE and bool(config.depthwise),
-            line_delay=columns - (config.depthwise or 0),
+            line_delay=columns - config.depthwise,
         )
 
     def _request(self, cycle: int) -> int:
@@ -153,7 +154,7 @@ class Issue:
             return 0
         now = self.decide(cycle - 1)
         p = now.head.instruction
-        whole = p.kind in (TileKind.STORED, TileKind.DEPTHWISE)
+        whole = is_stored(p.kind)
         return self.request_layout.pack(
             valid=now.load, first=now.begin, kind=p.kind, address=p.weights + (now.loads if whole else 0)
         )

@@ -15,6 +15,7 @@ from etchnet.hdl.core.accumulators import AccumulatorBank
 from etchnet.hdl.core.array.element import ProcessingElement
 from etchnet.hdl.isa import OUTSIDE, Destination, Fold, Pass, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.passes import is_stored
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.history import History
 from etchnet.sim.state.array import ArrayState
@@ -209,7 +210,7 @@ class MachineState:
         pixel = source - begin if 0 <= source - begin < p.pixels else -1
         word = int(program.walk(number)[pixel]) if pixel >= 0 else OUTSIDE
         band, offset = divmod(row, config.load_cycles)
-        whole = p.kind in (TileKind.STORED, TileKind.DEPTHWISE)
+        whole = is_stored(p.kind)
         stored = whole or (p.kind == TileKind.DIAGONAL and row == column)
         kept = np.flatnonzero(program.kept(number) == vector - begin)
         run, repeat = events.repeats[int(events.passes.repeat[index])]

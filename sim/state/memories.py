@@ -30,7 +30,7 @@ class DrainMemory:
         depth = {
             Destination.ACTIVATION: config.activation_words,
             Destination.OUTPUT: 2 * config.output_words,
-            Destination.RESIDUAL: config.residual_words or 0,
+            Destination.RESIDUAL: config.residual_words,
         }[self._destination]
         return Rows(self.word, depth, 8 * config.rows)
 

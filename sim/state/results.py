@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind, chunks
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
 from etchnet.sim.functional.datapath import channel_parameters
 from etchnet.sim.functional.kernels import Kernels
@@ -43,7 +44,7 @@ def tile_of(events: Events, index: int) -> np.ndarray:
     size = config.weight_rows * columns
 
     def word(address: int, cycle: int) -> np.ndarray:
-        raw = memory.word(address, cycle).to_bytes(-(-size // 4) * 4 + config.link_bits // 8, "little")[:size]
+        raw = memory.word(address, cycle).to_bytes(ceil_div(size, 4) * 4 + config.link_bits // 8, "little")[:size]
         return np.frombuffer(raw, np.int8).reshape(config.weight_rows, columns)
 
     if memory.settled(asked, asked + rows + columns):

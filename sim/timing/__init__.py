@@ -23,6 +23,8 @@ from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import OUTSIDE, Counter, Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.hdl.isa.passes import is_stored
 
 __all__ = [
     "Idles",
@@ -236,7 +238,7 @@ class _Touch:
     def __init__(self, p: Pass, config: Config) -> None:
         self.of, self.bank, self.adds = p, p.bank, p.fold != Fold.SET
         self.memory = p.source
-        self.occupies = max(p.pixels, config.load_cycles)
+        self.occupies = config.pass_cycles(p.pixels)
         self.lines = p.line_pixels if p.kind == TileKind.DEPTHWISE else 0
         self.steps: _Steps = 1
         first, last, count = 0, p.pixels - 1, p.pixels
@@ -258,7 +260,7 @@ class _Touch:
         """First word and the word behind the last that may be read; there are none where they are equal."""
         columns = p.line_pixels
         end_column = min(columns, p.pixels, p.end_column or p.pixels) - 1
-        end_line = min(-(-p.pixels // columns), p.end_line or p.pixels) - 1
+        end_line = min(ceil_div(p.pixels, columns), p.end_line or p.pixels) - 1
         if p.first_column > end_column or p.first_line > end_line:
             return 0, 0
         first = p.address + p.first_line * p.line + p.first_column * p.step
@@ -573,7 +575,7 @@ class Timeline:
     def _drain_bound(self, way: _Way, index: int) -> int:
         """The first cycle in which a drain may read its first row."""
         config, lat, drain, rows = self.config, self.latencies, way.drain, way.rows
-        limit = config.residual_words or 0 if drain.residual else config.accumulator_rows
+        limit = config.residual_words if drain.residual else config.accumulator_rows
         if rows[1] > limit:
             memory = "residual memory" if drain.residual else "accumulators"
             raise ProgramError(f"a drain of pass {index} reads beyond the {memory}")
@@ -658,7 +660,7 @@ class Timeline:
         name, most = {
             Destination.ACTIVATION: ("activation", config.activation_words),
             Destination.OUTPUT: ("output", config.output_words),
-            Destination.RESIDUAL: ("residual", config.residual_words or 0),
+            Destination.RESIDUAL: ("residual", config.residual_words),
         }[drain.destination]
         last_word = way.last_word + size - 1
         if last_word >= most:
@@ -852,7 +854,7 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
 def _check_fields(passes: Sequence[Pass], drains: Sequence[Drain], config: Config) -> None:
     """Values that a field holds but the machine does not have."""
     for index, p in enumerate(passes):
-        tile = config.load_cycles if p.kind in (TileKind.STORED, TileKind.DEPTHWISE) else 1
+        tile = config.load_cycles if is_stored(p.kind) else 1
         if p.pixels < 1:
             raise ProgramError(f"pass {index} must have at least 1 pixel, not {p.pixels}")
         if p.kind not in _KINDS or p.fold not in _FOLDS or p.hold not in _FOLDS:
@@ -947,7 +949,7 @@ def tail(passes: Sequence[Pass], drains: Sequence[Drain], config: Config) -> tup
     lat, last = Latencies.of(config), passes[-1]
     reading, behind = reading_cycles([drains[i] for i in drains_of(passes, drains)[-1]], config)
     behind_pixel = lat.decide + lat.drain_delay + behind
-    return behind_pixel - (max(last.pixels, config.load_cycles) - last.pixels), reading
+    return behind_pixel - (config.pass_cycles(last.pixels) - last.pixels), reading
 
 
 def run_counts(
@@ -958,7 +960,7 @@ def run_counts(
     for p in passes:
         counts[Counter.ISSUE] += p.pixels
         counts[Counter.USEFUL] += p.sums(config) * p.useful
-        counts[Counter.WEIGHT_LOAD] += max(0, config.load_cycles - p.pixels)
+        counts[Counter.WEIGHT_LOAD] += config.pass_cycles(p.pixels) - p.pixels
         counts[Counter.REQUANTISE] += p.idle_requantise
         counts[Counter.FILL_DRAIN] += p.idle
     counts = {counter: count * repeats for counter, count in counts.items()}

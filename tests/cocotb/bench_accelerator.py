@@ -20,6 +20,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.compile import Program, compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.network import Network
@@ -156,7 +157,7 @@ class Setup:
 
     @property
     def repeats(self) -> int:
-        return -(-len(self.inputs) // self.program.batch)
+        return ceil_div(len(self.inputs), self.program.batch)
 
     def load_and_run(self, engine: Engine) -> Accelerator:
         """Load the network, run all inputs, check the results; the driver, for its counters."""

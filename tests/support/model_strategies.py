@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 from support.strategies import int8, randoms
 
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.exporters.flatbuffer import Graph
 
 _ACTIVATIONS = [0, 0, 1, 2, 3]
@@ -57,7 +58,7 @@ def _sliding(draw: st.DrawFn, size: tuple[int, int], largest: int, dilations: in
     dilation = tuple(draw(st.integers(1, dilations)) for _ in size)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
     same = draw(st.booleans()) or any(span > n for span, n in zip(spans, size, strict=True))
-    out = [-(-n // s) if same else (n - span) // s + 1 for n, span, s in zip(size, spans, stride, strict=True)]
+    out = [ceil_div(n, s) if same else (n - span) // s + 1 for n, span, s in zip(size, spans, stride, strict=True)]
     return {"kernel": kernel, "stride": stride, "dilation": dilation, "same": same, "out": tuple(out)}
 
 

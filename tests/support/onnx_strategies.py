@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from support.strategies import randoms
 
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.importers.onnx.importer import parse_onnx
 from etchnet.host.network.model import ModelError
 
@@ -239,7 +240,7 @@ def random_conv(writer, random, x, *, channels=None, keep=False):
         if attributes["auto_pad"] == "VALID":
             sizes = [(n - span[i]) // stride[i] + 1 for i, n in enumerate((height, width))]
         else:
-            sizes = [-(-n // stride[i]) for i, n in enumerate((height, width))]
+            sizes = [ceil_div(n, stride[i]) for i, n in enumerate((height, width))]
     values = random_bytes(random, (channels, inputs // group, *kernel))
     per_channel = random.random() < 0.5
     scale = np.exp(random.uniform(-7, -4, channels if per_channel else ())).astype(np.float32)

@@ -23,6 +23,7 @@ from etchnet.hdl.isa import (
     packet,
 )
 from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
 from etchnet.host.compiler.compile import tile_words
 from etchnet.sim.engines.exact import ExactEngine
@@ -232,7 +233,7 @@ def chain_program(chain, random):
             low, high = sorted(int(v) for v in random.integers(-128, 128, 2))
             # Words next to each other, so that what is written has no gaps.
             lanes = config.tiles_per_word
-            filled = -(-tiles // lanes) * size * pixels
+            filled = ceil_div(tiles, lanes) * size * pixels
             if written + filled > config.activation_words:
                 written = 0
             drains.append(

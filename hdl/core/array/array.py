@@ -65,7 +65,7 @@ class SystolicArray(wiring.Component):
 
         Behind the skew a channel is as late as its column is, so one delay serves all.
         """
-        taps = self._config.depthwise or 0
+        taps = self._config.depthwise
         lines = []
         for line in range(taps):
             word: Any = Cat(*skewed)
@@ -107,7 +107,7 @@ class SystolicArray(wiring.Component):
                 if element.is_shared:
                     shared.append(element)
                 if element.has_sample:
-                    line = r // (config.depthwise or 1)
+                    line = r // config.depthwise
                     m.d.comb += [element.windowed.eq(right_windowed), element.sample.eq(samples[line][c])]
                     right_windowed = element.windowed_out
                 right, right_load = element.activation_out, element.load_out

@@ -41,7 +41,7 @@ class ProcessingElement(wiring.Component):
 
     def __init__(self, config: Config, *, row: int, hard: bool = True, shared: bool = False) -> None:
         self._config, self._row, self._hard, self._shared = config, row, hard, hard and shared
-        self._taps = row < (config.depthwise or 0) ** 2
+        self._taps = row < config.depthwise**2
         windowed = {"windowed": In(1), "windowed_out": Out(1), "sample": In(signed(8))} if self._taps else {}
         outside = {"factors": Out(data.ArrayLayout(signed(8), 2)), "product": In(signed(16))}
         super().__init__(

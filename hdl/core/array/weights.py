@@ -15,6 +15,7 @@ from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.core.loadable_memory import load_bus
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.passes import is_stored
 
 __all__ = ["WeightMemory"]
 
@@ -92,6 +93,6 @@ class WeightMemory(wiring.Component):
                 spread: Any = 0
                 if b * band <= c < (b + 1) * band:
                     spread = Mux(diagonal[2 * c + latency], Mux(then.kind == TileKind.IDENTITY, 1, stored), 0)
-                whole = (then.kind == TileKind.STORED) | (then.kind == TileKind.DEPTHWISE)
+                whole = is_stored(then.kind)
                 m.d.comb += self.weights[b][c].eq(Mux(whole, stored, spread))
         return m

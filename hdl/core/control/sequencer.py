@@ -13,6 +13,7 @@ from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.core.control.fetch import InstructionMemory
 from etchnet.hdl.isa import Fold, Pass, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.passes import is_stored
 
 __all__ = ["Sequencer"]
 
@@ -254,7 +255,7 @@ class Sequencer(wiring.Component):
             m.d.sync += running.eq(1)
 
         word = Signal.like(head.weights)
-        with m.If((head.kind == TileKind.STORED) | (head.kind == TileKind.DEPTHWISE)):
+        with m.If(is_stored(head.kind)):
             m.d.comb += word.eq(head.weights + loads_done)
         with m.Else():
             m.d.comb += word.eq(head.weights)
@@ -264,7 +265,7 @@ class Sequencer(wiring.Component):
             self.pixel.inside.eq(inside),
             self.pixel.pad.eq(head.pad),
             self.pixel.windowed.eq(pixel & (head.kind == TileKind.DEPTHWISE) if config.depthwise else 0),
-            self.pixel.line_delay.eq(columns - (config.depthwise or 0)),
+            self.pixel.line_delay.eq(columns - config.depthwise),
             self.pixel.source.eq(head.source),
             self.pixel.half.eq(half),
             self.pixel.address.eq(head.address + offset),

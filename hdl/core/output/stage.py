@@ -177,7 +177,6 @@ class OutputStage(wiring.Component):
         """Step through rows and groups; select, requantise, assemble, write."""
         m = Module()
         config, groups = self._config, self._config.groups
-        assert config.requantisers is not None
         n = config.requantisers
         head = Signal(Drain.streamed(config))
         derived = Signal(self.derived_layout(config))

@@ -16,6 +16,7 @@ import numpy as np
 
 from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.allocation import CapacityError, Place
 from etchnet.host.compiler.fusion import Unit, column_tiles
 from etchnet.host.compiler.lowering import Operand, Output, Part, parameter_words, passed
@@ -240,7 +241,7 @@ class Emitter:
 
     def _reached(self, operand: Operand, channels: int) -> np.ndarray:
         place, config = self.places[operand.source], self.config
-        words, tiles = place.words, -(-channels // config.columns)
+        words, tiles = place.words, ceil_div(channels, config.columns)
         if operand.mask is None:
             return np.ones((words, tiles), bool)
         found = np.zeros((words, tiles), bool)
@@ -280,7 +281,7 @@ class Emitter:
 
     def _window_tile(self, operand: Operand, corner: tuple[int, int], tile: int) -> tuple[int, int]:
         """First weight word and useful elements of a depthwise tile: the taps from `corner` on, that a window holds."""
-        config, taps = self.config, self.config.depthwise or 0
+        config, taps = self.config, self.config.depthwise
         assert operand.window is not None
         if self.draft:
             return 0, 0
@@ -328,7 +329,7 @@ class Emitter:
 
     def _corners(self, operand: Operand) -> list[tuple[int, int]]:
         """Where the windows begin that cover a depthwise kernel."""
-        taps = self.config.depthwise or 1
+        taps = self.config.depthwise
         assert operand.window is not None
         height, width = operand.window.shape[:2]
         return [(y, x) for y in range(0, height, taps) for x in range(0, width, taps)]
@@ -369,9 +370,9 @@ class Emitter:
                 spans = [(x, min(rows, width - x)) for x in range(0, width, rows)]
             else:
                 spans = [(0, width)]
-            count = -(-region.height // lines)
+            count = ceil_div(region.height, lines)
             edges = [region.height * i // count for i in range(count + 1)]
-            tail = -(-least // width)
+            tail = ceil_div(least, width)
             if short_end and image == self.images - 1 and width <= rows and edges[-1] - edges[-2] > tail:
                 edges.insert(-1, edges[-1] - tail)
             for y, end in zip(edges, edges[1:], strict=False):
@@ -548,7 +549,7 @@ class Emitter:
     def _window_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
         """A depthwise pass per window; None where a line of it does not fit the line buffers."""
         config, operand = self.config, part.operands[0]
-        taps, place, group = config.depthwise or 0, self.places[operand.source], Group()
+        taps, place, group = config.depthwise, self.places[operand.source], Group()
         height, width = place.shape[:2]
         lines, columns = strip.lines, strip.columns
         if not lines:
@@ -581,7 +582,7 @@ class Emitter:
                     pixels=pixels,
                     first_column=left,
                     end_column=0 if inside >= line else inside,
-                    first_line=-(-pixels // line) if outside else max(0, -y),
+                    first_line=ceil_div(pixels, line) if outside else max(0, -y),
                     end_line=0 if outside else height - y,
                     pad=operand.pad,
                     dropped=line - last - 1,

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.importers.builder import GraphBuilder, Value
 from etchnet.host.importers.onnx.fit import CONTRACT, Fit, fit_add, fit_map
 from etchnet.host.importers.onnx.reader import Graph, Node, read_graph
@@ -1233,7 +1234,7 @@ def _window(node: Node, size: Sequence[int], kernel: Sequence[int], *, dilations
 def _ceiling(size: int, kernel: int, stride: int, padding: tuple[int, int]) -> tuple[int, int]:
     """Padding with which windows that fit are those of ceil_mode: none may begin behind the image and its padding."""
     padded = size + sum(padding)
-    count = -(-max(padded - kernel, 0) // stride) + 1
+    count = ceil_div(max(padded - kernel, 0), stride) + 1
     if (count - 1) * stride >= size + padding[0]:
         count -= 1
     return padding[0], padding[1] + max(0, (count - 1) * stride + kernel - padded)

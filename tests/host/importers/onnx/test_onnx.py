@@ -29,6 +29,7 @@ from support.onnx_strategies import (
     theirs,
 )
 
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.importers.load import load_input, load_model
 from etchnet.host.importers.onnx.importer import load_onnx, parse_onnx
 from etchnet.host.network.layers import Add, Concat, Conv, Dense, Depthwise, MaxPool
@@ -199,7 +200,7 @@ def test_maximum_pool(form, seed):
     sizes = []
     for axis, n in enumerate(size):
         whole = n + pads[axis] + pads[axis + 2] - kernel[axis]
-        count = (-(-whole // stride[axis]) if ceiling else whole // stride[axis]) + 1
+        count = (ceil_div(whole, stride[axis]) if ceiling else whole // stride[axis]) + 1
         if ceiling and (count - 1) * stride[axis] >= n + pads[axis]:
             count -= 1
         sizes.append(count)
