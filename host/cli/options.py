@@ -160,7 +160,7 @@ def clock_for(engine: Engine, clock: float) -> tuple[float, str]:
     return clock * 1e6 if given else engine.clock_hz, "counted on the board"
 
 
-class _EngineType(click.ParamType):
+class _EngineType(click.ParamType):  # type: ignore[type-arg]
     """The name of an engine, as `make_engine` takes it."""
 
     name = "engine"

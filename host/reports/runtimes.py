@@ -198,11 +198,12 @@ def runtimes(
         "step": model.output.scale if model.float_output else 1.0,
         "indices": any(isinstance(step, ArgMax) for step in model.steps),
     }
+    choices: list[tuple[str, bytes | None, Callable[[], bytes], Callable[..., Any]]] = [
+        ("LiteRT", model.tflite_file, lambda: to_tflite(network, batch=len(x)), litert),
+        ("ONNX Runtime", model.onnx_file, lambda: to_onnx(network), onnx_runtime),
+    ]
     for threads in sorted({1, cores}):
-        for name, file, write, make in (
-            ("LiteRT", model.tflite_file, lambda: to_tflite(network, batch=len(x)), litert),
-            ("ONNX Runtime", model.onnx_file, lambda: to_onnx(network), onnx_runtime),
-        ):
+        for name, file, write, make in choices:
             try:
                 runtime = make(
                     write() if file is None else file, x if file is None else model.restore(x), threads=threads

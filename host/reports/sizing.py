@@ -147,7 +147,8 @@ def candidates(
                         continue
                     values: dict[str, Any] = {"rows": r, "columns": c, "weight_rows": w, "requantisers": n}
                     # What only square machines have follows the shape.
-                    config = dataclasses.replace(base, **values, residual_words=None, depthwise=None)
+                    values |= {"residual_words": None, "depthwise": None}
+                    config = dataclasses.replace(base, **values)
                     if budget.multipliers is None or budget.used(config) <= budget.multipliers:
                         found.append(config)
     found.sort(key=lambda c: (c.multipliers, c.requantisers, c.weight_rows, c.rows))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -350,8 +351,8 @@ class Plan:
 
     def _arrange(self) -> None:
         """Join groups that differ in their column tile only, and number results step by step."""
-        joined: dict[tuple, list[tuple[_Group, int]]] = {}
-        operands: dict[tuple, np.ndarray] = {}
+        joined: dict[tuple[Any, ...], list[tuple[_Group, int]]] = {}
+        operands: dict[tuple[Any, ...], np.ndarray] = {}
         for (level, form, parameters, drain), group in sorted(self._groups.items(), key=lambda item: item[0][0]):
             gathered = group.distinct()
             shape = tuple((t.fold, t.kind) for t in self._forms.terms(form))

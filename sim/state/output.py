@@ -234,7 +234,7 @@ class OutputState:
         read = self.last_read(cycle - 1, self._residual_reads)
         if read < 0:
             return 0
-        bits = self.config.address_bitsself.config.residual_words
+        bits = self.config.address_bits(max(1, self.config.residual_words))
         return self._residual.word(self.read_layout.get(self.read(read), "row") & (1 << bits) - 1, read)
 
     def _parameter_data(self, cycle: int) -> int:

@@ -107,7 +107,7 @@ class SystolicArray(wiring.Component):
                 if element.is_shared:
                     shared.append(element)
                 if element.has_sample:
-                    line = r // config.depthwise
+                    line = r // max(1, config.depthwise)
                     m.d.comb += [element.windowed.eq(right_windowed), element.sample.eq(samples[line][c])]
                     right_windowed = element.windowed_out
                 right, right_load = element.activation_out, element.load_out

@@ -74,7 +74,7 @@ class Sender(wiring.Component):
                     m.d.sync += [word.eq(0), half.eq(~half)]
 
         # Words of counters are chosen a cycle ahead. The first is that of CYCLES: all others are late by one cycle.
-        assert Counter.CYCLES == 0
+        assert next(iter(Counter)) is Counter.CYCLES
         count = 2 * len(Counter)
         counted, following, chosen = Signal(32, reset_less=True), Signal(range(count), init=1), Signal(32)
         with m.Switch(Mux(self.counters, following, 0)):

@@ -329,7 +329,7 @@ class Emitter:
 
     def _corners(self, operand: Operand) -> list[tuple[int, int]]:
         """Where the windows begin that cover a depthwise kernel."""
-        taps = self.config.depthwise
+        taps = max(1, self.config.depthwise)
         assert operand.window is not None
         height, width = operand.window.shape[:2]
         return [(y, x) for y in range(0, height, taps) for x in range(0, width, taps)]
