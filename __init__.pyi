@@ -1,2 +1,37 @@
+from . import hdl as hdl
+from . import host as host
+from . import sim as sim
 from .hdl.isa.config import Config as Config
+from .hdl.isa.config import ConfigError as ConfigError
+from .hdl.isa.counters import Counter as Counter
+from .hdl.isa.errors import EtchnetError as EtchnetError
+from .hdl.targets.verilog import VerilogDesign as VerilogDesign
+from .hdl.targets.verilog import generate as generate
+from .host.compiler.allocation import CapacityError as CapacityError
+from .host.compiler.compile import Program as Program
+from .host.compiler.compile import compile_network as compile_network
 from .host.driver.driver import Accelerator as Accelerator
+from .host.driver.driver import Counts as Counts
+from .host.importers.load import load_input as load_input
+from .host.importers.load import load_model as load_model
+from .host.network.layers import Add as Add
+from .host.network.layers import AveragePool as AveragePool
+from .host.network.layers import Concat as Concat
+from .host.network.layers import Conv as Conv
+from .host.network.layers import Dense as Dense
+from .host.network.layers import Depthwise as Depthwise
+from .host.network.layers import MaxPool as MaxPool
+from .host.network.layers import NetworkError as NetworkError
+from .host.network.layers import Pad as Pad
+from .host.network.layers import Reshape as Reshape
+from .host.network.model import Model as Model
+from .host.network.model import ModelError as ModelError
+from .host.network.network import INPUT as INPUT
+from .host.network.network import Network as Network
+from .sim.engines.exact import ExactEngine as ExactEngine
+from .sim.engines.link import LinkTrace as LinkTrace
+from .sim.engines.simulated import AmaranthEngine as AmaranthEngine
+from .sim.engines.verilated import VerilatorEngine as VerilatorEngine
+from .sim.state.machine import MachineState as MachineState
+
+__version__: str

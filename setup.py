@@ -1,11 +1,27 @@
-"""Which packages a wheel holds: every folder of the gateware, the simulator and the host, under `etchnet`."""
+"""Which files a wheel holds: every folder of the gateware, the simulator and the host, under `etchnet`.
+
+The root of the repository is the package `etchnet`, so that the path of a folder is its import name. Packages are found,
+not listed: a list would lose a new folder in silence.
+"""
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
+ROOT = "etchnet"
 FOLDERS = ("hdl", "sim", "host")
 
+
+class BuildPackage(build_py):
+    """Takes `__init__.py` from the root of the repository, and leaves its scripts, such as this one, out."""
+
+    def find_package_modules(self, package, package_dir):
+        """Return (package, module, file) of every module of a package."""
+        found = super().find_package_modules(package, package_dir)
+        return [each for each in found if package != ROOT or each[1] == "__init__"]
+
+
 setup(
-    package_dir={"etchnet": "."},
-    packages=["etchnet"]
-    + [f"etchnet.{name}" for name in find_packages(include=[pattern for f in FOLDERS for pattern in (f, f"{f}.*")])],
+    cmdclass={"build_py": BuildPackage},
+    package_dir={ROOT: "."},
+    packages=[ROOT, *(f"{ROOT}.{p}" for p in find_packages(include=[n for f in FOLDERS for n in (f, f"{f}.*")]))],
 )

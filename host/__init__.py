@@ -1,1 +1,8 @@
-"""The host: networks, the compiler, the driver, and the command line."""
+"""The host: networks, importers, the compiler, the driver, reports and the command line.
+
+The public names are listed in `__init__.pyi`, and imported when they are first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

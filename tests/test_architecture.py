@@ -1,6 +1,7 @@
 """The rule of the house: a wing imports only wings below it."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,14 @@ def test_the_rule_sees_what_breaks_it(name, source):
 def test_every_folder_with_a_source_is_a_package():
     """Packages are found by their `__init__.py`: without one, a wheel would lose the folder in silence."""
     assert not {path.parent for path in SOURCES} - {path.parent for path in SOURCES if path.name == "__init__.py"}
+
+
+@pytest.mark.parametrize("package", ["etchnet", "etchnet.hdl", "etchnet.sim", "etchnet.host"])
+def test_every_public_name_is_there(package):
+    """The stub files list the public names; each is imported only when it is used, so each has to be tried."""
+    public = importlib.import_module(package)
+    assert len(public.__all__) > 20
+    assert len(set(public.__all__)) == len(public.__all__)
+    for name in public.__all__:
+        assert getattr(public, name) is not None, name
+    assert set(public.__all__) <= set(dir(public))
