@@ -7,9 +7,9 @@ from .hdl.isa.counters import Counter as Counter
 from .hdl.isa.errors import EtchnetError as EtchnetError
 from .hdl.targets.verilog import VerilogDesign as VerilogDesign
 from .hdl.targets.verilog import generate as generate
-from .host.compiler.allocation import CapacityError as CapacityError
-from .host.compiler.compile import Program as Program
+from .host.compiler.capacity import CapacityError as CapacityError
 from .host.compiler.compile import compile_network as compile_network
+from .host.compiler.program import Program as Program
 from .host.driver.driver import Accelerator as Accelerator
 from .host.driver.driver import Counts as Counts
 from .host.importers.load import load_input as load_input

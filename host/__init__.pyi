@@ -1,12 +1,12 @@
-from .compiler.allocation import CapacityError as CapacityError
 from .compiler.allocation import Lifetime as Lifetime
 from .compiler.allocation import allocate as allocate
-from .compiler.allocation import channel_places as channel_places
-from .compiler.compile import Program as Program
+from .compiler.capacity import CapacityError as CapacityError
 from .compiler.compile import compile_network as compile_network
+from .compiler.layout import channel_positions as channel_positions
 from .compiler.lowering import lower as lower
 from .compiler.lowering import pool_scaling as pool_scaling
-from .compiler.overflow import certify as certify
+from .compiler.overflow import check_overflow as check_overflow
+from .compiler.program import Program as Program
 from .driver.axi import AxiEngine as AxiEngine
 from .driver.axi import Bus as Bus
 from .driver.driver import ENGINES as ENGINES

@@ -308,7 +308,7 @@ def report(
     as_json: bool,
 ) -> None:
     """Say, before any run of MODEL, how long it takes, where each cycle goes, and that nothing can overflow."""
-    from etchnet.host.compiler.overflow import certify
+    from etchnet.host.compiler.overflow import check_overflow
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.fit import fitted
     from etchnet.host.reports.report import block_rams, layer_reports, memory_use, pass_rows, totals
@@ -323,7 +323,9 @@ def report(
         config, seconds = program.config, time.perf_counter() - start
     layers = layer_reports(program, loaded.names)
     total, memories, blocks = totals(layers), memory_use(program), block_rams(config)
-    certificates = [c for i, layer in enumerate(loaded.network.layers) if (c := certify(layer, i, config)) is not None]
+    certificates = [
+        c for i, layer in enumerate(loaded.network.layers) if (c := check_overflow(layer, i, config)) is not None
+    ]
     link_in, link_out = program.link_cycles()
     back_to_back = program.counts(2)[Counter.CYCLES] - program.counts()[Counter.CYCLES]
     hertz = clock * 1e6
@@ -346,7 +348,7 @@ def report(
             "memories": {m.name: {"used": m.used, "available": m.available} for m in memories},
             "block_rams": blocks,
             "compile_seconds": seconds,
-            "input_packing": program.packing.name,
+            "input_packing": program.im2col.name,
             "link_cycles": {"in": link_in, "out": link_out},
             "fused_additions": program.fused,
             "orders": {i: dataclasses.asdict(option) for i, option in program.methods.items()},
@@ -367,7 +369,7 @@ def report(
     )
     packing = {"none": "as it is", "row": "the taps of each kernel row side by side", "whole": "all taps side by side"}
     click.echo(
-        f"input packed {packing[program.packing.name]}: {program.input_words * config.rows:,} bytes, "
+        f"input packed {packing[program.im2col.name]}: {program.input_words * config.rows:,} bytes, "
         f"{link_in:,} link cycles in and {link_out:,} out"
     )
     click.echo()

@@ -229,7 +229,8 @@ def _area_line(board: Board, area: Any, checked: Any, close: bool) -> str:
 
 def _settled(network: Any, best: Any, board: Board | None) -> tuple[Any, Any]:
     """The best machine's program by the default compilation, and its point: what every other command will find."""
-    from etchnet.host.compiler.compile import CapacityError, compile_network
+    from etchnet.host.compiler.capacity import CapacityError
+    from etchnet.host.compiler.compile import compile_network
     from etchnet.host.reports.fit import fitted
     from etchnet.host.reports.sizing import point
 

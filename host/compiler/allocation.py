@@ -1,95 +1,22 @@
-"""Where tensors lie in the machine's memories, and for how long."""
+"""Addresses of tensors in the activation and residual memories, by their lifetimes."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.capacity import require
+from etchnet.host.compiler.fusion import FusionGroup, fuse, fusible_additions, reshaped_in_place, sources_of
+from etchnet.host.compiler.layout import TensorLayout
 from etchnet.host.network.layers import Shape
+from etchnet.host.network.network import INPUT, Network
 
-__all__ = ["CapacityError", "Lifetime", "Place", "allocate", "channel_places", "words_per_pixel"]
-
-
-class CapacityError(EtchnetError, ValueError):
-    """A network that does not fit its machine; the message names the memory, what is needed and what there is."""
-
-    def __init__(self, message: str, *, memory: str = "", needed: int = 0) -> None:
-        super().__init__(message)
-        self.memory, self.needed = memory, needed
-
-    @classmethod
-    def of(cls, memory: str, needed: int, config: Config, inputs: int) -> CapacityError:
-        """The error of one memory: a parameter of `Config` that would have to be larger."""
-        available = getattr(config, memory)
-        enough = 1 << (needed - 1).bit_length() if memory in ("input_words", "output_words") else needed
-        return cls(
-            f"{memory}: {needed} needed for {inputs} input{'s'[: inputs != 1]} at once, but the machine has "
-            f"{available}; {memory} = {enough} would do",
-            memory=memory,
-            needed=needed,
-        )
-
-
-def words_per_pixel(channels: int, config: Config, *, wide: bool = False) -> int:
-    """Memory words that the output stage fills with `channels` results of one pixel."""
-    tiles = ceil_div(channels, config.columns)
-    if wide:
-        return tiles * config.words_per_pixel(wide=True)
-    return ceil_div(tiles, config.tiles_per_word) * config.words_per_pixel()
-
-
-def channel_places(channels: int, config: Config) -> np.ndarray:
-    """Where the output stage puts each int8 channel of a pixel: word * rows + lane."""
-    channel = np.arange(channels)
-    if config.tiles_per_word > 1:
-        return channel
-    tile, column = channel // config.columns, channel % config.columns
-    return tile * config.words_per_pixel() * config.rows + column
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """A tensor in a memory: image after image, pixel after pixel, `words` memory words for each.
-
-    Attributes
-    ----------
-    channels
-        Where each channel of a pixel lies: word * rows + lane.
-    base
-        The first word.
-    """
-
-    shape: Shape
-    images: int
-    words: int
-    channels: np.ndarray
-    base: int = 0
-
-    @classmethod
-    def packed(cls, shape: Shape, images: int, config: Config) -> Place:
-        """As the host packs inputs: `rows` channels to a word."""
-        return cls(shape, images, ceil_div(shape[2], config.rows), np.arange(shape[2]))
-
-    @classmethod
-    def written(cls, shape: Shape, images: int, config: Config, *, wide: bool = False) -> Place:
-        """As the output stage writes results."""
-        places = np.zeros(0, np.int64) if wide else channel_places(shape[2], config)
-        return cls(shape, images, words_per_pixel(shape[2], config, wide=wide), places)
-
-    @property
-    def pixels(self) -> int:
-        """Pixels of one image."""
-        return self.shape[0] * self.shape[1]
-
-    @property
-    def size(self) -> int:
-        """Words of all images."""
-        return self.images * self.pixels * self.words
+__all__ = ["Lifetime", "MemoryMap", "allocate", "allocate_tensors"]
 
 
 @dataclass(frozen=True)
@@ -106,12 +33,12 @@ def allocate(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
 
     The largest tensors are placed first, each into the lowest gap that takes it.
     """
-    places = [0] * len(lifetimes)
+    addresses = [0] * len(lifetimes)
     placed: list[int] = []
     for index in sorted(range(len(lifetimes)), key=lambda i: (-lifetimes[i].size, i)):
         tensor = lifetimes[index]
         near = sorted(
-            (places[other], places[other] + lifetimes[other].size)
+            (addresses[other], addresses[other] + lifetimes[other].size)
             for other in placed
             if lifetimes[other].first <= tensor.last and tensor.first <= lifetimes[other].last
         )
@@ -120,6 +47,82 @@ def allocate(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
             if at + tensor.size <= begin:
                 break
             at = max(at, end)
-        places[index] = at
+        addresses[index] = at
         placed.append(index)
-    return places, max((p + t.size for p, t in zip(places, lifetimes, strict=True)), default=0)
+    return addresses, max((p + t.size for p, t in zip(addresses, lifetimes, strict=True)), default=0)
+
+
+@dataclass(eq=False)
+class MemoryMap:
+    """Where the tensors of a network lie."""
+
+    layouts: dict[int, TensorLayout] = field(default_factory=dict)
+    shapes: dict[int, Shape] = field(default_factory=dict)
+    residual: dict[int, int] = field(default_factory=dict)
+    output: int = 0
+    activation_words: int = 0
+    residual_words: int = 0
+
+
+def _root(network: Network, tensor: int, aliases: set[int]) -> int:
+    """The tensor whose memory a reshaped one is."""
+    while tensor in aliases:
+        tensor = sources_of(network)[tensor][0]
+    return tensor
+
+
+def _map_memory(
+    network: Network, fusion_groups: Sequence[FusionGroup], reshaped: set[int], config: Config, images: int
+) -> MemoryMap:
+    assert network.input_shape is not None
+    memory = MemoryMap(output=len(network.layers) - 1)
+    memory.shapes = {INPUT: network.input_shape} | dict(enumerate(network.shapes))
+    step = {fusion.result: number for number, fusion in enumerate(fusion_groups)}
+    read: dict[int, int] = {}
+    aliases: list[tuple[int, int]] = []
+    for number, fusion in enumerate(fusion_groups):
+        for source in fusion.sources:
+            root = _root(network, source, reshaped)
+            read[root] = number
+            if root != source:
+                aliases.append((source, root))
+    memory.layouts[INPUT] = TensorLayout.packed(network.input_shape, images, config)
+    require("input_words", memory.layouts[INPUT].size, config, images)
+    output = TensorLayout.written(network.output_shape, images, config, wide=network.wide)
+    memory.layouts[memory.output] = output
+    require("output_words", output.size, config, images)
+    stored = [tensor for tensor in read if tensor not in (INPUT, memory.output)]
+    found = {tensor: TensorLayout.written(network.shapes[tensor], images, config) for tensor in stored}
+    bases, memory.activation_words = allocate([Lifetime(found[t].size, step[t], read[t]) for t in stored])
+    require("activation_words", memory.activation_words, config, images)
+    for tensor, base in zip(stored, bases, strict=True):
+        memory.layouts[tensor] = dataclasses.replace(found[tensor], base=base)
+    for tensor, root in aliases:
+        shape = memory.shapes[tensor]
+        memory.layouts[tensor] = dataclasses.replace(
+            TensorLayout.written(shape, images, config), base=memory.layouts[root].base
+        )
+    kept: dict[int, int] = {}
+    for number, fusion in enumerate(fusion_groups):
+        if fusion.fused:
+            kept[fusion.fused.residual] = number
+    lifetimes = []
+    for tensor, last in kept.items():
+        height, width, channels = memory.shapes[tensor]
+        lifetimes.append(Lifetime(images * height * width * ceil_div(channels, config.columns), step[tensor], last))
+    bases, memory.residual_words = allocate(lifetimes)
+    memory.residual = dict(zip(kept, bases, strict=True))
+    return memory
+
+
+def allocate_tensors(network: Network, config: Config, images: int) -> tuple[list[FusionGroup], MemoryMap]:
+    """Units with as many additions fused as the residual memory takes, the largest given up first."""
+    fusible = fusible_additions(network, config)
+    aliases = reshaped_in_place(network, config)
+    while True:
+        fusion_groups = fuse(network, fusible, aliases)
+        memory = _map_memory(network, fusion_groups, aliases, config, images)
+        if memory.residual_words <= config.residual_words:
+            return fusion_groups, memory
+        largest = max(fusible, key=lambda index: int(np.prod(network.shapes[index])))
+        del fusible[largest]

@@ -12,19 +12,19 @@ from etchnet.host.network.layers import Add, Dense, Linear, Reshape, Shape
 from etchnet.host.network.network import INPUT, Network
 
 __all__ = [
-    "Fused",
-    "Unit",
+    "FusedAddition",
+    "FusionGroup",
     "column_tiles",
+    "fuse",
     "fusible_additions",
     "reshaped_in_place",
     "sources_of",
-    "units_of",
-    "without_reshapes",
+    "strip_reshapes",
 ]
 
 
 @dataclass(frozen=True, eq=False)
-class Fused:
+class FusedAddition:
     """An addition behind a layer: what scales the layer's result, the residual and the sum."""
 
     layer: int
@@ -35,7 +35,7 @@ class Fused:
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class FusionGroup:
     """What is computed as one: a layer, with the addition that takes its result, or an addition of two tensors.
 
     Attributes
@@ -51,7 +51,7 @@ class Unit:
     layer: int
     result: int
     parts: Sequence[Part]
-    fused: Fused | None = None
+    fused: FusedAddition | None = None
     pair: tuple[Sequence[Operand], Sequence[Output], Output] | None = None
 
     @property
@@ -72,7 +72,7 @@ def sources_of(network: Network) -> list[tuple[int, ...]]:
     return [tuple(s) for s in network.sources]
 
 
-def without_reshapes(network: Network) -> tuple[Network, list[int]]:
+def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
     """The network without the reshapes that change nothing in memory or are read by fully connected layers alone.
 
     Returns the network, and for each of its layers the index in the original.
@@ -158,9 +158,9 @@ def reshaped_in_place(network: Network, config: Config) -> set[int]:
     return found
 
 
-def units_of(network: Network, fusible: Mapping[int, tuple[int, int]], aliases: set[int]) -> list[Unit]:
+def fuse(network: Network, fusible: Mapping[int, tuple[int, int]], aliases: set[int]) -> list[FusionGroup]:
     """Units in an order in which each comes behind those that it reads."""
-    units, sources = [], sources_of(network)
+    fusion_groups, sources = [], sources_of(network)
     delayed = {first: index for index, (first, _) in fusible.items()}
 
     def parts(index: int) -> list[Part]:
@@ -170,16 +170,16 @@ def units_of(network: Network, fusible: Mapping[int, tuple[int, int]], aliases: 
         if index in aliases or index in delayed:
             continue
         if not isinstance(layer, Add):
-            units.append(Unit(index, index, parts(index)))
+            fusion_groups.append(FusionGroup(index, index, parts(index)))
             continue
         shape = network.shapes[index]
         operands, scaled, result = addition(layer, sources[index], shape)
         if index in fusible:
             before, residual = fusible[index]
             which = sources[index].index(before)
-            fused = Fused(index, residual, scaled[which], scaled[1 - which], result)
-            units.append(Unit(before, index, parts(before), fused=fused))
+            fused = FusedAddition(index, residual, scaled[which], scaled[1 - which], result)
+            fusion_groups.append(FusionGroup(before, index, parts(before), fused=fused))
         else:
             part = Part(Region(0, 0, shape[0], shape[1]), shape[2], operands, result)
-            units.append(Unit(index, index, [part], pair=(operands, scaled, result)))
-    return units
+            fusion_groups.append(FusionGroup(index, index, [part], pair=(operands, scaled, result)))
+    return fusion_groups

@@ -10,11 +10,11 @@ import numpy as np
 from etchnet.host.network.layers import Conv
 from etchnet.host.network.network import INPUT, Network
 
-__all__ = ["Packing", "packings"]
+__all__ = ["Im2col", "im2col_variants"]
 
 
 @dataclass(frozen=True, eq=False)
-class Packing:
+class Im2col:
     """How the host rearranges inputs, and the network that takes them so.
 
     Attributes
@@ -50,9 +50,9 @@ def _rows_only(layer: Conv) -> Conv:
     )
 
 
-def packings(network: Network, rows: int) -> list[Packing]:
+def im2col_variants(network: Network, rows: int) -> list[Im2col]:
     """The network as it is; and, where only a convolution of fewer channels than rows reads the input, packed."""
-    plain = [Packing("none", network)]
+    plain = [Im2col("none", network)]
     readers = network.readers(INPUT)
     if len(readers) != 1 or not isinstance(layer := network.layers[readers[0]], Conv):
         return plain
@@ -75,9 +75,9 @@ def packings(network: Network, rows: int) -> list[Packing]:
             weights = layer.weights.reshape(1, 1, kernel_y * kernel_x * channels, -1)
             changes = {"stride": (1, 1), "dilation": (1, 1), "padding": ((0, 0), (0, 0))}
         packed = dataclasses.replace(layer, weights=weights, **changes)  # type: ignore[arg-type]
-        packing = Packing(name, network, layer)
-        shape = packing.apply(np.zeros((1, *network.input_shape), np.int8)).shape[1:]
+        im2col = Im2col(name, network, layer)
+        shape = im2col.apply(np.zeros((1, *network.input_shape), np.int8)).shape[1:]
         layers = [packed if i == readers[0] else other for i, other in enumerate(network.layers)]
         rewritten = Network(layers, shape, network.sources, network.contract)
-        found.append(dataclasses.replace(packing, network=rewritten))
+        found.append(dataclasses.replace(im2col, network=rewritten))
     return plain + found

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.allocation import CapacityError, words_per_pixel
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.layout import words_per_pixel
 
-__all__ = ["Cut"]
+__all__ = ["MatmulTiling"]
 
 
 @dataclass(frozen=True)
-class Cut:
+class MatmulTiling:
     """How a matrix product is cut into programs: rows of x per repeat, terms and output channels per program."""
 
     pixels: int
@@ -22,19 +23,18 @@ class Cut:
     channels: int
 
     @classmethod
-    def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> Cut:
+    def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> MatmulTiling:
         """The cut with the fewest cycles by the issue slots and link words that it needs."""
         blocks, tiles = ceil_div(terms, config.rows), ceil_div(channels, config.columns)
-        best: tuple[float, Cut] | None = None
+        best: tuple[float, MatmulTiling] | None = None
         for block_parts in _parts(blocks):
             block = ceil_div(blocks, block_parts)
             partial = wide or block < blocks
             for tile_parts in _parts(tiles):
                 tile = ceil_div(tiles, tile_parts)
-                cut = cls._fit(rows, block, tile, config, wide=partial)
-                if cut is None:
+                pixels = cls._fit(rows, block, tile, config, wide=partial)
+                if pixels is None:
                     continue
-                pixels = cut
                 repeats, programs = ceil_div(rows, pixels), ceil_div(blocks, block) * ceil_div(tiles, tile)
                 slots = repeats * block * tile * config.pass_cycles(pixels)
                 words = words_per_pixel(min(channels, tile * config.columns), config, wide=partial)

@@ -11,7 +11,7 @@ from etchnet.host.compiler.lowering import pool_scaling
 from etchnet.host.network.layers import Add, AveragePool, Layer, Linear
 from etchnet.sim.arithmetic.contracts import contract_of
 
-__all__ = ["Certificate", "certify"]
+__all__ = ["Certificate", "check_overflow"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Certificate:
         return fits(self.sums, self.sum_bits) and fits(self.accumulators, 32) and fits(self.shifted, 32)
 
 
-def certify(layer: Layer, index: int, config: Config) -> Certificate | None:
+def check_overflow(layer: Layer, index: int, config: Config) -> Certificate | None:
     """Bounds from the actual weights: every product is bounded by its weight times -128 or 127.
 
     The folded bias stands for all that the machine adds, the input's zero point included. Sums that pass the limits
@@ -46,9 +46,9 @@ def certify(layer: Layer, index: int, config: Config) -> Certificate | None:
     """
     match layer:
         case Linear():
-            return _certify_linear(layer, index, config)
+            return _linear_certificate(layer, index, config)
         case Add():
-            return _certify_addition(layer, index, config)
+            return _addition_certificate(layer, index, config)
         case AveragePool():
             count = layer.window[0] * layer.window[1]
             sums = -128 * count, 127 * count
@@ -58,7 +58,7 @@ def certify(layer: Layer, index: int, config: Config) -> Certificate | None:
     return None
 
 
-def _certify_linear(layer: Linear, index: int, config: Config) -> Certificate:
+def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificate:
     weights = layer.matrix.astype(np.int64)
     low, high = np.minimum(-128 * weights, 127 * weights), np.maximum(-128 * weights, 127 * weights)
     # Whichever products share a column of the array, they are no more than its rows.
@@ -77,7 +77,7 @@ def _certify_linear(layer: Linear, index: int, config: Config) -> Certificate:
     )
 
 
-def _certify_addition(layer: Add, index: int, config: Config) -> Certificate:
+def _addition_certificate(layer: Add, index: int, config: Config) -> Certificate:
     """Both operands' extremes through their scalings, which are monotonous, and the sum's."""
     wraps, ends = contract_of(config).wraps, []
     shifted: list[int] = []

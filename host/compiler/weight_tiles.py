@@ -1,4 +1,4 @@
-"""Weights as the array takes them: tiles, each in its place in the weight memory."""
+"""Weights as the array takes them: tiles, each in its layout in the weight memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def tile_words(tile: np.ndarray, config: Config) -> np.ndarray:
 
 
 class TileTable:
-    """Weights as tiles: each tile that a pass asks for gets its place in the weight memory, in the order of asking."""
+    """Weights as tiles: each tile that a pass asks for gets its layout in the weight memory, in the order of asking."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -24,7 +24,7 @@ class TileTable:
         self._count = 0
         self._known: dict[object, int] = {}
 
-    def place(self, key: object, kind: TileKind, tile: np.ndarray) -> int:
+    def address(self, key: object, kind: TileKind, tile: np.ndarray) -> int:
         """The first weight word of the tile known as `key`: int8 (rows, columns)."""
         config = self._config
         if kind == TileKind.IDENTITY:

@@ -12,9 +12,11 @@ from etchnet.hdl.isa import HEADER_WORDS, Counter, Drain, Pass, RunCommand, Targ
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
-from etchnet.host.compiler.compile import CapacityError, Program, compile_network
-from etchnet.host.compiler.matmul_tiling import Cut
-from etchnet.host.compiler.overflow import certify
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.matmul_tiling import MatmulTiling
+from etchnet.host.compiler.overflow import check_overflow
+from etchnet.host.compiler.program import Program
 from etchnet.host.network.network import Dense, Network, NetworkError, as_int8
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.link import Engine, LinkTrace
@@ -179,7 +181,7 @@ class Accelerator:
                 low=zero_point if relu else None,
                 contract=self.config.contract,
             )
-            certificate = certify(layer, 0, self.config)
+            certificate = check_overflow(layer, 0, self.config)
             assert certificate is not None
             if not certificate.holds:
                 raise NetworkError(
@@ -192,30 +194,30 @@ class Accelerator:
         terms, channels = layer.weights.shape
         if x.shape[1] != terms:
             raise NetworkError(f"w must have as many rows as x has columns, {x.shape[1]}, not {terms}")
-        cut = Cut.best(len(x), terms, channels, self.config, wide=layer.wide)
-        split = cut.terms < terms
+        tiling = MatmulTiling.best(len(x), terms, channels, self.config, wide=layer.wide)
+        split = tiling.terms < terms
         self._program, self.counts = None, self._zero()
         if stream:
-            if split or cut.channels < channels:
+            if split or tiling.channels < channels:
                 raise CapacityError("stream: this product is cut into programs, and only one program's weights stream")
             program, streamed = (
                 compile_network(
-                    Network([layer], contract=self.config.contract), self.config, batch=cut.pixels, streamed=s
+                    Network([layer], contract=self.config.contract), self.config, batch=tiling.pixels, streamed=s
                 )
                 for s in (False, True)
             )
-            self._require_stream(program, streamed, repeats=ceil_div(len(x), cut.pixels))
+            self._require_stream(program, streamed, repeats=ceil_div(len(x), tiling.pixels))
             result = self._stream(program, streamed, x)[: len(x)]
             self.counts += self._read_counters()
             return result
         total = np.zeros((len(x), channels), np.int32 if layer.wide or split else np.int8)
-        for first in range(0, channels, cut.channels):
-            columns = slice(first, first + cut.channels)
-            for start in range(0, terms, cut.terms):
-                rows = slice(start, start + cut.terms)
+        for first in range(0, channels, tiling.channels):
+            columns = slice(first, first + tiling.channels)
+            for start in range(0, terms, tiling.terms):
+                rows = slice(start, start + tiling.terms)
                 part = Dense(layer.weights[rows, columns]) if split else layer.select(columns)
-                once = len(x) <= cut.pixels
-                program = self._compile(part, batch=cut.pixels, once=once)
+                once = len(x) <= tiling.pixels
+                program = self._compile(part, batch=tiling.pixels, once=once)
                 self._load(program)
                 result = self._infer(program, x[:, rows])
                 total[:, columns] = total[:, columns] + result if split else result

@@ -24,7 +24,7 @@ from etchnet.hdl.serial.framing import DEFAULT_BAUD
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.boards import Board, BoardTop
 from etchnet.hdl.targets.verilog import generate, generate_component
-from etchnet.host.compiler.compile import Program
+from etchnet.host.compiler.program import Program
 from etchnet.host.fpga.families import FAMILIES, Family
 from etchnet.host.fpga.placement import placement_svg
 from etchnet.host.tools.tool import MissingPackageError, TookTooLongError, ToolError

@@ -14,8 +14,10 @@ import numpy as np
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.compile import CapacityError, Program, compile_network
-from etchnet.host.compiler.matmul_tiling import Cut
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.matmul_tiling import MatmulTiling
+from etchnet.host.compiler.program import Program
 from etchnet.host.driver.driver import Accelerator, Counts
 from etchnet.host.importers.load import plain_model
 from etchnet.host.network.model import Model
@@ -54,14 +56,14 @@ def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
     random = np.random.default_rng(0)
     x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
     layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
-    cut = Cut.best(size, size, size, config, wide=False)
-    if cut.terms < size or cut.channels < size:
+    tiling = MatmulTiling.best(size, size, size, config, wide=False)
+    if tiling.terms < size or tiling.channels < size:
         tiles = ceil_div(size, config.rows) * ceil_div(size, config.columns)
         raise CapacityError(
             f"{size} x {size} weights take {tiles} tiles, and this "
             f"machine has {config.weight_tiles}: they would be cut into programs (--set weight_tiles=...)"
         )
-    return Network([layer], contract=config.contract), x, cut.pixels
+    return Network([layer], contract=config.contract), x, tiling.pixels
 
 
 def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:

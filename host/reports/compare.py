@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.hdl.isa import Counter, Destination
-from etchnet.host.compiler.compile import Program
+from etchnet.host.compiler.program import Program
 from etchnet.host.driver.driver import Accelerator, Counts
 from etchnet.host.network.model import Model
 from etchnet.host.reports.report import pass_rows
@@ -99,7 +99,7 @@ def _written(program: Program, element: int) -> tuple[int, int]:
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
-    pixel, channel = divmod(element, program.output_place.shape[2])
+    pixel, channel = divmod(element, program.output_layout.shape[2])
     tile = channel // config.columns
     for index, started in enumerate(drains_of(program.passes, program.drains)):
         read = rows[index]["first_cycle"] + lat.decide + program.passes[index].pixels - 1 + lat.drain_delay

@@ -7,8 +7,9 @@ import dataclasses
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.boards import Board
-from etchnet.host.compiler.allocation import CapacityError
-from etchnet.host.compiler.compile import Program, compile_network
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.program import Program
 from etchnet.host.network.network import Network
 from etchnet.host.reports.area import eased
 
@@ -40,10 +41,10 @@ def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | N
     for _ in range(3):
         config = eased(shrunk(program), board) if board else shrunk(program)
         try:
-            return compile_network(network, config, batch=batch, packed=program.packing.name)
+            return compile_network(network, config, batch=batch, packed=program.im2col.name)
         except CapacityError:
             # With other sizes another order may be as fast and need other memories: give it a little more of them.
-            program = compile_network(network, _more(config), batch=batch, packed=program.packing.name)
+            program = compile_network(network, _more(config), batch=batch, packed=program.im2col.name)
     return program
 
 

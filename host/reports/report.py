@@ -10,7 +10,7 @@ from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.memory_sizes import memories
-from etchnet.host.compiler.compile import Program
+from etchnet.host.compiler.program import Program
 from etchnet.sim.timing import Latencies, tail
 
 __all__ = ["LayerReport", "MemoryUse", "block_rams", "layer_reports", "memory_use", "pass_rows", "totals"]

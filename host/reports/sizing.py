@@ -15,7 +15,9 @@ from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.boards import Board
 from etchnet.hdl.targets.memory_sizes import memories
-from etchnet.host.compiler.compile import CapacityError, Program, compile_network
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.program import Program
 from etchnet.host.network.network import Network
 from etchnet.host.reports.area import Area, eased, estimate
 from etchnet.host.reports.fit import roomy, shrunk

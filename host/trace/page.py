@@ -27,7 +27,7 @@ _DRAIN_FIELDS = [f.name for f in dataclasses.fields(Drain)]
 def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
     """What is small: the machine, the layers, the order of things. `clock` in Hz is what times are stated for."""
     program, config = trace.program, trace.config
-    layer, packing = program.packing.layer, program.packing.name
+    layer, packing = program.im2col.layer, program.im2col.name
     packed: dict[str, Any] = {"name": packing}
     if layer is not None:
         packed |= {
@@ -60,11 +60,11 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
             for x in trace.layers
         ],
         "input": {
-            "shape": list(program.input_place.shape),
-            "words": program.input_place.words,
+            "shape": list(program.input_layout.shape),
+            "words": program.input_layout.words,
             "size": program.input_words,
         },
-        "output": {"words": program.output_place.words, "size": program.output_words},
+        "output": {"words": program.output_layout.words, "size": program.output_words},
         "packing": packed,
         "classes": list(CLASSES),
         "taps": sorted({label.tap for label in program.labels}),

@@ -23,7 +23,7 @@ from etchnet.hdl.isa import (
     chunks,
 )
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.compile import Program
+from etchnet.host.compiler.program import Program
 from etchnet.host.driver.driver import Accelerator, Counts
 from etchnet.host.network.layers import (
     Add,

@@ -21,7 +21,8 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.compile import Program, compile_network
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.program import Program
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.network import Network
 from etchnet.sim.engines.exact import ExactEngine

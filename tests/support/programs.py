@@ -25,7 +25,7 @@ from etchnet.hdl.isa import (
 from etchnet.hdl.isa.config import CONTRACTS, Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
-from etchnet.host.compiler.compile import tile_words
+from etchnet.host.compiler.weight_tiles import tile_words
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.simulated import AmaranthEngine
 from etchnet.sim.timing import check, schedule

@@ -1,1 +1,1 @@
-"""From tensors with places to passes and drains."""
+"""Passes and drains from fusion groups whose tensors have addresses."""

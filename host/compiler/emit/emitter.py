@@ -17,15 +17,16 @@ import numpy as np
 from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.allocation import CapacityError, Place
-from etchnet.host.compiler.fusion import Unit, column_tiles
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.fusion import FusionGroup, column_tiles
+from etchnet.host.compiler.layout import TensorLayout
 from etchnet.host.compiler.lowering import Operand, Output, Part, parameter_words, passed
 from etchnet.host.compiler.weight_tiles import TileTable
 from etchnet.host.network.layers import Shape
 from etchnet.host.network.network import INPUT
 from etchnet.sim.timing import Idles, Taken, Timeline, Turns, words_read
 
-__all__ = ["Emitter", "Group", "Label", "Option", "Write"]
+__all__ = ["Emitter", "Label", "Option", "PassGroup", "Write"]
 
 _Fields = dict[str, Any]
 """Of a drain, by name."""
@@ -55,7 +56,7 @@ class Write:
 
 
 @dataclass
-class Group:
+class PassGroup:
     """Passes with their labels, and the drains behind the last of them."""
 
     passes: list[Pass] = field(default_factory=list)
@@ -76,13 +77,13 @@ class Group:
         return [p.pixels for p in self.passes]
 
     def follow(self, timeline: Timeline) -> Idles:
-        """Place it behind what a timeline has."""
+        """Append it to a timeline."""
         if self.taken is None:
             self.taken = Taken.of(self.passes, self.drains, timeline.config)
         return timeline.follow(self.taken)
 
 
-class TapGroup(Group):
+class TapGroup(PassGroup):
     """The same of a pass per operand, word, tap and column tile; only their timing is known until they are asked for.
 
     Parameters
@@ -93,12 +94,12 @@ class TapGroup(Group):
         Gives passes and labels.
     """
 
-    def __init__(self, turns: Sequence[Turns], emit: Callable[[], Group]) -> None:
+    def __init__(self, turns: Sequence[Turns], emit: Callable[[], PassGroup]) -> None:
         self.turns, self._emit = turns, emit
         self.drains, self.writes, self.taken = [], [], None
 
     @cached_property
-    def _emitted(self) -> Group:
+    def _emitted(self) -> PassGroup:
         group = self._emit()
         group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
         return group
@@ -124,7 +125,7 @@ class TapGroup(Group):
         return [self.turns[0].pixels] * self.size
 
     def follow(self, timeline: Timeline) -> Idles:
-        """Place it behind what a timeline has."""
+        """Append it to a timeline."""
         if self.taken is None:
             self.taken = Taken.of(self.turns, self.drains, timeline.config)
         return timeline.follow(self.taken)
@@ -132,7 +133,7 @@ class TapGroup(Group):
 
 @dataclass(frozen=True)
 class Option:
-    """One way of ordering a unit's passes.
+    """One way of ordering a fusion's passes.
 
     Attributes
     ----------
@@ -177,11 +178,11 @@ class _Order:
 
 
 class Emitter:
-    """Emits units of one network for one machine, once it is known where everything lies.
+    """Emits the fusion groups of one network for one machine, once it is known where everything lies.
 
     Parameters
     ----------
-    places
+    layouts
         Of the input and of every tensor in the activation or output memory, by layer.
     shapes
         Of the input and of every layer's result.
@@ -192,13 +193,13 @@ class Emitter:
     images
         Inputs at once.
     draft
-        Whether nothing but the timing matters: then weights and parameters have no places of their own.
+        Whether nothing but the timing matters: then weights and parameters have no addresses.
     """
 
     def __init__(
         self,
         config: Config,
-        places: Mapping[int, Place],
+        layouts: Mapping[int, TensorLayout],
         shapes: Mapping[int, Shape],
         residual: Mapping[int, int],
         output: int,
@@ -206,11 +207,11 @@ class Emitter:
         *,
         draft: bool = False,
     ) -> None:
-        self.config, self.places, self.shapes, self.residual = config, places, shapes, residual
+        self.config, self.layouts, self.shapes, self.residual = config, layouts, shapes, residual
         self.output, self.images, self.draft = output, images, draft
         self.tiles = TileTable(config)
         self.parameters: list[int] = []
-        self._parameter_places: dict[object, int] = {}
+        self._parameter_addresses: dict[object, int] = {}
         self._copy = passed(config.contract)
         self._cache: dict[object, tuple[TileKind, np.ndarray, int]] = {}
         self._masks: dict[object, np.ndarray] = {}
@@ -222,15 +223,15 @@ class Emitter:
         """The first parameter word of an output's records."""
         if self.draft:
             return 0
-        if id(output) not in self._parameter_places:
+        if id(output) not in self._parameter_addresses:
             words = parameter_words(output, tiles, self.config)
             # One set for all channels may serve several layers.
             known: object = tuple(words) if output.shared else id(output)
-            if known not in self._parameter_places:
-                self._parameter_places[known] = len(self.parameters)
+            if known not in self._parameter_addresses:
+                self._parameter_addresses[known] = len(self.parameters)
                 self.parameters += words
-            self._parameter_places[id(output)] = self._parameter_places[known]
-        return self._parameter_places[id(output)]
+            self._parameter_addresses[id(output)] = self._parameter_addresses[known]
+        return self._parameter_addresses[id(output)]
 
     def _mask(self, operand: Operand, channels: int) -> np.ndarray:
         """Bool (input words, column tiles): where there may be weights."""
@@ -240,17 +241,17 @@ class Emitter:
         return self._masks[key]
 
     def _reached(self, operand: Operand, channels: int) -> np.ndarray:
-        place, config = self.places[operand.source], self.config
-        words, tiles = place.words, ceil_div(channels, config.columns)
+        layout, config = self.layouts[operand.source], self.config
+        words, tiles = layout.words, ceil_div(channels, config.columns)
         if operand.mask is None:
             return np.ones((words, tiles), bool)
         found = np.zeros((words, tiles), bool)
         inputs, outputs = np.nonzero(operand.mask)
-        found[place.channels[inputs] // config.rows, outputs // config.columns] = True
+        found[layout.channels[inputs] // config.rows, outputs // config.columns] = True
         return found
 
     def _tile(
-        self, unit: Unit, operand: Operand, channels: int, tap: int, word: int, tile: int
+        self, fusion: FusionGroup, operand: Operand, channels: int, tap: int, word: int, tile: int
     ) -> tuple[TileKind, int, int]:
         """Kind, first weight word and useful elements of the tile under a tap."""
         config = self.config
@@ -259,12 +260,12 @@ class Emitter:
         # Tiles that only move values are the same for every tap and every layer that looks alike.
         key = (id(operand), 0 if operand.copies else tap, word, tile)
         if key not in self._cache:
-            place = self.places[operand.source]
+            layout = self.layouts[operand.source]
             matrix = operand.matrix(tap)
             mask = np.ones(matrix.shape, bool) if operand.mask is None else operand.mask
-            inputs = np.flatnonzero(place.channels // config.rows == word)
+            inputs = np.flatnonzero(layout.channels // config.rows == word)
             outputs = np.arange(tile * config.columns, min(channels, (tile + 1) * config.columns))
-            lanes = place.channels[inputs] % config.rows
+            lanes = layout.channels[inputs] % config.rows
             values = np.zeros((config.rows, config.columns), np.int8)
             inside = np.zeros((config.rows, config.columns), bool)
             where = np.ix_(lanes, outputs - tile * config.columns)
@@ -277,7 +278,7 @@ class Emitter:
             self._cache[key] = kind, values, 0 if operand.copies else int(inside.sum())
         kind, values, useful = self._cache[key]
         identity = values.tobytes() if operand.copies else (id(operand), tap, word, tile)
-        return kind, self.tiles.place((kind, identity), kind, values), useful
+        return kind, self.tiles.address((kind, identity), kind, values), useful
 
     def _window_tile(self, operand: Operand, corner: tuple[int, int], tile: int) -> tuple[int, int]:
         """First weight word and useful elements of a depthwise tile: the taps from `corner` on, that a window holds."""
@@ -294,21 +295,21 @@ class Emitter:
         for i, j in np.ndindex(part.shape[:2]):
             values[i * taps + j, : part.shape[2]] = part[i, j]
         key = ("window", id(operand), corner, tile)
-        return self.tiles.place(key, TileKind.DEPTHWISE, values), part.size
+        return self.tiles.address(key, TileKind.DEPTHWISE, values), part.size
 
-    def reserve(self, unit: Unit, method: str) -> None:
-        """Place a unit's weights and parameters, column tile after column tile, whatever the order of its passes."""
+    def reserve(self, fusion: FusionGroup, method: str) -> None:
+        """Store the weights and parameters of a fusion group by column tile, whatever the order of its passes."""
         config = self.config
-        if unit.pair:
-            operands, scaled, result = unit.pair
+        if fusion.pair:
+            operands, scaled, result = fusion.pair
             for output in (*scaled, result):
                 self._parameter(output, 1)
             for operand in operands:
                 mask = self._mask(operand, len(operand.mask) if operand.mask is not None else 0)
                 for word, tile in np.argwhere(mask):
-                    self._tile(unit, operand, operand.mask.shape[1], 0, int(word), int(tile))  # type: ignore[union-attr]
+                    self._tile(fusion, operand, operand.mask.shape[1], 0, int(word), int(tile))  # type: ignore[union-attr]
             return
-        for part in unit.parts:
+        for part in fusion.parts:
             tiles = column_tiles(part, config)
             self._parameter(part.output, tiles)
             if self._is_spread(part):
@@ -322,9 +323,9 @@ class Emitter:
                     mask = self._mask(operand, part.channels)
                     for word in np.flatnonzero(mask[:, tile]):
                         for tap in range(len(operand.taps)):
-                            self._tile(unit, operand, part.channels, tap, int(word), tile)
-        if unit.fused:
-            for output in (unit.fused.first, unit.fused.second, unit.fused.result):
+                            self._tile(fusion, operand, part.channels, tap, int(word), tile)
+        if fusion.fused:
+            for output in (fusion.fused.first, fusion.fused.second, fusion.fused.result):
                 self._parameter(output, 1)
 
     def _corners(self, operand: Operand) -> list[tuple[int, int]]:
@@ -344,16 +345,16 @@ class Emitter:
             len(o.taps) == 1
             and tuple(o.taps[0]) == (0, 0)
             and tuple(o.stride) == (1, 1)
-            and self.places[o.source].shape[:2] == size
+            and self.layouts[o.source].shape[:2] == size
             for o in part.operands
         )
 
     def _whole(self, part: Part, pixels: int) -> bool:
         return (part.region.y, part.region.x) == (0, 0) and part.region.height * part.region.width == pixels
 
-    def _strips(self, unit: Unit, part: Part, rows: int, *, short_end: bool) -> list[_Strip]:
+    def _strips(self, fusion: FusionGroup, part: Part, rows: int, *, short_end: bool) -> list[_Strip]:
         """The part's pixels, at most `rows` at a time; with `short_end` the last strip, and so its drain, is short."""
-        result, size = self.shapes[unit.result], self._pixels(unit.result)
+        result, size = self.shapes[fusion.result], self._pixels(fusion.result)
         region, least = part.region, self.config.load_cycles
         if self._whole(part, size) and (self._flat(part) or size == 1):
             pixels = self.images * size
@@ -383,9 +384,9 @@ class Emitter:
                     )
         return strips
 
-    def _runs(self, unit: Unit, strip: _Strip) -> list[tuple[int, int, int]]:
+    def _runs(self, fusion: FusionGroup, strip: _Strip) -> list[tuple[int, int, int]]:
         """(first pixel, pixels, row) of the runs of neighbouring pixels that a strip consists of."""
-        width = self.shapes[unit.result][1]
+        width = self.shapes[fusion.result][1]
         if strip.lines <= 1 or strip.columns == width:
             return [(strip.first, strip.count, 0)]
         return [(strip.first + i * width, strip.columns, i * strip.columns) for i in range(strip.lines)]
@@ -395,20 +396,22 @@ class Emitter:
     def _from(self, source: int) -> dict[str, Any]:
         return {"source": Source.INPUT if source == INPUT else Source.ACTIVATION}
 
-    def _walk(self, unit: Unit, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int) -> dict[str, Any]:
+    def _walk(
+        self, fusion: FusionGroup, operand: Operand, strip: _Strip, tap: tuple[int, int], word: int
+    ) -> dict[str, Any]:
         """How the pixels under one tap are walked."""
-        place = self.places[operand.source]
-        height, width = place.shape[:2]
-        if not strip.lines and self._pixels(unit.result) > 1:
-            address = place.base + strip.first * place.words + word
-            return {"address": address, "step": place.words, "pixels": strip.count}
+        layout = self.layouts[operand.source]
+        height, width = layout.shape[:2]
+        if not strip.lines and self._pixels(fusion.result) > 1:
+            address = layout.base + strip.first * layout.words + word
+            return {"address": address, "step": layout.words, "pixels": strip.count}
         if not strip.lines:
             # One result pixel for each image: the same tap of image after image.
             inside = 0 <= tap[0] < height and 0 <= tap[1] < width
-            step = place.pixels * place.words
-            at = strip.first * step + (tap[0] * width + tap[1]) * place.words + word
+            step = layout.pixels * layout.words
+            at = strip.first * step + (tap[0] * width + tap[1]) * layout.words + word
             return {
-                "address": place.base + at if inside else 0,
+                "address": layout.base + at if inside else 0,
                 "step": step,
                 "pixels": strip.count,
                 "pad": operand.pad,
@@ -416,9 +419,9 @@ class Emitter:
             }
         y, x = strip.y * operand.stride[0] + tap[0], strip.x * operand.stride[1] + tap[1]
         fields = {
-            "address": place.base + ((strip.image * height + y) * width + x) * place.words + word,
-            "step": operand.stride[1] * place.words,
-            "line": operand.stride[0] * width * place.words,
+            "address": layout.base + ((strip.image * height + y) * width + x) * layout.words + word,
+            "step": operand.stride[1] * layout.words,
+            "line": operand.stride[0] * width * layout.words,
             "pixels": strip.count,
             "columns": strip.columns if strip.lines > 1 else 0,
             "pad": operand.pad,
@@ -435,18 +438,26 @@ class Emitter:
         return fields
 
     def _tap_passes(
-        self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int, *, word: int | None = None
-    ) -> Group:
+        self,
+        fusion: FusionGroup,
+        part: Part,
+        strip: _Strip,
+        tile: int,
+        tiles: int,
+        bank: int,
+        *,
+        word: int | None = None,
+    ) -> PassGroup:
         """A pass per operand, word and tap, or those of one word, and column tile."""
-        group, started = Group(), set()
+        group, started = PassGroup(), set()
         for order in self._taken(part, tile, tiles, word):
             operand, walked, fields = order.operand, None, {}
             for w, tap, t in order.passes:
                 offset = operand.taps[tap]
                 if walked != (w, tap):
                     walked = w, tap
-                    fields = self._from(operand.source) | self._walk(unit, operand, strip, offset, w)
-                kind, weights, useful = self._tile(unit, operand, part.channels, tap, w, t)
+                    fields = self._from(operand.source) | self._walk(fusion, operand, strip, offset, w)
+                kind, weights, useful = self._tile(fusion, operand, part.channels, tap, w, t)
                 group.passes.append(
                     Pass(
                         kind=kind,
@@ -459,7 +470,7 @@ class Emitter:
                     )
                 )
                 started.add(t)
-                group.labels.append(Label(unit.layer, f"{offset[0]:+d}{offset[1]:+d}", w, t, strip.first))
+                group.labels.append(Label(fusion.layer, f"{offset[0]:+d}{offset[1]:+d}", w, t, strip.first))
         return group
 
     def _taken(self, part: Part, tile: int, tiles: int, only: int | None = None) -> list[_Order]:
@@ -490,34 +501,34 @@ class Emitter:
         self._orders[key] = found
         return found
 
-    def _tap_group(self, unit: Unit, part: Part, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
+    def _tap_group(self, fusion: FusionGroup, part: Part, strip: _Strip, tile: int, tiles: int, bank: int) -> PassGroup:
         """The same, as a group whose passes are not yet made."""
         turns = []
         for order in self._taken(part, tile, tiles):
             source, words = order.operand.source, None
             if source != INPUT:
-                place = self.places[source]
-                words = place.base, place.base + place.size
+                layout = self.layouts[source]
+                words = layout.base, layout.base + layout.size
             turns.append(
-                Turns(bank, strip.count, order.tiles, order.even, words, partial(self._read, unit, order, strip))
+                Turns(bank, strip.count, order.tiles, order.even, words, partial(self._read, fusion, order, strip))
             )
-        return TapGroup(turns, partial(self._tap_passes, unit, part, strip, tile, tiles, bank))
+        return TapGroup(turns, partial(self._tap_passes, fusion, part, strip, tile, tiles, bank))
 
-    def _read(self, unit: Unit, order: _Order, strip: _Strip, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def _read(self, fusion: FusionGroup, order: _Order, strip: _Strip, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The words that a pass reads, and when."""
         word, tap, _ = order.passes[index]
-        return words_read(Pass(**self._walk(unit, order.operand, strip, order.operand.taps[tap], word)))
+        return words_read(Pass(**self._walk(fusion, order.operand, strip, order.operand.taps[tap], word)))
 
-    def _hold_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
+    def _hold_passes(self, fusion: FusionGroup, part: Part, strip: _Strip, tile: int, bank: int) -> PassGroup | None:
         """A pass per result pixel and word, the taps inside the image into one row; None where lines are too long."""
-        group, operand = Group(), part.operands[0]
-        place, result = self.places[operand.source], self.shapes[unit.result]
-        height, width = place.shape[:2]
+        group, operand = PassGroup(), part.operands[0]
+        layout, result = self.layouts[operand.source], self.shapes[fusion.result]
+        height, width = layout.shape[:2]
         ys, xs = ([min(axis), max(axis)] for axis in zip(*operand.taps, strict=True))
         words = np.flatnonzero(self._mask(operand, part.channels)[:, tile])
-        pixels = [first + i for first, count, _ in self._runs(unit, strip) for i in range(count)]
+        pixels = [first + i for first, count, _ in self._runs(fusion, strip) for i in range(count)]
         for number, position in enumerate(pixels):
-            image, pixel = divmod(position, self._pixels(unit.result))
+            image, pixel = divmod(position, self._pixels(fusion.result))
             at = pixel // result[1] * operand.stride[0], pixel % result[1] * operand.stride[1]
             y, y_end = max(0, at[0] + ys[0]), min(height, at[0] + ys[1] + 1)
             x, x_end = max(0, at[1] + xs[0]), min(width, at[1] + xs[1] + 1)
@@ -525,7 +536,7 @@ class Emitter:
             if not lines:
                 return None
             for index, (word, top) in enumerate((int(w), top) for w in words for top in range(y, y_end, lines)):
-                kind, weights, useful = self._tile(unit, operand, part.channels, 0, word, tile)
+                kind, weights, useful = self._tile(fusion, operand, part.channels, 0, word, tile)
                 group.passes.append(
                     Pass(
                         kind=kind,
@@ -533,9 +544,9 @@ class Emitter:
                         useful=useful,
                         bank=bank,
                         row=number,
-                        address=place.base + ((image * height + top) * width + x) * place.words + word,
-                        step=place.words,
-                        line=width * place.words,
+                        address=layout.base + ((image * height + top) * width + x) * layout.words + word,
+                        step=layout.words,
+                        line=width * layout.words,
                         columns=x_end - x,
                         pixels=(min(top + lines, y_end) - top) * (x_end - x),
                         fold=part.fold if index else Fold.SET,
@@ -543,14 +554,14 @@ class Emitter:
                         **self._from(operand.source),
                     )
                 )
-                group.labels.append(Label(unit.layer, "all", word, tile, position))
+                group.labels.append(Label(fusion.layer, "all", word, tile, position))
         return group
 
-    def _window_passes(self, unit: Unit, part: Part, strip: _Strip, tile: int, bank: int) -> Group | None:
+    def _window_passes(self, fusion: FusionGroup, part: Part, strip: _Strip, tile: int, bank: int) -> PassGroup | None:
         """A depthwise pass per window; None where a line of it does not fit the line buffers."""
         config, operand = self.config, part.operands[0]
-        taps, place, group = config.depthwise, self.places[operand.source], Group()
-        height, width = place.shape[:2]
+        taps, layout, group = config.depthwise, self.layouts[operand.source], PassGroup()
+        height, width = layout.shape[:2]
         lines, columns = strip.lines, strip.columns
         if not lines:
             return None
@@ -567,7 +578,7 @@ class Emitter:
                 return None
             inside = max(0, min(line, width - x))
             weights, useful = self._window_tile(operand, corner, tile)
-            at = ((strip.image * height + y) * width + x) * place.words + tile
+            at = ((strip.image * height + y) * width + x) * layout.words + tile
             outside = left >= line or inside <= left or y >= height
             group.passes.append(
                 Pass(
@@ -575,9 +586,9 @@ class Emitter:
                     weights=weights,
                     useful=useful,
                     bank=bank,
-                    address=0 if outside else place.base + at,
-                    step=place.words,
-                    line=width * place.words,
+                    address=0 if outside else layout.base + at,
+                    step=layout.words,
+                    line=width * layout.words,
                     columns=line,
                     pixels=pixels,
                     first_column=left,
@@ -592,16 +603,24 @@ class Emitter:
                     **self._from(operand.source),
                 )
             )
-            group.labels.append(Label(unit.layer, f"{corner[0]:+d}{corner[1]:+d}..", tile, tile, strip.first))
+            group.labels.append(Label(fusion.layer, f"{corner[0]:+d}{corner[1]:+d}..", tile, tile, strip.first))
         return group
 
     # Drains
 
     def _results(
-        self, unit: Unit, part: Part, output: Output, strip: _Strip, tile: int, tiles: int, bank: int, row: int = 0
+        self,
+        fusion: FusionGroup,
+        part: Part,
+        output: Output,
+        strip: _Strip,
+        tile: int,
+        tiles: int,
+        bank: int,
+        row: int = 0,
     ) -> Iterator[tuple[_Fields, Write]]:
         """The drains that bring a group's rows to wherever its layer's result is needed."""
-        config, place = self.config, self.places.get(unit.result)
+        config, layout = self.config, self.layouts.get(fusion.result)
         first = self._parameter(output, column_tiles(part, config))
         settings: dict[str, Any] = {
             "zero_point": output.zero_point,
@@ -613,7 +632,7 @@ class Emitter:
             "wide": part.wide,
         }
         size, lanes = config.words_per_pixel(wide=part.wide), 1 if part.wide else config.tiles_per_word
-        runs = self._runs(unit, strip)
+        runs = self._runs(fusion, strip)
         for pixel, count, offset in runs:
             for t, n in [(tile, tiles)] if len(runs) == 1 else [(tile + i, 1) for i in range(tiles)]:
                 common = settings | {
@@ -622,28 +641,30 @@ class Emitter:
                     "pixels": count,
                     "parameters": first + (0 if output.shared else t * config.groups),
                 }
-                write = Write(unit.result, t, n, pixel, count)
-                if place is not None:
+                write = Write(fusion.result, t, n, pixel, count)
+                if layout is not None:
                     yield (
                         common
                         | {
-                            "destination": Destination.OUTPUT if unit.result == self.output else Destination.ACTIVATION,
-                            "address": place.base + pixel * place.words + t // lanes * size,
-                            "stride": place.words,
+                            "destination": Destination.OUTPUT
+                            if fusion.result == self.output
+                            else Destination.ACTIVATION,
+                            "address": layout.base + pixel * layout.words + t // lanes * size,
+                            "stride": layout.words,
                             "tile_stride": size,
                             "lane": t % lanes,
                         },
                         write,
                     )
-                if unit.result in self.residual:
-                    pixels = self.images * self._pixels(unit.result)
+                if fusion.result in self.residual:
+                    pixels = self.images * self._pixels(fusion.result)
                     yield (
                         common
                         | {
                             "destination": Destination.RESIDUAL,
                             "stride": 1,
                             "tile_stride": pixels,
-                            "address": self.residual[unit.result] + t * pixels + pixel,
+                            "address": self.residual[fusion.result] + t * pixels + pixel,
                         },
                         write,
                     )
@@ -670,13 +691,15 @@ class Emitter:
             | options
         )
 
-    def _finish(self, unit: Unit, part: Part, group: Group, strip: _Strip, tile: int, tiles: int, bank: int) -> Group:
+    def _finish(
+        self, fusion: FusionGroup, part: Part, group: PassGroup, strip: _Strip, tile: int, tiles: int, bank: int
+    ) -> PassGroup:
         """Add the drains, and mark the pass that starts them."""
         drains: list[tuple[_Fields, Write | None]] = []
-        if unit.fused is None:
-            drains += self._results(unit, part, part.output, strip, tile, tiles, bank)
+        if fusion.fused is None:
+            drains += self._results(fusion, part, part.output, strip, tile, tiles, bank)
         else:
-            fused, output, rows = unit.fused, part.output, strip.count * tiles
+            fused, output, rows = fusion.fused, part.output, strip.count * tiles
             first = self._parameter(output, column_tiles(part, self.config))
             drains.append(
                 (
@@ -699,7 +722,7 @@ class Emitter:
             drains.append((self._in_place(fused.first, bank, 0, rows), None))
             pixels = self.images * self._pixels(fused.residual)
             for t in range(tiles):
-                for pixel, count, offset in self._runs(unit, strip):
+                for pixel, count, offset in self._runs(fusion, strip):
                     at = t * strip.count + offset
                     residual = self._in_place(
                         fused.second,
@@ -711,38 +734,38 @@ class Emitter:
                         address=at,
                     )
                     drains.append((residual, None))
-            drains += self._results(unit, part, fused.result, strip, tile, tiles, bank)
+            drains += self._results(fusion, part, fused.result, strip, tile, tiles, bank)
         self._chain(group, drains)
         return group
 
-    def _chain(self, group: Group, drains: Sequence[tuple[_Fields, Write | None]]) -> None:
+    def _chain(self, group: PassGroup, drains: Sequence[tuple[_Fields, Write | None]]) -> None:
         for index, (fields, write) in enumerate(drains):
             group.drains.append(Drain(**fields, chained=index > 0))
             group.writes.append(write)
         if not isinstance(group, TapGroup):
             group.passes[-1] = dataclasses.replace(group.passes[-1], release=True)
 
-    def _pair(self, unit: Unit, rows: int, bank: int) -> Iterator[Group]:
+    def _pair(self, fusion: FusionGroup, rows: int, bank: int) -> Iterator[PassGroup]:
         """An addition of two tensors: each strip of one through each bank, by turns in their lower and upper halves."""
-        assert unit.pair is not None
-        operands, scaled, result = unit.pair
-        part, upper = unit.parts[0], 0
+        assert fusion.pair is not None
+        operands, scaled, result = fusion.pair
+        part, upper = fusion.parts[0], 0
         tiles = column_tiles(part, self.config)
         for tile in range(tiles):
-            for strip in self._strips(unit, part, rows, short_end=False):
+            for strip in self._strips(fusion, part, rows, short_end=False):
                 row = upper * rows
                 upper ^= 1
-                group = Group()
+                group = PassGroup()
                 for which in (1, 0):
                     single = dataclasses.replace(part, operands=[operands[which]])
-                    passes = self._tap_passes(unit, single, strip, tile, 1, bank ^ which)
+                    passes = self._tap_passes(fusion, single, strip, tile, 1, bank ^ which)
                     group.passes += [dataclasses.replace(p, row=row) for p in passes.passes]
                     group.labels += passes.labels
                 drains: list[tuple[_Fields, Write | None]] = [
                     (self._in_place(scaled[0], bank, row, strip.count), None),
                     (self._in_place(scaled[1], 1 - bank, row, strip.count, into=bank, fold=Fold.ADD), None),
                 ]
-                drains += self._results(unit, part, result, strip, tile, 1, bank, row)
+                drains += self._results(fusion, part, result, strip, tile, 1, bank, row)
                 self._chain(group, drains)
                 yield group
 
@@ -754,17 +777,17 @@ class Emitter:
         masks = (self._mask(operand, part.channels) for operand in part.operands)
         return part.fold == Fold.MAX and any(int(mask.sum(axis=0).max()) > 1 for mask in masks)
 
-    def _spread(self, unit: Unit, part: Part, tiles: int, bank: int) -> Iterator[Group]:
+    def _spread(self, fusion: FusionGroup, part: Part, tiles: int, bank: int) -> Iterator[PassGroup]:
         """Maxima of each word in rows of their own, whose sum, in the other bank, is the result."""
         mask, copy = self._mask(part.operands[0], part.channels), self._copy
         words = int(mask.sum(axis=0).max())
         if words > self.config.accumulator_rows:
             raise CapacityError.of("accumulator_rows", words, self.config, self.images)
         for tile in range(tiles):
-            for strip in self._strips(unit, part, max(1, self.config.accumulator_rows // words), short_end=False):
-                group, drains = Group(), list[tuple[_Fields, Write | None]]()
+            for strip in self._strips(fusion, part, max(1, self.config.accumulator_rows // words), short_end=False):
+                group, drains = PassGroup(), list[tuple[_Fields, Write | None]]()
                 for number, word in enumerate(np.flatnonzero(mask[:, tile])):
-                    only = self._tap_passes(unit, part, strip, tile, 1, bank, word=int(word))
+                    only = self._tap_passes(fusion, part, strip, tile, 1, bank, word=int(word))
                     group.passes += [dataclasses.replace(p, row=number * strip.count) for p in only.passes]
                     group.labels += only.labels
                     fold = Fold.ADD if number else Fold.SET
@@ -776,55 +799,55 @@ class Emitter:
                             None,
                         )
                     )
-                drains += self._results(unit, part, part.output, strip, tile, 1, 1 - bank)
+                drains += self._results(fusion, part, part.output, strip, tile, 1, 1 - bank)
                 self._chain(group, drains)
                 yield group
                 bank ^= 1
 
-    def look(self, unit: Unit) -> object:
-        """All that makes a unit's groups differ between packings of a network."""
-        tensors = (*unit.sources, unit.result, *([unit.fused.residual] if unit.fused else []))
-        places = [(t, (p.base, p.words, p.shape) if (p := self.places.get(t)) else self.residual[t]) for t in tensors]
-        mine = unit if INPUT in unit.sources else None
-        return mine, unit.layer, unit.result, tuple(places), tuple(self.residual.get(t) for t in tensors)
+    def cache_key(self, fusion: FusionGroup) -> object:
+        """Return all that makes a fusion's groups differ between im2col variants of a network."""
+        tensors = (*fusion.sources, fusion.result, *([fusion.fused.residual] if fusion.fused else []))
+        layouts = [(t, (p.base, p.words, p.shape) if (p := self.layouts.get(t)) else self.residual[t]) for t in tensors]
+        mine = fusion if INPUT in fusion.sources else None
+        return mine, fusion.layer, fusion.result, tuple(layouts), tuple(self.residual.get(t) for t in tensors)
 
-    def groups(self, unit: Unit, option: Option, bank: int) -> list[Group] | None:
-        """A unit's groups in order, beginning with a bank; None where the option cannot be."""
-        if unit.pair:
-            return list(self._pair(unit, option.rows, bank))
-        found: list[Group] = []
-        for part in unit.parts:
+    def groups(self, fusion: FusionGroup, option: Option, bank: int) -> list[PassGroup] | None:
+        """A fusion's groups in order, beginning with a bank; None where the option cannot be."""
+        if fusion.pair:
+            return list(self._pair(fusion, option.rows, bank))
+        found: list[PassGroup] = []
+        for part in fusion.parts:
             tiles = column_tiles(part, self.config)
             if self._is_spread(part):
                 if option.method == "hold":
                     return None
-                spread = list(self._spread(unit, part, tiles, bank))
+                spread = list(self._spread(fusion, part, tiles, bank))
                 found += spread
                 bank ^= len(spread) % 2
                 continue
-            for strip, tile, count in self._order(unit, part, option, tiles):
-                group: Group | None
+            for strip, tile, count in self._order(fusion, part, option, tiles):
+                group: PassGroup | None
                 if option.method == "hold":
-                    group = self._hold_passes(unit, part, strip, tile, bank)
+                    group = self._hold_passes(fusion, part, strip, tile, bank)
                 elif option.method == "window":
-                    group = self._window_passes(unit, part, strip, tile, bank)
+                    group = self._window_passes(fusion, part, strip, tile, bank)
                 else:
-                    group = self._tap_group(unit, part, strip, tile, count, bank)
+                    group = self._tap_group(fusion, part, strip, tile, count, bank)
                 if group is None:
                     return None
-                found.append(self._finish(unit, part, group, strip, tile, count, bank))
+                found.append(self._finish(fusion, part, group, strip, tile, count, bank))
                 bank ^= 1
         return found
 
-    def _order(self, unit: Unit, part: Part, option: Option, tiles: int) -> Iterator[tuple[_Strip, int, int]]:
+    def _order(self, fusion: FusionGroup, part: Part, option: Option, tiles: int) -> Iterator[tuple[_Strip, int, int]]:
         """(strip, first column tile, column tiles) of each group."""
         rows = option.rows
         if option.order == "tiles":
             for tile in range(tiles):
-                for strip in self._strips(unit, part, rows, short_end=tile == tiles - 1):
+                for strip in self._strips(fusion, part, rows, short_end=tile == tiles - 1):
                     yield strip, tile, 1
             return
-        for strip in self._strips(unit, part, rows, short_end=False):
+        for strip in self._strips(fusion, part, rows, short_end=False):
             most = max(1, self.config.accumulator_rows // strip.count) if option.order == "side" else 1
             for tile in range(0, tiles, most):
                 yield strip, tile, min(most, tiles - tile)

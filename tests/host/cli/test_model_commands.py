@@ -18,7 +18,7 @@ from etchnet.hdl.core.output.scalers.double import DoubleRoundingScaler
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.compile import compile_network
-from etchnet.host.compiler.overflow import certify
+from etchnet.host.compiler.overflow import check_overflow
 from etchnet.host.data import fashion
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.load import load_input, load_model, plain_model
@@ -200,7 +200,7 @@ def test_the_report_is_what_the_counters_say_after_the_run(config, batch):
 def test_certificates_bound_every_input_and_are_reached():
     random = np.random.default_rng(3)
     layer = Dense.from_scale(int8(random, (37, 5)), random.integers(-99, 99, 5), scale=3.0, input_zero_point=5)
-    certificate = certify(layer, 0, CONFIG)
+    certificate = check_overflow(layer, 0, CONFIG)
     weights = layer.weights.astype(np.int64)
     worst = [np.where(weights[:, c] > 0, 127, -128) for c in range(5)]
     reached = max(int((x - 5) @ weights[:, c] + layer.bias[c]) for c, x in enumerate(worst))
@@ -208,7 +208,7 @@ def test_certificates_bound_every_input_and_are_reached():
     assert certificate.shifted[1] == reached << 2
     assert certificate.holds
     too_large = Dense(np.full((3, 1), 127, np.int8), bias=(1 << 31) - 1)
-    assert not certify(too_large, 0, CONFIG).holds
+    assert not check_overflow(too_large, 0, CONFIG).holds
 
 
 def test_report_prints_cycles_memories_and_passes(capsys, model):

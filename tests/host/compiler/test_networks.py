@@ -14,7 +14,8 @@ from support.strategies import int8, randoms
 
 from etchnet.hdl.isa import Counter, TileKind
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.allocation import CapacityError, Lifetime, allocate
+from etchnet.host.compiler.allocation import Lifetime, allocate
+from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.onnx.importer import parse_onnx

@@ -8,7 +8,8 @@ import pytest
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.compile import CapacityError, compile_network
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator, make_engine
 from etchnet.host.network.network import MAX_TERMS, Dense, Network, NetworkError
 

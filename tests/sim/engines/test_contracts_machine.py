@@ -10,7 +10,7 @@ from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import CONTRACTS, Config
 from etchnet.host.compiler.compile import compile_network
-from etchnet.host.compiler.overflow import certify
+from etchnet.host.compiler.overflow import check_overflow
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.network import Dense, Network, NetworkError
 from etchnet.sim.arithmetic.contracts import contract_of
@@ -135,4 +135,4 @@ def test_only_a_shift_that_wraps_is_certified():
     w = np.full((100, 2), 127, np.int8)
     for contract in CONTRACTS:
         layer = Dense.from_scale(w, scale=2.0**20, contract=contract)
-        assert certify(layer, 0, Config(contract=contract)).holds == (contract != "tflite-double")
+        assert check_overflow(layer, 0, Config(contract=contract)).holds == (contract != "tflite-double")

@@ -10,7 +10,7 @@ from support.strategies import int8, randoms
 from etchnet.hdl.core.array.array import SystolicArray
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.compile import tile_words
+from etchnet.host.compiler.weight_tiles import tile_words
 
 
 def expected(passes):

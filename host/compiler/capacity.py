@@ -1,0 +1,34 @@
+"""The error of a network that does not fit its machine."""
+
+from __future__ import annotations
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.errors import EtchnetError
+
+__all__ = ["CapacityError", "require"]
+
+
+class CapacityError(EtchnetError, ValueError):
+    """A network that does not fit its machine; the message names the memory, what is needed and what there is."""
+
+    def __init__(self, message: str, *, memory: str = "", needed: int = 0) -> None:
+        super().__init__(message)
+        self.memory, self.needed = memory, needed
+
+    @classmethod
+    def of(cls, memory: str, needed: int, config: Config, inputs: int) -> CapacityError:
+        """The error of one memory: a parameter of `Config` that would have to be larger."""
+        available = getattr(config, memory)
+        enough = 1 << (needed - 1).bit_length() if memory in ("input_words", "output_words") else needed
+        return cls(
+            f"{memory}: {needed} needed for {inputs} input{'s'[: inputs != 1]} at once, but the machine has "
+            f"{available}; {memory} = {enough} would do",
+            memory=memory,
+            needed=needed,
+        )
+
+
+def require(memory: str, needed: int, config: Config, images: int) -> None:
+    """Raise CapacityError where a memory, by its name in `Config`, has less than is needed for so many inputs."""
+    if needed > getattr(config, memory):
+        raise CapacityError.of(memory, needed, config, images)
