@@ -1,7 +1,7 @@
 """Which files a wheel holds: every folder of the gateware, the simulator and the host, under `etchnet`.
 
-The root of the repository is the package `etchnet`, so that the path of a folder is its import name. Packages are found,
-not listed: a list would lose a new folder in silence.
+The root of the repository is the package `etchnet`: the path of a folder is its import name. Packages are found, not
+listed, since a list would lose a new folder in silence.
 """
 
 from setuptools import find_packages, setup

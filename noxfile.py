@@ -1,0 +1,74 @@
+"""The tasks of a contributor, by name: ``nox -l`` lists them, ``nox`` runs the quick checks.
+
+They run in the environment that nox itself is installed in, so that nothing is installed twice:
+``pip install -e ".[dev]"``.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "quick"]
+
+ROOT = Path(__file__).parent
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting of every file."""
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def fix(session: nox.Session) -> None:
+    """Mend what `lint` can mend by itself."""
+    session.run("ruff", "check", "--fix", ".")
+    session.run("ruff", "format", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types of the package, strictly."""
+    # mypy finds packages by name: a folder in which the checkout is called `etchnet` shows it the files as they are.
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "etchnet").symlink_to(ROOT, target_is_directory=True)
+        packages = [f"-petchnet.{name}" for name in ("hdl", "sim", "host")]
+        session.chdir(folder)
+        session.run(
+            "mypy", f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}", *packages
+        )
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Run the tests of the edit loop, in under a minute on two cores; arguments after ``--`` go to pytest."""
+    session.run("pytest", "-q", "-n", "2", "-m", "not slow", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the default tests, in under five minutes on two cores."""
+    session.run("pytest", "-q", "-n", "2", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check the pages: tables against the code, links, and every Python block."""
+    session.run("pytest", "-q", "tests/docs", *session.posargs)
+
+
+@nox.session
+def longest(session: nox.Session) -> None:
+    """List the longest files and functions."""
+    session.run(sys.executable, "tests/figures/longest.py")
+
+
+@nox.session
+def figures(session: nox.Session) -> None:
+    """Write the tables of the docs that follow from the code; see CONTRIBUTING for those that take hours."""
+    for name in ("isa_tables", "register_tables", "uart_tables"):
+        session.run(sys.executable, f"tests/figures/{name}.py")
