@@ -9,8 +9,9 @@ from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.buses.register import ADDRESS_BITS, REGISTER_BITS, Source
 from etchnet.hdl.buses.register_file import RegisterFile, write_layout
-from etchnet.hdl.buses.registers import ADDRESS_BITS, REGISTER_BITS, Source, counter_registers, field_layout
+from etchnet.hdl.buses.registers import counter_registers, field_layout
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Counter
 

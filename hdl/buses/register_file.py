@@ -9,17 +9,8 @@ from amaranth.hdl import C, Cat, Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.buses.registers import (
-    ADDRESS_BITS,
-    REGISTER_BITS,
-    REGISTERS,
-    Access,
-    Field,
-    Register,
-    Source,
-    field_layout,
-    member,
-)
+from etchnet.hdl.buses.register import ADDRESS_BITS, REGISTER_BITS, Access, Field, Register, Source
+from etchnet.hdl.buses.registers import REGISTERS, field_layout, member
 from etchnet.hdl.isa.config import Config
 
 __all__ = ["RegisterFile", "write_layout"]

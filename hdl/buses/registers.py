@@ -1,167 +1,69 @@
-"""The registers of a machine on a bus, laid out once.
+"""The register map of a machine on a bus.
 
-Gateware, host driver, C header, SVD file and documentation are all made from `REGISTERS`.
+Gateware, host driver, C header, SVD file and documentation are all generated from `REGISTERS`. Every offset is an ABI:
+whoever changes the map raises `VERSION`, and a test compares it with the map recorded for the version.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data
 
-from etchnet.hdl.isa import COUNTER_BITS, Counter, machine_hash
+from etchnet.hdl.buses.register import REGISTER_BITS, Field, Register, Source
+from etchnet.hdl.isa import CONTRACT_NUMBERS, COUNTER_BITS, Counter, machine_hash
 from etchnet.hdl.isa.config import Config
 
 __all__ = [
-    "ADDRESS_BITS",
     "BY_NAME",
     "MAGIC",
     "REGISTERS",
-    "REGISTER_BITS",
     "VERSION",
-    "Access",
-    "Field",
-    "Register",
-    "Source",
     "counter_registers",
     "field_layout",
     "member",
     "parameter_register",
 ]
 
-REGISTER_BITS = 32
-ADDRESS_BITS = 12
-"""bits of a byte address: the registers have 4 KiB to themselves"""
 MAGIC = int.from_bytes(b"ETCH", "big")
 VERSION = (1, 0)
-"""major and minor version of this map: another major one breaks drivers, another minor one only adds to it"""
+"""major and minor version of the map: a new major version breaks drivers, a new minor version only adds registers"""
 
-
-class Access(enum.Enum):
-    """What may be done to a register, by the names of CMSIS-SVD; anything else is answered with an error."""
-
-    READ_ONLY = "read-only"
-    WRITE_ONLY = "write-only"
-    READ_WRITE = "read-write"
-
-
-class Source(enum.Enum):
-    """Where the value of a field comes from."""
-
-    CONSTANT = "constant"
-    """known when the machine is made"""
-    STATUS = "status"
-    """what the gateware says in the cycle of the read"""
-    STORED = "stored"
-    """what was written last"""
-    PULSE = "pulse"
-    """writing one makes something happen once; there is nothing to read"""
-    EVENT = "event"
-    """set by the gateware, cleared by writing one"""
-
-
-_ACCESS = {
-    Source.CONSTANT: Access.READ_ONLY,
-    Source.STATUS: Access.READ_ONLY,
-    Source.STORED: Access.READ_WRITE,
-    Source.PULSE: Access.WRITE_ONLY,
-    Source.EVENT: Access.READ_WRITE,
+_COUNTERS = 0x80
+"""offset of counter 0; each counter takes 8 bytes, in the order of their numbers"""
+_PARAMETERS = {
+    "rows": 0x100,
+    "columns": 0x104,
+    "weight_rows": 0x108,
+    "requantisers": 0x10C,
+    "weight_tiles": 0x110,
+    "activation_words": 0x114,
+    "input_words": 0x118,
+    "output_words": 0x11C,
+    "accumulator_rows": 0x120,
+    "passes": 0x124,
+    "drains": 0x128,
+    "parameter_tiles": 0x12C,
+    "residual_words": 0x130,
+    "depthwise": 0x134,
+    "line_words": 0x138,
+    "link_bits": 0x13C,
+    "multiplier_latency": 0x140,
+    "memory_latency": 0x144,
+    "product_latency": 0x148,
+    "contract": 0x14C,
+}
+"""offset of each parameter of `Config`; a new parameter takes the next free offset"""
+_EVENTS = {
+    "RUN_DONE": "a run has written its last result, which may still wait to be sent",
+    "PARTIAL": "a link word arrived whose s_axis_tkeep was not all ones; it was accepted as a whole word",
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """`bits` bits of a register from bit `first` on; bits that no field has read as zero, and writes ignore them.
-
-    `value` is that of a constant, and what a stored field holds after reset; all others hold zero then.
-    """
-
-    name: str
-    first: int
-    bits: int
-    source: Source
-    doc: str
-    value: Callable[[Config], int] = lambda config: 0
-
-    @property
-    def mask(self) -> int:
-        """Ones where the field is."""
-        return (1 << self.bits) - 1 << self.first
-
-    def of(self, word: int) -> int:
-        """The field's value in a register's."""
-        return (word & self.mask) >> self.first
-
-    def into(self, value: int) -> int:
-        """A register's value with nothing but this field in it; raises ValueError for one that does not fit."""
-        if not 0 <= value < 1 << self.bits:
-            raise ValueError(f"{self.name} must be from 0 to {(1 << self.bits) - 1}, not {value!r}")
-        return value << self.first
-
-
-@dataclass(frozen=True, kw_only=True)
-class Register:
-    """A 32-bit register at byte `offset`."""
-
-    name: str
-    offset: int
-    doc: str
-    fields: tuple[Field, ...]
-
-    def __post_init__(self) -> None:
-        taken = 0
-        for f in self.fields:
-            if f.mask & taken or f.mask >> REGISTER_BITS:
-                raise ValueError(f"{self.name}.{f.name} must have bits of its own below {REGISTER_BITS}")
-            taken |= f.mask
-        if len({_ACCESS[f.source] for f in self.fields}) != 1:
-            raise ValueError(f"{self.name} must have fields of one kind of access")
-        if self.offset % 4 or not 0 <= self.offset < 1 << ADDRESS_BITS:
-            raise ValueError(f"{self.name} must lie at a multiple of 4 below {1 << ADDRESS_BITS}, not {self.offset!r}")
-
-    @property
-    def access(self) -> Access:
-        """What may be done to it."""
-        return _ACCESS[self.fields[0].source]
-
-    def __getitem__(self, name: str) -> Field:
-        for f in self.fields:
-            if f.name == name:
-                return f
-        raise KeyError(f"{self.name} has no field {name!r}")
-
-    def reset(self, config: Config) -> int:
-        """Its value after reset, as far as that follows from the machine."""
-        return sum(f.value(config) << f.first for f in self.fields)
-
-
-def field_layout(source: Source) -> data.StructLayout:
-    """All fields of one source, as register_field in lower case: how the gateware passes them around."""
-    fields = [(r, f) for r in REGISTERS for f in r.fields if f.source is source]
-    return data.StructLayout({member(r, f): unsigned(f.bits) for r, f in fields})
-
-
-def member(register: Register, f: Field) -> str:
-    """What a field is called in the layout of its source."""
-    return f"{register.name}_{f.name}".lower()
-
-
-def parameter_register(name: str) -> str:
-    """The register of a parameter of `Config`."""
-    return f"CONFIG_{name.upper()}"
-
-
-def counter_registers(counter: Counter) -> tuple[str, str]:
-    """The registers of a counter: its low 32 bits, and the rest."""
-    return f"{counter.name}_LOW", f"{counter.name}_HIGH"
-
-
-def _one(
+def _register(
     name: str,
     offset: int,
     source: Source,
@@ -170,19 +72,15 @@ def _one(
     bits: int = REGISTER_BITS,
     value: Callable[[Config], int] = lambda config: 0,
 ) -> Register:
-    """A register with one field."""
-    return Register(
-        name=name,
-        offset=offset,
-        doc=doc,
-        fields=(Field(name="VALUE", first=0, bits=bits, source=source, doc=doc, value=value),),
-    )
+    """Return a register with one field, VALUE."""
+    only = Field(name="VALUE", first=0, bits=bits, source=source, doc=doc, value=value)
+    return Register(name=name, offset=offset, doc=doc, fields=(only,))
 
 
-def _flags(source: Source, first: int, flags: Mapping[str, str]) -> tuple[Field, ...]:
+def _flags(source: Source, flags: Mapping[str, str]) -> tuple[Field, ...]:
+    """Return fields of one bit each from bit 0 upwards, given as name to meaning."""
     return tuple(
-        Field(name=name, first=bit, bits=1, source=source, doc=doc)
-        for bit, (name, doc) in enumerate(flags.items(), first)
+        Field(name=name, first=bit, bits=1, source=source, doc=doc) for bit, (name, doc) in enumerate(flags.items())
     )
 
 
@@ -190,146 +88,150 @@ def _status(name: str, first: int, bits: int, doc: str) -> Field:
     return Field(name=name, first=first, bits=bits, source=Source.STATUS, doc=doc)
 
 
-_EVENTS = {
-    "RUN_DONE": "a run has written its last result, which may still have to be sent",
-    "PARTIAL": "a link word came in that s_axis_tkeep did not call whole; it was taken as if it were",
-}
-
-_COUNTERS, _PARAMETERS = 0x80, 0x100
+def _version_field(name: str, first: int, value: int, doc: str) -> Field:
+    return Field(name=name, first=first, bits=16, source=Source.CONSTANT, value=lambda c: value, doc=doc)
 
 
-def _registers() -> list[Register]:
-    registers = [
-        _one("ID", 0x00, Source.CONSTANT, "the letters ETCH, the first in the highest byte", value=lambda c: MAGIC),
-        Register(
-            name="VERSION",
-            offset=0x04,
-            doc="version of this map",
-            fields=(
-                Field(
-                    name="MINOR",
-                    first=0,
-                    bits=16,
-                    source=Source.CONSTANT,
-                    value=lambda c: VERSION[1],
-                    doc="grows where something is added",
-                ),
-                Field(
-                    name="MAJOR",
-                    first=16,
-                    bits=16,
-                    source=Source.CONSTANT,
-                    value=lambda c: VERSION[0],
-                    doc="grows where a driver has to change",
-                ),
+_IDENTITY = (
+    _register("ID", 0x00, Source.CONSTANT, "the letters ETCH, the first in the highest byte", value=lambda c: MAGIC),
+    Register(
+        name="VERSION",
+        offset=0x04,
+        doc="version of this map",
+        fields=(
+            _version_field("MINOR", 0, VERSION[1], "raised when registers are added"),
+            _version_field("MAJOR", 16, VERSION[0], "raised when drivers have to change"),
+        ),
+    ),
+    _register(
+        "FINGERPRINT",
+        0x08,
+        Source.CONSTANT,
+        "CRC-32 of everything that a program depends on: the parameters, and the layout of the instructions",
+        value=machine_hash,
+    ),
+)
+"""identity of the machine"""
+
+_STATUS = Register(
+    name="STATUS",
+    offset=0x14,
+    doc="state of the machine in the cycle of the read",
+    fields=(
+        *_flags(
+            Source.STATUS,
+            {
+                "RUNNING": "a run is in progress",
+                "RUN_PENDING": "another run waits for it to end",
+                "COUNTERS_PENDING": "a COUNTERS packet is waiting, or is being answered",
+                "INPUT_WAITS": "s_axis offers a link word that the machine does not accept",
+                "OUTPUT_WAITS": "m_axis offers a link word that is not accepted",
+            },
+        ),
+        _status("INPUT_FREE", 8, 2, "halves of the input memory that an INPUT packet may take"),
+        _status("INPUT_FULL", 10, 2, "halves of the input memory that are committed and not yet released"),
+        _status("OUTPUT_FREE", 12, 2, "halves of the output memory that a pass may take"),
+        _status("OUTPUT_FULL", 14, 2, "halves of the output memory that are committed and not yet read completely"),
+        _status("WEIGHTS_FREE", 16, 8, "WEIGHTS packets that may acquire"),
+        _status("WEIGHTS_FULL", 24, 8, "WEIGHTS packets that are committed and no pass has waited for yet"),
+    ),
+)
+
+_CONTROL = (
+    Register(
+        name="CONTROL",
+        offset=0x10,
+        doc="control of the machine; keeps its value until it is written again",
+        fields=_flags(
+            Source.STORED,
+            {"RESET": "hold the machine in reset; link words that arrive meanwhile are accepted and dropped"},
+        ),
+    ),
+    _STATUS,
+    Register(
+        name="INTERRUPT_STATUS",
+        offset=0x18,
+        doc="events that have happened; writing 1 clears an event",
+        fields=_flags(Source.EVENT, _EVENTS),
+    ),
+    Register(
+        name="INTERRUPT_ENABLE",
+        offset=0x1C,
+        doc="events for which `irq` is high",
+        fields=_flags(Source.STORED, {name: f"`irq` is high while {name} is set" for name in _EVENTS}),
+    ),
+    Register(
+        name="SNAPSHOT",
+        offset=0x20,
+        doc="values to copy in one cycle",
+        fields=_flags(Source.PULSE, {"COUNTERS": "copy all counters to their registers, all in one cycle"}),
+    ),
+    Register(
+        name="FRAME",
+        offset=0x24,
+        doc="which words m_axis_tlast marks",
+        fields=(
+            Field(
+                name="HALVES",
+                first=0,
+                bits=16,
+                source=Source.STORED,
+                value=lambda c: 1,
+                doc="m_axis_tlast marks the last link word of every HALVES halves of the output memory, one half "
+                "per repeat; 0 acts as 1. The answer to a COUNTERS packet always ends with it",
             ),
         ),
-        _one(
-            "FINGERPRINT",
-            0x08,
-            Source.CONSTANT,
-            "CRC-32 of all that a program for the machine depends on: its "
-            "parameters, and where fields of instructions lie",
-            value=machine_hash,
-        ),
-        Register(
-            name="CONTROL",
-            offset=0x10,
-            doc="what holds until it is written again",
-            fields=_flags(
-                Source.STORED,
-                0,
-                {
-                    "RESET": "hold the machine in reset; link words that come in meanwhile are taken and dropped",
-                },
-            ),
-        ),
-        Register(
-            name="STATUS",
-            offset=0x14,
-            doc="the machine in the cycle of the read",
-            fields=(
-                *_flags(
-                    Source.STATUS,
-                    0,
-                    {
-                        "RUNNING": "a run goes on",
-                        "RUN_PENDING": "a further run waits for it to end",
-                        "COUNTERS_PENDING": "a COUNTERS packet waits for its turn, or is being answered",
-                        "INPUT_WAITS": "s_axis offers a link word that the machine does not take",
-                        "OUTPUT_WAITS": "m_axis offers a link word that is not taken",
-                    },
-                ),
-                _status("INPUT_FREE", 8, 2, "halves of the input memory that an INPUT packet may take"),
-                _status("INPUT_FULL", 10, 2, "halves of the input memory that were committed and not given back"),
-                _status("OUTPUT_FREE", 12, 2, "halves of the output memory that a pass may take"),
-                _status("OUTPUT_FULL", 14, 2, "halves of the output memory that were committed and are not read whole"),
-                _status("WEIGHTS_FREE", 16, 8, "WEIGHTS packets that may acquire"),
-                _status("WEIGHTS_FULL", 24, 8, "WEIGHTS packets that were committed and not waited for"),
-            ),
-        ),
-        Register(
-            name="INTERRUPT_STATUS",
-            offset=0x18,
-            doc="what has happened; writing a one clears it",
-            fields=_flags(Source.EVENT, 0, _EVENTS),
-        ),
-        Register(
-            name="INTERRUPT_ENABLE",
-            offset=0x1C,
-            doc="for which of these `irq` is high",
-            fields=_flags(Source.STORED, 0, {name: f"`irq` is high while {name} is set" for name in _EVENTS}),
-        ),
-        Register(
-            name="SNAPSHOT",
-            offset=0x20,
-            doc="what is read in one go",
-            fields=_flags(Source.PULSE, 0, {"COUNTERS": "copy all counters to the registers below, in one cycle"}),
-        ),
-        Register(
-            name="FRAME",
-            offset=0x24,
-            doc="where m_axis_tlast is",
-            fields=(
-                Field(
-                    name="HALVES",
-                    first=0,
-                    bits=16,
-                    source=Source.STORED,
-                    value=lambda c: 1,
-                    doc="with the last link word of every so many halves of the output memory, that is repeats; 0 "
-                    "is as 1. The answer to a COUNTERS packet always ends with it",
-                ),
-            ),
-        ),
-    ]
+    ),
+)
+"""state of the machine, its control and its interrupts"""
+
+
+def counter_registers(counter: Counter) -> tuple[str, str]:
+    """Return the names of a counter's two registers: its low 32 bits, and the bits above."""
+    return f"{counter.name}_LOW", f"{counter.name}_HIGH"
+
+
+def _counters() -> Iterator[Register]:
+    """Yield the two registers of every counter, which hold what SNAPSHOT copied."""
     for counter in Counter:
-        low, high = counter_registers(counter)
-        offset = _COUNTERS + 8 * counter
-        registers += [
-            _one(low, offset, Source.STATUS, f"{counter.name} at the last snapshot, low 32 bits"),
-            _one(
-                high,
-                offset + 4,
-                Source.STATUS,
-                f"{counter.name} at the last snapshot, the bits above",
-                bits=COUNTER_BITS - REGISTER_BITS,
-            ),
-        ]
-    for index, f in enumerate(dataclasses.fields(Config)):
+        (low, high), offset = counter_registers(counter), _COUNTERS + 8 * counter
+        yield _register(low, offset, Source.STATUS, f"{counter.name} at the last snapshot, low 32 bits")
+        doc = f"{counter.name} at the last snapshot, the bits above"
+        yield _register(high, offset + 4, Source.STATUS, doc, bits=COUNTER_BITS - REGISTER_BITS)
+
+
+def parameter_register(name: str) -> str:
+    """Return the name of the register that holds a parameter of `Config`."""
+    return f"CONFIG_{name.upper()}"
+
+
+def _parameters() -> Iterator[Register]:
+    """Yield the register of every parameter."""
+    for f in dataclasses.fields(Config):
         doc, name = f.metadata["doc"], f.name
-        if choices := f.metadata.get("choices"):
-            doc += ": " + ", ".join(f"{i} {choice}" for i, choice in enumerate(choices))
-        value = functools.partial(_parameter, name=name, choices=choices)
-        registers.append(_one(parameter_register(name), _PARAMETERS + 4 * index, Source.CONSTANT, doc, value=value))
-    return registers
+        if name == "contract":
+            doc += ": " + ", ".join(f"{number} {contract}" for contract, number in CONTRACT_NUMBERS.items())
+        value = functools.partial(_parameter, name=name)
+        yield _register(parameter_register(name), _PARAMETERS[name], Source.CONSTANT, doc, value=value)
 
 
-def _parameter(config: Config, *, name: str, choices: tuple[str, ...] | None) -> int:
-    value = getattr(config, name)
-    return choices.index(value) if choices else value
+def _parameter(config: Config, *, name: str) -> int:
+    return CONTRACT_NUMBERS[config.contract] if name == "contract" else int(getattr(config, name))
 
 
-REGISTERS: tuple[Register, ...] = tuple(_registers())
-"""all registers, by rising offset; any other offset is answered with an error"""
+REGISTERS: tuple[Register, ...] = tuple(
+    sorted((*_IDENTITY, *_CONTROL, *_counters(), *_parameters()), key=lambda register: register.offset)
+)
+"""all registers in ascending order of offsets; an access to any other offset is answered with an error"""
 BY_NAME: Mapping[str, Register] = {r.name: r for r in REGISTERS}
+
+
+def member(register: Register, f: Field) -> str:
+    """Return the name of a field in the layout of its source."""
+    return f"{register.name}_{f.name}".lower()
+
+
+def field_layout(source: Source) -> data.StructLayout:
+    """Return a layout of all fields of one source, named register_field in lower case, for ports of gateware."""
+    fields = [(r, f) for r in REGISTERS for f in r.fields if f.source is source]
+    return data.StructLayout({member(r, f): unsigned(f.bits) for r, f in fields})

@@ -5,7 +5,8 @@ a *drain* empties accumulator rows through the output stage. A pass with `releas
 list. Nothing branches: every field is a constant, and every count follows from the fields alone.
 """
 
-from etchnet.hdl.isa.config import CONTRACTS, Config, ConfigError, sum_width
+from etchnet.hdl.isa.config import Config, ConfigError, sum_width
+from etchnet.hdl.isa.contracts import CONTRACT_NUMBERS, CONTRACTS
 from etchnet.hdl.isa.counters import COUNTER_BITS, Counter
 from etchnet.hdl.isa.drains import Destination, Drain, Parameters
 from etchnet.hdl.isa.errors import EtchnetError
@@ -30,6 +31,7 @@ from etchnet.hdl.isa.walk import OUTSIDE
 
 __all__ = [
     "CONTRACTS",
+    "CONTRACT_NUMBERS",
     "COUNTER_BITS",
     "HEADER_WORDS",
     "OUTSIDE",

@@ -9,13 +9,11 @@ from typing import Any
 
 from amaranth.utils import ceil_log2
 
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.hdl.isa.numbers import ceil_div
 
 __all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
-
-CONTRACTS = ("tflite-double", "tflite-single", "onnx-float")
-"""The rounding contracts a machine may have. `sim.arithmetic` has each in numpy, `hdl.core.output` in gates."""
 
 
 class ConfigError(EtchnetError, ValueError):

@@ -175,7 +175,7 @@ def _draw(split: Any, answers: np.ndarray) -> None:
 def verilog(config: Config, output: Path, network: str | None, batch: int, bus: str, as_json: bool) -> None:
     """Write the machine as Verilog, with a manifest of its parameters, ports and memories."""
     from etchnet.hdl.buses.axi import Axi
-    from etchnet.hdl.buses.register_files import register_files
+    from etchnet.hdl.buses.register_exports import register_files
     from etchnet.hdl.targets.verilog import generate
     from etchnet.host.importers.load import load_model
 

@@ -8,16 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.buses.registers import (
-    BY_NAME,
-    MAGIC,
-    REGISTER_BITS,
-    VERSION,
-    Access,
-    Source,
-    counter_registers,
-    parameter_register,
-)
+from etchnet.hdl.buses.register import REGISTER_BITS, Access, Source
+from etchnet.hdl.buses.registers import BY_NAME, MAGIC, VERSION, counter_registers, parameter_register
 from etchnet.hdl.isa import Counter, machine_hash
 from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.sim.engines.link import Engine, LinkError, LinkTrace

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.hdl.isa.contracts import TFLITE_DOUBLE
 from etchnet.host.network.layers import (
     Conv,
     Dense,
@@ -107,7 +108,7 @@ class GraphBuilder:
         quantisation: Quantisation,
         *,
         floating: bool = False,
-        contract: str = "tflite-double",
+        contract: str = TFLITE_DOUBLE,
     ) -> None:
         self._name, self._contract, self._floating = name, contract, floating
         self._layers: list[Layer] = []

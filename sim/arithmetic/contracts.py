@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import CONTRACTS, ONNX_FLOAT, TFLITE_DOUBLE, TFLITE_SINGLE
 from etchnet.sim.arithmetic.reference import quantise_multiplier, scale_double
 
 __all__ = [
+    "FORMULAS",
     "Contract",
     "contract_of",
     "float_scale",
@@ -62,7 +64,7 @@ def quantise_single(scale: float) -> tuple[int, int]:
     """
     multiplier, shift = quantise_multiplier(scale)
     if shift > 30:
-        raise ValueError(f"a scale of the contract tflite-single must be below 2**30, not {scale!r}")
+        raise ValueError(f"a scale of the contract {TFLITE_SINGLE} must be below 2**30, not {scale!r}")
     return multiplier, shift
 
 
@@ -117,9 +119,9 @@ def quantise_float(scale: float) -> tuple[int, int]:
     scale = float(scale)
     g = float(np.float32(scale)) if math.isfinite(scale) and abs(scale) < 2.0**31 else scale
     if not math.isfinite(g) or g < 0 or g >= 2.0**31:
-        raise ValueError(f"a scale of the contract onnx-float must be finite and in [0, 2**31), not {scale!r}")
+        raise ValueError(f"a scale of the contract {ONNX_FLOAT} must be finite and in [0, 2**31), not {scale!r}")
     if scale > 0 and g < 2.0**-126:
-        raise ValueError(f"a scale of the contract onnx-float must not be subnormal (below 2**-126), not {scale!r}")
+        raise ValueError(f"a scale of the contract {ONNX_FLOAT} must not be subnormal (below 2**-126), not {scale!r}")
     fraction, shift = math.frexp(g)
     return (0, 0) if g == 0 or shift < -31 else (int(fraction * 2**31), shift)
 
@@ -131,7 +133,7 @@ class Contract:
     Parameters
     ----------
     name
-        One of `etchnet.hdl.isa.config.CONTRACTS`.
+        One of `etchnet.hdl.isa.CONTRACTS`.
     scale
         (values, multiplier, left, right) to int64 within int32, as the gates do it for all that the fields of
         `etchnet.hdl.isa.Parameters` can hold. Arrays broadcast.
@@ -189,15 +191,15 @@ class Contract:
             )
 
 
-_CONTRACTS = {
+FORMULAS = {
     c.name: c
     for c in (
-        Contract("tflite-double", scale_double, quantise_multiplier, wraps=True),
-        Contract("tflite-single", scale_single, quantise_single, largest_shift=30),
-        Contract("onnx-float", scale_float, quantise_float, spare_bits=_FLOAT_SPARE),
+        Contract(TFLITE_DOUBLE, scale_double, quantise_multiplier, wraps=True),
+        Contract(TFLITE_SINGLE, scale_single, quantise_single, largest_shift=30),
+        Contract(ONNX_FLOAT, scale_float, quantise_float, spare_bits=_FLOAT_SPARE),
     )
 }
-assert tuple(_CONTRACTS) == CONTRACTS
+"""the formulas of every rounding contract"""
 
 
 def contract_of(which: Config | str) -> Contract:
@@ -209,6 +211,6 @@ def contract_of(which: Config | str) -> Contract:
         There is no contract of that name.
     """
     name = which.contract if isinstance(which, Config) else which
-    if name not in _CONTRACTS:
+    if name not in FORMULAS:
         raise ValueError(f"contract must be one of {', '.join(CONTRACTS)}, not {name!r}")
-    return _CONTRACTS[name]
+    return FORMULAS[name]

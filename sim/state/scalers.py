@@ -10,9 +10,10 @@ from etchnet.hdl.core.output.requantiser import Requantiser
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Parameters
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import ONNX_FLOAT, TFLITE_DOUBLE, TFLITE_SINGLE
 from etchnet.sim.state.registers import Layout, Register, Wire, signed_value
 
-__all__ = ["RequantiserState"]
+__all__ = ["SCALERS", "RequantiserState"]
 
 _REMEMBERED = 1 << 6
 """cycles of a register that are kept: more than a pipeline has stages"""
@@ -241,11 +242,12 @@ def _float(
     return p.add("quotient", 32, signed_result, signed=True), p.add("increment", 1, increment)
 
 
-_SCALERS: dict[str, Callable[..., tuple[Wire, Wire]]] = {
-    "tflite-double": _double,
-    "tflite-single": _single,
-    "onnx-float": _float,
+SCALERS: dict[str, Callable[..., tuple[Wire, Wire]]] = {
+    TFLITE_DOUBLE: _double,
+    TFLITE_SINGLE: _single,
+    ONNX_FLOAT: _float,
 }
+"""the pipeline registers of every rounding contract"""
 
 
 class RequantiserState:
@@ -266,7 +268,7 @@ class RequantiserState:
             for name in ("multiplier", "left", "right")
         )
         raw = outer.add("raw_1", 1, lambda t: inputs.field(t, select, "raw"))
-        scaler = _SCALERS[config.contract]
+        scaler = SCALERS[config.contract]
         quotient, increment = scaler(inner, config.product_latency, biased, multiplier, left, right, raw)
         zero, clamp = Requantiser.zero_point_delay(config), Requantiser.clamp_delay(config)
         offset = outer.add(

@@ -26,7 +26,8 @@ from cocotbext.axi import (
     AxiStreamSource,
 )
 
-from etchnet.hdl.buses.registers import ADDRESS_BITS, BY_NAME, REGISTERS, Access, Source
+from etchnet.hdl.buses.register import ADDRESS_BITS, Access, Source
+from etchnet.hdl.buses.registers import BY_NAME, REGISTERS
 from etchnet.hdl.isa import Counter, Target, chunks
 from etchnet.host.driver.axi import AxiEngine, Bus
 from etchnet.host.driver.driver import Accelerator

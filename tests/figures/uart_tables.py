@@ -1,6 +1,6 @@
 """The tables of docs/uart.md, from the code.
 
-``python tests/uart_tables.py`` writes them into the page.
+``python tests/figures/uart_tables.py`` writes them into the page.
 """
 
 from __future__ import annotations

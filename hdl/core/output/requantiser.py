@@ -16,16 +16,17 @@ from etchnet.hdl.core.output.scalers.double import DoubleRoundingScaler
 from etchnet.hdl.core.output.scalers.float import FloatScaler
 from etchnet.hdl.core.output.scalers.single import SingleRoundingScaler
 from etchnet.hdl.isa import Parameters
-from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import ONNX_FLOAT, TFLITE_DOUBLE, TFLITE_SINGLE
 
-__all__ = ["Requantiser"]
+__all__ = ["SCALERS", "Requantiser"]
 
-_SCALERS: dict[str, type[Scaler]] = {
-    "tflite-double": DoubleRoundingScaler,
-    "tflite-single": SingleRoundingScaler,
-    "onnx-float": FloatScaler,
+SCALERS: dict[str, type[Scaler]] = {
+    TFLITE_DOUBLE: DoubleRoundingScaler,
+    TFLITE_SINGLE: SingleRoundingScaler,
+    ONNX_FLOAT: FloatScaler,
 }
-assert tuple(_SCALERS) == CONTRACTS
+"""the gates of every rounding contract"""
 
 
 class Requantiser(wiring.Component):
@@ -56,7 +57,7 @@ class Requantiser(wiring.Component):
     @staticmethod
     def zero_point_delay(config: Config) -> int:
         """Cycles from a value to its zero point: one for the bias, and those of the scaler."""
-        return 1 + _SCALERS[config.contract].latency(config)
+        return 1 + SCALERS[config.contract].latency(config)
 
     @staticmethod
     def clamp_delay(config: Config) -> int:
@@ -74,7 +75,7 @@ class Requantiser(wiring.Component):
         biased = Signal(signed(32), reset_less=True)
         m.d.sync += biased.eq(self.value + self.parameters.bias)
 
-        scaler = _SCALERS[self._config.contract](self._config)
+        scaler = SCALERS[self._config.contract](self._config)
         submodule(m, platform, "scaler", scaler)
         m.d.comb += scaler.value.eq(biased)
         for name in ("multiplier", "left", "right"):

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.hdl.isa.contracts import ONNX_FLOAT
 from etchnet.host.network.layers import Add, Scaling
 from etchnet.sim.arithmetic.contracts import quantise_float
 from etchnet.sim.arithmetic.onnx_ops import qlinear_add
 
 __all__ = ["CONTRACT", "Fit", "fit_add", "fit_map"]
 
-CONTRACT = "onnx-float"
+CONTRACT = ONNX_FLOAT
 _INT8 = np.arange(-128, 128)
 _NEAR_TIE = 2.0**-9
 _FRACTIONS = (16, 15, 17, 14, 18, 13, 19, 20, 21, 12, 22, 10, 8)

@@ -11,18 +11,9 @@ import pytest
 from figures import isa_tables, register_tables
 from lxml import etree
 
-from etchnet.hdl.buses.register_files import c_header, svd
-from etchnet.hdl.buses.registers import (
-    ADDRESS_BITS,
-    BY_NAME,
-    REGISTERS,
-    Access,
-    Field,
-    Register,
-    Source,
-    counter_registers,
-    parameter_register,
-)
+from etchnet.hdl.buses.register import ADDRESS_BITS, Access, Field, Register, Source
+from etchnet.hdl.buses.register_exports import c_header, svd
+from etchnet.hdl.buses.registers import BY_NAME, REGISTERS, counter_registers, parameter_register
 from etchnet.hdl.isa import COUNTER_BITS, Counter
 from etchnet.hdl.isa.config import Config
 
@@ -39,6 +30,14 @@ def test_registers_rise_without_overlap():
     assert offsets == sorted(set(offsets))
     assert len(BY_NAME) == len(REGISTERS)
     assert offsets[-1] < 1 << ADDRESS_BITS
+
+
+def test_the_map_changes_only_together_with_its_version():
+    made, recorded = register_tables.map_lines(), register_tables.RECORD.read_text().splitlines()
+    if made[1:] != recorded[1:]:
+        changed = sorted(set(made[1:]) ^ set(recorded[1:]))
+        assert made[0] != recorded[0], f"the register map changed, so raise VERSION: {changed}"
+    assert made == recorded, "run python tests/figures/register_tables.py"
 
 
 def test_every_parameter_and_every_counter_has_its_registers():
@@ -63,8 +62,8 @@ def test_the_fingerprint_differs_between_machines():
         ({"fields": (field(), field(name="G"))}, "R.G must have bits of its own below 32"),
         ({"fields": (field(first=31, bits=2),)}, "R.F must have bits of its own below 32"),
         ({"fields": (field(), field(name="G", first=1, source=Source.STORED))}, "R must have fields of one kind"),
-        ({"offset": 6}, "R must lie at a multiple of 4 below 4096, not 6"),
-        ({"offset": 4096}, "R must lie at a multiple of 4 below 4096, not 4096"),
+        ({"offset": 6}, "offset of R must be a multiple of 4 below 4096, not 6"),
+        ({"offset": 4096}, "offset of R must be a multiple of 4 below 4096, not 4096"),
     ],
 )
 def test_a_register_that_cannot_be_is_refused(register, message):
@@ -153,7 +152,7 @@ def test_the_c_of_the_page_compiles(tmp_path):
 def test_the_tables_of_the_page_are_those_of_the_map():
     made = register_tables.tables()
     assert isa_tables.found(register_tables.PAGE.read_text(encoding="utf-8")) == made, (
-        "run python tests/register_tables.py"
+        "run python tests/figures/register_tables.py"
     )
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import rtl
 
-from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.sim.arithmetic.contracts import (
     contract_of,
     float_scale,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.strategies import randoms
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.driver.driver import Accelerator
 from etchnet.sim.arithmetic.contracts import contract_of
 from etchnet.sim.arithmetic.staircase import lines

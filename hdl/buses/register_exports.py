@@ -6,17 +6,8 @@ import xml.etree.ElementTree as xml
 from collections.abc import Mapping
 from typing import Any
 
-from etchnet.hdl.buses.registers import (
-    ADDRESS_BITS,
-    REGISTER_BITS,
-    REGISTERS,
-    VERSION,
-    Access,
-    Field,
-    Register,
-    Source,
-    counter_registers,
-)
+from etchnet.hdl.buses.register import ADDRESS_BITS, REGISTER_BITS, Access, Field, Register, Source
+from etchnet.hdl.buses.registers import REGISTERS, VERSION, counter_registers
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 
