@@ -38,7 +38,8 @@ def types(session: nox.Session) -> None:
         (Path(folder) / "etchnet").symlink_to(ROOT, target_is_directory=True)
         packages = [f"-petchnet.{name}" for name in ("hdl", "sim", "host")]
         session.chdir(folder)
-        session.run(
+        options = [f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}"]
+        session.run("mypy", *options, *packages)
             "mypy", f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}", *packages
         )
 
