@@ -40,8 +40,6 @@ def types(session: nox.Session) -> None:
         session.chdir(folder)
         options = [f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}"]
         session.run("mypy", *options, *packages)
-            "mypy", f"--config-file={ROOT / 'pyproject.toml'}", f"--cache-dir={ROOT / '.mypy_cache'}", *packages
-        )
 
 
 @nox.session
