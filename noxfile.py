@@ -63,11 +63,16 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def longest(session: nox.Session) -> None:
     """List the longest files and functions."""
-    session.run(sys.executable, "tests/figures/longest.py")
+    _figure(session, "longest", *session.posargs)
 
 
 @nox.session
 def figures(session: nox.Session) -> None:
     """Write the tables of the docs that follow from the code; see CONTRIBUTING for those that take hours."""
-    for name in ("isa_tables", "register_tables", "uart_tables"):
-        session.run(sys.executable, f"tests/figures/{name}.py")
+    for name in ("isa_tables", "register_tables", "uart_tables", "architecture_tables"):
+        _figure(session, name)
+
+
+def _figure(session: nox.Session, name: str, *arguments: str) -> None:
+    with session.chdir(ROOT / "tests"):
+        session.run(sys.executable, "-m", f"figures.{name}", *arguments)

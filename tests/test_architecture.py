@@ -2,32 +2,12 @@
 
 import ast
 import importlib
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-LEVELS = [
-    ["hdl.isa"],
-    ["hdl.blocks"],
-    ["hdl.core"],
-    ["hdl.buses", "hdl.serial"],
-    ["hdl.targets"],
-    ["sim.arithmetic", "sim.timing"],
-    ["sim.functional"],
-    ["sim.engines"],
-    ["sim.state"],
-    ["host.network", "host.tools"],
-    ["host.compiler", "host.exporters", "host.data"],
-    ["host.importers", "host.driver", "host.fpga"],
-    ["host.reports", "host.trace", "host.flows", "host.asic"],
-    ["host.demo"],
-    ["host.cli"],
-]
-"""Wings, lowest first; those on one level do not know each other."""
+from support.wings import FOLDERS, LEVELS, ROOT, sources
 
 LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
-SOURCES = sorted(path for folder in ("hdl", "sim", "host") for path in (ROOT / folder).rglob("*.py"))
+SOURCES = sources()
 
 
 def module(path):
@@ -72,10 +52,7 @@ def violations(name, source):
 
 def test_every_folder_is_a_wing_and_every_file_is_in_one():
     folders = {
-        f"{top}.{p.name}"
-        for top in ("hdl", "sim", "host")
-        for p in (ROOT / top).iterdir()
-        if p.is_dir() and p.name != "__pycache__"
+        f"{top}.{p.name}" for top in FOLDERS for p in (ROOT / top).iterdir() if p.is_dir() and p.name != "__pycache__"
     }
     assert folders == set(LEVEL)
     loose = [p for p in SOURCES if len(p.relative_to(ROOT).parts) == 2 and p.name != "__init__.py"]

@@ -42,7 +42,7 @@ def test_there_are_pages():
 @pytest.mark.parametrize("key", isa_tables.tables())
 def test_table(key):
     written = isa_tables.found(isa_tables.PAGE.read_text(encoding="utf-8"))
-    assert written[key].splitlines() == isa_tables.tables()[key].splitlines(), "run python tests/isa_tables.py"
+    assert written[key].splitlines() == isa_tables.tables()[key].splitlines(), "run nox -s figures"
 
 
 def test_no_other_tables():

@@ -1,34 +1,17 @@
 """The tables of docs/isa.md, from the code.
 
-``python tests/isa_tables.py`` writes them into the page.
+``nox -s figures`` writes them into the page.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
-import re
-import textwrap
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from figures.tables import DOCS, bits, member_docs, table, write
 
 from etchnet.hdl.isa import Counter, Drain, Instruction, Parameters, Pass, RunCommand, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.verilog import manifest
 
-PAGE = Path(__file__).parents[2] / "docs" / "isa.md"
-BLOCK = re.compile(r"(?<=<!-- table: )(\w+)( -->\n)(.*?)(?=<!-- end -->)", re.DOTALL)
-
-
-def table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, without padding."""
-    lines = [heading, ["---"] * len(heading), *rows]
-    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
-
-
-def bits(first: int, count: int) -> str:
-    """A range of bits, as in Verilog."""
-    return f"{first + count - 1}:{first}" if count > 1 else str(first)
+PAGE = DOCS / "isa.md"
 
 
 def fields(instruction: type[Instruction]) -> str:
@@ -43,19 +26,6 @@ def run() -> str:
     described = enumerate(RunCommand.describe(Config()))
     rows = [(word, f"`{name}`", bits(0, count), doc) for word, (name, _, count, doc) in described]
     return table(("word", "field", "bits", "meaning"), rows)
-
-
-def member_docs(cls: type) -> dict[str, str]:
-    """The strings behind the members of a class, by name of the member."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(definition, ast.ClassDef)
-    docs = {}
-    for member, doc in zip(definition.body, definition.body[1:], strict=False):
-        if isinstance(member, ast.Assign) and isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant):
-            (name,) = member.targets
-            assert isinstance(name, ast.Name)
-            docs[name.id] = str(doc.value.value)
-    return docs
 
 
 def counters() -> str:
@@ -88,17 +58,6 @@ def tables() -> dict[str, str]:
         "counters": counters(),
         "targets": targets(),
     }
-
-
-def found(page: str) -> dict[str, str]:
-    """The tables that a page has between its marks."""
-    return {name: text for name, _, text in BLOCK.findall(page)}
-
-
-def write(page: Path, made: dict[str, str]) -> None:
-    """Put tables into a page, by the names in its marks."""
-    text = BLOCK.sub(lambda block: block[1] + block[2] + made[block[1]], page.read_text(encoding="utf-8"))
-    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The longest files and functions of the package: ``python tests/figures/longest.py [COUNT]``."""
+"""The longest files and functions of the package: ``nox -s longest``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
-
-def sources() -> list[Path]:
-    """Every source file of the package."""
-    return sorted(path for folder in ("hdl", "sim", "host") for path in (ROOT / folder).rglob("*.py"))
+from support.wings import ROOT, sources
 
 
 def files() -> list[tuple[int, str]]:

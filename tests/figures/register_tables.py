@@ -1,6 +1,6 @@
 """The tables of docs/buses.md and the recorded register map, both from `etchnet.hdl.buses.registers`.
 
-``python tests/figures/register_tables.py`` writes them. A changed map is recorded only under a new version.
+``nox -s figures`` writes them. A changed map is recorded only under a new version.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from figures.isa_tables import bits, table, write
+from figures.tables import DOCS, bits, table, write
 
 from etchnet.hdl.buses.register import Access, Source
 from etchnet.hdl.buses.registers import REGISTERS, VERSION, parameter_register
 from etchnet.hdl.isa.config import Config
 
 PARAMETERS = {parameter_register(f.name) for f in dataclasses.fields(Config)}
-PAGE = Path(__file__).parents[2] / "docs" / "buses.md"
+PAGE = DOCS / "buses.md"
 RECORD = Path(__file__).parents[1] / "hdl" / "buses" / "register_map.txt"
 """the map that belongs to its first line's version: names, offsets, access, and fields with their bits"""
 

@@ -1,19 +1,18 @@
 """The tables of docs/uart.md, from the code.
 
-``python tests/figures/uart_tables.py`` writes them into the page.
+``nox -s figures`` writes them into the page.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import struct
-from pathlib import Path
 
-from figures.isa_tables import member_docs, table, write
+from figures.tables import DOCS, member_docs, table, write
 
 from etchnet.hdl.serial.framing import BUFFER_BYTES, CHECK_BYTES, HEADER_BYTES, Identity, Kind
 
-PAGE = Path(__file__).parents[2] / "docs" / "uart.md"
+PAGE = DOCS / "uart.md"
 FLAGS = 2
 PAUSE = 1e-3
 """seconds between an answer and the next frame: what a USB adapter takes"""

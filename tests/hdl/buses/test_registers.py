@@ -37,7 +37,7 @@ def test_the_map_changes_only_together_with_its_version():
     if made[1:] != recorded[1:]:
         changed = sorted(set(made[1:]) ^ set(recorded[1:]))
         assert made[0] != recorded[0], f"the register map changed, so raise VERSION: {changed}"
-    assert made == recorded, "run python tests/figures/register_tables.py"
+    assert made == recorded, "run nox -s figures"
 
 
 def test_every_parameter_and_every_counter_has_its_registers():
@@ -151,9 +151,7 @@ def test_the_c_of_the_page_compiles(tmp_path):
 
 def test_the_tables_of_the_page_are_those_of_the_map():
     made = register_tables.tables()
-    assert isa_tables.found(register_tables.PAGE.read_text(encoding="utf-8")) == made, (
-        "run python tests/figures/register_tables.py"
-    )
+    assert isa_tables.found(register_tables.PAGE.read_text(encoding="utf-8")) == made, "run nox -s figures"
 
 
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])

@@ -375,9 +375,7 @@ def test_a_network_inside_survives_the_reset():
 def test_table_of_the_page(key):
     written = isa_tables.found(uart_tables.PAGE.read_text(encoding="utf-8"))
     assert written.keys() == uart_tables.tables().keys()
-    assert written[key].splitlines() == uart_tables.tables()[key].splitlines(), (
-        "run python tests/figures/uart_tables.py"
-    )
+    assert written[key].splitlines() == uart_tables.tables()[key].splitlines(), "run nox -s figures"
 
 
 def test_the_frames_of_the_tables_are_those_of_the_line():
