@@ -25,10 +25,10 @@ from .isa.errors import EtchnetError as EtchnetError
 from .isa.instruction import Instruction as Instruction
 from .isa.instruction import InstructionError as InstructionError
 from .isa.packets import HEADER_WORDS as HEADER_WORDS
+from .isa.packets import Header as Header
 from .isa.packets import RunCommand as RunCommand
 from .isa.packets import Target as Target
 from .isa.packets import chunks as chunks
-from .isa.packets import header_layout as header_layout
 from .isa.packets import machine_hash as machine_hash
 from .isa.packets import pack as pack
 from .isa.packets import pack_bytes as pack_bytes
@@ -40,6 +40,7 @@ from .isa.passes import Pass as Pass
 from .isa.passes import Source as Source
 from .isa.passes import TileKind as TileKind
 from .isa.walk import OUTSIDE as OUTSIDE
+from .isa.walk import is_inside as is_inside
 from .serial.framing import CHECK_BYTES as CHECK_BYTES
 from .serial.framing import Identity as Identity
 from .serial.uart import Uart as Uart

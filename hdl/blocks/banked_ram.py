@@ -88,4 +88,4 @@ class BankedRam(wiring.Component):
         """A register that is not merged with others of the same value."""
         register = Signal(len(value), name=name)
         m.d.sync += register.eq(value)
-        return technology_of(platform).copies(m, value, register, 1, name=name)[0]
+        return technology_of(platform).duplicate_register(m, value, register, 1, name=name)[0]

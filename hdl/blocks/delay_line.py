@@ -6,10 +6,10 @@ from typing import Any
 
 from amaranth.hdl import Module, Signal
 
-__all__ = ["delay", "taps"]
+__all__ = ["delay", "delay_line"]
 
 
-def taps(m: Module, value: Any, cycles: int, *, name: str, resets: bool = True) -> list[Any]:
+def delay_line(m: Module, value: Any, cycles: int, *, name: str, resets: bool = True) -> list[Any]:
     """`value` and its copies from 1 to `cycles` cycles ago: a list of `cycles` + 1 values.
 
     With `resets` false the registers keep their contents through a reset: for data that a valid bit beside it
@@ -25,4 +25,4 @@ def taps(m: Module, value: Any, cycles: int, *, name: str, resets: bool = True) 
 
 def delay(m: Module, value: Any, cycles: int, *, name: str, resets: bool = True) -> Any:
     """`value` as it was `cycles` cycles ago."""
-    return taps(m, value, cycles, name=name, resets=resets)[-1]
+    return delay_line(m, value, cycles, name=name, resets=resets)[-1]

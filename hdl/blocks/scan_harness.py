@@ -10,10 +10,10 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.hierarchy import submodule
 
-__all__ = ["Scan"]
+__all__ = ["ScanHarness"]
 
 
-class Scan(wiring.Component):
+class ScanHarness(wiring.Component):
     """Feeds all inputs of `block` from registers, and registers all outputs.
 
     A shift register takes a bit a cycle from `scan_in`. In the cycle after `capture` the inputs get what it

@@ -89,7 +89,7 @@ class Technology:
         m.d.comb += ClockSignal().eq(clock)
         m.submodules.release = ResetSynchronizer(~ready)
 
-    def copies(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
+    def duplicate_register(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
         """`count` values that equal `after`, a register of `before`, for as many places far from one another.
 
         Synthesis merges registers that are written twice; a device's own are left as they are.
@@ -207,7 +207,7 @@ class Ecp5(Technology):
             carry = following
         return total
 
-    def copies(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
+    def duplicate_register(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
         """Registers of the device, one for each place."""
         found: list[Value] = []
         for copy in range(count):

@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.compare import less
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.technology import technology_of
@@ -113,14 +113,14 @@ class AccumulatorBank(wiring.Component):
             self.data.eq(memory.data),
         ]
 
-        *_, before, folding = taps(m, self.fold, self.read_latency(self._config), name="folding")
+        *_, before, folding = delay_line(m, self.fold, self.read_latency(self._config), name="folding")
 
         def control_of(fold: Any) -> Any:
             return Cat(fold.fold == Fold.ADD, fold.fold == Fold.MAX, fold.held)
 
         control = Signal(3)
         m.d.comb += control.eq(control_of(folding))
-        controls = technology_of(platform).copies(m, control_of(before), control, columns, name="control")
+        controls = technology_of(platform).duplicate_register(m, control_of(before), control, columns, name="control")
         written = Signal(self.fold_layout(self._config))
         m.d.sync += written.eq(folding)
         folded = Signal(layout)

@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.blocks.delay_line import delay, taps
+from etchnet.hdl.blocks.delay_line import delay, delay_line
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.semaphore import Semaphore
@@ -275,13 +275,13 @@ class Machine(wiring.Component):
         effects = Cat(issued.row.valid, issued.release, issued.release_last, issued.release_weights)
         valid, release, release_last, release_weights = delay(m, effects, self.fold_delay(config), name="fold_live")
         technology = technology_of(platform)
-        *_, named, fed_back = taps(m, output.fold, AccumulatorBank.read_latency(config), name="feedback")
+        *_, named, fed_back = delay_line(m, output.fold, AccumulatorBank.read_latency(config), name="feedback")
         for index, bank in enumerate(self.banks):
             from_array = valid & (fold.bank == index)
             from_output = output.fold.valid & (output.fold.bank == index)
             from_drain = Signal(name=f"from_drain_{index}")
             m.d.comb += from_drain.eq(fed_back.valid & (fed_back.bank == index))
-            feedback = technology.copies(
+            feedback = technology.duplicate_register(
                 m, named.valid & (named.bank == index), from_drain, config.columns, name=f"feedback_{index}"
             )
             m.d.comb += [
@@ -301,8 +301,8 @@ class Machine(wiring.Component):
             output.start_last.eq(release_last),
             tokens["weights_free"].put.eq(release_weights),
         ]
-        *_, asked, answered = taps(m, output.read, AccumulatorBank.read_latency(config), name="drain_read")
-        reads = technology.copies(
+        *_, asked, answered = delay_line(m, output.read, AccumulatorBank.read_latency(config), name="drain_read")
+        reads = technology.duplicate_register(
             m, Cat(asked.bank, asked.residual), Cat(answered.bank, answered.residual), config.columns, name="drain_read"
         )
         rows = [Mux(reads[c][0], self.banks[1].data[c], self.banks[0].data[c]) for c in range(config.columns)]

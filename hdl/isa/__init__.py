@@ -14,10 +14,10 @@ from etchnet.hdl.isa.instruction import Instruction, InstructionError
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import (
     HEADER_WORDS,
+    Header,
     RunCommand,
     Target,
     chunks,
-    header_layout,
     machine_hash,
     pack,
     pack_bytes,
@@ -27,7 +27,7 @@ from etchnet.hdl.isa.packets import (
     word_bits,
 )
 from etchnet.hdl.isa.passes import Fold, Pass, Source, TileKind, is_stored
-from etchnet.hdl.isa.walk import OUTSIDE
+from etchnet.hdl.isa.walk import OUTSIDE, is_inside
 
 __all__ = [
     "CONTRACTS",
@@ -42,6 +42,7 @@ __all__ = [
     "Drain",
     "EtchnetError",
     "Fold",
+    "Header",
     "Instruction",
     "InstructionError",
     "Parameters",
@@ -52,7 +53,7 @@ __all__ = [
     "TileKind",
     "ceil_div",
     "chunks",
-    "header_layout",
+    "is_inside",
     "is_stored",
     "machine_hash",
     "pack",

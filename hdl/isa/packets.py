@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from amaranth.hdl import unsigned
-from amaranth.lib import data
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.drains import Drain, Parameters
@@ -21,10 +20,10 @@ from etchnet.hdl.isa.passes import Pass
 
 __all__ = [
     "HEADER_WORDS",
+    "Header",
     "RunCommand",
     "Target",
     "chunks",
-    "header_layout",
     "machine_hash",
     "pack",
     "pack_bytes",
@@ -36,10 +35,11 @@ __all__ = [
 
 
 HEADER_WORDS = 2
+"""link words before the memory words of a packet: the `Header`, and the number of memory words"""
 
 
 class Target(enum.IntEnum):
-    """What a packet on the incoming link carries."""
+    """The memory that a packet fills, or the request that it makes."""
 
     PASSES = 0
     DRAINS = 1
@@ -50,17 +50,20 @@ class Target(enum.IntEnum):
     COUNTERS = 6
 
 
-def header_layout() -> data.StructLayout:
-    """The first link word of a packet; the second is the number of memory words that follow."""
-    return data.StructLayout(
-        {
-            "target": unsigned(4),
-            "acquire": unsigned(1),
-            "commit": unsigned(1),
-            "unused": unsigned(2),
-            "address": unsigned(24),
-        }
+@dataclass(frozen=True, kw_only=True)
+class Header(Instruction):
+    """The first link word of a packet, in its low 32 bits; the second is the number of memory words that follow."""
+
+    target: Target = field(lambda c: unsigned(4), "memory that the packet fills, or request that it makes")
+    acquire: bool = field(
+        lambda c: unsigned(1), "`INPUT`: wait for a free half. `WEIGHTS`: wait until a pass has allowed the packet"
     )
+    commit: bool = field(
+        lambda c: unsigned(1),
+        "`INPUT`: hand the half to the sequencer. `WEIGHTS`: let one pass with `wait_weights` begin",
+    )
+    unused: int = field(lambda c: unsigned(2), "zero")
+    address: int = field(lambda c: unsigned(24), "memory word that the first word goes to; the others follow")
 
 
 def chunks(bits: int, config: Config) -> int:
@@ -148,13 +151,14 @@ def pack_bytes(values: np.ndarray, config: Config) -> np.ndarray:
 def packet(
     target: Target, words: np.ndarray, config: Config, *, address: int = 0, acquire: bool = False, commit: bool = False
 ) -> np.ndarray:
-    """One packet for the incoming link: two header words, then `words` as `pack` laid them out.
+    """Return one packet for the incoming link: two header words, then `words` as `pack` laid them out.
 
-    Returns uint32 of shape (link words, link_bits / 32).
+    The packet is uint32 of shape (link words, link_bits / 32). Raises InstructionError for an address that the header
+    cannot hold.
     """
     count, lanes = len(words), config.link_bits // 32
     beats = np.zeros((HEADER_WORDS + words.size // lanes, lanes), dtype=np.uint32)
-    beats[0, 0] = target | acquire << 4 | commit << 5 | address << 8
+    beats[0, 0] = Header(target=target, acquire=acquire, commit=commit, address=address).encode(config)
     beats[1, 0] = count
     beats[HEADER_WORDS:] = words.reshape(-1, lanes)
     return beats

@@ -12,7 +12,8 @@ from amaranth.hdl import Shape, signed, unsigned
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.instruction import Instruction, address_shape, count_shape, field, signed_address_shape
-from etchnet.hdl.isa.walk import OUTSIDE
+from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.hdl.isa.walk import OUTSIDE, is_inside
 
 __all__ = ["Fold", "Pass", "Source", "TileKind", "is_stored"]
 
@@ -124,9 +125,19 @@ class Pass(Instruction):
     def walk(self) -> np.ndarray:
         """The words that its pixels are read from, int64 (pixels,); `OUTSIDE` for those that are not read."""
         line, column = np.divmod(np.arange(self.pixels), self.line_pixels)
-        inside = (column >= self.first_column) & (line >= self.first_line)
-        inside &= (column < (self.end_column or self.pixels)) & (line < (self.end_line or self.pixels))
-        return np.where(inside, self.address + line * self.line + column * self.step, OUTSIDE)
+        return np.where(is_inside(self, line, column), self.address + line * self.line + column * self.step, OUTSIDE)
+
+    def word_span(self) -> tuple[int, int]:
+        """Return the lowest word that is read and the word after the highest; both 0 where no pixel is inside.
+
+        Holds where `step` and `line` are positive; words between the two need not all be read.
+        """
+        last_column = min(self.line_pixels, self.pixels, self.end_column or self.pixels) - 1
+        last_line = min(ceil_div(self.pixels, self.line_pixels), self.end_line or self.pixels) - 1
+        if self.first_column > last_column or self.first_line > last_line:
+            return 0, 0
+        first = self.address + self.first_line * self.line + self.first_column * self.step
+        return first, self.address + last_line * self.line + last_column * self.step + 1
 
     def kept(self, config: Config) -> np.ndarray:
         """The pixels whose sums are folded, in order: int64."""

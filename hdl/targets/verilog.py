@@ -19,7 +19,7 @@ from etchnet.hdl.blocks.hierarchy import module_name
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.technology import PORTABLE, Technology
 from etchnet.hdl.core.machine import Machine
-from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Parameters, Pass, RunCommand, Target, chunks, header_layout
+from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Header, Parameters, Pass, RunCommand, Target, chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
@@ -310,7 +310,7 @@ def manifest(
             },
         },
         "packet": {
-            "header": fields(header_layout()),
+            "header": fields(Header.layout(config)),
             "targets": {t.name.lower(): int(t) for t in Target},
             "note": "fields as [first bit, bits]; the second link word is the number of memory words that follow",
         },

@@ -16,7 +16,7 @@ from threading import Event
 from typing import Any
 
 from etchnet.hdl.blocks.hierarchy import module_name
-from etchnet.hdl.blocks.scan_harness import Scan
+from etchnet.hdl.blocks.scan_harness import ScanHarness
 from etchnet.hdl.core.array.array import SystolicArray
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
@@ -225,7 +225,7 @@ def _synthesise(what: Build, folder: Path, report: Watch) -> _Design:
     report("generating Verilog")
     sources = ["etchnet.v"]
     if what.array:
-        array, scan = SystolicArray(what.config), Scan(SystolicArray(what.config))
+        array, scan = SystolicArray(what.config), ScanHarness(SystolicArray(what.config))
         for name, block in (("etchnet.v", scan), ("array.v", array)):
             (folder / name).write_text(generate_component(block, technology=board.technology))
         top = module_name(scan)

@@ -20,6 +20,7 @@ from etchnet.hdl.isa import (
     HEADER_WORDS,
     Counter,
     Drain,
+    Header,
     Pass,
     RunCommand,
     Target,
@@ -275,11 +276,11 @@ class ExactEngine(Engine):
                 yield
             if len(words) - position < HEADER_WORDS:
                 raise LinkError("a packet ends within its header: whole packets are sent")
-            header, count = words[position : position + HEADER_WORDS, 0].tolist()
-            if header & 15 >= len(_TARGETS):
-                raise LinkError(f"a packet names target {header & 15}; there are {len(_TARGETS)}")
-            target, acquire, commit = _TARGETS[header & 15], header >> 4 & 1, header >> 5 & 1
-            address = header >> 8
+            word, count = words[position : position + HEADER_WORDS, 0].tolist()
+            header = Header.decode(word, self.config)
+            if header.target >= len(_TARGETS):
+                raise LinkError(f"a packet names target {header.target}; there are {len(_TARGETS)}")
+            target, address = _TARGETS[header.target], header.address
             position += HEADER_WORDS
             header_words = self._offers.take(self._loader_free, HEADER_WORDS)
             self._sent.extend(header_words)
@@ -301,7 +302,7 @@ class ExactEngine(Engine):
             if address + count > depth:
                 raise LinkError(f"a {target.name} packet writes word {address + count - 1}; the last is {depth - 1}")
             offered = self._offers.first(free)
-            if acquire and target in (Target.INPUT, Target.WEIGHTS):
+            if header.acquire and target in (Target.INPUT, Target.WEIGHTS):
                 token = "input_free" if target is Target.INPUT else "weights_free"
                 offered = max(offered, (yield from self._tokens[token].take()))
             elif target is Target.RUN:
@@ -321,10 +322,10 @@ class ExactEngine(Engine):
                 )
             self._store(target, address, beats.reshape(count, size, self._lanes))
             visible = last + Loader.latency(self.config) + 1
-            if target is Target.INPUT and commit:
+            if target is Target.INPUT and header.commit:
                 self._input_write ^= 1
                 self._tokens["input_full"].put(visible)
-            elif target is Target.WEIGHTS and commit:
+            elif target is Target.WEIGHTS and header.commit:
                 self._tokens["weights_full"].put(visible)
             elif target is Target.RUN:
                 fields = [int(b[0, 0]) for b in beats.reshape(count, size, self._lanes)]

@@ -12,6 +12,7 @@ from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind
 from etchnet.hdl.isa.packets import stored
 from etchnet.hdl.isa.passes import is_stored
+from etchnet.hdl.isa.walk import is_inside
 from etchnet.sim.state.events import Events, Head
 from etchnet.sim.state.memories import DrainMemory
 from etchnet.sim.state.registers import Layout, Register, Rows, delayed, late_rows, memory_read, remembered
@@ -136,11 +137,9 @@ class Issue:
         p = now.head.instruction
         columns = p.columns or p.pixels
         line, column = divmod(now.pixels, columns) if columns else (0, 0)
-        inside = column >= p.first_column and line >= p.first_line
-        inside &= (column < p.end_column or not p.end_column) and (line < p.end_line or not p.end_line)
         return self.pixel_layout.pack(
             valid=now.pixel,
-            inside=inside,
+            inside=is_inside(p, line, column),
             pad=p.pad,
             source=p.source,
             half=self.half(cycle - 1),

@@ -23,7 +23,6 @@ from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import OUTSIDE, Counter, Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
-from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.passes import is_stored
 
 __all__ = [
@@ -253,18 +252,7 @@ class _Touch:
             self.steps, count = 0, 1
         self.first, self.complete = (0, last) if held else (first, 0)
         self.rows = p.row, p.row + count
-        self.words = self._span(p)
-
-    @staticmethod
-    def _span(p: Pass) -> tuple[int, int]:
-        """First word and the word behind the last that may be read; there are none where they are equal."""
-        columns = p.line_pixels
-        end_column = min(columns, p.pixels, p.end_column or p.pixels) - 1
-        end_line = min(ceil_div(p.pixels, columns), p.end_line or p.pixels) - 1
-        if p.first_column > end_column or p.first_line > end_line:
-            return 0, 0
-        first = p.address + p.first_line * p.line + p.first_column * p.step
-        return first, p.address + end_line * p.line + end_column * p.step + 1
+        self.words = p.word_span()
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """The words that are read, and when."""

@@ -28,7 +28,7 @@ from cocotbext.axi import (
 
 from etchnet.hdl.buses.register import ADDRESS_BITS, Access, Source
 from etchnet.hdl.buses.registers import BY_NAME, REGISTERS
-from etchnet.hdl.isa import Counter, Target, chunks
+from etchnet.hdl.isa import Counter, Header, Target, chunks
 from etchnet.host.driver.axi import AxiEngine, Bus
 from etchnet.host.driver.driver import Accelerator
 from etchnet.sim.engines.link import LinkError
@@ -146,7 +146,7 @@ class Watched(AxiEngine):
     seen: dict[Counter, int]
 
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
-        if words[0, 0] & 15 == Target.COUNTERS:
+        if Header.decode(int(words[0, 0]), self.config).target == Target.COUNTERS:
             self.seen = self.registers.counters()
         return super().exchange(words, count)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from figures.tables import DOCS, bits, member_docs, table, write
 
-from etchnet.hdl.isa import Counter, Drain, Instruction, Parameters, Pass, RunCommand, Target
+from etchnet.hdl.isa import Counter, Drain, Header, Instruction, Parameters, Pass, RunCommand, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.verilog import manifest
 
@@ -54,6 +54,7 @@ def tables() -> dict[str, str]:
         "pass": fields(Pass),
         "drain": fields(Drain),
         "parameters": fields(Parameters),
+        "header": fields(Header),
         "run": run(),
         "counters": counters(),
         "targets": targets(),

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.core.loadable_memory import load_bus
@@ -67,10 +67,10 @@ class WeightMemory(wiring.Component):
         config = self._config
         band = config.load_cycles
         latency = self.latency(config)
-        requests = taps(
+        requests = delay_line(
             m, self.request, config.rows - band + config.columns - 1 + latency, name="request", resets=False
         )
-        diagonal = taps(
+        diagonal = delay_line(
             m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first", resets=False
         )
         lanes = config.link_bits // 8

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.isa import COUNTER_BITS, Counter
 from etchnet.hdl.isa.config import Config
 
@@ -49,7 +49,7 @@ class Counters(wiring.Component):
             if counter is Counter.CYCLES:
                 m.d.sync += self.cycles_before.eq(Mux(self.clear, 0, total))
             else:
-                (_, increment) = taps(m, increment, 1, name=f"{counter.name.lower()}_increment")
+                (_, increment) = delay_line(m, increment, 1, name=f"{counter.name.lower()}_increment")
             m.d.sync += total.eq(total + increment)
             with m.If(self.clear):
                 m.d.sync += total.eq(0)

@@ -9,7 +9,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.core.loadable_memory import load_bus
-from etchnet.hdl.isa import RunCommand, Target, chunks, header_layout
+from etchnet.hdl.isa import Header, RunCommand, Target, chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.packets import word_bits
 
@@ -26,7 +26,7 @@ class _State(enum.Enum, shape=2):  # type: ignore[call-arg]
 class Loader(wiring.Component):
     """Takes packets from the link, a link word a cycle.
 
-    A packet is the header (`isa.header_layout`, in the low 32 bits), the number of memory words, and those words,
+    A packet is the header (`isa.Header`, in the low 32 bits), the number of memory words, and those words,
     each cut into whole link words, lowest bits first. Words go to consecutive addresses from `address` on. With
     `acquire` an INPUT packet waits for a free half of the input memory, a WEIGHTS packet for a pass that releases
     weights; with `commit` the half, or the weights, are handed to the sequencer. A RUN packet waits until no earlier
@@ -67,7 +67,7 @@ class Loader(wiring.Component):
         """Header, count, data."""
         m = Module()
         config = self._config
-        layout = header_layout()
+        layout = Header.layout(config)
         state = Signal(_State)
         header, arriving = Signal(layout), Signal(layout)
         remaining = Signal(32)

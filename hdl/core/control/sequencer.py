@@ -14,6 +14,7 @@ from etchnet.hdl.core.control.fetch import InstructionMemory
 from etchnet.hdl.isa import Fold, Pass, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.passes import is_stored
+from etchnet.hdl.isa.walk import is_inside
 
 __all__ = ["Sequencer"]
 
@@ -209,12 +210,7 @@ class Sequencer(wiring.Component):
         ]
         m.d.comb += [
             last_column.eq(column == derived.last_column),
-            inside.eq(
-                (column >= head.first_column)
-                & (line >= head.first_line)
-                & ((column < head.end_column) | (head.end_column == 0))
-                & ((line < head.end_line) | (head.end_line == 0))
-            ),
+            inside.eq(is_inside(head, line, column)),
         ]
         with m.If(pixel):
             m.d.sync += [pixels_done.eq(pixels_done + 1), column.eq(column + 1), offset.eq(offset + head.step)]

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.compare import less
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.core.output.scalers.base import Scaler
 from etchnet.hdl.core.output.scalers.double import DoubleRoundingScaler
@@ -79,8 +79,8 @@ class Requantiser(wiring.Component):
         submodule(m, platform, "scaler", scaler)
         m.d.comb += scaler.value.eq(biased)
         for name in ("multiplier", "left", "right"):
-            m.d.comb += getattr(scaler, name).eq(taps(m, self.parameters[name], 1, name=name, resets=False)[1])
-        m.d.comb += scaler.raw.eq(taps(m, self.raw, 1, name="raw", resets=False)[1])
+            m.d.comb += getattr(scaler, name).eq(delay_line(m, self.parameters[name], 1, name=name, resets=False)[1])
+        m.d.comb += scaler.raw.eq(delay_line(m, self.raw, 1, name="raw", resets=False)[1])
 
         offset = Signal(signed(34), reset_less=True)
         m.d.sync += offset.eq(scaler.quotient + scaler.increment + self.zero_point)

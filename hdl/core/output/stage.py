@@ -9,7 +9,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.blocks.delay_line import delay, taps
+from etchnet.hdl.blocks.delay_line import delay, delay_line
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.technology import technology_of
 from etchnet.hdl.core.accumulators import AccumulatorBank
@@ -279,9 +279,9 @@ class OutputStage(wiring.Component):
             self.read.row.eq(head.row + row),
         ]
         latency = self.latency(config)
-        stages = taps(m, group, latency, name="group", resets=False)
+        stages = delay_line(m, group, latency, name="group", resets=False)
         # What of it has an effect by itself, and so has to go with a reset.
-        live = taps(m, Cat(group.valid, group.row_done), latency, name="live")
+        live = delay_line(m, Cat(group.valid, group.row_done), latency, name="live")
 
         # Read, select, requantise.
         parameters = LoadableMemory(
@@ -303,7 +303,9 @@ class OutputStage(wiring.Component):
         select = self.select_delay(config)
         selected = Signal(data.ArrayLayout(signed(32), n), reset_less=True)
         chosen = Signal(lanes, reset_less=True)
-        indices = technology_of(platform).copies(m, stages[select - 2].index, stages[select - 1].index, n, name="index")
+        indices = technology_of(platform).duplicate_register(
+            m, stages[select - 2].index, stages[select - 1].index, n, name="index"
+        )
         for lane_index in range(n):
             choices = Cat(*(self.accumulators[first + lane_index] for first in range(0, config.columns, n)))
             m.d.sync += selected[lane_index].eq(choices.word_select(indices[lane_index], 32))
@@ -385,7 +387,9 @@ class OutputStage(wiring.Component):
             writing.lanes.eq(Mux(to_memory & ~now.wide, 1 << now.lane, C(-1, config.tiles_per_word))),
         ]
         # So they move on in every cycle, and nothing but the choice itself reaches all of them.
-        choices = technology_of(platform).copies(m, to_memory_soon, to_memory, config.rows, name="to_memory")
+        choices = technology_of(platform).duplicate_register(
+            m, to_memory_soon, to_memory, config.rows, name="to_memory"
+        )
         shifted: list[Value] = []
         for first in range(0, wide_bits, 8):
             choice = choices[first // 8 % config.rows]

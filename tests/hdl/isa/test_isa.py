@@ -9,12 +9,12 @@ from support.strategies import configs
 
 from etchnet.hdl.isa import (
     Drain,
+    Header,
     InstructionError,
     Parameters,
     Pass,
     Target,
     chunks,
-    header_layout,
     pack,
     packet,
     unpack,
@@ -22,7 +22,7 @@ from etchnet.hdl.isa import (
 from etchnet.hdl.isa.config import Config
 
 
-@pytest.mark.parametrize("kind", [Pass, Drain, Parameters])
+@pytest.mark.parametrize("kind", [Pass, Drain, Parameters, Header])
 @given(data=st.data(), config=configs())
 def test_decode_reads_what_encode_wrote(kind, data, config):
     values = {}
@@ -37,7 +37,7 @@ def test_decode_reads_what_encode_wrote(kind, data, config):
 
 
 def test_fields_lie_side_by_side_in_the_order_of_the_class():
-    for kind in (Pass, Drain, Parameters):
+    for kind in (Pass, Drain, Parameters, Header):
         position = 0
         for (name, first, bits, meaning), f in zip(kind.describe(Config()), dataclasses.fields(kind), strict=True):
             assert (name, first) == (f.name, position)
@@ -72,7 +72,8 @@ def test_a_packet_begins_with_its_header():
     config = Config(link_bits=64)
     beats = packet(Target.WEIGHTS, pack([5, 6], 128, config), config, address=7, commit=True)
     assert beats.shape == (2 + 2 * 2, 2)
-    header = header_layout().from_bits(int(beats[0, 0]))
-    assert (header.target, header.acquire, header.commit, header.address) == (Target.WEIGHTS, 0, 1, 7)
+    # Written out: target 3 in bits 3:0, commit in bit 5, address 7 from bit 8.
+    assert beats[0, 0] == 0x0000_0723
+    assert Header.decode(int(beats[0, 0]), config) == Header(target=Target.WEIGHTS, commit=True, address=7)
     assert beats[1, 0] == 2
     assert np.array_equal(beats[2:, 0], [5, 0, 6, 0])

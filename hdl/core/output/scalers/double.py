@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.core.output.product import product
 from etchnet.hdl.core.output.scalers.base import Scaler
 from etchnet.hdl.isa.config import Config
@@ -31,9 +31,9 @@ class DoubleRoundingScaler(Scaler):
         """Left shift, product, first rounding, right shift: one register stage each."""
         m = Module()
         behind = self.latency(self._config) - 1
-        multiplier = taps(m, self.multiplier, 1, name="multiplier", resets=False)
-        right = taps(m, self.right, behind, name="right", resets=False)
-        raw = taps(m, self.raw, behind - 1, name="raw", resets=False)
+        multiplier = delay_line(m, self.multiplier, 1, name="multiplier", resets=False)
+        right = delay_line(m, self.right, behind, name="right", resets=False)
+        raw = delay_line(m, self.raw, behind - 1, name="raw", resets=False)
 
         shifted = Signal(signed(32), reset_less=True)
         m.d.sync += shifted.eq(self.value << self.left)

@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.core.output.product import product
 from etchnet.hdl.core.output.scalers.base import Scaler
 from etchnet.hdl.isa.config import Config
@@ -31,9 +31,9 @@ class FloatScaler(Scaler):
         """Magnitude, its first bit to the top in two stages, 24 bits, product, sum, 24 bits, right shift, sign."""
         m = Module()
         products = self._config.product_latency
-        raw = taps(m, self.raw, products + 7, name="raw", resets=False)
-        multiplier = taps(m, self.multiplier, 4, name="multiplier", resets=False)
-        negative = taps(m, ~self.raw & (self.value < 0), products + 7, name="negative", resets=False)
+        raw = delay_line(m, self.raw, products + 7, name="raw", resets=False)
+        multiplier = delay_line(m, self.multiplier, 4, name="multiplier", resets=False)
+        negative = delay_line(m, ~self.raw & (self.value < 0), products + 7, name="negative", resets=False)
 
         # Magnitude; a raw value takes its left shift instead. The last shift goes to the right, by 1 + right - left
         # and the zeros in front of the magnitude; one less where the product of the significands has its first bit
@@ -56,7 +56,7 @@ class FloatScaler(Scaler):
                 ]
                 normal, zeros = moved, [clear, *zeros]
             (_, normal), (_, counted) = (
-                taps(m, value, 1, name=f"{name}_{stage}", resets=False)
+                delay_line(m, value, 1, name=f"{name}_{stage}", resets=False)
                 for name, value in (("normal", normal), ("zeros", Cat(*zeros)))
             )
             zeros = list(counted)
@@ -67,9 +67,9 @@ class FloatScaler(Scaler):
         shift = Signal(signed(7), reset_less=True)
         m.d.sync += [
             value.eq(Mux(raw[3], normal, rounded)),
-            shift.eq(taps(m, spread, 2, name="spread", resets=False)[2] + Cat(*zeros)),
+            shift.eq(delay_line(m, spread, 2, name="spread", resets=False)[2] + Cat(*zeros)),
         ]
-        shift_stages = taps(m, shift, 1 + products, name="shift", resets=False)
+        shift_stages = delay_line(m, shift, 1 + products, name="shift", resets=False)
 
         significand = Mux(multiplier[4][30], multiplier[4][7:], 0)
         total = Signal(signed(64), reset_less=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 
-from etchnet.hdl.blocks.delay_line import taps
+from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.core.output.product import product
 from etchnet.hdl.core.output.scalers.base import Scaler
 from etchnet.hdl.isa.config import Config
@@ -30,8 +30,8 @@ class SingleRoundingScaler(Scaler):
         m = Module()
         # Stages behind the product, by what follows it.
         products = self._config.product_latency
-        multiplier = taps(m, self.multiplier, 1, name="multiplier", resets=False)
-        raw = taps(m, self.raw, products + 3, name="raw", resets=False)
+        multiplier = delay_line(m, self.multiplier, 1, name="multiplier", resets=False)
+        raw = delay_line(m, self.raw, products + 3, name="raw", resets=False)
 
         # One right shift by 0 to 62; raw values take the left shift apart, modulo 2**32.
         value = Signal(signed(32), reset_less=True)
@@ -40,7 +40,7 @@ class SingleRoundingScaler(Scaler):
             value.eq(self.value << Mux(self.raw, self.left, 0)),
             right.eq(self.right + Mux(self.raw, 0, 31 - self.left)),
         ]
-        right_stages = taps(m, right, 1 + products, name="right", resets=False)
+        right_stages = delay_line(m, right, 1 + products, name="right", resets=False)
 
         whole = product(m, platform, self._config, value, multiplier[1])
         total = Signal(signed(64), reset_less=True)
