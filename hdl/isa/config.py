@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 
 from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.isa.numbers import ceil_div
 
 __all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
@@ -94,13 +95,10 @@ class Config:
     contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
 
     def __post_init__(self) -> None:
-        if self.requantisers is None:
-            object.__setattr__(self, "requantisers", self.columns)
         square = self.rows == self.columns
-        if self.residual_words is None:
-            object.__setattr__(self, "residual_words", 4 * self.accumulator_rows if square else 0)
-        if self.depthwise is None:
-            object.__setattr__(self, "depthwise", 3 if square and self.rows >= 9 else 0)
+        for name, value in self._derived_defaults().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for f in dataclasses.fields(self):
             value, meta = getattr(self, f.name), f.metadata
             if "choices" in meta:
@@ -128,6 +126,24 @@ class Config:
             )
         if self.link_bits % 32:
             raise ConfigError(f"link_bits must be a multiple of 32, not {self.link_bits!r}")
+
+    def _derived_defaults(self) -> dict[str, int]:
+        """Return the defaults that follow from other parameters."""
+        square = self.rows == self.columns
+        return {
+            "requantisers": self.columns,
+            "residual_words": 4 * self.accumulator_rows if square else 0,
+            "depthwise": 3 if square and self.rows >= 9 else 0,
+        }
+
+    def __repr__(self) -> str:
+        defaults = {f.name: f.default for f in dataclasses.fields(self)} | self._derived_defaults()
+        changed = (f"{name}={value!r}" for name, value in self.to_dict().items() if value != defaults[name])
+        return f"Config({', '.join(changed)})"
+
+    def _repr_html_(self) -> str:
+        rows = [[f.name, getattr(self, f.name), f.metadata["doc"]] for f in dataclasses.fields(self)]
+        return html_table(["parameter", "value", "meaning"], rows, repr(self))
 
     # The array and its weights
 

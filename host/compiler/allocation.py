@@ -74,7 +74,6 @@ def _root(network: Network, tensor: int, aliases: set[int]) -> int:
 def _map_memory(
     network: Network, fusion_groups: Sequence[FusionGroup], reshaped: set[int], config: Config, images: int
 ) -> MemoryMap:
-    assert network.input_shape is not None
     memory = MemoryMap(output=len(network.layers) - 1)
     memory.shapes = {INPUT: network.input_shape} | dict(enumerate(network.shapes))
     step = {fusion.result: number for number, fusion in enumerate(fusion_groups)}

@@ -68,7 +68,6 @@ def column_tiles(part: Part, config: Config) -> int:
 
 def sources_of(network: Network) -> list[tuple[int, ...]]:
     """For each layer, the layers that it reads."""
-    assert network.sources is not None
     return [tuple(s) for s in network.sources]
 
 
@@ -79,11 +78,10 @@ def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
     """
     sources = sources_of(network)
     layers = list(network.layers)
-    input_shape: Shape | None = network.input_shape
+    input_shape = network.input_shape
     shapes = network.shapes
 
     def shape(index: int) -> Shape:
-        assert network.input_shape is not None
         return network.input_shape if index == INPUT else shapes[index]
 
     first = network.readers(INPUT)

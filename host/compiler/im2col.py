@@ -35,7 +35,7 @@ class Im2col:
         if layer is None:
             return x
         columns = layer if self.name == "whole" else _rows_only(layer)
-        windows = columns._taken(x)  # (M, H', W', C, kernel y, kernel x)
+        windows = columns.windows(x)  # (M, H', W', C, kernel y, kernel x)
         return windows.transpose(0, 1, 2, 4, 5, 3).reshape(*windows.shape[:3], -1)
 
 
@@ -56,7 +56,6 @@ def im2col_variants(network: Network, rows: int) -> list[Im2col]:
     readers = network.readers(INPUT)
     if len(readers) != 1 or not isinstance(layer := network.layers[readers[0]], Conv):
         return plain
-    assert network.input_shape is not None
     kernel_y, kernel_x, channels, _ = layer.weights.shape
     if channels >= rows or kernel_y * kernel_x == 1:
         return plain

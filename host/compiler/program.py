@@ -109,7 +109,6 @@ class Program:
         if len(x) < repeats * self.batch:
             images = np.zeros((repeats * self.batch, self.network.inputs), np.int8)
             images[: len(x)] = x
-        assert self.network.input_shape is not None
         images = self.im2col.apply(images.reshape(-1, *self.network.input_shape))
         pixels = images.reshape(-1, self.input_layout.shape[2])
         size = self.input_layout.words * self.config.rows

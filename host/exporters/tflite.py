@@ -73,7 +73,6 @@ class _Ratios:
 
 class _Export:
     def __init__(self, network: Network, batch: int) -> None:
-        assert network.sources is not None
         self._network, self._batch, self._sources = network, batch, network.sources
         for index, layer in enumerate(network.layers):
             if layer.wide:
@@ -185,7 +184,6 @@ class _Export:
 
     def _input(self) -> int:
         shape = self._network.input_shape
-        assert shape is not None
         readers = [self._network.layers[i] for i in self._network.readers(INPUT)]
         flat = shape[:2] == (1, 1) and all(isinstance(layer, Dense) for layer in readers)
         sizes = shape[2:] if flat else shape

@@ -43,7 +43,6 @@ def load_model(name: str) -> Model:
 def plain_model(name: str, network: Network) -> Model:
     """A network by itself as a model: int8 values as they are, layers without names."""
     shape, result = network.input_shape, network.output_shape
-    assert shape is not None
     return Model(
         name=name,
         network=network,
@@ -62,7 +61,6 @@ def _without_ones(shape: Shape) -> tuple[int, ...]:
 
 def _input_zero_point(network: Network) -> int:
     """The zero point that the input is read with, by its first reader that has one; 0 if there is none."""
-    assert network.sources is not None
     same = {INPUT}
     for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
         for place, source in enumerate(sources):
@@ -118,7 +116,6 @@ def _picture(path: Path, model: Model) -> np.ndarray:
             f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
         ) from None
     shape = model.network.input_shape
-    assert shape is not None
     colour = shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255

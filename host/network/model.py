@@ -1,4 +1,4 @@
-"""Models: a network for the machine, and what the host does before and behind it."""
+"""Models: a network for the machine, and the steps of the host before and after it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.isa.errors import EtchnetError
-from etchnet.host.network.layers import Shape
 from etchnet.host.network.network import Network
 from etchnet.sim.arithmetic.onnx_ops import qlinear_softmax, quantise_linear
 from etchnet.sim.arithmetic.softmax import softmax
@@ -18,17 +17,17 @@ __all__ = ["ArgMax", "FloatSoftmax", "Model", "ModelError", "Quantisation", "Sof
 
 
 class ModelError(EtchnetError, ValueError):
-    """A model file, or an input for one, that cannot be taken; the message names the operator or value and why."""
+    """An unsupported model file or input; the message names the operator or value, and what would be right."""
 
 
 @dataclass(frozen=True)
 class Quantisation:
-    """real = scale * (int8 - zero_point).
+    """The real numbers that int8 values represent: real = scale * (int8 - zero_point).
 
     Parameters
     ----------
     even
-        Whether ties go to the even neighbour, as ONNX has it, or away from zero, as TensorFlow Lite has it.
+        Whether `quantise` rounds ties to even, as ONNX does, or away from zero, as TensorFlow Lite does.
     """
 
     scale: float
@@ -36,28 +35,28 @@ class Quantisation:
     even: bool = False
 
     def quantise(self, x: Any) -> np.ndarray:
-        """Float to int8, as QUANTIZE and QuantizeLinear do: x / scale in float32, to nearest."""
+        """Convert float to int8 as QUANTIZE and QuantizeLinear do: x / scale in float32, to nearest."""
         if self.even:
             return quantise_linear(x, self.scale, self.zero_point)
         with np.errstate(over="ignore"):
             scaled = (np.asarray(x, np.float32) / np.float32(self.scale)).astype(np.float64)
-        # Half is added in double: in float32, the largest number below a half would become one.
+        # 0.5 is added in double: in float32, the largest number below 0.5 would round to 1.
         rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
         return np.clip(rounded + self.zero_point, -128, 127).astype(np.int8)
 
     def dequantise(self, x: np.ndarray) -> np.ndarray:
-        """int8 to float32."""
+        """Convert int8 to float32."""
         return (x.astype(np.float32) - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
 @dataclass(frozen=True)
 class Softmax:
-    """Softmax over the last axis, int8 to int8 with scale 1/256 and zero point -128, on the host.
+    """Softmax over the last axis on the host: int8 to int8 of scale 1/256 and zero point -128.
 
     Parameters
     ----------
     channels
-        Size of that axis; by default all values of an image.
+        Size of that axis. By default all values of an image.
     """
 
     input_scale: float
@@ -65,20 +64,20 @@ class Softmax:
     channels: int | None = None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, N) to int8 (M, N)."""
+        """Compute int8 (M, N) from int8 (M, N)."""
         rows = x.reshape(-1, self.channels or x.shape[1])
         return softmax(rows, scale=self.input_scale, beta=self.beta).reshape(x.shape)
 
 
 @dataclass(frozen=True)
 class FloatSoftmax:
-    """Softmax over all values of an image, int8 to int8, by the float32 formula of ONNX Runtime's QLinearSoftmax."""
+    """Softmax over all values of an image on the host: int8 to int8, by ONNX Runtime's QLinearSoftmax in float32."""
 
     input_scale: float
     output: Quantisation
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, N) to int8 (M, N)."""
+        """Compute int8 (M, N) from int8 (M, N)."""
         return qlinear_softmax(
             x, input_scale=self.input_scale, output_scale=self.output.scale, zero_point=self.output.zero_point
         )
@@ -86,53 +85,53 @@ class FloatSoftmax:
 
 @dataclass(frozen=True)
 class ArgMax:
-    """The index of the largest value along the last axis, the first of equals, on the host.
+    """Index of the largest value along the last axis on the host; of equal values, the first.
 
     Parameters
     ----------
     dtype
-        Of the indices.
+        Type of the indices.
     channels
-        Size of that axis; by default all values of an image.
+        Size of that axis. By default all values of an image.
     """
 
     dtype: type = np.int64
     channels: int | None = None
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, N) to whole numbers (M, N / channels)."""
+        """Compute indices (M, N / channels) from int8 (M, N)."""
         return x.reshape(len(x), -1, self.channels or x.shape[1]).argmax(axis=-1).astype(self.dtype)
 
 
 Step = Softmax | FloatSoftmax | ArgMax
-"""what the host does behind the layers"""
+"""a computation of the host after the last layer"""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network as a model file describes it.
+    """A network, and how its model file names it and represents its inputs and outputs.
 
     Parameters
     ----------
     name
-        What to call it.
+        Name of the model.
     network
-        What runs on the machine.
+        Network that runs on the machine.
     names
-        A name for every layer of the network.
+        One name per layer of the network.
     input, output
-        How the model's ends stand for real numbers.
+        Real numbers that inputs and outputs represent.
     input_shape, output_shape
-        Shapes of one input and one output, without the batch.
+        Shapes of one input and one output, without the batch axis.
     steps
-        What the host does with the network's results, in order.
+        Computations of the host on the network's results, in order.
     float_input, float_output
-        Whether the model itself begins with QUANTIZE, ends with DEQUANTIZE.
+        Whether the model begins with a quantisation of float32, and ends with a dequantisation.
     input_channels_first, output_channels_first
-        Whether an input or output in the file's own shape has its values in the order (channel, y, x), where the
-        network's image has (y, x, channel).
+        Whether an input or output in the file's shape has the order (channel, y, x), unlike the network's image, which
+        has (y, x, channel).
     tflite_file, onnx_file
-        The bytes of the file that it was read from, for runtimes that take such files.
+        Bytes of the file that the model was read from, for runtimes that read such files.
     """
 
     name: str
@@ -150,13 +149,21 @@ class Model:
     tflite_file: bytes | None = None
     onnx_file: bytes | None = None
 
+    def __repr__(self) -> str:
+        network = self.network
+        shapes = f"{self.input_shape} -> {self.output_shape}"
+        return f"Model({self.name!r}, {len(network.layers)} layers, {shapes}, {network.weight_count:,} weights)"
+
+    def _repr_html_(self) -> str:
+        return self.network.html_table(self.names)
+
     def prepare(self, x: Any) -> np.ndarray:
-        """The network's input, int8 (M, inputs), from int8 values as they are or from float values.
+        """Convert inputs to the network's: int8 (M, inputs), from int8 values unchanged or from float values.
 
         Raises
         ------
         ModelError
-            Another dtype, a shape that is not a batch of `input_shape`, or values that are not finite.
+            The dtype is neither int8 nor float, the shape is not a batch of `input_shape`, or a value is not finite.
         """
         x = np.asarray(x)
         if x.shape == self.input_shape:
@@ -173,27 +180,22 @@ class Model:
         elif x.dtype != np.int8:
             raise ModelError(f"inputs must be int8 (already quantised) or float, not {x.dtype}")
         if self.input_channels_first:
-            height, width, channels = self._image(self.network.input_shape)
+            height, width, channels = self.network.input_shape
             x = x.reshape(len(x), channels, height, width).transpose(0, 2, 3, 1)
         return x.reshape(len(x), -1)
 
     def restore(self, x: np.ndarray) -> np.ndarray:
-        """What the model's own file takes, float where it says so, for int8 (M, inputs) that `prepare` gave."""
+        """Convert int8 (M, inputs) of `prepare` back to inputs of the model file: float32 if `float_input`."""
         if self.input_channels_first:
-            x = x.reshape(len(x), *self._image(self.network.input_shape)).transpose(0, 3, 1, 2)
+            x = x.reshape(len(x), *self.network.input_shape).transpose(0, 3, 1, 2)
         values = x.reshape(len(x), *self.input_shape)
         return self.input.dequantise(values) if self.float_input else values
 
     def finish(self, y: np.ndarray) -> np.ndarray:
-        """The model's output from the network's: host steps, shape, and float32 where the model says so."""
+        """Convert the network's results to the model's: steps of the host, shape, and float32 if `float_output`."""
         for step in self.steps:
             y = step(y)
         if self.output_channels_first:
-            y = y.reshape(len(y), *self._image(self.network.output_shape)).transpose(0, 3, 1, 2)
+            y = y.reshape(len(y), *self.network.output_shape).transpose(0, 3, 1, 2)
         y = y.reshape(len(y), *self.output_shape)
         return self.output.dequantise(y) if self.float_output else y
-
-    @staticmethod
-    def _image(shape: Shape | None) -> Shape:
-        assert shape is not None
-        return shape

@@ -1,4 +1,4 @@
-"""Networks as the compiler reads them: layers, and which reads the result of which."""
+"""Networks: layers, and the layers whose results each of them reads."""
 
 from __future__ import annotations
 
@@ -13,20 +13,14 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.html import html_table
 from etchnet.host.network.layers import (
+    LAYERS,
     MAX_TERMS,
-    Add,
-    AveragePool,
-    Concat,
-    Conv,
     Dense,
-    Depthwise,
     Layer,
     Linear,
-    MaxPool,
     NetworkError,
-    Pad,
-    Reshape,
     Scaling,
     Shape,
     as_array,
@@ -37,28 +31,28 @@ from etchnet.sim.arithmetic.contracts import contract_of
 __all__ = ["INPUT", "MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
 
 INPUT = -1
-"""the network's input, where a layer names its sources"""
+"""source of a layer that reads the network's input"""
 
 _LARGEST_FILE = 1 << 28
-_KINDS: dict[str, type[Layer]] = {
-    kind.__name__: kind for kind in (Dense, Conv, Depthwise, AveragePool, MaxPool, Add, Concat, Pad, Reshape)
-}
+_DERIVED: Any = None
+"""default of a parameter that the others imply; `Network` fills it in, so that it is never None afterwards"""
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers in an order in which each comes behind those that it reads; the last gives the network's result.
+    """Layers, each after those whose results it reads; the last computes the network's result.
 
     Parameters
     ----------
     layers
         At least one. Only the last may give int32.
     input_shape
-        (height, width, channels) of one input. By default what the first layer, a `Dense`, takes, as one pixel.
+        (height, width, channels) of one input. By default one pixel of as many channels as the first layer, a `Dense`,
+        has rows of weights.
     sources
-        For each layer, the layers whose results it reads, by index, or `INPUT`. By default the one before it.
+        For each layer, the indices of the layers whose results it reads, or `INPUT`. By default the layer before it.
     contract
-        The rounding contract by which all layers requantise.
+        Rounding contract of all layers.
 
     Attributes
     ----------
@@ -68,12 +62,12 @@ class Network:
     Raises
     ------
     NetworkError
-        Shapes that do not fit together, layers that read what comes later, or results that no layer reads.
+        Shapes do not fit together, a layer reads a later one, or no layer reads a result.
     """
 
     layers: Sequence[Layer]
-    input_shape: Shape | None = None
-    sources: Sequence[Sequence[int]] | None = None
+    input_shape: Shape = _DERIVED
+    sources: Sequence[Sequence[int]] = _DERIVED
     contract: str = CONTRACTS[0]
     shapes: Sequence[Shape] = field(init=False)
 
@@ -86,7 +80,6 @@ class Network:
             if not isinstance(self.layers[0], Dense):
                 raise NetworkError("input_shape must be (height, width, channels), not None")
             set_field(self, "input_shape", (1, 1, len(self.layers[0].weights)))
-        assert self.input_shape is not None
         shape = tuple(int(n) for n in self.input_shape)
         if len(shape) != 3 or min(shape) < 1:
             raise NetworkError(f"input_shape must be (height, width, channels), all at least 1, not {shape}")
@@ -99,21 +92,48 @@ class Network:
             raise NetworkError(str(error)) from None
         set_field(self, "shapes", tuple(self._shapes()))
 
+    @property
+    def summary(self) -> str:
+        """Number of layers and weights, and the shapes of input and result, in one line."""
+        layers = f"{len(self.layers)} layer{'s'[: len(self.layers) != 1]}"
+        return f"{layers}, {self.input_shape} -> {self.output_shape}, {self.weight_count:,} weights"
+
+    def __repr__(self) -> str:
+        return f"Network({self.summary})"
+
+    def _repr_html_(self) -> str:
+        return self.html_table([str(index) for index in range(len(self.layers))])
+
+    def html_table(self, names: Sequence[str]) -> str:
+        """Return a table of all layers as HTML for notebooks; `names` has one name per layer."""
+        rows: list[Sequence[object]] = []
+        for index, (name, layer) in enumerate(zip(names, self.layers, strict=True)):
+            weights = layer.weights.shape if isinstance(layer, Linear) else None
+            rows.append(
+                [
+                    name,
+                    type(layer).__name__,
+                    _by(self.shapes[index]),
+                    _by(weights) if weights else "",
+                    f"{layer.multiplications(*self.source_shapes(index)):,}",
+                ]
+            )
+        return html_table(["layer", "kind", "result", "weights", "multiplications"], rows, self.summary)
+
     def _shapes(self) -> list[Shape]:
-        assert self.sources is not None
         if len(self.sources) != len(self.layers):
             raise NetworkError(f"sources must name those of {len(self.layers)} layers, not {len(self.sources)}")
         shapes: list[Shape] = []
         for index, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
-            if not isinstance(layer, tuple(_KINDS.values())):
-                raise NetworkError(f"layer {index} must be one of {', '.join(_KINDS)}, not {type(layer).__name__}")
+            if not isinstance(layer, tuple(LAYERS.values())):
+                raise NetworkError(f"layer {index} must be one of {', '.join(LAYERS)}, not {type(layer).__name__}")
             if not sources or (layer.arity and len(sources) != layer.arity):
                 raise NetworkError(f"layer {index} must have {layer.arity or 'some'} sources, not {len(sources)}")
             for source in sources:
                 if not INPUT <= source < index:
-                    raise NetworkError(f"layer {index} must read layers before it, not {source}")
+                    raise NetworkError(f"layer {index} must read the input or layers before it, not {source}")
                 if source != INPUT and self.layers[source].wide:
-                    raise NetworkError(f"layer {source} must give int8: only the last may give int32")
+                    raise NetworkError(f"layer {source} must have an int8 result: only the last layer may have int32")
             try:
                 if isinstance(layer, Linear) and not layer.wide:
                     contract_of(self.contract).check(layer.multiplier, layer.shift)
@@ -126,18 +146,15 @@ class Network:
         return shapes
 
     def _shape(self, shapes: Sequence[Shape], source: int) -> Shape:
-        assert self.input_shape is not None
         return self.input_shape if source == INPUT else shapes[source]
 
     def source_shapes(self, index: int) -> list[Shape]:
-        """Shapes of what a layer reads."""
-        assert self.sources is not None
+        """Return the shapes of the tensors that a layer reads."""
         return [self._shape(self.shapes, s) for s in self.sources[index]]
 
     @property
     def inputs(self) -> int:
-        """Values of one input."""
-        assert self.input_shape is not None
+        """Number of values of one input."""
         return int(np.prod(self.input_shape))
 
     @property
@@ -147,7 +164,7 @@ class Network:
 
     @property
     def outputs(self) -> int:
-        """Values of one result."""
+        """Number of values of one result."""
         return int(np.prod(self.output_shape))
 
     @property
@@ -156,18 +173,21 @@ class Network:
         return self.layers[-1].wide
 
     @property
+    def weight_count(self) -> int:
+        """Number of int8 weights of all layers."""
+        return sum(layer.weights.size for layer in self.layers if isinstance(layer, Linear))
+
+    @property
     def multiplications(self) -> int:
-        """Multiplications by weights that one input needs."""
+        """Number of multiplications by weights that one input needs."""
         return sum(layer.multiplications(*self.source_shapes(i)) for i, layer in enumerate(self.layers))
 
     def readers(self, index: int) -> list[int]:
-        """The layers that read a layer's result, or, for `INPUT`, the input."""
-        assert self.sources is not None
+        """Return the layers that read a layer's result, or the input for `INPUT`."""
         return [i for i, which in enumerate(self.sources) if index in which]
 
     def upto(self, index: int) -> Network:
-        """The network whose result is that of layer `index`: what that needs, and nothing else."""
-        assert self.sources is not None
+        """Return the network whose result is that of layer `index`, with only the layers that it needs."""
         needed: set[int] = set()
         stack = [index]
         while stack:
@@ -183,12 +203,8 @@ class Network:
             self.contract,
         )
 
-    # What it computes
-
     def tensors(self, x: np.ndarray) -> list[np.ndarray]:
-        """The result of every layer in numpy, (M, H, W, C), for int8 (M, inputs)."""
-        assert self.sources is not None
-        assert self.input_shape is not None
+        """Compute the result of every layer in numpy, (M, H, W, C), for int8 (M, inputs)."""
         results: list[np.ndarray] = []
         first = x.reshape(len(x), *self.input_shape)
         for layer, sources in zip(self.layers, self.sources, strict=True):
@@ -197,14 +213,11 @@ class Network:
         return results
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """The network in numpy: int8 (M, inputs) to int8 or int32 (M, outputs)."""
+        """Compute the network in numpy: int8 (M, inputs) to int8, or int32 if `wide`, (M, outputs)."""
         return self.tensors(x)[-1].reshape(len(x), -1)
 
-    # Files
-
     def save(self, path: Path) -> None:
-        """Write the network as an .npz file: `network`, a JSON text of all settings, and the arrays that it names."""
-        assert self.sources is not None
+        """Write an .npz file: the array `network` is JSON text of all settings, which names the other arrays."""
         arrays: dict[str, np.ndarray] = {}
         described = []
         for i, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
@@ -225,13 +238,13 @@ class Network:
 
     @classmethod
     def load(cls, path: Path) -> Network:
-        """Read what `save` wrote; raises NetworkError for a file that is damaged or is something else."""
+        """Read a file of `save`; raises NetworkError if it is damaged or another kind of file."""
         try:
             with zipfile.ZipFile(path) as archive:
-                # Refuse what would not fit in memory before anything is unpacked.
+                # The size is checked before anything is unpacked: a small file can unpack to more than memory holds.
                 size = sum(entry.file_size for entry in archive.infolist())
                 if size > _LARGEST_FILE:
-                    raise NetworkError(f"{path} would unpack to {size} bytes; at most {_LARGEST_FILE} are taken")
+                    raise NetworkError(f"{path} unpacks to {size} bytes; at most {_LARGEST_FILE} are supported")
             with np.load(path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
         except NetworkError:
@@ -241,7 +254,7 @@ class Network:
         except Exception as error:  # numpy and zipfile raise many kinds for damaged files
             raise NetworkError(f"{path} is not a readable .npz file: {error}") from None
         if "network" not in arrays:
-            raise NetworkError(f"{path} has no array 'network'; it is not a network that Network.save wrote")
+            raise NetworkError(f"{path} has no array 'network': it must be a file of Network.save")
         try:
             described = json.loads(str(arrays["network"]))
             layers = [_layer(i, settings, arrays) for i, settings in enumerate(described["layers"])]
@@ -255,10 +268,14 @@ class Network:
             raise NetworkError(f"{path} is damaged: {error}") from None
 
 
+def _by(shape: Sequence[int]) -> str:
+    return " \u00d7 ".join(map(str, shape))
+
+
 def _layer(index: int, settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> Layer:
-    kind = _KINDS.get(settings["kind"])
+    kind = LAYERS.get(settings["kind"])
     if kind is None:
-        raise NetworkError(f"layer {index} must be one of {', '.join(_KINDS)}, not {settings['kind']!r}")
+        raise NetworkError(f"layer {index} must be one of {', '.join(LAYERS)}, not {settings['kind']!r}")
     values: dict[str, Any] = {}
     for f in dataclasses.fields(kind):  # type: ignore[arg-type]
         value = settings[f.name]

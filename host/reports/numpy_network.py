@@ -39,7 +39,6 @@ class NumpyNetwork:
     """
 
     def __init__(self, network: Network) -> None:
-        assert network.sources is not None
         self._shape, self._sources, self._wide = network.input_shape, network.sources, network.wide
         self._steps = [_step(layer) for layer in network.layers]
         last = {source: index for index, sources in enumerate(network.sources) for source in sources}
@@ -47,7 +46,6 @@ class NumpyNetwork:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """int8 (M, inputs) to int8 or int32 (M, outputs)."""
-        assert self._shape is not None
         tensors = {INPUT: x.reshape(len(x), *self._shape).astype(np.float32)}
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
             tensors[index] = step(*(tensors[source] for source in sources))
@@ -68,7 +66,7 @@ class NumpyNetwork:
         Disagreement
             The message names the layer.
         """
-        wanted = [x.reshape(len(x), *self._shape), *network.tensors(x)] if self._shape else []
+        wanted = [x.reshape(len(x), *self._shape), *network.tensors(x)]
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
             exact = wanted[index + 1].astype(np.float64)
             off = np.abs(step(*(wanted[source + 1].astype(np.float32) for source in sources)) - exact)

@@ -84,7 +84,7 @@ def test_counts_add_up_over_programs():
         (np.ones((2, 3), np.int8), np.full((3, 2), -129), "w must hold int8 values, from -128 to 127, not -129"),
         (np.ones((0, 3), np.int8), np.ones((3, 2), np.int8), r"x must not be empty, but has shape \(0, 3\)"),
         (np.ones((2, 3), np.int8), np.ones((3, 0), np.int8), r"w must not be empty, but has shape \(3, 0\)"),
-        (np.ones((1, MAX_TERMS + 1), np.int8), np.ones((MAX_TERMS + 1, 1), np.int8), "at most 131071 rows"),
+        (np.ones((1, MAX_TERMS + 1), np.int8), np.ones((MAX_TERMS + 1, 1), np.int8), "at most 131071 products"),
     ],
 )
 def test_operands_that_do_not_fit_are_refused(x, w, message):
@@ -95,7 +95,7 @@ def test_operands_that_do_not_fit_are_refused(x, w, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bias": 0.5}, "bias must be whole numbers, not float64"),
+        ({"bias": 0.5}, "bias must be integers, not float64"),
         ({"bias": [1, 2, 3]}, r"bias must have one value per output channel, 2, not shape \(3,\)"),
         ({"bias": 1 << 31}, "bias must be from -2147483648 to 2147483647, not 2147483648"),
         ({"scale": -1.0}, r"a requantisation scale must be finite and in \[0, 2\*\*31\), not -1.0"),
@@ -112,9 +112,11 @@ def test_parameters_that_do_not_fit_are_refused(options, message):
 
 def test_networks_that_do_not_fit_together_are_refused():
     a, b = Dense(np.ones((3, 4), np.int8), multiplier=1), Dense(np.ones((5, 2), np.int8))
-    with pytest.raises(NetworkError, match=r"layer 1: weights take 5 values, but the input has shape \(1, 1, 4\)"):
+    with pytest.raises(
+        NetworkError, match=r"layer 1: weights must have one row per input value, 4 for shape \(1, 1, 4\), not 5"
+    ):
         Network([a, b])
-    with pytest.raises(NetworkError, match="layer 0 must give int8"):
+    with pytest.raises(NetworkError, match="layer 0 must have an int8 result"):
         Network([b, a])
     with pytest.raises(NetworkError, match="at least one layer"):
         Network([])
@@ -229,7 +231,7 @@ def rewrite(path, **arrays):
         (lambda p: p.write_bytes(b"weights"), "is not a readable .npz file"),
         (lambda p: p.write_bytes(b""), "is not a readable .npz file"),
         (lambda p: p.unlink(), "does not exist"),
-        (lambda p: rewrite(p, network=None), "has no array 'network'; it is not a network that Network.save wrote"),
+        (lambda p: rewrite(p, network=None), "has no array 'network': it must be a file of Network.save"),
         (lambda p: rewrite(p, network=np.array("{")), "is damaged: "),
         (lambda p: rewrite(p, network=np.array("[]")), "is damaged: "),
         (lambda p: rewrite(p, network=np.array('{"layers": []}')), "has no entry 'input_shape'"),
@@ -242,10 +244,10 @@ def rewrite(path, **arrays):
         (lambda p: settings(p, kind="Softmax"), "layer 0 must be one of Dense, Conv, .*, not 'Softmax'"),
         (lambda p: settings(p, kind=None), "has no entry 'kind'"),
         (lambda p: settings(p, low=None), "has no entry 'low'"),
-        (lambda p: settings(p, low="x"), "layer 0: low must be whole numbers, not "),
-        (lambda p: settings(p, low=0.5), "layer 0: low must be whole numbers, not float64"),
+        (lambda p: settings(p, low="x"), "layer 0: low must be integers, not "),
+        (lambda p: settings(p, low=0.5), "layer 0: low must be integers, not float64"),
         (lambda p: settings(p, zero_point=200), "layer 0: zero_point must be from -128 to 127, not 200"),
-        (lambda p: settings(p, sources=[3]), "layer 0 must read layers before it, not 3"),
+        (lambda p: settings(p, sources=[3]), "layer 0 must read the input or layers before it, not 3"),
         (lambda p: settings(p, sources=7), "is damaged: "),
     ],
 )

@@ -1,0 +1,41 @@
+"""The layers of a network: settings of each, the shape of its result, and the result itself in numpy, bit by bit.
+
+A *tensor* is a batch of images: int8 (N, H, W, C), channels last. A vector is an image of one pixel.
+"""
+
+from etchnet.host.network.layers.base import MAX_TERMS, Layer, NetworkError, Shape, as_array, as_int8
+from etchnet.host.network.layers.elementwise import Add
+from etchnet.host.network.layers.linear import Conv, Dense, Depthwise, Linear
+from etchnet.host.network.layers.pools import AveragePool, MaxPool, Pool
+from etchnet.host.network.layers.scaling import Scaling
+from etchnet.host.network.layers.shapes import Concat, Pad, Reshape
+from etchnet.host.network.layers.windows import Padding, same_padding
+
+__all__ = [
+    "LAYERS",
+    "MAX_TERMS",
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "Dense",
+    "Depthwise",
+    "Layer",
+    "Linear",
+    "MaxPool",
+    "NetworkError",
+    "Pad",
+    "Padding",
+    "Pool",
+    "Reshape",
+    "Scaling",
+    "Shape",
+    "as_array",
+    "as_int8",
+    "same_padding",
+]
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.__name__: layer for layer in (Dense, Conv, Depthwise, AveragePool, MaxPool, Add, Concat, Pad, Reshape)
+}
+"""every kind of layer, by the name that files of `Network.save` give it"""
