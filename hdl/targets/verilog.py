@@ -23,6 +23,7 @@ from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Header, Parameters, Pa
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
+from etchnet.hdl.targets.files import write_text
 
 __all__ = ["GATEWARE", "TOP", "VerilogDesign", "generate", "generate_component", "manifest"]
 
@@ -185,12 +186,7 @@ class VerilogDesign:
     def write(self, folder: Path) -> list[Path]:
         """Write all files to `folder`, each whole or not at all; returns their paths."""
         folder.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for name, text in self.files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_text(text)
-            paths.append(partial.replace(folder / name))
-        return paths
+        return [write_text(folder / name, text) for name, text in self.files.items()]
 
 
 def generate(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.files import write_bytes
 from etchnet.hdl.targets.verilog import RAM_MODULE, VerilogDesign, generate
 from etchnet.host.asic.liberty import Cell, Liberty, read_liberty
 from etchnet.host.asic.sta import LogicPath, Netlist, UnitCells, longest_paths
@@ -267,13 +267,7 @@ def synthesise(
                 folder.mkdir(parents=True, exist_ok=True)
                 for name in kept:
                     if (work / name).exists():
-                        _keep(work / name, folder / name)
-
-
-def _keep(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)
+                        write_bytes(folder / name, (work / name).read_bytes())
 
 
 def _synthesise(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import io
 import sys
 import time
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from rich.table import Table
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.targets.files import write_bytes
 from etchnet.host.cli.bench import bench
 from etchnet.host.cli.build import build
 from etchnet.host.cli.flow import flow
@@ -46,7 +48,7 @@ from etchnet.sim.engines.link import Disagreement
 
 __all__ = ["cli", "main"]
 
-_ERRORS = (EtchnetError, YosysError, OSError)
+_ERRORS = (EtchnetError, YosysError)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -249,10 +251,9 @@ def run(
             y = loaded.finish(accelerator.run(x))
             seconds = time.perf_counter() - start
     if output is not None:
-        partial = output.with_name(f".{output.name}.partial")
-        with partial.open("wb") as file:
-            np.save(file, y)
-        partial.replace(output)
+        # Through memory: numpy does not write arrays to pipes.
+        np.save(contents := io.BytesIO(), y)
+        write_bytes(output, contents.getvalue())
     counts, (hertz, origin) = accelerator.counts, clock_for(accelerator.engine, clock)
     best = y.reshape(len(y), -1).argmax(axis=1)
     if as_json:
@@ -495,6 +496,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.Abort:
         click.echo("etchnet: interrupted", err=True)
         sys.exit(130)
+    except OSError as error:
+        _fail(str(error) if error.filename is None else f"{error.filename}: {error.strerror}")
     except _ERRORS as error:
         _fail(str(error))
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS, Board
+from etchnet.hdl.targets.files import replacing, write_text
 from etchnet.host.cli.options import (
     UsageError,
     clock_option,
@@ -150,7 +151,7 @@ def size(
     if plot and points:
         _draw(plot, points, front(fitting), best, budget, hertz, loaded.name)
     if output and best is not None:
-        _replace(output, best.config.to_toml())
+        write_text(output, best.config.to_toml())
     if as_json:
         print_json(
             {
@@ -340,16 +341,6 @@ def _print(
         click.echo(f"next: {whole.limit(c)}; layer {most.index} loses most there ({most.limit(c)})")
 
 
-def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-
-
 def _draw(
     path: Path, points: Sequence[Any], best_points: Sequence[Any], best: Any, budget: Any, hertz: float, name: str
 ) -> None:
@@ -394,12 +385,8 @@ def _draw(
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        figure.savefig(part, dpi=150)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+        with replacing(path) as partial:
+            figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150)
     finally:
         pyplot.close(figure)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.files import write_text
 from etchnet.host.asic.liberty import LibertyError
 from etchnet.host.asic.synth import ELEMENT, MACHINE, Synthesis, synthesise
 from etchnet.host.cli.options import UsageError, json_option, machine_options, print_json, progress
@@ -79,9 +80,7 @@ def synth(
             log = f" ({output / 'yosys.log'})" if output and getattr(error, "log", None) else ""
             raise UsageError(f"{error}{log}") from None
     if output is not None:
-        partial = output / ".synth.json.partial"
-        partial.write_text(json.dumps(found.to_dict(), indent=2) + "\n")
-        partial.replace(output / "synth.json")
+        write_text(output / "synth.json", json.dumps(found.to_dict(), indent=2) + "\n")
     if as_json:
         print_json(found.to_dict())
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 import numpy as np
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.files import replacing, write_text
 from etchnet.host.cli.options import (
     UsageError,
     clock_option,
@@ -96,35 +98,17 @@ def trace(
             gathered = gather(loaded, config, x, batch=batch, report=report)
             report("writing")
             text = (page if kind == "html" else perfetto)(gathered, clock=clock * 1e6)
-            _write(output, text.encode())
+            write_text(output, text)
     what = {"html": "open it in a browser", "perfetto": "open it at ui.perfetto.dev", "vcd": "for GTKWave or Surfer"}
     click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB, {what[kind]}")
-
-
-def _write(output: Path, content: bytes) -> None:
-    """All of it or nothing."""
-    part = output.with_name(f".{output.name}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(output)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {output}: {error.strerror or error}") from None
 
 
 def _waveforms(loaded: Any, config: Config, x: np.ndarray, batch: int, engine: str, output: Path, report: Any) -> None:
     from etchnet.host.driver.driver import Accelerator, make_engine
 
-    part = output.with_name(f".{output.name}.part")
-    try:
-        try:
-            simulator = make_engine(engine, config, vcd=part, **engine_options(engine, report))
+    with replacing(output) as partial:
+        simulator = make_engine(engine, config, vcd=partial, **engine_options(engine, report))
+        with contextlib.closing(simulator):
             accelerator = Accelerator(engine=simulator)
             accelerator.load(loaded.network, batch=batch)
             accelerator.run(x)
-            simulator.close()
-            part.replace(output)
-        except OSError as error:
-            raise UsageError(f"cannot write {output}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ import numpy as np
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.hdl.targets.files import replacing
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.data.fashion import CLASSES, SIZE, Split, quantise_image, read_split
 from etchnet.host.network.layers import Conv, Dense, Layer, Padding, same_padding
@@ -391,11 +392,9 @@ def _main(data: Path, output: Path | None, epochs: int, fine_epochs: int, seed: 
     click.echo(f"trained in {(time.perf_counter() - start) / 60:.0f} minutes")
     path = output / "fashion_network.npz"
     network.save(path)
-    np.savez_compressed(
-        output / "fashion_held_out.npz",
-        images=test.images[:_HELD_OUT],
-        labels=test.labels[:_HELD_OUT].astype(np.uint8),
-    )
+    with replacing(output / "fashion_held_out.npz") as partial:
+        images, labels = test.images[:_HELD_OUT], test.labels[:_HELD_OUT].astype(np.uint8)
+        np.savez_compressed(partial, images=images, labels=labels)
     click.echo(f"wrote fashion_network.npz and fashion_held_out.npz to {output}")
     network = Network.load(path)
     click.echo(

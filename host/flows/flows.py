@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.isa.config import Config, ConfigError
+from etchnet.hdl.targets.files import write_text
 from etchnet.hdl.targets.tinytapeout import PINS, TinyTapeout
 from etchnet.hdl.targets.verilog import RAM_MODULE, TOP, VerilogDesign, generate
 from etchnet.host.driver.driver import Accelerator
@@ -117,9 +118,7 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text)
-        paths.append(partial.replace(path))
+        paths.append(write_text(path, text))
     return paths
 
 

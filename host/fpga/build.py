@@ -23,6 +23,7 @@ from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.hdl.serial.framing import DEFAULT_BAUD
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.boards import Board, BoardTop
+from etchnet.hdl.targets.files import replacing, write_text
 from etchnet.hdl.targets.verilog import generate, generate_component
 from etchnet.host.compiler.program import Program
 from etchnet.host.fpga.families import FAMILIES, Family
@@ -168,11 +169,11 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         path.unlink()
     if not what.array:
         report("packing the bitstream")
-        family.packer.run(family.pack(board, f"{bitstream}.partial"), folder=folder, log="pack.log")
-        (folder / f"{bitstream}.partial").replace(folder / bitstream)
+        with replacing(folder / bitstream) as path:
+            family.packer.run(family.pack(board, path.name), folder=folder, log="pack.log")
     fastest = f"{fmax[seed]:.1f} MHz, seed {seed}"
     title = f"{board.name}: {what.config.rows} x {what.config.columns}{' array' if what.array else ''}, {fastest}"
-    (folder / "placement.svg").write_text(placement_svg(folder / "placed.json", board.grid, title))
+    write_text(folder / "placement.svg", placement_svg(folder / "placed.json", board.grid, title))
     used = design.used if what.array else {**_packed(family, (folder / "nextpnr.log").read_text()), **design.used}
     cycles = what.program.repeat_cycles if what.program else None
     tools = sorted({tool.version() for tool in (YOSYS, family.router, family.packer)})
@@ -190,8 +191,8 @@ def build(what: Build, folder: Path, *, report: Watch = lambda text: None) -> Re
         cycles,
         tools,
     )
-    (folder / "report.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
-    (folder / "machine.toml").write_text(what.config.to_toml())
+    write_text(folder / "report.json", json.dumps(result.to_dict(), indent=2) + "\n")
+    write_text(folder / "machine.toml", what.config.to_toml())
     return result
 
 

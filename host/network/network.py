@@ -14,6 +14,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import CONTRACTS
 from etchnet.hdl.isa.html import html_table
+from etchnet.hdl.targets.files import replacing
 from etchnet.host.network.layers import (
     LAYERS,
     MAX_TERMS,
@@ -233,7 +234,7 @@ class Network:
                 settings[f.name] = value
             described.append(settings)
         text = json.dumps({"input_shape": self.input_shape, "contract": self.contract, "layers": described})
-        with path.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, network=np.array(text), **arrays)  # type: ignore[arg-type]
 
     @classmethod

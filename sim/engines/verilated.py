@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from amaranth import __version__ as amaranth_version
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.targets.files import write_text
 from etchnet.hdl.targets.verilog import GATEWARE, TOP, generate
 from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
 
@@ -114,13 +116,6 @@ def _gateware() -> list[str | bytes]:
     return parts
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file of the cache whole or not at all, also where another process writes the same one."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix="build-", delete=False) as partial:
-        partial.write(text)
-    os.replace(partial.name, path)
-
-
 def generated_verilog(config: Config, report: Callable[[str], None] | None = None) -> str:
     """The Verilog of a machine, from the cache unless any file of the gateware has changed since."""
     path = cache_folder() / f"{_digest(config.to_json(), *_gateware())}.v"
@@ -128,7 +123,7 @@ def generated_verilog(config: Config, report: Callable[[str], None] | None = Non
         if report is not None:
             report("generating Verilog")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, generate(config).verilog)
+        write_text(path, generate(config).verilog)
     return path.read_text()
 
 
@@ -272,7 +267,7 @@ class VerilatorEngine(Engine):
             arguments += [pattern.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(pattern))]
         self._machine = ctypes.c_void_p(lib.etchnet_new(*arguments))
         if vcd is not None and not lib.etchnet_trace(self._machine, os.fsencode(vcd)):
-            raise OSError(f"cannot write {vcd}")
+            raise OSError(errno.EIO, "the waveforms cannot be written", os.fspath(vcd))
         self._sent: list[np.ndarray] = []
         self._received: list[np.ndarray] = []
 

@@ -1,0 +1,172 @@
+"""Files are replaced as a whole, special files are written through, and errors name what the caller named."""
+
+import errno
+import os
+import re
+import threading
+
+import pytest
+
+from etchnet.hdl.targets.files import replacing, write_bytes, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_written_and_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+    assert write_text(path, "one\n") == path
+    assert path.read_bytes() == b"one\n"
+    write_bytes(path, b"two")
+    assert path.read_bytes() == b"two"
+    write_text(path, "\u03bb")
+    assert path.read_bytes() == b"\xce\xbb"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_nothing_changes_before_the_end(tmp_path):
+    """A reader sees the old contents until the new ones are complete; writers find the suffix that they go by."""
+    path = tmp_path / "a.npz"
+    path.write_text("old")
+    with replacing(path) as partial:
+        assert (partial.suffix, partial.parent) == (".npz", tmp_path)
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, ValueError, OSError(errno.ENOSPC, "full"), SystemExit])
+@pytest.mark.parametrize("old", [None, "old"])
+def test_nothing_is_left_after_an_exception(tmp_path, exception, old):
+    path = tmp_path / "a.txt"
+    if old:
+        path.write_text(old)
+
+    def fail():
+        with replacing(path) as partial:
+            partial.write_text("half of it")
+            raise exception
+
+    with pytest.raises(exception if isinstance(exception, type) else type(exception)):
+        fail()
+    assert names(tmp_path) == (["a.txt"] if old else [])
+    assert not old or path.read_text() == old
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError) as raised, replacing(tmp_path / "a.txt"):
+        pass
+    assert str(raised.value) == f"[Errno {errno.ENOENT}] {os.strerror(errno.ENOENT)}: '{tmp_path / 'a.txt'}'"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o754])
+def test_permissions_stay(tmp_path, mode):
+    path = tmp_path / "a.sh"
+    path.write_text("old")
+    path.chmod(mode)
+    write_text(path, "new")
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_permissions_of_a_new_file_are_the_usual_ones(tmp_path):
+    write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_symbolic_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").mkdir()
+    link, file = tmp_path / "link.txt", tmp_path / "real" / "file.txt"
+    link.symlink_to("real/file.txt")
+    for text in ("first", "second"):
+        write_text(link, text)
+        assert link.is_symlink()
+        assert file.read_text() == text
+    assert names(tmp_path / "real") == ["file.txt"]
+
+
+def test_a_fifo_is_written_through(tmp_path):
+    fifo, read = tmp_path / "fifo.json", []
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
+    reader.start()
+    write_text(fifo, "through")
+    reader.join(10)
+    assert read == [b"through"]
+    assert fifo.is_fifo()
+    assert names(tmp_path) == ["fifo.json"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_device_is_written_through_and_named_in_its_error(tmp_path, linked):
+    path = "/dev/full"
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{path}'")):
+        write_bytes(type(tmp_path)(path), b"x" * 100_000)
+    assert os.path.exists("/dev/full")
+
+
+def unwritable(folder):
+    folder.chmod(0o555)
+    return folder / "a.txt", errno.EACCES
+
+
+def a_file(folder):
+    (folder / "file").write_text("")
+    return folder / "file" / "a.txt", errno.ENOTDIR
+
+
+def missing(folder):
+    return folder / "missing" / "a.txt", errno.ENOENT
+
+
+def a_folder(folder):
+    (folder / "b").mkdir()
+    return folder / "b", errno.EISDIR
+
+
+def read_only(folder):
+    (folder / "c.txt").write_text("kept")
+    (folder / "c.txt").chmod(0o444)
+    return folder / "c.txt", errno.EACCES
+
+
+@pytest.mark.parametrize("make", [unwritable, a_file, missing, a_folder, read_only])
+def test_errors_name_the_file_that_was_to_be_written(tmp_path, monkeypatch, make):
+    path, number = make(tmp_path)
+    before = names(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    root = os.geteuid() == 0
+    if root:
+        # Permissions do not hold for root. Relative paths need no access to the folders above.
+        tmp_path.chmod(0o555)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(OSError, match=re.escape(f": '{path.relative_to(tmp_path)}'")) as raised:
+            write_text(path.relative_to(tmp_path), "x")
+    finally:
+        if root:
+            os.seteuid(0)
+    assert raised.value.errno == number
+    assert raised.value.filename2 is None
+    assert names(tmp_path) == before
+    tmp_path.chmod(0o755)
+
+
+def test_errors_of_other_files_keep_their_names(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"other\.txt"), replacing(tmp_path / "a.txt"):
+        (tmp_path / "other.txt").read_text()
+
+
+def test_writers_at_the_same_time_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert path.read_text() == "1"
+    assert names(tmp_path) == ["a.txt"]
