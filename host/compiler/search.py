@@ -78,10 +78,12 @@ class ScheduleCache:
 
     def extend(self, timeline: Timeline, groups: Sequence[PassGroup]) -> Timeline:
         """The timeline with the groups behind it."""
-        key = id(groups), timeline.ahead
+        key = id(groups), timeline.state_key
         if key in self._extended:
             before, after = self._extended[key]
-            moved = after.moved(timeline.slot - before.slot, swapped=timeline.flip != before.flip)
+            moved = after.shifted(
+                timeline.slot - before.slot, swap_banks=timeline.banks_swapped != before.banks_swapped
+            )
             moved.busy_until = max(moved.busy_until, timeline.busy_until)
             return moved
         extended = timeline.copy()
@@ -94,7 +96,7 @@ class ScheduleCache:
 def _extend(
     cache: ScheduleCache, beginning: PartialSchedule, groups: Sequence[PassGroup], option: Option
 ) -> PartialSchedule:
-    beginning.timeline.flip = beginning.bank
+    beginning.timeline.banks_swapped = bool(beginning.bank)
     timeline = cache.extend(beginning.timeline, groups)
     return PartialSchedule(timeline, beginning.bank ^ len(groups) % 2, [*beginning.chosen, option])
 
@@ -112,7 +114,7 @@ def choose(
     Programs repeat back to back: cycles count what the first fusion has to wait for the last one of the repeat before,
     which the program's idle cycles then do in every repeat.
     """
-    empty = Timeline(config, trusted=True)
+    empty = Timeline(config, assume_valid=True)
     beam = [PartialSchedule(empty, 0, [])]
     for fusion in fusion_groups:
         extended: list[PartialSchedule] = []

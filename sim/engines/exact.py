@@ -33,7 +33,7 @@ from etchnet.sim.engines.history import NEVER, History, LinkWrite, RunHistory
 from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
 from etchnet.sim.functional.datapath import Datapath
 from etchnet.sim.functional.plan import Plan
-from etchnet.sim.timing import Latencies, check, drains_of, reading_cycles, run_counts, tail
+from etchnet.sim.timing import Latencies, check, drain_cycles, drains_of, run_counts, tail
 
 __all__ = ["ExactEngine"]
 
@@ -476,7 +476,7 @@ class ExactEngine(Engine):
         commits = {}
         for index, (p, started) in enumerate(zip(passes, drains_of(passes, drains), strict=True)):
             if started and drains[started[-1]].commit:
-                behind = reading_cycles([drains[i] for i in started], config)[1]
+                behind = drain_cycles([drains[i] for i in started], config).total
                 commits[index] = lat.decide + p.pixels - 1 + lat.drain_delay + behind + 1 + lat.commit
         return commits
 
@@ -519,7 +519,7 @@ class ExactEngine(Engine):
                 streams=streams,
                 inputs=inputs,
                 releases=int(released[-1]),
-                tail=tail(decoded_passes, decoded_drains, config)[0],
+                tail=tail(decoded_passes, decoded_drains, config).total,
                 once=once,
                 again={c: twice[c] - once[c] for c in _COUNTERS},
                 plan=Plan(decoded_passes, decoded_drains, inputs, config, apart=streams),

@@ -24,7 +24,7 @@ from etchnet.host.compiler.lowering import Operand, Output, Part, parameter_word
 from etchnet.host.compiler.weight_tiles import TileTable
 from etchnet.host.network.layers import Shape
 from etchnet.host.network.network import INPUT
-from etchnet.sim.timing import Idles, Taken, Timeline, Turns, words_read
+from etchnet.sim.timing import GroupFootprint, IdleCycles, InterleavedPasses, Timeline, words_read
 
 __all__ = ["Emitter", "Label", "Option", "PassGroup", "Write"]
 
@@ -63,7 +63,7 @@ class PassGroup:
     labels: list[Label] = field(default_factory=list)
     drains: list[Drain] = field(default_factory=list)
     writes: list[Write | None] = field(default_factory=list)
-    taken: Taken | None = None
+    taken: GroupFootprint | None = None
     """what a timeline takes of it, once it is known"""
 
     @property
@@ -76,11 +76,11 @@ class PassGroup:
         """Of every pass."""
         return [p.pixels for p in self.passes]
 
-    def follow(self, timeline: Timeline) -> Idles:
+    def follow(self, timeline: Timeline) -> IdleCycles:
         """Append it to a timeline."""
         if self.taken is None:
-            self.taken = Taken.of(self.passes, self.drains, timeline.config)
-        return timeline.follow(self.taken)
+            self.taken = GroupFootprint.of(self.passes, self.drains, timeline.config)
+        return timeline.place_group(self.taken)
 
 
 class TapGroup(PassGroup):
@@ -94,7 +94,7 @@ class TapGroup(PassGroup):
         Gives passes and labels.
     """
 
-    def __init__(self, turns: Sequence[Turns], emit: Callable[[], PassGroup]) -> None:
+    def __init__(self, turns: Sequence[InterleavedPasses], emit: Callable[[], PassGroup]) -> None:
         self.turns, self._emit = turns, emit
         self.drains, self.writes, self.taken = [], [], None
 
@@ -124,11 +124,11 @@ class TapGroup(PassGroup):
         """Of every pass."""
         return [self.turns[0].pixels] * self.size
 
-    def follow(self, timeline: Timeline) -> Idles:
+    def follow(self, timeline: Timeline) -> IdleCycles:
         """Append it to a timeline."""
         if self.taken is None:
-            self.taken = Taken.of(self.turns, self.drains, timeline.config)
-        return timeline.follow(self.taken)
+            self.taken = GroupFootprint.of(self.turns, self.drains, timeline.config)
+        return timeline.place_group(self.taken)
 
 
 @dataclass(frozen=True)
@@ -510,7 +510,9 @@ class Emitter:
                 layout = self.layouts[source]
                 words = layout.base, layout.base + layout.size
             turns.append(
-                Turns(bank, strip.count, order.tiles, order.even, words, partial(self._read, fusion, order, strip))
+                InterleavedPasses(
+                    bank, strip.count, order.tiles, order.even, words, partial(self._read, fusion, order, strip)
+                )
             )
         return TapGroup(turns, partial(self._tap_passes, fusion, part, strip, tile, tiles, bank))
 

@@ -343,7 +343,7 @@ def test_idle_cycles_are_needed_to_the_last():
     waiting = passes[1]
     assert waiting.idle > 0
     hasty = [passes[0], dataclasses.replace(waiting, idle=waiting.idle - 1)]
-    with pytest.raises(ProgramError, match="pass 1 starts 1 cycles before it may"):
+    with pytest.raises(ProgramError, match="pass 1 starts 1 cycles too early"):
         check(hasty, drains, SMALL, repeats=1)
 
 
