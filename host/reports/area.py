@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from etchnet.hdl.blocks.technology import MULTIPLIERS_OF_A_REQUANTISER, Technology
+from etchnet.hdl.blocks.technology import Technology
 from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.core.multipliers import MULTIPLIERS_PER_REQUANTISER, hard_elements
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Drain, Pass
 from etchnet.hdl.isa.config import Config
@@ -54,7 +55,7 @@ class Area:
 
 def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str, float]:
     """What logic cells and flip-flops are counted by."""
-    hard = technology.elements(config)
+    hard = hard_elements(config, technology)
     delayed = (
         OutputStage.latency(config) * OutputStage.group_layout(config).size
         + Machine.fold_delay(config) * Sequencer.fold_layout(config).size
@@ -92,8 +93,8 @@ def estimate(config: Config, board: Board) -> Area:
     used = {
         name: round(sum(known[name].get(part, 0.0) * count for part, count in counted.items())) for name in ESTIMATED
     }
-    elements = ceil_div(board.technology.elements(config), board.technology.products)
-    used["multipliers"] = elements + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
+    elements = ceil_div(hard_elements(config, board.technology), board.technology.products)
+    used["multipliers"] = elements + MULTIPLIERS_PER_REQUANTISER * config.requantisers
     used["block RAMs"] = _BUFFERS + sum(memory.block_rams(board.blocks) for memory in memories(config))
     return Area(used, {name: known[name]["error"] for name in (*ESTIMATED, "block RAMs")})
 

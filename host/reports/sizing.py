@@ -9,7 +9,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
-from etchnet.hdl.blocks.technology import MULTIPLIERS_OF_A_REQUANTISER
+from etchnet.hdl.core.multipliers import MULTIPLIERS_PER_REQUANTISER
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.hdl.isa.numbers import ceil_div
@@ -54,7 +54,7 @@ class Budget:
     def used(self, config: Config) -> int:
         """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
         elements = max(0, config.multipliers - self.lut_multipliers)
-        return ceil_div(elements, self.products) + MULTIPLIERS_OF_A_REQUANTISER * config.requantisers
+        return ceil_div(elements, self.products) + MULTIPLIERS_PER_REQUANTISER * config.requantisers
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.technology import technology_of
 from etchnet.hdl.core.array.element import ProcessingElement
 from etchnet.hdl.core.array.line_buffer import LineBuffer
+from etchnet.hdl.core.multipliers import hard_elements
 from etchnet.hdl.isa.config import Config, sum_width
 
 __all__ = ["SystolicArray"]
@@ -84,7 +85,7 @@ class SystolicArray(wiring.Component):
         m = Module()
         config = self._config
         technology = technology_of(platform)
-        hard, shared = technology.elements(config), []
+        hard, shared = hard_elements(config, technology), []
         above: list[Any] = [C(0, signed(1))] * config.columns
         load: Any = self.load
         windowed: Any = self.windowed

@@ -14,6 +14,7 @@ from support import cell_models
 from support.needs import needs_verilator
 
 from etchnet.hdl.blocks.technology import Ecp5, Ice40, Technology
+from etchnet.hdl.core.multipliers import hard_elements
 from etchnet.hdl.isa import Target
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS
@@ -125,7 +126,7 @@ def test_a_machine_of_a_devices_cells_is_the_portable_one(technology, models, la
     network = small_network(random)
     config = fitted(network, with_latencies(*latencies, rows=3, columns=3)).config
     text = generate(config, technology=technology).verilog
-    elements = technology.elements(config)
+    elements = hard_elements(config, technology)
     assert elements == {156: 9, 8: 4 * technology.products, 6: 4}[technology.multipliers]
     assert len(re.findall(rf"^  {cell} ", text, re.MULTILINE)) > 4
     same_as_exact(config, {"etchnet.v": text, **models()}, network, random)
