@@ -1,4 +1,4 @@
-"""Settings of hypothesis, and where the tests keep compiled machines."""
+"""Settings of hypothesis, which tests are left out or slow, and where the tests keep compiled machines."""
 
 import sys
 from pathlib import Path
@@ -15,14 +15,25 @@ settings.register_profile(
 settings.register_profile("campaign", parent=settings.get_profile("default"), derandomize=False, max_examples=1000)
 settings.load_profile("default")
 
+LEFT_OUT = {"campaign": "a campaign", "place_and_route": "minutes of synthesis, or of place and route"}
+"""markers of tests that run only where `-m` names them, and what these are"""
 
+
+def slow_tests() -> set[str]:
+    """Return the tests of `slow.txt`, which `figures/slow_tests.py` writes from measured times."""
+    return set(Path(__file__).with_name("slow.txt").read_text().splitlines())
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave campaigns out unless they are asked for."""
-    if "campaign" in config.getoption("-m"):
-        return
+    """Leave out what takes minutes unless it is asked for, and mark what takes seconds, before `-m` chooses."""
+    asked, slow = config.getoption("-m"), slow_tests()
     for item in items:
-        if "campaign" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="a campaign: run with -m campaign"))
+        if item.nodeid in slow:
+            item.add_marker(pytest.mark.slow)
+        for marker, what in LEFT_OUT.items():
+            if marker in item.keywords and marker not in asked:
+                item.add_marker(pytest.mark.skip(reason=f"{what}: run with -m {marker}"))
 
 
 @pytest.fixture
