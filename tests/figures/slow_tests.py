@@ -1,6 +1,6 @@
 """The list of slow tests, `tests/slow.txt`, from measured times.
 
-``python -m pytest -n 2 --durations=0 > times.txt; python tests/figures/slow_tests.py times.txt`` writes one line for each
+``pytest -n 2 --durations=0 > times.txt; python tests/figures/slow_tests.py times.txt`` writes one line for each
 test that takes `LIMIT` seconds or more, its fixtures included. `pytest -m "not slow"` leaves these out.
 """
 
