@@ -522,7 +522,7 @@ class ExactEngine(Engine):
                 tail=tail(decoded_passes, decoded_drains, config).total,
                 once=once,
                 again={c: twice[c] - once[c] for c in _COUNTERS},
-                plan=Plan(decoded_passes, decoded_drains, inputs, config, apart=streams),
+                plan=Plan(decoded_passes, decoded_drains, inputs, config, versioned=streams),
             )
         self._current[short] = self._programs[key]
         return self._programs[key]

@@ -1,1 +1,1 @@
-"""What a program computes, at the speed of BLAS, without its cycles."""
+"""The results of a program, computed on BLAS without its cycles."""

@@ -1,4 +1,4 @@
-"""What a program computes: its plan, with the weights and parameters that a machine holds."""
+"""The functional half of a machine: its weight and parameter memories, and the results of programs that use them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from etchnet.sim.functional.plan import Plan
 __all__ = ["Datapath", "channel_parameters"]
 
 _BATCH_BYTES = 1 << 23
+"""bytes of values that are computed at once, to stay in the caches"""
 _BLAS_THREADS_FROM = 1 << 22
-"""multiplications from which several threads of BLAS are worth their waiting for one another"""
+"""multiplications from which several BLAS threads gain more than they lose waiting for each other"""
 
 
 @functools.cache
@@ -55,9 +56,9 @@ def _one_blas_thread() -> Iterator[None]:
 
 
 class Datapath:
-    """The memories of weights and parameters of one machine, and what its array and output stage make of inputs.
+    """The weight and parameter memories of one machine, and its results for batches of inputs, independent of time.
 
-    Nothing here knows of cycles. Every repeat starts from nothing: a checked program writes what it reads.
+    Repeats do not depend on each other: a checked program writes what it reads.
 
     Attributes
     ----------
@@ -75,15 +76,15 @@ class Datapath:
         self._kernels: dict[int, tuple[Plan, Kernels]] = {}
 
     def changed(self) -> None:
-        """Say that weights or parameters are others than before."""
+        """Discard the kernels made so far; call it after writing weights or parameters."""
         self._kernels.clear()
 
     def tile(self, p: Pass) -> np.ndarray:
-        """A pass's weights as (rows, columns)."""
+        """Return the weights of a pass as the array holds them: int8 (rows, columns)."""
         return self._tiles([p])[0]
 
     def _tiles(self, passes: Sequence[Pass]) -> np.ndarray:
-        """The tiles of passes, int8 (passes, rows, columns)."""
+        """Return the tiles of passes: int8 (passes, rows, columns)."""
         config = self.config
         rows, columns, band = config.rows, config.columns, config.load_cycles
         kinds, first = np.array([(p.kind, p.weights) for p in passes]).T
@@ -104,7 +105,17 @@ class Datapath:
         return tiles
 
     def kernels(self, plan: Plan, passes: Sequence[Pass], tiles: Sequence[np.ndarray] | None = None) -> Kernels:
-        """The plan with what the memories hold now, or with `tiles`, one for each pass."""
+        """Return the kernels of a plan, with the present contents of the memories.
+
+        Parameters
+        ----------
+        plan
+            The plan of `passes`.
+        passes
+            All passes of the program.
+        tiles
+            For a versioned plan, the tile of each pass, int8 (rows, columns), instead of those in the weight memory.
+        """
         if tiles is not None:
             return Kernels(plan, np.stack(tiles), self._channel_parameters(plan))
         if id(plan) not in self._kernels:
@@ -113,20 +124,24 @@ class Datapath:
         return self._kernels[id(plan)][1]
 
     def outputs(self, kernels: Kernels, halves: np.ndarray, words: int) -> np.ndarray:
-        """Run a program on a batch of inputs; the link words of the outputs, uint32 (batch x link words, lanes).
+        """Run a program on a batch of inputs.
 
         Parameters
         ----------
         halves
             int8 (batch, halves per repeat, input_words, rows).
         words
-            Memory words that an output sends.
+            Memory words of one output.
+
+        Returns
+        -------
+        The link words of all outputs, uint32 (batch x link words, lanes).
         """
         config = self.config
         size = chunks(8 * config.rows, config) * config.link_bits // 8
         sent = np.zeros((len(halves), words, size), np.uint8)
-        # A few inputs at a time: their values stay in the caches. BLAS's threads have nothing to gain from small
-        # products; whole inputs are shared out instead.
+        # A few inputs at a time stay in the caches. Small products gain nothing from BLAS threads: there each thread
+        # gets whole inputs instead.
         room = max(1, _BATCH_BYTES // kernels.bytes)
         large = kernels.one_product and kernels.largest_product * min(room, len(halves)) >= _BLAS_THREADS_FROM
         at_once = room if large else min(room, ceil_div(len(halves), _threads()))
@@ -145,7 +160,7 @@ class Datapath:
         return sent.view("<u4").reshape(-1, config.link_bits // 32)
 
     def _channel_parameters(self, plan: Plan) -> dict[str, np.ndarray]:
-        """The requantisation parameters that a plan names: each field int64 (sets, columns)."""
+        """Return the requantisation parameters that a plan names: each field int64 (sets, columns)."""
         words = self.parameters[
             np.array([first for first, _ in plan.parameters])[:, None] + np.arange(self.config.groups)
         ]
@@ -153,7 +168,19 @@ class Datapath:
 
 
 def channel_parameters(words: np.ndarray, config: Config) -> dict[str, np.ndarray]:
-    """Parameter words as link words, uint32 (sets, groups, chunks, lanes), by field: int64 (sets, columns)."""
+    """Decode parameter words.
+
+    Parameters
+    ----------
+    words
+        Link words, uint32 (sets, groups, chunks, lanes).
+    config
+        The machine.
+
+    Returns
+    -------
+    For each field of `etchnet.hdl.isa.Parameters`, int64 (sets, columns).
+    """
     layout = Parameters.layout(config)
     raw = np.ascontiguousarray(words, "<u4").reshape(len(words), config.groups, -1).view(np.uint8)
     bits = np.unpackbits(raw, axis=2, bitorder="little")[..., : config.requantisers * layout.size]

@@ -81,9 +81,9 @@ class DrainResults:
         """Those of every drain of a repeat, counted over all runs."""
         return self._repeat(repeat)
 
-    def _follow(self, run: int, apart: bool) -> Plan:
+    def _follow(self, run: int, versioned: bool) -> Plan:
         program = self._events.programs[run]
-        return Plan(program.passes, program.drains, _sources(program.passes), self.config, apart=apart)
+        return Plan(program.passes, program.drains, _sources(program.passes), self.config, versioned=versioned)
 
     def _compute(self, repeat: int) -> list[np.ndarray]:
         events, run = self._events, self._events.repeats[repeat][0]
