@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.ram import Ram
-from etchnet.hdl.isa import Target, chunks, stored, word_bits
+from etchnet.hdl.isa import Target, chunks, stored_slice, word_bits
 from etchnet.hdl.isa.config import Config
 
 __all__ = ["LoadableMemory", "load_bus"]
@@ -71,19 +71,17 @@ class LoadableMemory(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """The memory and its two ports."""
         m = Module()
-        link_bits = self._config.link_bits
-        skipped, bits = stored(self._config, bits=self._bits, first=self._first)
-        begin, offset = divmod(skipped, link_bits)
-        count = chunks(offset + bits, self._config)
-        init = [word >> skipped & (1 << bits) - 1 for word in self._init]
-        memory = Ram(bits=bits, depth=self._depth, lanes=count, init=init, name=self._name, latency=self._latency)
+        held = stored_slice(self._config, bits=self._bits, first=self._first)
+        count = len(held.parts)
+        init = [word >> held.first & (1 << held.bits) - 1 for word in self._init]
+        memory = Ram(bits=held.bits, depth=self._depth, lanes=count, init=init, name=self._name, latency=self._latency)
         submodule(m, platform, "memory", memory)
         m.d.comb += [
             memory.write_address.eq(self.bus.address),
-            memory.write_data.eq(self.bus.data.replicate(count)[offset:]),
-            memory.write_lanes.eq((self.write << self.bus.chunk)[begin:]),
+            memory.write_data.eq(self.bus.data.replicate(count)[held.first - held.chunk * self._config.link_bits :]),
+            memory.write_lanes.eq((self.write << self.bus.chunk)[held.chunk :]),
             memory.address.eq(self.address),
             memory.enable.eq(self.enable),
-            self.data.eq(memory.data[self._first - skipped :]),
+            self.data.eq(memory.data[self._first - held.first :]),
         ]
         return m

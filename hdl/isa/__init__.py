@@ -22,7 +22,7 @@ from etchnet.hdl.isa.packets import (
     pack,
     pack_bytes,
     packet,
-    stored,
+    stored_slice,
     unpack,
     word_bits,
 )
@@ -59,7 +59,7 @@ __all__ = [
     "pack",
     "pack_bytes",
     "packet",
-    "stored",
+    "stored_slice",
     "sum_width",
     "unpack",
     "word_bits",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from amaranth.hdl import Shape, signed, unsigned
@@ -43,8 +43,8 @@ def signed_address_shape(words: Callable[[Config], int]) -> Callable[[Config], S
 class Instruction:
     """A frozen record whose fields, in order, are the bits of a memory word."""
 
-    LATE: ClassVar[tuple[str, ...]] = ()
-    """its first fields, as far as they have memories of their own, where they are looked up long after the others"""
+    LATE: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """the leading fields that gateware looks up long after the others: names of memories, and the fields of each"""
 
     @classmethod
     @functools.cache
@@ -57,7 +57,19 @@ class Instruction:
     @functools.cache
     def streamed(cls, config: Config) -> data.StructLayout:
         """The fields that are not late."""
-        return data.StructLayout({name: f.shape for name, f in cls.layout(config) if name not in cls.LATE})
+        late = {name for names in cls.LATE.values() for name in names}
+        return data.StructLayout({name: f.shape for name, f in cls.layout(config) if name not in late})
+
+    @classmethod
+    @functools.cache
+    def late_layout(cls, config: Config, memory: str) -> data.StructLayout:
+        """The fields that one of the memories of late fields stores."""
+        return data.StructLayout({name: cls.layout(config)[name].shape for name in cls.LATE[memory]})
+
+    @classmethod
+    def late_offset(cls, config: Config, memory: str) -> int:
+        """The first bit of an instruction that one of the memories of late fields stores."""
+        return cls.layout(config)[cls.LATE[memory][0]].offset
 
     @classmethod
     @functools.cache

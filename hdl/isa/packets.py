@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from amaranth.hdl import unsigned
@@ -22,13 +24,14 @@ __all__ = [
     "HEADER_WORDS",
     "Header",
     "RunCommand",
+    "StoredSlice",
     "Target",
     "chunks",
     "machine_hash",
     "pack",
     "pack_bytes",
     "packet",
-    "stored",
+    "stored_slice",
     "unpack",
     "word_bits",
 ]
@@ -88,14 +91,28 @@ def word_bits(target: Target, config: Config) -> int:
             return config.link_bits
 
 
-def stored(config: Config, *, bits: int, first: int = 0) -> tuple[int, int]:
-    """What a memory holds that is to hold some bits of the words that packets carry: its first bit, and how many.
+class StoredSlice(NamedTuple):
+    """The slice of a packet word that a memory stores, whole link chunks unless it is a part of a single one."""
 
-    These are whole chunks, or a part of one.
-    """
-    link_bits = config.link_bits
-    begin, end = first // link_bits, chunks(first + bits, config)
-    return (first, bits) if end - begin == 1 else (begin * link_bits, (end - begin) * link_bits)
+    first: int
+    """first bit of the packet word that is stored"""
+    bits: int
+    """bits that are stored"""
+    chunk: int
+    """number of the first link chunk that carries any of them"""
+    parts: tuple[int, ...]
+    """bits of each chunk, lowest chunk first; of the last chunk only those that are used"""
+
+
+def stored_slice(config: Config, *, bits: int, first: int = 0) -> StoredSlice:
+    """Return the slice to store so that `bits` bits of a packet word, from bit `first` upwards, can be read."""
+    width, end = config.link_bits, first + bits
+    chunk, last = first // width, chunks(end, config)
+    if last - chunk == 1:
+        return StoredSlice(first, bits, chunk, (bits,))
+    cuts = [*range(chunk * width, end, width), end]
+    parts = tuple(stop - start for start, stop in itertools.pairwise(cuts))
+    return StoredSlice(chunk * width, (last - chunk) * width, chunk, parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from etchnet.hdl.isa import Drain, Instruction, Pass, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.hdl.isa.packets import stored, word_bits
+from etchnet.hdl.isa.packets import stored_slice, word_bits
 
 __all__ = ["ECP5_BLOCKS", "GOWIN_BLOCKS", "ICE40_BLOCKS", "BlockRams", "MemorySize", "memories"]
 
@@ -73,22 +73,23 @@ class MemorySize:
 def memories(config: Config) -> list[MemorySize]:
     """Every memory of a machine, with the bits that its gateware gives it."""
 
-    def loaded(name: str, words: int, end: int, first: int = 0) -> MemorySize:
+    def loaded(name: str, words: int, bits: int, first: int = 0) -> MemorySize:
         """A memory that packets write, chunk by chunk, with some bits of their words."""
-        link = config.link_bits
-        begin, bits = stored(config, first=first, bits=end - first)
-        bounds = [begin, *range((begin // link + 1) * link, end, link), end]
-        parts = tuple(b - a for a, b in zip(bounds, bounds[1:], strict=False))
-        return MemorySize(name, words, bits, parts=parts)
+        held = stored_slice(config, first=first, bits=bits)
+        return MemorySize(name, words, held.bits, parts=held.parts)
 
     def program(name: str, words: int, instruction: type[Instruction]) -> MemorySize:
-        size = instruction.layout(config).size
-        return loaded(name, words, size, size - instruction.streamed(config).size)
+        bits = instruction.streamed(config).size
+        return loaded(name, words, bits, instruction.layout(config).size - bits)
+
+    def late(memory: str) -> MemorySize:
+        bits, first = Drain.late_layout(config, memory).size, Drain.late_offset(config, memory)
+        return loaded(memory.replace("_", " "), config.drains, bits, first)
 
     def results(name: str, words: int, tiles: int) -> MemorySize:
         return MemorySize(name, words, 8 * config.rows, parts=(8 * config.rows // tiles,) * tiles)
 
-    drain, tiles = Drain.layout(config), config.tiles_per_word
+    tiles = config.tiles_per_word
     found = [
         MemorySize("weights", config.weight_words, 8, config.weight_rows * config.columns),
         results("activation", config.activation_words, tiles),
@@ -99,8 +100,7 @@ def memories(config: Config) -> list[MemorySize]:
         loaded("parameters", config.parameter_words, word_bits(Target.PARAMETERS, config)),
         program("passes", config.passes, Pass),
         program("drains", config.drains, Drain),
-        loaded("bounds", config.drains, drain["zero_point"].offset),
-        loaded("zero points", config.drains, drain["chained"].offset, drain["zero_point"].offset),
+        *map(late, Drain.LATE),
         MemorySize("line buffers", config.line_words, 8 * config.rows, max(0, config.depthwise - 1)),
     ]
     return [memory for memory in found if memory.words and memory.copies]

@@ -14,7 +14,7 @@ from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import OUTSIDE, Destination, Drain, Fold, Pass, RunCommand, Source, Target, TileKind, chunks
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.isa.packets import stored, word_bits
+from etchnet.hdl.isa.packets import stored_slice, word_bits
 from etchnet.sim.engines.history import History, LinkWrite, RunHistory
 from etchnet.sim.state.registers import Layout, Register, Rows, late_rows
 from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
@@ -264,7 +264,8 @@ class _Stream(Generic[_I]):
         """The contents of the memory that the stream comes from."""
         config = self._events.config
         fields, whole = self._kind.streamed(config).size, self._kind.layout(config).size
-        return link_rows(memory, *stored(config, first=whole - fields, bits=fields), self._depth())
+        held = stored_slice(config, first=whole - fields, bits=fields)
+        return link_rows(memory, held.first, held.bits, self._depth())
 
     def _place(self, index: int) -> int:
         """Where in its memory an executed instruction is."""

@@ -10,7 +10,7 @@ from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Fold, Pass, Source, Target, TileKind
-from etchnet.hdl.isa.packets import stored
+from etchnet.hdl.isa.packets import stored_slice
 from etchnet.hdl.isa.passes import is_stored
 from etchnet.hdl.isa.walk import is_inside
 from etchnet.sim.state.events import Events, Head
@@ -93,7 +93,7 @@ class Issue:
     @property
     def _chunked(self) -> int:
         """Bits of a word of the input memory."""
-        return stored(self.config, bits=8 * self.config.rows)[1]
+        return stored_slice(self.config, bits=8 * self.config.rows).bits
 
     # Decisions
 

@@ -9,11 +9,10 @@ import numpy as np
 from amaranth.lib import data
 
 from etchnet.hdl.core.accumulators import AccumulatorBank
-from etchnet.hdl.core.output.requantiser import Requantiser
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.isa.packets import stored, word_bits
+from etchnet.hdl.isa.packets import stored_slice, word_bits
 from etchnet.sim.state.events import Events, Head, link_rows
 from etchnet.sim.state.issue import Issue
 from etchnet.sim.state.memories import DrainMemory, row_words
@@ -155,14 +154,10 @@ class OutputState:
 
     def _late_memories(self) -> Iterator[tuple[str, int, int, int]]:
         """Of each memory of late fields the name, its first bit of a drain, how many, and when it is read."""
-        fields = self._drain_layout.fields
-        for name, last, delay in (
-            ("bounds", "high", Requantiser.clamp_delay(self.config)),
-            ("zero_point", "zero_point", Requantiser.zero_point_delay(self.config)),
-        ):
-            first = fields["low" if name == "bounds" else name][0]
-            end = fields[last][0] + fields[last][1]
-            yield name, *stored(self.config, first=first, bits=end - first), delay
+        for name, delay in OutputStage.late_delays(self.config).items():
+            bits, first = Drain.late_layout(self.config, name).size, Drain.late_offset(self.config, name)
+            held = stored_slice(self.config, first=first, bits=bits)
+            yield name, held.first, held.bits, delay
 
     def stage(self, cycle: int, stage: int) -> int:
         """A group some stages into the pipeline."""
@@ -405,7 +400,7 @@ class OutputState:
     @property
     def _parameter_bits(self) -> int:
         """Bits of a word of the parameter memory."""
-        return stored(self.config, bits=word_bits(Target.PARAMETERS, self.config))[1]
+        return stored_slice(self.config, bits=word_bits(Target.PARAMETERS, self.config)).bits
 
     def _live(self, cycle: int) -> int:
         """Whether there is a group, and above it whether it is the last of its row."""

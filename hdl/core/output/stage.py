@@ -173,6 +173,11 @@ class OutputStage(wiring.Component):
         """Cycles from the read of a row to its group at the requantisers: to read, and one to select."""
         return AccumulatorBank.read_latency(config) + 1
 
+    @staticmethod
+    def late_delays(config: Config) -> dict[str, int]:
+        """Cycles from a group at the requantisers to the use of its late fields, by the memory that holds them."""
+        return {"bounds": Requantiser.clamp_delay(config), "zero_points": Requantiser.zero_point_delay(config)}
+
     def elaborate(self, platform: Any) -> Module:
         """Step through rows and groups; select, requantise, assemble, write."""
         m = Module()
@@ -310,10 +315,9 @@ class OutputStage(wiring.Component):
             choices = Cat(*(self.accumulators[first + lane_index] for first in range(0, config.columns, n)))
             m.d.sync += selected[lane_index].eq(choices.word_select(indices[lane_index], 32))
         m.d.sync += chosen.eq(parameters.data)
-        zero_point = self._late(
-            m, platform, "zero_point", ("zero_point",), Requantiser.zero_point_delay(config), stages
-        )
-        bounds = self._late(m, platform, "bounds", ("low", "high"), Requantiser.clamp_delay(config), stages)
+        late = {
+            memory: self._late(m, platform, memory, delay, stages) for memory, delay in self.late_delays(config).items()
+        }
         results = Signal(data.ArrayLayout(signed(32), n))
         for lane_index in range(n):
             requantiser = Requantiser(config)
@@ -322,9 +326,9 @@ class OutputStage(wiring.Component):
                 requantiser.value.eq(selected[lane_index]),
                 requantiser.parameters.eq(chosen[lane_index]),
                 requantiser.raw.eq(stages[select].raw),
-                requantiser.zero_point.eq(zero_point.zero_point),
-                requantiser.low.eq(bounds.low),
-                requantiser.high.eq(bounds.high),
+                requantiser.zero_point.eq(late["zero_points"].zero_point),
+                requantiser.low.eq(late["bounds"].low),
+                requantiser.high.eq(late["bounds"].high),
                 results[lane_index].eq(requantiser.result),
             ]
 
@@ -409,18 +413,17 @@ class OutputStage(wiring.Component):
         ]
         return m
 
-    def _late(self, m: Module, platform: Any, name: str, fields: tuple[str, ...], delay: int, stages: list[Any]) -> Any:
+    def _late(self, m: Module, platform: Any, name: str, delay: int, stages: list[Any]) -> Any:
         """Late fields of the drains, `delay` cycles after the groups that they belong to are at the requantisers.
 
         They are looked up there, as a shift register for them would be longer than all others together.
         """
-        config, whole = self._config, Drain.layout(self._config)
-        layout = data.StructLayout({field: whole[field].shape for field in fields})
-        latency = config.memory_latency
+        config, latency = self._config, self._config.memory_latency
+        layout = Drain.late_layout(config, name)
         memory = LoadableMemory(
             config,
             bits=layout.size,
-            first=whole[fields[0]].offset,
+            first=Drain.late_offset(config, name),
             depth=config.drains,
             init=self._init_drains,
             name=f"drain_{name}",
