@@ -9,6 +9,8 @@ from amaranth.lib import wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
+from etchnet.hdl.blocks.amaranth_internals import mark_used
+
 __all__ = ["FrameCheck"]
 
 
@@ -25,7 +27,7 @@ class FrameCheck(wiring.Component):
         """Amaranth's processor, of which this is the interface; it starts anew by reset, which costs no gates."""
         processor = CRC32_ISO_HDLC().create()
         m = processor.elaborate(platform)
-        processor._MustUse__used = True
+        mark_used(processor)
         m.d.comb += [
             processor.data.eq(self.data),
             processor.valid.eq(self.valid),

@@ -153,7 +153,7 @@ class Axi(wiring.Component):
 
     def __init__(self, machine: Machine) -> None:
         if not machine.has_status:
-            raise ValueError("machine must be an Machine with status=True")
+            raise ValueError("machine must be a Machine with status=True")
         self._machine = machine
         bits = machine.config.link_bits
         super().__init__(

@@ -50,7 +50,7 @@ class Uart(wiring.Component):
 
     Parameters
     ----------
-    accelerator
+    machine
         The machine.
     clock_hz, baud
         The clock, and bits per second on the line; ValueError where `baud_divisor` finds no divisor.
@@ -60,15 +60,15 @@ class Uart(wiring.Component):
 
     def __init__(
         self,
-        accelerator: Machine,
+        machine: Machine,
         *,
         clock_hz: float,
         baud: float = DEFAULT_BAUD,
         buffer_bytes: int = BUFFER_BYTES[-1],
     ) -> None:
-        config = accelerator.config
+        config = machine.config
         self.divisor = baud_divisor(clock_hz, baud)
-        self.accelerator = accelerator
+        self.machine = machine
         self.receiver, self.transmitter = UartReceiver(self.divisor), UartTransmitter(self.divisor)
         identity = Identity.of(config, buffer_bytes=buffer_bytes, clock_hz=round(clock_hz))
         self.framed_link = FramedLink(
@@ -86,7 +86,7 @@ class Uart(wiring.Component):
         submodule(m, platform, "receiver", receiver)
         submodule(m, platform, "framed_link", framed)
         submodule(m, platform, "transmitter", transmitter)
-        submodule(m, platform, "accelerator", self.accelerator, reset=framed.reset_machine)
+        submodule(m, platform, "machine", self.machine, reset=framed.reset_machine)
         m.d.comb += [
             receiver.rx.eq(self.rx),
             framed.rx.eq(receiver.data),
@@ -95,6 +95,6 @@ class Uart(wiring.Component):
             self.activity.eq(framed.session & ~framed.answering),
         ]
         wiring.connect(m, framed.tx, transmitter.bytes)
-        wiring.connect(m, framed.link_in, self.accelerator.link_in)
-        wiring.connect(m, self.accelerator.link_out, framed.link_out)
+        wiring.connect(m, framed.link_in, self.machine.link_in)
+        wiring.connect(m, self.machine.link_out, framed.link_out)
         return m

@@ -14,6 +14,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
 
+from etchnet.hdl.blocks.amaranth_internals import mark_used, yosys
 from etchnet.hdl.blocks.banked_ram import BankedRam
 from etchnet.hdl.blocks.hierarchy import module_name
 from etchnet.hdl.blocks.ram import Ram
@@ -119,7 +120,7 @@ class _Platform:
         self.contents: dict[str, str] = {}
 
     def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
-        component._MustUse__used = True  # its module, not itself, is what this instance elaborates
+        mark_used(component)  # its module is elaborated, not this instance of it
         parameters: dict[str, Any] = {}
         inside = component
         if isinstance(component, Ram):
@@ -241,8 +242,6 @@ def generate_component(component: wiring.Component, *, technology: Technology = 
 
 def _to_verilog(modules: Sequence[str], technology: Technology) -> str:
     """RTLIL texts as one Verilog text."""
-    from amaranth._toolchain.yosys import find_yosys
-
     script = "\n".join(
         [
             "read_rtlil <<rtlil\n" + "\n".join(modules) + "\nrtlil",
@@ -257,7 +256,7 @@ def _to_verilog(modules: Sequence[str], technology: Technology) -> str:
             "write_verilog -noattr",
         ]
     )
-    text = find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script, ignore_warnings=True)
+    text = yosys().run(["-q", "-"], script, ignore_warnings=True)
     return text[text.index("module ") :]
 
 

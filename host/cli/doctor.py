@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from etchnet.hdl.blocks.amaranth_internals import YosysError, yosys
 from etchnet.sim.engines.verilated import MissingToolError, cache_folder, find_compiler, find_verilator
 
 __all__ = ["Finding", "examine"]
@@ -54,10 +55,8 @@ def _compiler() -> str | None:
 
 
 def _yosys() -> str | None:
-    from amaranth._toolchain.yosys import YosysError, find_yosys
-
     try:
-        version = find_yosys(lambda found: found >= (0, 40)).version()
+        version = yosys().version()
     except YosysError:
         return None
     return ".".join(str(part) for part in version) if version else "unknown"

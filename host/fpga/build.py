@@ -295,8 +295,8 @@ def _packed(family: Family, said: str) -> dict[str, int]:
     return {"logic cells": sum(found)} if found else {}
 
 
-def _top(accelerator: Any, *, clock: float, baud: float, board: Board) -> BoardTop:
-    uart = Uart(accelerator, clock_hz=clock * 1e6, baud=baud, buffer_bytes=board.buffer_bytes)
+def _top(machine: Any, *, clock: float, baud: float, board: Board) -> BoardTop:
+    uart = Uart(machine, clock_hz=clock * 1e6, baud=baud, buffer_bytes=board.buffer_bytes)
     return BoardTop(uart, family=board.family)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 __all__ = ["PARTS", "part_of", "placement_svg"]
 
 PARTS = {
-    "array": r"accelerator\.array\b|^block\.",
-    "weights": r"accelerator\.weights\b",
-    "accumulators": r"accelerator\.bank_\d",
-    "requantisers": r"accelerator\.output\.requantiser_\d+\.",
-    "output stage": r"accelerator\.output\b",
-    "activations, residuals": r"accelerator\.(activation|residual)\b",
-    "programs and control": r"accelerator\.(passes|drains|sequencer|counters|\w+_(full|free))\b",
+    "array": r"\bmachine\.array\b|^block\.",
+    "weights": r"\bmachine\.weights\b",
+    "accumulators": r"\bmachine\.bank_\d",
+    "requantisers": r"\bmachine\.output\.requantiser_\d+\.",
+    "output stage": r"\bmachine\.output\b",
+    "activations, residuals": r"\bmachine\.(activation|residual)\b",
+    "programs and control": r"\bmachine\.(passes|drains|sequencer|counters|\w+_(full|free))\b",
     "links": "",
 }
 """parts of a machine by the names of their cells, the first that fits; what is left belongs to the links"""

@@ -154,7 +154,7 @@ class FramedBoard:
         self,
         config: Config,
         *,
-        accelerator: Machine | None = None,
+        machine: Machine | None = None,
         willing: float = 1.0,
         depth: int = 4,
         buffer_bytes: int = 256,
@@ -171,13 +171,13 @@ class FramedBoard:
         """All that the machine got since its last reset."""
         m = Module()
         m.submodules.framed = self._framed
-        if accelerator is not None:
-            submodule(m, None, "accelerator", accelerator, reset=self._framed.reset_machine)
-            connect(m, self._framed.link_in, accelerator.link_in)
-            connect(m, accelerator.link_out, self._framed.link_out)
+        if machine is not None:
+            submodule(m, None, "machine", machine, reset=self._framed.reset_machine)
+            connect(m, self._framed.link_in, machine.link_in)
+            connect(m, machine.link_out, self._framed.link_out)
         self._simulator = Simulator(m)
         self._simulator.add_clock(1e-8)
-        self._simulator.add_testbench(functools.partial(self._drive, loop=accelerator is None), background=True)
+        self._simulator.add_testbench(functools.partial(self._drive, loop=machine is None), background=True)
 
     def _may(self, share: float) -> bool:
         return share == 1 or bool(self._random.random() < share)

@@ -146,5 +146,5 @@ select -assert-none @inputs %co*:-{flipflops} o:* %i
 
 
 def test_a_machine_without_status_is_refused() -> None:
-    with pytest.raises(ValueError, match="machine must be an Machine with status=True"):
+    with pytest.raises(ValueError, match="machine must be a Machine with status=True"):
         Axi(Machine(CONFIG))

