@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.isa.contracts import ONNX_FLOAT
-from etchnet.host.network.layers import Add, Scaling
+from etchnet.host.importers.onnx.values import make_layer
+from etchnet.host.network.layers import Add, Depthwise, Scaling
 from etchnet.sim.arithmetic.contracts import quantise_float
 from etchnet.sim.arithmetic.onnx_ops import qlinear_add
 
-__all__ = ["CONTRACT", "Fit", "fit_add", "fit_map"]
+__all__ = ["CONTRACT", "Fit", "fit_add", "fit_map", "layer_of_fits"]
 
 CONTRACT = ONNX_FLOAT
 _INT8 = np.arange(-128, 128)
@@ -51,6 +52,14 @@ class Fit:
     bias: int
     factor: np.float32
     zero_point: int
+
+
+def layer_of_fits(where: str, fits: Sequence[Fit], zero_point: int, low: int = -128, high: int = 127) -> Depthwise:
+    """Return a layer that computes one `Fit` per channel."""
+    pairs = np.array([quantise_float(float(fit.factor)) for fit in fits], np.int64)
+    weights = np.array([fit.weight for fit in fits], np.int8).reshape(1, 1, -1, 1)
+    biases = np.array([fit.bias for fit in fits], np.int64)
+    return make_layer(where, Depthwise, weights, biases, *pairs.T, 0, zero_point, low, high)
 
 
 def fit_map(

@@ -69,8 +69,13 @@ class Node:
     outputs: Sequence[str]
     attributes: dict[str, Any]
 
+    @property
+    def label(self) -> str:
+        """Name of the layer that the node becomes: its own name, or that of its first output."""
+        return self.name or self.outputs[0]
+
     def __getitem__(self, index: int) -> str:
-        """An input's name, empty where there is none."""
+        """Return the name of an input, empty if it is absent."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
     def integer(self, name: str, default: int) -> int:
