@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 18
+_UNIT_BYTES = 500_000
+"""of generated C++ for each compiler that runs at the same time"""
 _HARNESS = Path(__file__).with_name("harness.cpp")
 
 
@@ -138,6 +140,45 @@ def _library(files: Mapping[str, str], verilator: Path, compiler: str, options: 
     return cache_folder() / f"{_digest(*parts)}.so"
 
 
+def _flags(level: str, waveforms: bool) -> list[str]:
+    """Arguments of the compiler for all code of a machine that is optimised at one level."""
+    flags = ["-std=c++17", level, "-fPIC", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
+    return [*flags, "-DVM_TRACE_VCD=1"] if waveforms else flags
+
+
+def _units(folder: Path, sources: Sequence[Path]) -> list[Path]:
+    """Put generated files together into as many files as are worth a compiler of their own; returns these.
+
+    Each file includes the same large headers, which take longer to read than the code of a small machine.
+    """
+    number = min(os.cpu_count() or 1, 1 + sum(source.stat().st_size for source in sources) // _UNIT_BYTES)
+    groups: list[list[Path]] = [[_HARNESS], *([] for _ in range(1, number))]
+    for source in sorted(sources, key=lambda source: -source.stat().st_size):
+        min(groups, key=lambda group: sum(part.stat().st_size for part in group)).append(source)
+    units = []
+    for index, group in enumerate(groups):
+        units.append(folder / f"unit_{index}.cpp")
+        units[-1].write_text("".join(f'#include "{part}"\n' for part in group))
+    return units
+
+
+def _runtime(compiler: str, include: Path, level: str, waveforms: bool) -> list[Path]:
+    """Objects of Verilator's own code, which is the same for every machine: from the cache, or compiled now."""
+    objects = []
+    for name in ("verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])):
+        flags = _flags(level, waveforms)
+        stat = os.stat(compiler)
+        key = _digest(*flags, (include / name).read_bytes(), f"{compiler} {stat.st_size} {stat.st_mtime_ns}")
+        target = cache_folder() / f"{key}.o"
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as folder:
+                headers: list[str | Path] = ["-I", include, "-I", include / "vltstd"]
+                _run([compiler, *flags, *headers, "-c", include / name, "-o", "runtime.o"], Path(folder))
+                os.replace(Path(folder) / "runtime.o", target)
+        objects.append(target)
+    return objects
+
+
 def build(
     config: Config,
     *,
@@ -191,9 +232,7 @@ def build(
     ]
     # A netlist is as much code as there are cells, and is mostly run for one network: compiling takes longest.
     level = "-O1" if verilog else "-O3"
-    flags = ["-std=c++17", level, "-fPIC", f"-DLINK_BITS={config.link_bits}"]
-    flags += ["-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
-    flags += ["-DVM_TRACE_VCD=1"] if waveforms else []
+    flags = [*_flags(level, waveforms), f"-DLINK_BITS={config.link_bits}"]
     library = _library(files, verilator, compiler, [*verilate, *flags])
     if library.exists():
         return library
@@ -205,10 +244,8 @@ def build(
             (folder / file).write_text(text)
         say("verilating")
         _run([verilator, *verilate], folder, {"VERILATOR_ROOT": str(include.parent)})
-        runtime = [include / "verilated.cpp", include / "verilated_threads.cpp"]
-        runtime += [include / "verilated_vcd_c.cpp"] if waveforms else []
-        code = [*sorted((folder / "obj").glob("*.cpp")), *runtime, _HARNESS]
-        say(f"compiling {len(code)} C++ files")
+        units = _units(folder, sorted((folder / "obj").glob("*.cpp")))
+        say(f"compiling {len(units)} C++ files")
         headers: list[str | Path] = ["-I", "obj", "-I", include, "-I", include / "vltstd"]
 
         def compile_one(source: Path) -> Path:
@@ -217,7 +254,8 @@ def build(
             return target
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            objects = list(pool.map(compile_one, code))
+            runtime = pool.submit(_runtime, compiler, include, level, waveforms)
+            objects = [*pool.map(compile_one, units), *runtime.result()]
         _run([compiler, "-shared", "-pthread", *objects, "-o", "machine.so"], folder)
         os.replace(folder / "machine.so", library)
     return library

@@ -23,7 +23,7 @@ from etchnet.hdl.serial.framed_link import FramedLink
 from etchnet.hdl.serial.framing import Identity
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.verilog import generate
-from etchnet.sim.engines.verilated import _run, cache_folder, find_compiler, find_verilator
+from etchnet.sim.engines.verilated import _flags, _run, _runtime, cache_folder, find_compiler, find_verilator
 
 HARNESS = Path(__file__).with_name("uart_board.cpp")
 CLOCK, BAUD = 8_000_000, 1_000_000
@@ -61,36 +61,14 @@ def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> 
                 folder,
                 {"VERILATOR_ROOT": str(include.parent)},
             )
-            sources = [
-                *sorted((folder / "obj").glob("*.cpp")),
-                include / "verilated.cpp",
-                include / "verilated_threads.cpp",
-                HARNESS,
-            ]
-            _run(
-                [
-                    find_compiler(),
-                    "-std=c++17",
-                    "-O1",
-                    "-fPIC",
-                    "-shared",
-                    "-pthread",
-                    "-w",
-                    "-DVM_COVERAGE=0",
-                    "-DVM_SC=0",
-                    "-DVM_TRACE=0",
-                    "-I",
-                    "obj",
-                    "-I",
-                    include,
-                    "-I",
-                    include / "vltstd",
-                    *sources,
-                    "-o",
-                    "board.so",
-                ],
-                folder,
-            )
+            # One file: reading Verilator's headers takes longer than compiling the code of a small machine.
+            parts = [*sorted((folder / "obj").glob("*.cpp")), HARNESS]
+            (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
+            compiler, level = find_compiler(), "-O1"
+            headers = ["-I", "obj", "-I", include, "-I", include / "vltstd"]
+            runtime = _runtime(compiler, include, level, waveforms=False)
+            flags = [*_flags(level, waveforms=False), "-shared", "-pthread"]
+            _run([compiler, *flags, *headers, "all.cpp", *runtime, "-o", "board.so"], folder)
             os.replace(folder / "board.so", path)
     found = ctypes.CDLL(str(path))
     found.board_new.restype = ctypes.c_void_p
