@@ -352,7 +352,7 @@ def report(
             "input_packing": program.im2col.name,
             "link_cycles": {"in": link_in, "out": link_out},
             "fused_additions": program.fused,
-            "orders": {i: dataclasses.asdict(option) for i, option in program.methods.items()},
+            "orders": {i: dataclasses.asdict(option) for i, option in program.orders.items()},
             "certificate": [dataclasses.asdict(c) | {"holds": c.holds} for c in certificates],
         }
         if passes:

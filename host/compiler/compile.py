@@ -1,34 +1,67 @@
-"""From networks to programs: what is computed together, where tensors lie, and the order that runs fastest.
+"""The compiler: from a network to the fastest program for a machine.
 
-The steps: the host may unfold the input of a first layer (`im2col`); layers become parts (`lowering`) and fusion
-groups (`fusion`); tensors get addresses by their lifetimes (`allocation`); and the passes of each group are emitted
-(`emit`) in several orders, of which the exact timing model keeps the fastest.
+`PIPELINE` lists its stages. Those from `im2col` to `choose_orders` run once for each im2col variant; the rest runs for
+the fastest candidate, and for the next one where it does not fit the machine.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from etchnet.hdl.isa import Destination, Drain, InstructionError, Pass, Source, chunks
+from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.allocation import MemoryMap, allocate_tensors
-from etchnet.host.compiler.capacity import CapacityError, require
-from etchnet.host.compiler.emit.emitter import Emitter, Label, Option, Write
-from etchnet.host.compiler.fusion import FusionGroup, strip_reshapes
-from etchnet.host.compiler.im2col import Im2col, im2col_variants
+from etchnet.host.compiler import dump, stages
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.im2col import im2col_variants
 from etchnet.host.compiler.program import Program
-from etchnet.host.compiler.search import ScheduleCache, choose, longest_strips
+from etchnet.host.compiler.state import State
 from etchnet.host.network.layers import NetworkError
 from etchnet.host.network.network import INPUT, Network
-from etchnet.sim.timing import drains_of, schedule
 
-__all__ = ["compile_network"]
+__all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages"]
 
 _BEAM = 4
-"""beginnings of a program that are kept while fusion_groups are added"""
+"""partial schedules that the thorough search keeps"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the compiler.
+
+    Attributes
+    ----------
+    run
+        Takes a state and returns a copy with more of it; the stage has the name of this function.
+    dump
+        Returns what the stage produced, from the state after it, as values for JSON.
+    """
+
+    run: Callable[[State], State]
+    dump: Callable[[State], dump.Dump]
+
+    @property
+    def name(self) -> str:
+        """The name of the stage."""
+        return self.run.__name__
+
+
+PIPELINE: tuple[Stage, ...] = (
+    Stage(stages.strip_reshapes, dump.network),
+    Stage(stages.im2col, dump.unfolded),
+    Stage(stages.lower, dump.lowered),
+    Stage(stages.fuse, dump.fused),
+    Stage(stages.allocate, dump.allocated),
+    Stage(stages.choose_orders, dump.ordered),
+    Stage(stages.emit, dump.emitted),
+    Stage(stages.synchronise, dump.synchronised),
+    Stage(stages.schedule, dump.scheduled),
+    Stage(stages.check, dump.checked),
+)
+"""The stages of the compiler, in order."""
+
+_History = Mapping[str, State]
+"""the state after each stage so far, by the name of the stage"""
 
 
 def compile_network(
@@ -36,24 +69,30 @@ def compile_network(
     config: Config,
     *,
     batch: int = 1,
-    streamed: bool | None = None,
+    streamed: bool = False,
     once: bool = False,
     packed: str | None = None,
     thorough: bool = True,
+    pipeline: Sequence[Stage] = PIPELINE,
 ) -> Program:
-    """The fastest program found for `batch` inputs at once.
+    """Compile a network to the fastest program found for a machine.
 
     Parameters
     ----------
+    batch
+        Inputs that are computed at once.
     streamed
-        Of a single fully connected layer: true for a program that goes column tile by column tile, and waits for one
-        committed weights packet before each.
+        Whether weights arrive during the run: a single fully connected layer, column tile after column tile, that
+        waits for one committed weights packet before each.
     once
-        Whether it runs once per command, so that it need not leave room for itself.
+        Whether the program runs once per command, so that its repeats need no idle cycles between them.
     packed
-        How the host packs the input (`none`, `row` or `whole`); by default what takes the fewest cycles, link included.
+        How the host unfolds the input (`none`, `row` or `whole`, see `im2col_variants`); None takes the one with the
+        fewest cycles, those of the link included.
     thorough
-        False keeps one partial schedule, not several: compiles faster, perhaps to more cycles.
+        False searches with one partial schedule instead of several: compiles faster, perhaps to a slower program.
+    pipeline
+        The stages. It must have stages with the names `im2col` and `choose_orders`.
 
     Raises
     ------
@@ -62,139 +101,118 @@ def compile_network(
     NetworkError
         The network rounds by another contract than the machine, or has a layer that no passes compute.
     """
+    history = compile_stages(
+        network,
+        config,
+        batch=batch,
+        streamed=streamed,
+        once=once,
+        packed=packed,
+        thorough=thorough,
+        pipeline=pipeline,
+    )
+    return _program(list(history.values())[-1])
+
+
+def compile_stages(
+    network: Network,
+    config: Config,
+    *,
+    batch: int = 1,
+    streamed: bool = False,
+    once: bool = False,
+    packed: str | None = None,
+    thorough: bool = True,
+    pipeline: Sequence[Stage] = PIPELINE,
+) -> _History:
+    """Compile a network, and return the state after each stage, by the stage's name.
+
+    The states are those of the candidate that became the program. Parameters and errors: see `compile_network`.
+    """
     if batch < 1:
         raise CapacityError(f"batch must be at least 1, not {batch}")
     if network.contract != config.contract and any(not layer.wide for layer in network.layers):
         raise NetworkError(f"the network must round by the machine's {config.contract}, not by {network.contract}")
-    simple, origin = strip_reshapes(network)
-    only = "tiles" if streamed else None
-    found = im2col_variants(simple, config.rows)
-    if packed is not None and packed not in (names := [p.name for p in found]):
+    names = [stage.name for stage in pipeline]
+    first, last = names.index("im2col"), names.index("choose_orders")
+    start = State.start(network, config, batch=batch, streamed=streamed, once=once)
+    common = _run(pipeline[:first], {}, start)
+    candidates = _candidates(pipeline[first : last + 1], common, start, packed, thorough=thorough)
+    errors: list[CapacityError] = []
+    for candidate in candidates:
+        try:
+            return _run(pipeline[last + 1 :], candidate, candidate["choose_orders"])
+        except CapacityError as error:
+            errors.append(error)
+    raise min(errors, key=lambda error: error.needed)
+
+
+def _run(stages: Sequence[Stage], history: _History, state: State) -> dict[str, State]:
+    """Run stages on a state; return the history with the state after each."""
+    found = dict(history)
+    for stage in stages:
+        found[stage.name] = state = stage.run(state)
+    return found
+
+
+def _candidates(
+    search: Sequence[Stage], common: _History, start: State, packed: str | None, *, thorough: bool
+) -> list[_History]:
+    """Return the candidates, from the most promising to the least: their histories up to `choose_orders`.
+
+    All im2col variants are compared by a quick search. The best of them is searched thoroughly. Whether a candidate
+    fits the program and weight memories is known only once it is emitted, so each comes with the order that has the
+    fewest passes as a last resort.
+    """
+    state = list(common.values())[-1] if common else start
+    names = [variant.name for variant in im2col_variants(state.network, state.config.rows)]
+    if packed is not None and packed not in names:
         raise NetworkError(f"packed must be one of {', '.join(names)} for this network, not {packed!r}")
-    failures: list[CapacityError] = []
-    plans: list[_Plan] = []
-    cache = ScheduleCache()
-    for im2col in found:
+    found: list[_History] = []
+    errors: list[CapacityError] = []
+    for name in names if packed is None else [packed]:
         try:
-            if packed in (None, im2col.name):
-                plans.append(_plan(im2col, config, batch, only, cache, width=1))
+            found.append(_run(search, common, state.replace(variant=name)))
         except CapacityError as error:
-            failures.append(error)
-    plans.sort(key=lambda plan: plan.cost(config))
-    if thorough and plans and len(plans[0].fusion_groups) > 1:
-        plans.insert(0, _plan(plans[0].im2col, config, batch, only, cache, width=_BEAM))
-        plans.sort(key=lambda plan: plan.cost(config))
-    # What does not fit the program memory, or takes too many tiles, shows when all is emitted: then the next best may,
-    # and at last the order with the fewest passes.
-    emitted: list[CapacityError] = []
-    shortest = [
-        dataclasses.replace(p, chosen=[longest_strips(fusion, config) for fusion in p.fusion_groups]) for p in plans
-    ]
-    for plan in (*plans, *shortest):
-        try:
-            return _finish(plan, network, origin, config, batch, streamed=bool(streamed), once=once)
-        except CapacityError as error:
-            emitted.append(error)
-    raise min(emitted, key=lambda error: error.needed) if emitted else failures[0]
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    found.sort(key=_cost)
+
+    def again(candidate: _History, beam: int) -> _History:
+        before = list(candidate.values())[-2]
+        return _run(search[-1:], candidate, before.replace(beam=beam))
+
+    if thorough and len(found[0]["choose_orders"].groups) > 1:
+        found.insert(0, again(found[0], _BEAM))
+        found.sort(key=_cost)
+    return [*found, *(again(candidate, 0) for candidate in found)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    im2col: Im2col
-    fusion_groups: Sequence[FusionGroup]
-    memory: MemoryMap
-    chosen: Sequence[Option]
-    cycles: int
-
-    def cost(self, config: Config) -> int:
-        """Cycles, or those that the link takes for the input where it is slower."""
-        return max(self.cycles, self.memory.layouts[INPUT].size * chunks(8 * config.rows, config))
+def _cost(candidate: _History) -> int:
+    """Return the cycles of a candidate, or those of the link for its input where these are more."""
+    state = candidate["choose_orders"]
+    return max(state.cycles, state.memory.layouts[INPUT].size * chunks(8 * state.config.rows, state.config))
 
 
-def _emitter(memory: MemoryMap, config: Config, batch: int, *, draft: bool = False) -> Emitter:
-    return Emitter(config, memory.layouts, memory.shapes, memory.residual, memory.output, batch, draft=draft)
-
-
-def _plan(im2col: Im2col, config: Config, batch: int, only: str | None, cache: ScheduleCache, *, width: int) -> _Plan:
-    fusion_groups, memory = allocate_tensors(im2col.network, config, batch)
-    chosen, cycles = choose(fusion_groups, _emitter(memory, config, batch, draft=True), config, only, width, cache)
-    return _Plan(im2col, fusion_groups, memory, chosen, cycles)
-
-
-def _finish(
-    plan: _Plan, network: Network, origin: Sequence[int], config: Config, batch: int, *, streamed: bool, once: bool
-) -> Program:
-    """Emit the chosen orders with everything at its address, and mark what passes wait for and give back."""
-    emitter = _emitter(plan.memory, config, batch)
-    for fusion, option in zip(plan.fusion_groups, plan.chosen, strict=True):
-        emitter.reserve(fusion, option.method)
-    words, parameters = emitter.tiles.words, emitter.parameters
-    _require_words("weight_tiles", len(words), config.load_cycles, config, batch)
-    _require_words("parameter_tiles", len(parameters), config.groups, config, batch)
-    passes: list[Pass] = []
-    drains: list[Drain] = []
-    labels: list[Label] = []
-    writes: list[Write | None] = []
-    bank = 0
-    for fusion, option in zip(plan.fusion_groups, plan.chosen, strict=True):
-        groups = emitter.groups(fusion, option, bank)
-        assert groups is not None
-        for group in groups:
-            passes += group.passes
-            drains += group.drains
-            labels += [dataclasses.replace(label, layer=origin[label.layer]) for label in group.labels]
-            writes += [w and dataclasses.replace(w, layer=origin[w.layer]) for w in group.writes]
-        bank ^= len(groups) % 2
-    require("passes", len(passes), config, batch)
-    require("drains", len(drains), config, batch)
-    _mark(passes, drains, labels, streamed=streamed)
-    try:
-        passes, drains = schedule(passes, drains, config, once=once)
-        for instruction in (*passes, *drains):
-            instruction.encode(config)
-    except InstructionError as error:
-        raise CapacityError(f"a pass or drain does not fit its fields: {error}") from None
+def _program(state: State) -> Program:
+    """Return the program of the state after the last stage."""
+    memory, origin = state.memory, state.origin
     return Program(
-        config=config,
-        network=network,
-        batch=batch,
-        passes=passes,
-        drains=drains,
-        weights=words,
-        parameters=parameters,
-        labels=labels,
-        writes=writes,
-        im2col=plan.im2col,
-        input_layout=plan.memory.layouts[INPUT],
-        output_layout=plan.memory.layouts[plan.memory.output],
-        fused=[origin[fusion.result] for fusion in plan.fusion_groups if fusion.fused],
-        methods={origin[fusion.layer]: option for fusion, option in zip(plan.fusion_groups, plan.chosen, strict=True)},
-        activation_words=plan.memory.activation_words,
-        residual_words=plan.memory.residual_words,
+        config=state.config,
+        network=state.source,
+        batch=state.batch,
+        passes=list(state.code.passes),
+        drains=list(state.code.drains),
+        weights=state.code.weights,
+        parameters=list(state.code.parameters),
+        labels=list(state.code.labels),
+        writes=list(state.code.writes),
+        im2col=state.im2col,
+        input_layout=memory.layouts[INPUT],
+        output_layout=memory.layouts[memory.output],
+        fused=[origin[group.result] for group in state.groups if group.addition],
+        orders={origin[group.layer]: order for group, order in zip(state.groups, state.orders, strict=True)},
+        activation_words=memory.activation_words,
+        residual_words=memory.residual_words,
     )
-
-
-def _require_words(memory: str, words: int, each: int, config: Config, batch: int) -> None:
-    require(memory, ceil_div(words, each), config, batch)
-
-
-def _mark(passes: list[Pass], drains: list[Drain], labels: Sequence[Label], *, streamed: bool) -> None:
-    """What passes wait for, and what they give back; and the drain that commits the output."""
-    started = drains_of(passes, drains)
-    reading = [i for i, p in enumerate(passes) if p.source == Source.INPUT]
-    writing = [
-        i for i, behind in enumerate(started) if any(drains[d].destination == Destination.OUTPUT for d in behind)
-    ]
-    changes: dict[int, dict[str, bool]] = {i: {} for i in (0, reading[-1], writing[0])}
-    changes[0]["wait_input"] = True
-    changes[reading[-1]]["release_input"] = True
-    changes[writing[0]]["wait_output"] = True
-    if streamed:
-        seen: set[int] = set()
-        for index, label in enumerate(labels):
-            if label.tile not in seen:
-                changes.setdefault(index, {})["wait_weights"] = True
-                seen.add(label.tile)
-    for index, flags in changes.items():
-        passes[index] = dataclasses.replace(passes[index], **flags)  # type: ignore[arg-type]
-    drains[-1] = dataclasses.replace(drains[-1], commit=True)

@@ -68,3 +68,7 @@ class TensorLayout:
     def size(self) -> int:
         """Words of all images."""
         return self.images * self.pixels * self.words
+
+    def address(self, image: int, y: int, x: int, word: int = 0) -> int:
+        """Return the address of a word of pixel (y, x), which may be outside the image, as if lines went on there."""
+        return self.base + ((image * self.shape[0] + y) * self.shape[1] + x) * self.words + word

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ from etchnet.sim.arithmetic.contracts import contract_of
 _POOL_SHIFTS = (8, 0, 4, 12)
 """left shifts by which sums of pools get bits behind the point, so that the first rounding does no harm"""
 
-__all__ = ["Operand", "Output", "Part", "Region", "lower", "parameter_words", "passed", "pool_scaling"]
+__all__ = ["Addition", "Operand", "Output", "Part", "Region", "lower", "parameter_words", "passed", "pool_scaling"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,24 @@ class Part:
     def copies(self) -> bool:
         """Whether no weights of the network are involved."""
         return all(operand.copies for operand in self.operands)
+
+
+class Addition(NamedTuple):
+    """An addition of two tensors.
+
+    Attributes
+    ----------
+    operands
+        Both tensors, through identity tiles.
+    scaled
+        For each operand, the requantisation to the common scale.
+    result
+        The requantisation of the sum.
+    """
+
+    operands: Sequence[Operand]
+    scaled: Sequence[Output]
+    result: Output
 
 
 def _ones(mask: np.ndarray, tap: int) -> np.ndarray:
@@ -338,13 +357,13 @@ def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contrac
             raise NetworkError(f"{type(layer).__name__} is not lowered to passes")
 
 
-def addition(layer: Add, sources: Sequence[int], shape: Shape) -> tuple[list[Operand], list[Output], Output]:
-    """An addition's two operands through identity tiles, what brings each to the common scale, and the sum's output."""
+def addition(layer: Add, sources: Sequence[int], shape: Shape) -> Addition:
+    """Return an addition whose operands have the shape of its result."""
     mask = np.eye(shape[2], dtype=bool)
     operands = [_copy(source, shape, mask) for source in sources]
     scaled = [_scaling(s, z) for s, z in zip((layer.first, layer.second), layer.zero_points, strict=True)]
     result = _scaling(layer.result, zero_point=layer.zero_point, low=layer.low, high=layer.high)
-    return operands, scaled, result
+    return Addition(operands, scaled, result)
 
 
 def is_alias(layer: Reshape, shape: Shape, config: Config) -> bool:

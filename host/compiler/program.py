@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 from dataclasses import dataclass
 
 import numpy as np
 
 from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.emit.emitter import Label, Option, Write
+from etchnet.host.compiler.emit.groups import Label, Order, Write
 from etchnet.host.compiler.im2col import Im2col
 from etchnet.host.compiler.layout import TensorLayout
 from etchnet.host.network.network import Network
@@ -18,53 +20,88 @@ from etchnet.sim.timing import run_counts
 __all__ = ["Program"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Program:
-    """A network laid out for one machine: the contents of its memories, and how to feed it."""
+    """A network compiled for one machine: the contents of its memories, and the format of inputs and results.
+
+    Attributes
+    ----------
+    batch
+        Inputs that one repeat of the program takes.
+    weights
+        int8 (weight words, weight_rows, columns).
+    parameters
+        Parameter words.
+    labels
+        For each pass, the part of the network that it computes.
+    writes
+        For each drain, the part of a layer's result that it writes; None where it writes accumulator rows.
+    im2col
+        How the host unfolds inputs.
+    input_layout, output_layout
+        The input and the result in the input and output memories.
+    fused
+        The additions that are fused into the layer before them.
+    orders
+        For each layer that passes compute, the order of its passes.
+    activation_words, residual_words
+        Words that the program needs of the activation and residual memories.
+    """
 
     config: Config
     network: Network
     batch: int
-    """inputs that one repeat takes at once"""
     passes: list[Pass]
     drains: list[Drain]
     weights: np.ndarray
-    """int8 (weight words, weight_rows, columns)"""
     parameters: list[int]
-    """parameter words"""
     labels: list[Label]
-    """for each pass, what it is for"""
     writes: list[Write | None]
-    """for each drain, what it writes of which layer"""
     im2col: Im2col
     input_layout: TensorLayout
     output_layout: TensorLayout
     fused: list[int]
-    """additions that are part of the layer before them"""
-    methods: dict[int, Option]
-    """for each layer that passes compute, the order that was chosen"""
+    orders: dict[int, Order]
     activation_words: int
-    """activation memory words in use at once, at most"""
     residual_words: int
-    """residual memory words in use at once, at most"""
+
+    def __repr__(self) -> str:
+        return (
+            f"Program({self.network.summary}; batch {self.batch} on {self.config.rows} x {self.config.columns}: "
+            f"{len(self.passes):,} passes, {len(self.drains):,} drains)"
+        )
+
+    def _repr_html_(self) -> str:
+        counted = collections.Counter(self.layers)
+        rows = [
+            [
+                str(layer),
+                type(self.network.layers[layer]).__name__,
+                f"{order.method}, {order.order}, {order.rows} rows",
+                f"{counted[layer]:,}",
+                f"{sum(p.pixels for p, of in zip(self.passes, self.layers, strict=True) if of == layer):,}",
+            ]
+            for layer, order in self.orders.items()
+        ]
+        return html_table(["layer", "kind", "order", "passes", "pixels"], rows, repr(self))
 
     @property
     def layers(self) -> list[int]:
-        """For each pass, the layer that it belongs to."""
+        """The layer of each pass."""
         return [label.layer for label in self.labels]
 
     @property
     def input_words(self) -> int:
-        """Input memory words that one repeat takes."""
+        """Input memory words of one repeat."""
         return self.input_layout.size
 
     @property
     def output_words(self) -> int:
-        """Output memory words that one repeat gives."""
+        """Output memory words of one repeat."""
         return self.output_layout.size
 
     def command(self, repeats: int, *, first_pass: int = 0, first_drain: int = 0) -> RunCommand:
-        """The run that takes `repeats` times `batch` inputs."""
+        """Return the command of a run that takes `repeats` times `batch` inputs."""
         return RunCommand(
             first_pass=first_pass,
             passes=len(self.passes),
@@ -75,7 +112,7 @@ class Program:
         )
 
     def image(self) -> dict[Target, list[int]]:
-        """Memory words, by what they are: what a machine with this network inside is built with."""
+        """Return the words of all memories that a machine with this network built in is initialised with."""
         weights = self.weights.reshape(len(self.weights), -1).view(np.uint8)
         return {
             Target.PASSES: [p.encode(self.config) for p in self.passes],
@@ -85,25 +122,28 @@ class Program:
         }
 
     def counts(self, repeats: int = 1) -> dict[Counter, int]:
-        """What the machine's counters will read after a run that never waits for its links."""
+        """Return the machine's counters after a run that never waits for its links."""
         return run_counts(self.passes, self.drains, self.config, repeats=repeats)
 
     def link_cycles(self) -> tuple[int, int]:
-        """Link words that one repeat's inputs and results take, headers left out: (in, out)."""
+        """Return the link words of the inputs and of the results of one repeat, without headers."""
         beats = chunks(8 * self.config.rows, self.config)
         return self.input_words * beats, self.output_words * beats
 
     @property
     def repeat_cycles(self) -> int:
-        """Cycles from one repeat to the next: those of the array, or the words of the slower link."""
+        """Cycles from one repeat to the next: those of the machine, or of the slower link if these are more."""
         return max(self.counts(2)[Counter.CYCLES] - self.counts()[Counter.CYCLES], *self.link_cycles())
 
     def pack_inputs(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, inputs), M at most `batch`, as memory words: int8 (input_words, rows), pixel after pixel."""
+        """Pack inputs int8 (M, inputs), M <= `batch`, into memory words int8 (input_words, rows), pixel after pixel."""
         return self.pack_repeats(x)[0]
 
     def pack_repeats(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, inputs) as the inputs of as many repeats as it takes: int8 (repeats, input_words, rows)."""
+        """Pack inputs int8 (M, inputs) for ceil(M / batch) repeats: int8 (repeats, input_words, rows).
+
+        Zeros fill the last repeat.
+        """
         repeats = ceil_div(len(x), self.batch)
         images = x
         if len(x) < repeats * self.batch:
@@ -119,11 +159,11 @@ class Program:
         return words.reshape(repeats, -1, self.config.rows)
 
     def unpack_outputs(self, words: np.ndarray) -> np.ndarray:
-        """Memory words, uint8 (output_words, rows), as int8 or int32 (batch, outputs)."""
+        """Unpack memory words uint8 (output_words, rows) to int8 or int32 (batch, outputs)."""
         return self.unpack_repeats(words[None])
 
     def unpack_repeats(self, words: np.ndarray) -> np.ndarray:
-        """The same of many repeats: uint8 (repeats, output_words, rows) as (repeats x batch, outputs)."""
+        """Unpack uint8 (repeats, output_words, rows) to int8 or int32 (repeats x batch, outputs)."""
         layout, config = self.output_layout, self.config
         flat = words.reshape(len(words) * self.batch * layout.pixels, -1)
         images = len(words) * self.batch

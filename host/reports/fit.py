@@ -59,7 +59,7 @@ def _power(words: int) -> int:
 def shrunk(program: Program) -> Config:
     """The machine that holds just this program."""
     config = program.config
-    uses_windows = any(option.method == "window" for option in program.methods.values())
+    uses_windows = any(option.method == "window" for option in program.orders.values())
     return dataclasses.replace(
         config,
         weight_tiles=max(1, ceil_div(len(program.weights), config.load_cycles)),

@@ -254,7 +254,7 @@ def test_a_depthwise_separable_network_on_the_rtl():
         line_words=32,
     )
     program = agrees(Network(layers, (11, 7, 1)), config, random, batch=2, most=10**6)
-    assert {program.methods[1].method, program.methods[3].method} == {"window"}
+    assert {program.orders[1].method, program.orders[3].method} == {"window"}
 
 
 def test_concatenation_padding_and_pools_on_the_rtl():

@@ -1,0 +1,122 @@
+"""Constants of a program: the weight tiles and requantisation parameters, with their addresses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from etchnet.hdl.isa import TileKind
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.lowering import Operand, Output, parameter_words
+from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.weight_tiles import TileTable
+
+__all__ = ["Constants"]
+
+
+class Constants:
+    """Weight tiles and parameters; each gets its address when it is first asked for.
+
+    Parameters
+    ----------
+    draft
+        Whether only the timing matters. Then every address is 0 and nothing is stored.
+
+    Attributes
+    ----------
+    tiles
+        The weight memory.
+    parameters
+        The words of the parameter memory.
+    """
+
+    def __init__(self, config: Config, memory: MemoryMap, *, draft: bool = False) -> None:
+        self.config, self.memory, self.draft = config, memory, draft
+        self.tiles = TileTable(config)
+        self.parameters: list[int] = []
+        self._parameter_addresses: dict[object, int] = {}
+        self._filled: dict[object, tuple[TileKind, np.ndarray, int]] = {}
+        self._masks: dict[object, np.ndarray] = {}
+
+    def parameter(self, output: Output, tiles: int) -> int:
+        """Return the address of the parameters for `tiles` column tiles of an output."""
+        if self.draft:
+            return 0
+        if id(output) not in self._parameter_addresses:
+            words = parameter_words(output, tiles, self.config)
+            # Layers that use one equal set for all channels share it.
+            known: object = tuple(words) if output.shared else id(output)
+            if known not in self._parameter_addresses:
+                self._parameter_addresses[known] = len(self.parameters)
+                self.parameters += words
+            self._parameter_addresses[id(output)] = self._parameter_addresses[known]
+        return self._parameter_addresses[id(output)]
+
+    def tile_mask(self, operand: Operand, channels: int) -> np.ndarray:
+        """Return the tiles that may hold weights: bool (input words, column tiles) for `channels` results."""
+        key = operand, channels
+        if key not in self._masks:
+            layout, config = self.memory.layouts[operand.source], self.config
+            found = np.full((layout.words, ceil_div(channels, config.columns)), operand.mask is None)
+            if operand.mask is not None:
+                inputs, outputs = np.nonzero(operand.mask)
+                found[layout.channels[inputs] // config.rows, outputs // config.columns] = True
+            self._masks[key] = found
+        return self._masks[key]
+
+    def tile(self, operand: Operand, channels: int, tap: int, word: int, tile: int) -> tuple[TileKind, int, int]:
+        """Return the kind, the address and the useful elements of the weight tile under a tap."""
+        if self.draft:
+            return TileKind.STORED, 0, 0
+        # Tiles that only move values are equal for all taps, and for all layers that move values alike.
+        key = (id(operand), 0 if operand.copies else tap, word, tile)
+        if key not in self._filled:
+            self._filled[key] = self._fill(operand, channels, tap, word, tile)
+        kind, values, useful = self._filled[key]
+        identity = values.tobytes() if operand.copies else (id(operand), tap, word, tile)
+        return kind, self.tiles.address((kind, identity), kind, values), useful
+
+    def _fill(
+        self, operand: Operand, channels: int, tap: int, word: int, tile: int
+    ) -> tuple[TileKind, np.ndarray, int]:
+        """Return the kind, the elements int8 (rows, columns) and the number of useful elements of a tile."""
+        config, layout = self.config, self.memory.layouts[operand.source]
+        matrix = operand.matrix(tap)
+        mask = np.ones(matrix.shape, bool) if operand.mask is None else operand.mask
+        inputs = np.flatnonzero(layout.channels // config.rows == word)
+        outputs = np.arange(tile * config.columns, min(channels, (tile + 1) * config.columns))
+        lanes = layout.channels[inputs] % config.rows
+        values = np.zeros((config.rows, config.columns), np.int8)
+        inside = np.zeros((config.rows, config.columns), bool)
+        where = np.ix_(lanes, outputs - tile * config.columns)
+        values[where], inside[where] = matrix[np.ix_(inputs, outputs)], mask[np.ix_(inputs, outputs)]
+        kind = TileKind.STORED
+        if operand.mask is not None and not (inside & ~np.eye(config.rows, config.columns, dtype=bool)).any():
+            # An identity tile also copies lanes of padding: allowed only where no other operand adds to the tile.
+            whole = operand.copies and int(inside.sum()) == len(outputs)
+            kind = TileKind.IDENTITY if whole else TileKind.DIAGONAL
+        return kind, values, 0 if operand.copies else int(inside.sum())
+
+    def corners(self, operand: Operand) -> list[tuple[int, int]]:
+        """Return the first taps (y, x) of the windows that cover a depthwise kernel."""
+        taps = max(1, self.config.depthwise)
+        assert operand.window is not None
+        height, width = operand.window.shape[:2]
+        return [(y, x) for y in range(0, height, taps) for x in range(0, width, taps)]
+
+    def window_tile(self, operand: Operand, corner: tuple[int, int], tile: int) -> tuple[int, int]:
+        """Return the address and the useful elements of a depthwise tile: the taps of the window from `corner` on."""
+        config, taps = self.config, self.config.depthwise
+        assert operand.window is not None
+        if self.draft:
+            return 0, 0
+        part = operand.window[
+            corner[0] : corner[0] + taps,
+            corner[1] : corner[1] + taps,
+            tile * config.columns : (tile + 1) * config.columns,
+        ]
+        values = np.zeros((config.rows, config.columns), np.int8)
+        for i, j in np.ndindex(part.shape[:2]):
+            values[i * taps + j, : part.shape[2]] = part[i, j]
+        key = ("window", id(operand), corner, tile)
+        return self.tiles.address(key, TileKind.DEPTHWISE, values), part.size

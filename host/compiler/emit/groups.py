@@ -1,0 +1,143 @@
+"""Groups of passes with the drains that empty their accumulator rows: the units in which a program is emitted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from etchnet.hdl.isa import Drain, Pass
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.timing import GroupFootprint, InterleavedPasses, Timeline
+
+__all__ = ["Label", "LabelledPasses", "Order", "PassGroup", "Write"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One of the orders in which the passes of a fusion group can run; all give the same result.
+
+    Attributes
+    ----------
+    method
+        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one
+        accumulator row; `pair`: a pass for each operand of an addition, each into its own bank.
+    order
+        `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a
+        bank.
+    rows
+        The most accumulator rows that one pass group uses.
+    """
+
+    method: str
+    order: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Label:
+    """The part of the network that a pass computes.
+
+    Attributes
+    ----------
+    layer
+        Index of the layer.
+    tap
+        Offset of the tap, as `-1+0`; `-1-1..` for the window that begins there; `all` for a held pass.
+    word
+        Input word: which block of `rows` input channels.
+    tile
+        Column tile: which block of `columns` output channels.
+    pixel
+        First result pixel of the strip, counted over all images.
+    """
+
+    layer: int
+    tap: str
+    word: int
+    tile: int
+    pixel: int
+
+
+@dataclass(frozen=True)
+class Write:
+    """The part of a layer's result that a drain writes: `tiles` column tiles from `tile`, `pixels` from `pixel`.
+
+    Pixels are counted over all images.
+    """
+
+    layer: int
+    tile: int
+    tiles: int
+    pixel: int
+    pixels: int
+
+
+@dataclass
+class LabelledPasses:
+    """Passes, and a label for each."""
+
+    passes: list[Pass] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+
+    def add(self, instruction: Pass, label: Label) -> None:
+        """Append one pass."""
+        self.passes.append(instruction)
+        self.labels.append(label)
+
+
+class PassGroup:
+    """Passes that fill accumulator rows, and the drains that follow the last of them and empty these rows.
+
+    Passes may be made only when they are first asked for: the search for an order compares many groups by their timing
+    and needs the passes of few of them.
+
+    Parameters
+    ----------
+    passes
+        The passes with their labels, or a function that makes them.
+    interleaved
+        The passes as the timing model takes them, where that is known without making them.
+
+    Attributes
+    ----------
+    drains
+        The drains, in order; all but the first are chained.
+    writes
+        For each drain, what it writes of a layer's result; None where it writes accumulator rows.
+    """
+
+    def __init__(
+        self, passes: LabelledPasses | Callable[[], LabelledPasses], interleaved: Sequence[InterleavedPasses] = ()
+    ) -> None:
+        self.drains: list[Drain] = []
+        self.writes: list[Write | None] = []
+        self._made, self._interleaved = passes, interleaved
+        self._footprint: GroupFootprint | None = None
+
+    @cached_property
+    def _emitted(self) -> LabelledPasses:
+        emitted = self._made if isinstance(self._made, LabelledPasses) else self._made()
+        emitted.passes[-1] = dataclasses.replace(emitted.passes[-1], release=True)
+        return emitted
+
+    @property
+    def passes(self) -> list[Pass]:
+        """The passes, in order; the last releases the drains."""
+        return self._emitted.passes
+
+    @property
+    def labels(self) -> list[Label]:
+        """A label for each pass."""
+        return self._emitted.labels
+
+    def append_to(self, timeline: Timeline) -> None:
+        """Append the passes and drains to a timeline, each as early as possible."""
+        if self._footprint is None:
+            self._footprint = self.footprint(timeline.config)
+        timeline.place_group(self._footprint)
+
+    def footprint(self, config: Config) -> GroupFootprint:
+        """Return what the timing model needs to know of the group."""
+        return GroupFootprint.of(self._interleaved or self.passes, self.drains, config)

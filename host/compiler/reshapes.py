@@ -1,0 +1,90 @@
+"""Reshapes that need no passes: those that leave values where they are in memory, or that their readers undo."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.lowering import is_alias
+from etchnet.host.network.layers import Dense, Layer, Reshape, Shape
+from etchnet.host.network.network import INPUT, Network
+
+__all__ = ["reshaped_in_place", "sources_of", "stored_tensor", "strip_reshapes", "subnetwork"]
+
+
+def sources_of(network: Network) -> list[tuple[int, ...]]:
+    """Return the layers that each layer reads."""
+    return [tuple(s) for s in network.sources]
+
+
+def subnetwork(
+    network: Network, sources: Sequence[Sequence[int]], last: int, input_shape: Shape | None = None
+) -> tuple[Network, list[int]]:
+    """Return the layers that layer `last` needs where layers read `sources`, and the index in `network` of each.
+
+    The new network ends with layer `last`; its input has `input_shape`, by default that of `network`.
+    """
+    needed, stack = set(), [last]
+    while stack:
+        if (index := stack.pop()) != INPUT and index not in needed:
+            needed.add(index)
+            stack += sources[index]
+    kept = sorted(needed)
+    number = {INPUT: INPUT} | {old: new for new, old in enumerate(kept)}
+    layers = [network.layers[index] for index in kept]
+    renumbered = [[number[source] for source in sources[index]] for index in kept]
+    return Network(layers, input_shape or network.input_shape, renumbered, network.contract), kept
+
+
+def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
+    """Remove the reshapes that change nothing in memory, and those that only fully connected layers read.
+
+    Returns the network, and for each of its layers the index in the original.
+    """
+    layers, shapes, sources = network.layers, network.shapes, sources_of(network)
+    input_shape = network.input_shape
+    first = network.readers(INPUT)
+    if len(first) == 1 and isinstance(layers[first[0]], Reshape) and len(layers) > 1:
+        # The host packs inputs in the shape in which they are read.
+        input_shape = shapes[first[0]]
+        sources = [tuple(INPUT if s == first[0] else s for s in which) for which in sources]
+        sources[first[0]] = ()
+
+    def skip(layer: Layer, source: int) -> int:
+        """Return the tensor that a layer can read instead of a chain of reshapes."""
+        while source != INPUT and isinstance(reshape := layers[source], Reshape) and sources[source]:
+            before = sources[source][0]
+            shape = network.input_shape if before == INPUT else shapes[before]
+            if not (isinstance(layer, Dense) or shape == reshape.size):
+                break
+            source = before
+        return source
+
+    for index, layer in enumerate(layers):
+        sources[index] = tuple(skip(layer, source) for source in sources[index])
+    last = len(layers) - 1
+    while isinstance(layers[last], Reshape) and sources[last] and sources[last][0] != INPUT:
+        last = sources[last][0]
+    return subnetwork(network, sources, last, input_shape)
+
+
+def reshaped_in_place(network: Network, config: Config) -> set[int]:
+    """Return the reshapes whose result is equal, in memory, to the tensor that they are made from.
+
+    Only tensors that the output stage wrote are considered, and not the network's result.
+    """
+    found: set[int] = set()
+    for index, (layer, (source, *_)) in enumerate(zip(network.layers, sources_of(network), strict=True)):
+        last = index == len(network.layers) - 1
+        if not isinstance(layer, Reshape) or source == INPUT or last:
+            continue
+        if is_alias(layer, network.source_shapes(index)[0], config):
+            found.add(index)
+    return found
+
+
+def stored_tensor(network: Network, tensor: int, in_place: Collection[int]) -> int:
+    """Return the tensor in whose memory a tensor is stored: itself, unless it was reshaped in place."""
+    while tensor in in_place:
+        tensor = sources_of(network)[tensor][0]
+    return tensor

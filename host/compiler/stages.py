@@ -1,0 +1,190 @@
+"""The stages of the compiler: each takes a `State` and returns a copy with more of it filled in.
+
+Their order is `etchnet.host.compiler.compile.PIPELINE`. No stage changes what it is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from etchnet.hdl.isa import Destination, Drain, InstructionError, Pass, Source
+from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler import fusion, memory_map, reshapes, search
+from etchnet.host.compiler.capacity import CapacityError, require
+from etchnet.host.compiler.emit.emitter import Emitter
+from etchnet.host.compiler.emit.groups import Label, Write
+from etchnet.host.compiler.im2col import im2col_variants
+from etchnet.host.compiler.lowering import Addition, Part, addition
+from etchnet.host.compiler.lowering import lower as lower_layer
+from etchnet.host.compiler.state import Code, State
+from etchnet.host.network.layers import Add
+from etchnet.sim import timing
+
+__all__ = [
+    "allocate",
+    "check",
+    "choose_orders",
+    "emit",
+    "fuse",
+    "im2col",
+    "lower",
+    "schedule",
+    "strip_reshapes",
+    "synchronise",
+]
+
+
+def strip_reshapes(state: State) -> State:
+    """Remove the reshapes that change nothing in memory, and those that only fully connected layers read.
+
+    Sets `network` and `origin`.
+    """
+    network, kept = reshapes.strip_reshapes(state.network)
+    return state.replace(network=network, origin=[state.origin[index] for index in kept])
+
+
+def im2col(state: State) -> State:
+    """Rewrite the first layer for inputs that the host unfolds as `state.variant` says.
+
+    Sets `im2col` and `network`. The layers keep their indices.
+    """
+    found = {variant.name: variant for variant in im2col_variants(state.network, state.config.rows)}[state.variant]
+    return state.replace(im2col=found, network=found.network)
+
+
+def lower(state: State) -> State:
+    """Turn each layer into parts: rectangles of result pixels, taps, and a weight matrix for each tap.
+
+    Sets `lowered` and `in_place`. Raises NetworkError for a layer that no passes compute.
+    """
+    network = state.network
+    in_place = reshapes.reshaped_in_place(network, state.config)
+    lowered: dict[int, Sequence[Part] | Addition] = {}
+    for index, (layer, sources) in enumerate(zip(network.layers, reshapes.sources_of(network), strict=True)):
+        if index in in_place:
+            continue
+        if isinstance(layer, Add):
+            lowered[index] = addition(layer, sources, network.shapes[index])
+        else:
+            lowered[index] = lower_layer(layer, sources, network.source_shapes(index), network.contract)
+    return state.replace(lowered=lowered, in_place=in_place)
+
+
+def fuse(state: State) -> State:
+    """Group layers that are computed together: an addition with the layer before it, as residual memory allows.
+
+    Sets `groups`, in the order in which they are computed.
+    """
+    return state.replace(groups=fusion.fuse(state.network, state.lowered, state.config, state.batch))
+
+
+def allocate(state: State) -> State:
+    """Give every tensor an address, for as long as some fusion group needs it.
+
+    Sets `memory`. Raises CapacityError where the input, output or activation memory is too small.
+    """
+    memory = memory_map.allocate_tensors(state.network, state.groups, state.in_place, state.config, state.batch)
+    return state.replace(memory=memory)
+
+
+def choose_orders(state: State) -> State:
+    """Choose the order of the passes of each fusion group: the fastest by the exact timing model.
+
+    Sets `orders` and `cycles`, which is 0 where `state.beam` asks for no search.
+    """
+    if not state.beam:
+        return state.replace(orders=[search.fewest_passes(group, state.config) for group in state.groups], cycles=0)
+    draft = Emitter(state.config, state.memory, draft=True)
+    only = "tiles" if state.streamed else None
+    orders, cycles = search.search_orders(state.groups, draft, state.cache, beam=state.beam, only=only)
+    return state.replace(orders=orders, cycles=cycles)
+
+
+def emit(state: State) -> State:
+    """Make the passes, drains, weights and parameters of the chosen orders.
+
+    Sets `code`. Weights are stored in the order of the layers, so that their addresses do not depend on the orders.
+    Raises CapacityError where the weight, parameter or program memory is too small.
+    """
+    config, batch, origin = state.config, state.batch, state.origin
+    emitter = Emitter(config, state.memory)
+    for group, order in zip(state.groups, state.orders, strict=True):
+        emitter.reserve(group, order.method)
+    weights, parameters = emitter.constants.tiles.words, emitter.constants.parameters
+    require("weight_tiles", ceil_div(len(weights), config.load_cycles), config, batch)
+    require("parameter_tiles", ceil_div(len(parameters), config.groups), config, batch)
+    passes: list[Pass] = []
+    drains: list[Drain] = []
+    labels: list[Label] = []
+    writes: list[Write | None] = []
+    bank = 0
+    for group, order in zip(state.groups, state.orders, strict=True):
+        pass_groups = emitter.groups(group, order, bank)
+        assert pass_groups is not None, "the search only chooses orders that can be emitted"
+        for made in pass_groups:
+            passes += made.passes
+            drains += made.drains
+            labels += [dataclasses.replace(label, layer=origin[label.layer]) for label in made.labels]
+            writes += [write and dataclasses.replace(write, layer=origin[write.layer]) for write in made.writes]
+        bank ^= len(pass_groups) % 2
+    require("passes", len(passes), config, batch)
+    require("drains", len(drains), config, batch)
+    return state.replace(code=Code(passes, drains, labels, writes, weights, parameters))
+
+
+def synchronise(state: State) -> State:
+    """Mark the passes that wait for the links or release memory to them, and the drain that commits the output.
+
+    The first pass waits for the input, and the last that reads it releases it. The first pass with a drain to the
+    output memory waits for a free half of it, and the last drain commits it. In a streamed program the first pass of
+    each column tile waits for its weights. Sets `code`.
+    """
+    passes, drains = list(state.code.passes), list(state.code.drains)
+    flags = _flags(passes, drains, state.code.labels, streamed=state.streamed)
+    for index, names in flags.items():
+        changes: dict[str, Any] = dict.fromkeys(names, True)
+        passes[index] = dataclasses.replace(passes[index], **changes)
+    drains[-1] = dataclasses.replace(drains[-1], commit=True)
+    return state.replace(code=dataclasses.replace(state.code, passes=passes, drains=drains))
+
+
+def _flags(
+    passes: Sequence[Pass], drains: Sequence[Drain], labels: Sequence[Label], *, streamed: bool
+) -> dict[int, list[str]]:
+    """Return the flags to set, by pass."""
+    reading = [index for index, p in enumerate(passes) if p.source == Source.INPUT]
+    writing = [
+        index
+        for index, released in enumerate(timing.drains_of(passes, drains))
+        if any(drains[d].destination == Destination.OUTPUT for d in released)
+    ]
+    flags: dict[int, list[str]] = {index: [] for index in (0, reading[-1], writing[0])}
+    flags[0].append("wait_input")
+    flags[reading[-1]].append("release_input")
+    flags[writing[0]].append("wait_output")
+    if streamed:
+        first_of_tile = {label.tile: index for index, label in reversed(list(enumerate(labels)))}
+        for index in first_of_tile.values():
+            flags.setdefault(index, []).append("wait_weights")
+    return flags
+
+
+def schedule(state: State) -> State:
+    """Add the idle cycles that passes and chained drains need so that none reads a value before it is written.
+
+    Sets `code`.
+    """
+    passes, drains = timing.schedule(state.code.passes, state.code.drains, state.config, once=state.once)
+    return state.replace(code=dataclasses.replace(state.code, passes=passes, drains=drains))
+
+
+def check(state: State) -> State:
+    """Check that every instruction fits its fields; raises CapacityError where one does not. Sets nothing."""
+    try:
+        for instruction in (*state.code.passes, *state.code.drains):
+            instruction.encode(state.config)
+    except InstructionError as error:
+        raise CapacityError(f"a pass or drain does not fit its fields: {error}") from None
+    return state
