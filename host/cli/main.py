@@ -42,7 +42,8 @@ from etchnet.host.cli.size import size
 from etchnet.host.cli.state import state
 from etchnet.host.cli.synth import synth
 from etchnet.host.cli.trace import trace
-from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.compile import PIPELINE, compile_network, dump_after
+from etchnet.host.compiler.dump import as_text
 from etchnet.host.driver.driver import ENGINES, Accelerator, make_engine
 from etchnet.sim.engines.link import Disagreement
 
@@ -296,6 +297,12 @@ def run(
 @click.option("--passes", is_flag=True, help="List every pass.")
 @click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
 @click.option("--packed", type=click.Choice(["none", "row", "whole"]), help="How the host packs the input.  [fastest]")
+@click.option(
+    "--dump-after",
+    "stage",
+    type=click.Choice([stage.name for stage in PIPELINE]),
+    help="Print what a stage of the compiler produced, and nothing else.",
+)
 @clock_option
 @json_option
 def report(
@@ -305,6 +312,7 @@ def report(
     passes: bool,
     smallest: bool,
     packed: str | None,
+    stage: str | None,
     clock: float,
     as_json: bool,
 ) -> None:
@@ -316,6 +324,14 @@ def report(
 
     loaded = load_model(model)
     config = machine_for(config, loaded.network)
+    if stage is not None:
+        machine = fitted(loaded.network, config, batch=batch).config if smallest else config
+        found = dump_after(stage, loaded.network, machine, batch=batch, packed=packed)
+        if as_json:
+            print_json(found)
+        else:
+            click.echo(as_text(found))
+        return
     with progress(quiet=as_json) as say:
         say("compiling")
         start = time.perf_counter()

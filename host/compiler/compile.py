@@ -19,7 +19,7 @@ from etchnet.host.compiler.state import State
 from etchnet.host.network.layers import NetworkError
 from etchnet.host.network.network import INPUT, Network
 
-__all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages"]
+__all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages", "dump_after"]
 
 _BEAM = 4
 """partial schedules that the thorough search keeps"""
@@ -145,6 +145,27 @@ def compile_stages(
         except CapacityError as error:
             errors.append(error)
     raise min(errors, key=lambda error: error.needed)
+
+
+def dump_after(
+    name: str,
+    network: Network,
+    config: Config,
+    *,
+    batch: int = 1,
+    packed: str | None = None,
+    pipeline: Sequence[Stage] = PIPELINE,
+) -> dump.Dump:
+    """Compile a network, and return what the stage called `name` produced, as values for JSON.
+
+    Stages after it do not run, except for those that choose the im2col variant. So what the stages before `emit`
+    produced can be seen even where the program and weight memories are too small.
+    """
+    last = [stage.name for stage in pipeline].index(name)
+    search = [stage.name for stage in pipeline].index("choose_orders")
+    shortened = pipeline[: max(last, search) + 1]
+    states = compile_stages(network, config, batch=batch, packed=packed, pipeline=shortened)
+    return {"stage": name} | dict(pipeline[last].dump(states[name]))
 
 
 def _run(stages: Sequence[Stage], history: _History, state: State) -> dict[str, State]:

@@ -7,7 +7,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etchnet.hdl.isa import Drain, Pass
+from etchnet.hdl.isa import Drain, Instruction, Pass
 from etchnet.host.compiler.fusion import FusionGroup
 from etchnet.host.compiler.lowering import Addition, Part
 from etchnet.host.compiler.reshapes import sources_of
@@ -53,7 +53,7 @@ def network(state: State) -> Dump:
             "kind": type(layer).__name__,
             "reads": [_tensor(state, source) for source in sources],
             "result": _by(found.shapes[index]),
-            "weights": _by(layer.weights.shape) if isinstance(layer, Linear) else "",
+            "weights": _by(layer.weights.shape) if isinstance(layer, Linear) else None,
         }
         for index, (layer, sources) in enumerate(zip(found.layers, sources_of(found), strict=True))
     ]
@@ -98,8 +98,8 @@ def _group(state: State, group: FusionGroup) -> dict[str, Any]:
         "result": state.origin[group.result],
         "kind": type(state.network.layers[group.layer]).__name__,
         "reads": [_tensor(state, source) for source in group.sources],
-        "fused_addition": state.origin[group.addition.layer] if group.addition else "",
-        "residual": _tensor(state, group.addition.residual) if group.addition else "",
+        "fused_addition": state.origin[group.addition.layer] if group.addition else None,
+        "residual": _tensor(state, group.addition.residual) if group.addition else None,
         "parts": len(group.parts),
     }
 
@@ -153,18 +153,22 @@ def ordered(state: State) -> Dump:
     return {"cycles": state.cycles, "orders": orders}
 
 
-def _value(value: Any) -> Any:
-    return value.name.lower() if isinstance(value, enum.Enum) else value
+def _value(instruction: Instruction, field: dataclasses.Field[Any]) -> Any:
+    value = getattr(instruction, field.name)
+    return bool(value) if field.type == "bool" else value.name.lower() if isinstance(value, enum.Enum) else value
 
 
 def _instructions(
     instructions: Sequence[Pass] | Sequence[Drain], about: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return a row for each instruction, without the fields that have their default everywhere."""
-    defaults = {f.name: f.default for f in dataclasses.fields(type(instructions[0])) if f.init}
-    used = [name for name, value in defaults.items() if any(getattr(i, name) != value for i in instructions)]
+    """Return a row for each instruction, without the fields that have their default in all of them."""
+    used = [
+        field
+        for field in dataclasses.fields(type(instructions[0]))
+        if any(getattr(instruction, field.name) != field.default for instruction in instructions)
+    ]
     return [
-        dict(known) | {name: _value(getattr(instruction, name)) for name in used}
+        dict(known) | {field.name: _value(instruction, field) for field in used}
         for known, instruction in zip(about, instructions, strict=True)
     ]
 
@@ -175,7 +179,7 @@ def _pass_rows(state: State) -> list[dict[str, Any]]:
 
 
 def _drain_rows(state: State) -> list[dict[str, Any]]:
-    about = [{"drain": i, "layer": write.layer if write else ""} for i, write in enumerate(state.code.writes)]
+    about = [{"drain": i, "layer": write.layer if write else None} for i, write in enumerate(state.code.writes)]
     return _instructions(state.code.drains, about)
 
 
@@ -241,7 +245,7 @@ def _is_table(value: Any) -> bool:
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return "yes" if value else ""
     return str(value)
 
