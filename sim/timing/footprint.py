@@ -126,14 +126,17 @@ class DrainFootprint:
         Cycles per row.
     rows
         Rows that it reads, of the accumulators or of the residual memory: first, stop.
+    words_per_row
+        Words that each row takes in a memory of words, one after another.
     """
 
-    __slots__ = ("_config", "_folded", "_words", "drain", "pace", "row_count", "rows")
+    __slots__ = ("_config", "_folded", "_words", "drain", "pace", "row_count", "rows", "words_per_row")
 
     def __init__(self, drain: Drain, config: Config) -> None:
         self.drain, self._config = drain, config
         self.row_count, self.pace = drain.tiles * drain.pixels, drain_pace(drain, config)
         self.rows = drain.row, drain.row + self.row_count
+        self.words_per_row = config.words_per_pixel(wide=drain.wide)
         self._folded: list[Rows] | None = None
         self._words: np.ndarray | None = None
 

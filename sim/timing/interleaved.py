@@ -92,7 +92,7 @@ class InterleavedPlacer:
     def _readable(self, passes: InterleavedPasses) -> int:
         """Return the first cycle in which all words that the passes read can be read."""
         activation = self._timeline.activation
-        if passes.words is None or not activation.is_arriving:
+        if passes.words is None or not activation.arriving:
             return NEVER
         return activation.all_readable(passes.words, self._timeline.slot)
 

@@ -7,6 +7,8 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from etchnet.hdl.isa import Destination, Fold, Source
 from etchnet.hdl.isa.config import Config
 from etchnet.sim.timing.errors import ProgramError
@@ -67,11 +69,16 @@ class Timeline:
     def __init__(self, config: Config, *, assume_valid: bool = False) -> None:
         self.config, self.assume_valid = config, assume_valid
         self.latencies = Latencies.of(config)
+        self._written_memories = {
+            Destination.ACTIVATION: ("activation", config.activation_words),
+            Destination.OUTPUT: ("output", config.output_words),
+            Destination.RESIDUAL: ("residual", config.residual_words),
+        }
         self.slot = 0
         self.banks_swapped = False
         self.busy_until = 0
         self.banks = [BankState(), BankState()]
-        self.activation = ActivationState(config, 0 if assume_valid else config.activation_words)
+        self.activation = ActivationState(np.zeros(0 if assume_valid else config.activation_words, bool))
         self.epoch = 0
         """number of the repeat: what a program reads, it must have written in the same repeat"""
         self._residual = CycleMap()
@@ -159,7 +166,7 @@ class Timeline:
         if p.source == Source.ACTIVATION:
             if not self.assume_valid and not self.activation.is_written(p):
                 raise ProgramError(f"pass {index} reads activation words that the program has not written")
-            if self.activation.is_arriving and start < self.activation.all_readable(p.words, self.slot):
+            if self.activation.arriving and start < self.activation.all_readable(p.words, self.slot):
                 start = self.activation.earliest_start(*p.read(), start)
         elif p.words[0] < 0 or p.words[1] > config.input_words:
             words = p.read()[0]
@@ -273,16 +280,12 @@ class Timeline:
         self._output_free = end
         self._drains.append((first, end))
         written = last_read + lat.result + 1
-        size = config.words_per_pixel(wide=drain.wide)
+        size = footprint.words_per_row
         self.busy_until = max(self.busy_until, written + further + size - 1)
         if drain.destination == Destination.ACCUMULATORS:
             self._fold(footprint, last_read + lat.feedback)
             return
-        name, words = {
-            Destination.ACTIVATION: ("activation", config.activation_words),
-            Destination.OUTPUT: ("output", config.output_words),
-            Destination.RESIDUAL: ("residual", config.residual_words),
-        }[drain.destination]
+        name, words = self._written_memories[drain.destination]
         last_word = footprint.last_word + size - 1
         if last_word >= words:
             raise ProgramError(f"a drain writes {name} word {last_word}; the last is {words - 1}")

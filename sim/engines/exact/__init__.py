@@ -1,0 +1,5 @@
+"""The exact engine: outputs with numpy, and every cycle in closed form."""
+
+from etchnet.sim.engines.exact.engine import ExactEngine
+
+__all__ = ["ExactEngine"]

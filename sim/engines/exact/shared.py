@@ -1,0 +1,38 @@
+"""The parts of the machine that the exact engine's processes share."""
+
+from __future__ import annotations
+
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.engines.exact.program import ProgramMemory
+from etchnet.sim.engines.exact.results import DataMemories
+from etchnet.sim.engines.exact.tokens import MachineTokens, Progress
+from etchnet.sim.engines.history import History
+
+__all__ = ["SharedState"]
+
+
+class SharedState:
+    """Semaphores and memories, which all processes use.
+
+    Attributes
+    ----------
+    config
+        The machine.
+    history
+        Where events are recorded; None where they are not.
+    progress
+        The count of everything that happens.
+    tokens
+        The semaphores between the processes.
+    programs
+        The memories of passes and drains.
+    data
+        The other memories, and the results that follow from them.
+    """
+
+    def __init__(self, config: Config, history: History | None) -> None:
+        self.config, self.history = config, history
+        self.progress = Progress()
+        self.tokens = MachineTokens(self.progress)
+        self.programs = ProgramMemory(config)
+        self.data = DataMemories(config)

@@ -1,0 +1,126 @@
+"""What the processes of the exact engine share: tokens with the cycles they appear in, and the cycles of transfers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Cycles", "MachineTokens", "Progress", "ReadyPattern", "TokenQueue", "TransferLog"]
+
+Cycles = range | np.ndarray
+"""Ascending cycles: a range where they follow one another, int64 otherwise."""
+
+
+@dataclass
+class Progress:
+    """A count of everything that happens: processes are deadlocked when a round of all of them adds nothing."""
+
+    events: int = 0
+
+
+class ReadyPattern:
+    """The cycles in which one end of a link is ready.
+
+    Parameters
+    ----------
+    pattern
+        bool, one entry per cycle since reset; the end is ready in every later cycle.
+    """
+
+    def __init__(self, pattern: object) -> None:
+        self._pattern = np.asarray(pattern, dtype=bool)
+        self._cycles = np.flatnonzero(self._pattern)
+
+    def first(self, start: int) -> int:
+        """Return the first ready cycle from `start` on."""
+        return start if start >= len(self._pattern) else int(self.take(start, 1)[0])
+
+    def take(self, start: int, count: int) -> Cycles:
+        """Return the first `count` ready cycles from `start` on."""
+        end = len(self._pattern)
+        if start >= end:
+            return range(start, start + count)
+        inside = self._cycles[np.searchsorted(self._cycles, start) :][:count]
+        beyond = max(start, end) + np.arange(count - len(inside))
+        return np.concatenate([inside, beyond])
+
+
+class TransferLog:
+    """The cycles in which one end of the link has moved words, in order.
+
+    Attributes
+    ----------
+    count
+        Words moved.
+    last
+        Cycle of the last one; -1 before the first.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._pieces: list[Cycles] = []
+        self._progress = progress
+        self.count = 0
+        self.last = -1
+
+    def extend(self, cycles: Cycles) -> None:
+        """Add cycles, all later than `last`."""
+        if len(cycles):
+            self._pieces.append(cycles)
+            self.count += len(cycles)
+            self._progress.events += 1
+            self.last = int(cycles[-1])
+
+    def cycles(self) -> np.ndarray:
+        """Return all cycles: int64 (count,)."""
+        return np.concatenate([np.zeros(0, np.int64), *map(np.asarray, self._pieces)])
+
+
+@dataclass
+class TokenQueue:
+    """The tokens of one semaphore: the cycle from which each can be taken, in order, and how many have been."""
+
+    progress: Progress
+    times: list[int] = field(default_factory=list)
+    taken: int = 0
+
+    def put(self, cycle: int) -> None:
+        """Add a token that can be taken from `cycle` on."""
+        self.times.append(cycle)
+        self.progress.events += 1
+
+    def peek(self) -> Generator[None, None, int]:
+        """Wait until the next token's cycle is known, and return it."""
+        while self.taken >= len(self.times):
+            yield
+        return self.times[self.taken]
+
+    def take(self) -> Generator[None, None, int]:
+        """Wait until the next token's cycle is known, take the token, and return that cycle."""
+        cycle = yield from self.peek()
+        self.taken += 1
+        self.progress.events += 1
+        return cycle
+
+
+class MachineTokens:
+    """The semaphores between loader, sequencer and sender, as they are after reset.
+
+    Attributes
+    ----------
+    input_free, output_free
+        Halves of the input and output memories that may be filled; both are free at first.
+    input_full, output_full
+        Halves that have been filled.
+    weights_free, weights_full
+        Weight packets that passes have allowed, and those that have arrived.
+    run, run_taken
+        RUN commands that have arrived, and room for one more.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.input_free, self.input_full = TokenQueue(progress, [0, 0]), TokenQueue(progress)
+        self.output_free, self.output_full = TokenQueue(progress, [0, 0]), TokenQueue(progress)
+        self.weights_free, self.weights_full = TokenQueue(progress), TokenQueue(progress)
+        self.run, self.run_taken = TokenQueue(progress), TokenQueue(progress, [0])
