@@ -1,4 +1,4 @@
-"""The array in any cycle: every register of an element is one product, or one partial sum, of one wavefront."""
+"""The array in any cycle: every register of an element belongs to one wavefront, as its product or partial sum."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.isa.config import sum_width
 from etchnet.sim.state.events import Events
 from etchnet.sim.state.issue import Issue
-from etchnet.sim.state.registers import Register, Rows, Wire, late_rows, memory_read, packed, remembered
+from etchnet.sim.state.registers import MemoryView, Register, Wire, cached, delayed_view, pack_lanes, read_registers
 from etchnet.sim.state.results import tile_of
 
 __all__ = ["ArrayState"]
@@ -21,16 +21,16 @@ __all__ = ["ArrayState"]
 class ArrayState:
     """Skew, elements, line buffers and deskew.
 
-    A *wavefront* is what meets on its way through the array: vector v, which enters in cycle v, is at element (r, c) in
-    cycle v + r + c, where it meets the weights of the last tile whose `load` came before cycle v. So the registers of
-    element (r, c) hold, in cycle t, parts of wavefront t - r - c less their own delay, and
+    A *wavefront* is a vector on its way through the array: vector v enters in cycle v and is at element (r, c) in cycle
+    v + r + c, where it meets the weights of the last tile whose `load` came before cycle v. So in cycle t the registers
+    of element (r, c) belong to wavefront t - r - c, less their own delay, and
 
     ``total[r, c][t] = sum(operand[v][i, c] * weight[v][i, c] for i in range(r + 1))``,
     ``v = t - r - c - latency of an element``.
 
     The operand is byte i of the vector, or in a depthwise pass the sample of column c. A cycle without a pixel enters
-    zeros, before the first cycle too. So bubbles have sums: of zeros, or, behind a depthwise pass, of the samples
-    that are still in the line buffers.
+    zeros, and so does every cycle before the first. So bubbles have sums too: of zeros, or after a depthwise pass of
+    the samples that are still in the line buffers.
     """
 
     def __init__(self, events: Events, issue: Issue) -> None:
@@ -38,28 +38,28 @@ class ArrayState:
         self.config = events.config
         self.entering, self.windowed = issue.entering, issue.windowed
         self._tile = lru_cache(1 << 10)(lambda index: tile_of(events, index))
-        self.operands = remembered(self._operands)
-        self.sums = remembered(self._sums)
+        self.operands = cached(self._operands)
+        self.sums = cached(self._sums)
         self._latency = ProcessingElement.latency(self.config)
         self._array_latency = SystolicArray.latency(self.config)
-        # `load` follows the request's register, which is one behind the decision.
+        # The first request of a tile loads the array one cycle before the tile's first vector enters it.
         self._load_delay = events.pixel_delay() - 1
         self._taps = self.config.depthwise
 
     # Wavefronts
 
     def loaded(self, vector: int) -> int:
-        """The pass, among all, whose tile a vector meets; -1 before the first."""
+        """Return the index of the pass whose tile a vector meets; -1 before the first."""
         begin = self._events.passes.begin
         return int(np.searchsorted(begin, vector - 1 - self._load_delay, "right")) - 1
 
     def tile(self, vector: int) -> np.ndarray:
-        """The weights that a vector meets: int8 (rows, columns)."""
+        """Return the weights that a vector meets: int8 (rows, columns)."""
         index = self.loaded(vector)
         return self._tile(index) if index >= 0 else np.zeros((self.config.rows, self.config.columns), np.int8)
 
     def _operands(self, vector: int) -> np.ndarray:
-        """What the elements multiply when a vector is at them: int32 (rows, columns)."""
+        """Return the operands of all elements while a vector is at them: int32 (rows, columns)."""
         config = self.config
         entering = self.entering(vector) if vector >= 0 else np.zeros(config.rows, np.int8)
         operands = np.repeat(entering.astype(np.int32)[:, None], config.columns, axis=1)
@@ -70,7 +70,7 @@ class ArrayState:
         return operands
 
     def _sums(self, vector: int) -> np.ndarray:
-        """The complete sums of a vector, int32 (columns,)."""
+        """Return the complete sums of a vector, int32 (columns,)."""
         if vector >= 0 and not self.windowed(vector):
             return self.entering(vector).astype(np.int32) @ self.tile(vector).astype(np.int32)
         return self._partial(vector, self.config.rows - 1)
@@ -80,17 +80,17 @@ class ArrayState:
         return (self.operands(vector)[: row + 1] * tile).sum(axis=0, dtype=np.int32)
 
     def leaving(self, cycle: int) -> np.ndarray:
-        """The sums that leave the deskew in a cycle, int32 (columns,)."""
+        """Return the sums that leave the deskew in a cycle, int32 (columns,)."""
         return self.sums(cycle - self._array_latency)
 
     # Samples of depthwise passes
 
     def _skewed(self, lane: int, cycle: int) -> int:
-        """A byte of the word behind the skew."""
+        """Return a byte of the vector after the skew."""
         return int(self.entering(cycle - lane)[lane]) if cycle >= lane else 0
 
     def _sample(self, line: int, lane: int, cycle: int) -> int:
-        """What `samples` of a line holds for a column."""
+        """Return the byte of a line's `samples` register for a column."""
         if cycle < 1:
             return 0
         if line == self._taps - 1:
@@ -99,27 +99,27 @@ class ArrayState:
         return self._skewed(lane, source) if source >= 0 else 0
 
     def _line_read(self, line: int, cycle: int) -> int:
-        """The cycle whose word a line buffer gives in `cycle`; negative where nothing was written yet."""
+        """Return the cycle of the word that a line buffer gives in `cycle`; negative where none was written yet."""
         words = self.config.line_words
         if cycle < 1:
             return -1
-        behind = self._taps - 1 - line
-        delay = self._issue.line_delay(cycle - 1) * behind & (1 << words.bit_length()) - 1
+        buffers = self._taps - 1 - line
+        delay = self._issue.line_delay(cycle - 1) * buffers & (1 << words.bit_length()) - 1
         return self._line_written((cycle - delay) % words, cycle - 1)
 
     def _line_written(self, row: int, cycle: int) -> int:
-        """The last cycle before `cycle` that wrote a row of the line buffers."""
+        """Return the last cycle before `cycle` that wrote a row of the line buffers."""
         return cycle - 1 - (cycle - 1 - row) % self.config.line_words
 
     def _line_word(self, source: int) -> int:
         if source < 0:
             return 0
-        return packed(np.array([self._skewed(lane, source) for lane in range(self.config.rows)], np.int8))
+        return pack_lanes(np.array([self._skewed(lane, source) for lane in range(self.config.rows)], np.int8))
 
     # Elements
 
     def source(self, row: int, column: int, cycle: int) -> tuple[int, int]:
-        """The vector that an element multiplies a byte of, by the cycle in which it entered, and the byte."""
+        """Return the vector, as the cycle in which it entered, and the byte of it that an element multiplies."""
         vector = cycle - row - column
         if vector < 0 or not self.windowed(vector):
             return vector, row
@@ -128,15 +128,15 @@ class ArrayState:
         return skewed - column, column
 
     def operand(self, row: int, column: int, cycle: int) -> int:
-        """What an element multiplies in a cycle."""
+        """Return the operand of an element in a cycle."""
         return int(self.operands(cycle - row - column)[row, column])
 
     def weight(self, row: int, column: int, cycle: int) -> int:
-        """The weight that an element holds."""
+        """Return the weight that an element holds."""
         return int(self.tile(cycle - row - column)[row, column])
 
     def total(self, row: int, column: int, cycle: int) -> int:
-        """The sum that an element has just added to."""
+        """Return the `total` register of an element."""
         return int(self._partial(cycle - self._latency - row - column, row)[column])
 
     def _product(self, row: int, column: int, cycle: int, stage: int) -> int:
@@ -148,12 +148,12 @@ class ArrayState:
         return int(self.entering(vector)[row]) if vector >= 0 else 0
 
     def load(self, cycle: int) -> int:
-        """Whether a tile's wavefront starts at element (0, 0)."""
-        behind = cycle - (self._issue.read_latency - 1)
-        return self._issue.first(behind) if behind >= 0 else 0
+        """Return whether a tile's wavefront starts at element (0, 0)."""
+        requested = cycle - (self._issue.read_latency - 1)
+        return self._issue.first(requested) if requested >= 0 else 0
 
     def values(self, cycle: int) -> dict[str, np.ndarray]:
-        """All elements in a cycle: `weight`, `activation` (moving right) and `total`, int32 (rows, columns)."""
+        """Return all elements in a cycle: `weight`, `activation` (moving right) and `total`, int32 (rows, columns)."""
         rows, columns = self.config.rows, self.config.columns
         found = {name: np.zeros((rows, columns), np.int32) for name in ("weight", "activation", "total")}
         for wave in range(rows + columns - 1):
@@ -170,7 +170,7 @@ class ArrayState:
     # Names
 
     def registers(self) -> dict[str, Register]:
-        """By name."""
+        """Return the registers by name."""
         config, found = self.config, {}
         for r in range(config.rows):
             for stage in range(1, r + 1):
@@ -197,15 +197,17 @@ class ArrayState:
         found.update(self._requests())
         return found
 
-    def memories(self) -> dict[str, Rows]:
-        """By name."""
+    def memories(self) -> dict[str, MemoryView]:
+        """Return the memories by name."""
         config = self.config
-        buffer = Rows(lambda row, t: self._line_word(self._line_written(row, t)), config.line_words, 8 * config.rows)
+        buffer = MemoryView(
+            lambda row, t: self._line_word(self._line_written(row, t)), config.line_words, 8 * config.rows
+        )
         found = {f"array.line_{line}.memory.memory": buffer for line in range(self._taps - 1)}
         for b in range(config.weight_rows):
             for c in range(config.columns):
-                rows = Rows(lambda row, t, b=b, c=c: self._weight_byte(b, c, row, t), config.weight_words, 8)
-                found[f"weights.bank_{b}_{c}.memory"] = late_rows(rows, WeightMemory.latency(config))
+                rows = MemoryView(lambda row, t, b=b, c=c: self._weight_byte(b, c, row, t), config.weight_words, 8)
+                found[f"weights.bank_{b}_{c}.memory"] = delayed_view(rows, WeightMemory.latency(config))
         return found
 
     def _element(self, r: int, c: int) -> dict[str, Register]:
@@ -215,7 +217,7 @@ class ArrayState:
             "load_right": Register(lambda t: self._down(t - 1 - r - c) & 1, 1),
             "total": Register(lambda t: self.total(r, c, t), sum_width(r + 1), True),
         }
-        # From two stages on the first is that of the operands.
+        # With two or more stages, the first registers the operands.
         operands = int(self.config.multiplier_latency > 1)
         if operands:
             found["product_a_1"] = Register(lambda t: self.operand(r, c, t - 1), 8, True)
@@ -230,11 +232,11 @@ class ArrayState:
         return int(self.entering(cycle)[row]) if cycle >= 0 else 0
 
     def _down(self, cycle: int) -> int:
-        """`load`, and above it `windowed`, at element (0, 0)."""
+        """Return `load`, and in bit 1 `windowed`, at element (0, 0)."""
         return self.load(cycle) | self.windowed(cycle) << 1 if cycle >= 0 else 0
 
     def _samples(self, line: int, cycle: int) -> int:
-        return packed(np.array([self._sample(line, lane, cycle) for lane in range(self.config.rows)], np.int8))
+        return pack_lanes(np.array([self._sample(line, lane, cycle) for lane in range(self.config.rows)], np.int8))
 
     # The weight memory
 
@@ -250,7 +252,7 @@ class ArrayState:
         for b in range(config.weight_rows):
             for c in range(config.columns):
                 read: Wire = partial(self._weight_read, b, c)
-                found |= memory_read(f"weights.bank_{b}_{c}", read, 8, latency)
+                found |= read_registers(f"weights.bank_{b}_{c}", read, 8, latency)
         return found
 
     def _weight_byte(self, band: int, column: int, address: int, cycle: int) -> int:
@@ -258,15 +260,15 @@ class ArrayState:
         return word >> 8 * (band * self.config.columns + column) & 0xFF
 
     def _weight_read(self, band: int, column: int, cycle: int) -> int:
-        """What a bank's last read gave."""
+        """Return the word of a bank's latest read."""
         config, passes = self.config, self._events.passes
-        behind = band * config.load_cycles + column
-        # Requests reach the bank `behind` cycles after they are issued; its data come a cycle later.
-        asked = cycle - 1 - behind
-        decided = asked - self._events.latencies.decide
+        travel = band * config.load_cycles + column
+        # Requests reach the bank `travel` cycles after they are issued, and its data register a cycle later.
+        requested = cycle - 1 - travel
+        decided = requested - self._events.latencies.decide
         index = int(np.searchsorted(passes.begin, decided, "right")) - 1
         if index < 0:
             return 0
         last = min(decided, int(passes.begin[index]) + config.load_cycles - 1) + self._events.latencies.decide
         address = self._issue.request_layout.get(self._issue.request(last), "address")
-        return self._weight_byte(band, column, address, last + behind)
+        return self._weight_byte(band, column, address, last + travel)

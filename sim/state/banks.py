@@ -1,4 +1,4 @@
-"""The accumulator banks in any cycle: a row is what was folded into it since it was last set."""
+"""The accumulator banks in any cycle: a row is the fold of all values since it was last set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etchnet.sim.state.array import ArrayState
 from etchnet.sim.state.events import Events
 from etchnet.sim.state.issue import Issue
 from etchnet.sim.state.output import OutputState
-from etchnet.sim.state.registers import Layout, Register, Rows, late_rows, memory_read, packed, remembered
+from etchnet.sim.state.registers import Layout, MemoryView, Register, cached, delayed_view, pack_lanes, read_registers
 from etchnet.sim.state.results import DrainResults, fold_values
 
 __all__ = ["BankState"]
@@ -25,17 +25,17 @@ class _Fold:
     """A pass or a drain that folds into one row."""
 
     when: int
-    """cycle that names the row first"""
+    """first cycle that presents the row to the bank"""
     sets: bool
-    """whether what the row held before is forgotten"""
+    """whether the row's old value is dropped"""
     apply: Callable[[np.ndarray], np.ndarray]
 
 
 class BankState:
-    """One bank: its memory, the register of its last read, and its adders.
+    """One bank: its memory, its read data, and its adders.
 
-    The adders work in every cycle, named row or not. In a bubble they fold the sums that leave the array (zeros, or a
-    depthwise pass's that are not kept) as the pass at the head of the program says, and nothing is written.
+    The adders work in every cycle. In a bubble they fold the sums that leave the array (zeros, or sums of a depthwise
+    pass that are not kept) with the fields of the pass at the head of its stream, and nothing is written.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class BankState:
         self._output, self._results = output, results
         self.config = config = events.config
         self.layout = Layout(AccumulatorBank.fold_layout(config))
-        self.data = remembered(self._data)
-        self.folded = remembered(self._folded)
-        self.row = remembered(self._row)
+        self.data = cached(self._data)
+        self.folded = cached(self._folded)
+        self.row = cached(self._row)
         self._read, self._written = AccumulatorBank.read_latency(config), AccumulatorBank.latency(config)
-        # From the decision about a pixel to the naming of its row.
-        self._named = events.latencies.decide + Machine.fold_delay(config)
+        # From the decision to issue a pixel to the cycle that presents its row.
+        self._present_delay = events.latencies.decide + Machine.fold_delay(config)
         self._pixel_delay = events.pixel_delay()
         self._feedback = config.groups - 1 + events.latencies.feedback
         first, banks = events.passes.each("first_kept"), events.passes.each("banks")
@@ -63,7 +63,7 @@ class BankState:
         return drain.destination == Destination.ACCUMULATORS and drain.into == self.index
 
     def registers(self) -> dict[str, Register]:
-        """By name."""
+        """Return the registers by name."""
         path, width = f"bank_{self.index}", 32 * self.config.columns
         return {
             **{
@@ -74,18 +74,20 @@ class BankState:
                 f"{path}.lane_{c}.folded": Register(lambda t, c=c: int(self.folded(t)[c]), 32, signed=True)
                 for c in range(self.config.columns)
             },
-            **memory_read(f"{path}.memory", lambda t: packed(self._last_read(t)), width, self._read),
+            **read_registers(f"{path}.memory", lambda t: pack_lanes(self._last_read(t)), width, self._read),
         }
 
-    def memories(self) -> dict[str, Rows]:
-        """By name."""
-        rows = Rows(lambda row, t: packed(self.row(row, t)), self.config.accumulator_rows, 32 * self.config.columns)
-        return {f"bank_{self.index}.memory.memory": late_rows(rows, self._read)}
+    def memories(self) -> dict[str, MemoryView]:
+        """Return the memory by name."""
+        rows = MemoryView(
+            lambda row, t: pack_lanes(self.row(row, t)), self.config.accumulator_rows, 32 * self.config.columns
+        )
+        return {f"bank_{self.index}.memory.memory": delayed_view(rows, self._read)}
 
-    # The fold that is named in a cycle
+    # The fold that is presented in a cycle
 
     def fold(self, cycle: int) -> int:
-        """What the bank is told in a cycle."""
+        """Return the fold that is presented to the bank in a cycle, as `AccumulatorBank.fold_layout`."""
         if cycle < 0:
             return 0
         fold, issue = self._issue.fold(max(0, cycle - self._issue.fold_delay)), self._issue.fold_layout
@@ -101,14 +103,14 @@ class BankState:
         )
 
     def _values(self, cycle: int) -> np.ndarray:
-        """What is folded in a cycle: the results of a drain whose row was named before, or else the array's sums."""
+        """Return the values folded in a cycle, int32 (columns,): a drain's results, or else the array's sums."""
         fed, layout = self._output.fold(cycle - self._read) if cycle >= self._read else 0, self._output.fold_layout
         if layout.get(fed, "valid") and layout.get(fed, "bank") == self.index:
             return self._output.row_values(cycle)
         return self._array.leaving(cycle)
 
     def _folded(self, cycle: int) -> np.ndarray:
-        """What the adders gave: int32 (columns,)."""
+        """Return the register after the adders: int32 (columns,)."""
         zeros = np.zeros(self.config.columns, np.int32)
         if cycle < 1:
             return zeros
@@ -117,57 +119,57 @@ class BankState:
         fold, held = self.layout.get(folding, "fold"), self.layout.get(folding, "held")
         if not held or fold not in (Fold.ADD, Fold.MAX):
             return fold_values(self.data(now), self._values(now), fold)
-        # A held row: since the first sum of its pass all were folded alike, in every cycle.
+        # A held row: every cycle since the first sum of its pass folds in the same way.
         first = self._held_from(now)
         values = np.stack([self._values(t) for t in range(first, now + 1)])
         folded = values.sum(axis=0, dtype=np.int32) if fold == Fold.ADD else values.max(axis=0)
         return fold_values(self.folded(first), folded, fold)
 
     def _held_from(self, cycle: int) -> int:
-        """The first cycle whose fold is held by the same pass as that of `cycle`, without a drain's in between."""
-        decided = cycle - self._read - self._named
+        """Return the first cycle whose fold the pass holds on to until `cycle`, without a drain's fold in between."""
+        decided = cycle - self._read - self._present_delay
         passes = self._events.passes
         index = int(np.searchsorted(passes.begin, decided, "right")) - 1
         kept = passes.program(index).kept(int(passes.number[index]))
-        first = int(passes.begin[index]) + int(kept[0]) + 1 + self._named + self._read
+        first = int(passes.begin[index]) + int(kept[0]) + 1 + self._present_delay + self._read
         return max(first, self._last_fed(cycle - self._read) + 1 + self._read)
 
     # Reads
 
     def _last_fed(self, cycle: int) -> int:
-        """The last cycle up to `cycle` in which a drain names a row of this bank, or a large negative number."""
+        """Return the last cycle up to `cycle` in which a drain presents a row, or a large negative number."""
         drains = self._events.drains
-        index = drains.last(cycle, self._fed_by, behind=self._feedback)
+        index = drains.last(cycle, self._fed_by, offset=self._feedback)
         if index < 0:
             return -(1 << 40)
         first = int(drains.begin[index]) + self._feedback
-        pace, count = self._output.shape(index)
+        pace, count = self._events.drains.shape(index)
         return first + min((cycle - first) // pace, count - 1) * pace
 
     def _last_folded(self, cycle: int) -> int:
-        """The last cycle up to `cycle` in which a pass names a row of this bank, or a large negative number."""
-        position = int(np.searchsorted(self._folding_begin, cycle - self._named, "right")) - 1
+        """Return the last cycle up to `cycle` in which a pass presents a row, or a large negative number."""
+        position = int(np.searchsorted(self._folding_begin, cycle - self._present_delay, "right")) - 1
         if position < 0:
             return -(1 << 40)
         index, passes = int(self._folding[position]), self._events.passes
         kept, begin = passes.program(index).kept(int(passes.number[index])), int(passes.begin[index])
-        last = kept[int(np.searchsorted(kept, cycle - self._named - begin, "right")) - 1]
-        return begin + int(last) + self._named
+        last = kept[int(np.searchsorted(kept, cycle - self._present_delay - begin, "right")) - 1]
+        return begin + int(last) + self._present_delay
 
     def _data(self, cycle: int) -> np.ndarray:
-        """What comes out of the bank."""
+        """Return the bank's output."""
         before = cycle + 1 - self._read
         return self._last_read(before) if before >= 0 else np.zeros(self.config.columns, np.int32)
 
     def _last_read(self, cycle: int) -> np.ndarray:
-        """What the memory's last read gave: of a drain, or of a fold, which reads its row even where it sets it."""
+        """Return the word of the memory's latest read: a drain's, or a fold's, which reads even if it sets."""
         before = cycle - 1
-        read = self._output.last_read(before, self._read_by)
+        read = self._events.drains.last_read(before, self._read_by)
         when = max(read, self._last_fed(before), self._last_folded(before))
         if when < 0:
             return np.zeros(self.config.columns, np.int32)
         if when == read:
-            row = self._output.read_layout.get(self._output.read(when), "row")
+            row = self._output.walk.read_layout.get(self._output.walk.read(when), "row")
         else:
             row = self.layout.get(self.fold(when), "row")
         rows = self.config.accumulator_rows
@@ -176,7 +178,7 @@ class BankState:
     # Contents
 
     def _row(self, row: int, cycle: int) -> np.ndarray:
-        """A row as a cycle begins, int32 (columns,): what was folded into it since it was last set."""
+        """Return a row at the start of a cycle, int32 (columns,): all folds into it since it was last set."""
         value = np.zeros(self.config.columns, np.int32)
         last = cycle - 1 - self._written
         for repeat in range(self._events.repeat_at(last), -1, -1):
@@ -200,11 +202,11 @@ class BankState:
             if p.hold == Fold.SET:
                 pixels = kept[row - p.row : row - p.row + 1]
             else:
-                pixels = kept[: int(np.searchsorted(kept, last - self._named - begin, "right"))]
+                pixels = kept[: int(np.searchsorted(kept, last - self._present_delay - begin, "right"))]
             if len(pixels):
                 found.append(self._pass_fold(begin, pixels, p.fold, p.hold))
         begins = events.drains.begin
-        for number, rows in program.fed.items():
+        for number, rows in program.accumulator_rows.items():
             drain, index = program.drains[number], int(events.first_drain[repeat]) + number
             for entry in np.flatnonzero(rows == row) if drain.into == self.index else ():
                 when = int(begins[index]) + int(entry) * int(program.pace[number]) + self._feedback
@@ -218,14 +220,14 @@ class BankState:
         def apply(old: np.ndarray) -> np.ndarray:
             value = fold_values(old, sums(entered + int(pixels[0])), fold)
             if len(pixels) > 1:
-                # The adders of a held row fold every sum from the first to the last that is kept.
+                # The adders of a held row fold every sum from the first kept one to the last.
                 rest = np.stack([sums(entered + p) for p in range(int(pixels[0]) + 1, int(pixels[-1]) + 1)])
                 value = fold_values(
                     value, rest.sum(axis=0, dtype=np.int32) if hold == Fold.ADD else rest.max(axis=0), hold
                 )
             return value
 
-        return _Fold(begin + int(pixels[0]) + self._named, fold == Fold.SET, apply)
+        return _Fold(begin + int(pixels[0]) + self._present_delay, fold == Fold.SET, apply)
 
     def _drain_fold(self, when: int, index: int, entry: int, fold: int) -> _Fold:
         return _Fold(when, fold == Fold.SET, lambda old: fold_values(old, self._results.of(index)[entry], fold))

@@ -1,221 +1,66 @@
-"""What the machine works on in any cycle: the instruction at the head of each stream, found by bisection."""
+"""The events of a history: which instruction each stream executes when, found by bisection."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from etchnet.hdl.core.control.fetch import InstructionMemory
-from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
-from etchnet.hdl.isa import OUTSIDE, Destination, Drain, Fold, Pass, RunCommand, Source, Target, TileKind, chunks
+from etchnet.hdl.isa import Drain, Pass, RunCommand, Source, Target
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.isa.packets import stored_slice, word_bits
-from etchnet.sim.engines.history import History, LinkWrite, RunHistory
-from etchnet.sim.state.registers import Layout, Register, Rows, late_rows
-from etchnet.sim.timing import Latencies, drain_pace, drain_words, drains_of
+from etchnet.hdl.isa.packets import stored_slice
+from etchnet.sim.engines.history import History
+from etchnet.sim.state.link_memory import LinkMemory, link_view
+from etchnet.sim.state.program import TimedProgram
+from etchnet.sim.state.registers import Layout, MemoryView, Register, delayed_view
+from etchnet.sim.timing import Latencies
 
-__all__ = ["Drains", "Events", "Head", "LinkMemory", "Passes", "Program", "link_rows"]
+__all__ = ["Drains", "Events", "Head", "Passes"]
 
 _I = TypeVar("_I", Pass, Drain)
 
 
-class LinkMemory:
-    """The contents of one memory that only the incoming link writes, at any cycle."""
-
-    def __init__(self, writes: list[LinkWrite], target: Target, config: Config) -> None:
-        self._target, self._config = target, config
-        self._writes = [w for w in writes if w.target is target]
-        self._first = np.array([w.cycles[0, 0] for w in self._writes], dtype=np.int64)
-        self._chunks = chunks(word_bits(target, config), config)
-        self._cached = lru_cache(1 << 14)(self._read)
-
-    def word(self, address: int, cycle: int) -> int:
-        """The memory word at the beginning of a cycle: what was written in earlier ones."""
-        # A packet's last word decides which of the packets before may still matter.
-        return self._cached(address, int(np.searchsorted(self._first, cycle)), cycle)
-
-    def settled(self, start: int, end: int) -> bool:
-        """Whether nothing is written in any cycle from `start` up to `end`."""
-        return not any(w.cycles[0, 0] < end and w.cycles[-1, -1] >= start for w in self._writes)
-
-    def _read(self, address: int, begun: int, cycle: int) -> int:
-        size = self._config.link_bits // 8
-        found: dict[int, bytes] = {}
-        for write in reversed(self._writes[:begun]):
-            words = self._config.input_words
-            index = address - write.address - (write.half * words if self._target is Target.INPUT else 0)
-            if 0 <= index < len(write.words):
-                for chunk in np.flatnonzero(write.cycles[index] < cycle):
-                    found.setdefault(int(chunk), write.words[index, chunk].astype("<u4").tobytes())
-                if len(found) == self._chunks:
-                    break
-        return sum(int.from_bytes(data, "little") << 8 * size * chunk for chunk, data in found.items())
-
-
-def link_rows(memory: LinkMemory, first: int, bits: int, depth: int) -> Rows:
-    """A memory that holds some bits of the words that packets carry."""
-    return Rows(lambda row, cycle: memory.word(row, cycle) >> first & (1 << bits) - 1, depth, bits)
-
-
-class Program:
-    """What the passes and drains of one program touch, with all times from the start of a pass or of a drain."""
-
-    def __init__(self, run: RunHistory, config: Config) -> None:
-        self.config = config
-        self.passes, self.drains = run.passes, run.drains
-        lat = Latencies.of(config)
-        self.started = drains_of(self.passes, self.drains)
-        self.slots = np.array([config.pass_cycles(p.pixels) for p in self.passes], dtype=np.int64)
-        self.pace = np.array([drain_pace(d, config) for d in self.drains], dtype=np.int64)
-        self.count = np.array([d.tiles * d.pixels for d in self.drains], dtype=np.int64)
-        self.releasing = np.zeros(len(self.drains), dtype=np.int64)
-        """the pass whose release starts a drain, or the drain that it is chained to"""
-        self.delay = np.zeros(len(self.drains), dtype=np.int64)
-        """cycles from that pass's decision to the drain's first cycle"""
-        for index, started in enumerate(self.started):
-            first = lat.decide + self.passes[index].pixels - 1 + lat.drain_delay
-            for number in started:
-                first += self.drains[number].idle if number != started[0] else 0
-                self.releasing[number], self.delay[number] = index, first
-                first += int(self.pace[number] * self.count[number]) - 1 + lat.chain
-
-    def walk(self, index: int) -> np.ndarray:
-        """`Pass.walk`, computed once."""
-        return _walk(self.passes[index])
-
-    def read(self, index: int) -> np.ndarray:
-        """The pixels of a pass that are read, by number."""
-        return _inside(self.passes[index])
-
-    def kept(self, index: int) -> np.ndarray:
-        """`Pass.kept`, computed once."""
-        return _kept(self.passes[index], self.config)
-
-    @cached_property
-    def first_read(self) -> np.ndarray:
-        """For each pass, the number of its first pixel that is read, or -1."""
-        return np.array([r[0] if len(r := self.read(i)) else -1 for i in range(len(self.passes))], dtype=np.int64)
-
-    @cached_property
-    def sources(self) -> np.ndarray:
-        """The memory that each pass reads."""
-        return np.array([p.source for p in self.passes])
-
-    @cached_property
-    def depthwise(self) -> np.ndarray:
-        """Whether each pass is depthwise."""
-        return np.array([p.kind == TileKind.DEPTHWISE for p in self.passes])
-
-    @cached_property
-    def first_kept(self) -> np.ndarray:
-        """For each pass, the number of the pixel whose sum is folded first, or -1."""
-        return np.array([k[0] if len(k := self.kept(i)) else -1 for i in range(len(self.passes))], dtype=np.int64)
-
-    @cached_property
-    def banks(self) -> np.ndarray:
-        """The bank that each pass folds into."""
-        return np.array([p.bank for p in self.passes])
-
-    @cached_property
-    def rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first accumulator row that each pass folds into, and how many."""
-        return np.array([p.row for p in self.passes]), np.array(
-            [1 if p.hold != Fold.SET else len(self.kept(i)) for i, p in enumerate(self.passes)]
-        )
-
-    @cached_property
-    def fed(self) -> dict[int, np.ndarray]:
-        """The accumulator row that each row of a drain to accumulators is folded into, by the drain's number."""
-        return {
-            number: drain_words(drain, self.config).ravel()
-            for number, drain in enumerate(self.drains)
-            if drain.destination == Destination.ACCUMULATORS
-        }
-
-    @cached_property
-    def writes(self) -> dict[Destination, dict[str, np.ndarray]]:
-        """What drains write to each memory, word by word, sorted by address and then by time.
-
-        `address`; `lanes`; `drain`; `row` of the drain; `word` within the row's words; `when`, from the drain's first
-        cycle to the cycle of the write, less `Latencies.result`.
-        """
-        tables = {}
-        for destination in (Destination.ACTIVATION, Destination.OUTPUT, Destination.RESIDUAL):
-            parts: list[np.ndarray] = [np.zeros((6, 0), np.int64)]
-            for number, drain in enumerate(self.drains):
-                if drain.destination != destination:
-                    continue
-                size, count, tpw = self.config.words_per_pixel(wide=drain.wide), self.count[number], 1
-                first, row = drain_words(drain, self.config).ravel(), np.arange(count)
-                lanes = np.full(count, (1 << self.config.tiles_per_word) - 1)
-                if not drain.wide:
-                    tpw = self.config.tiles_per_word
-                    lanes = 1 << (drain.lane + row // drain.pixels) % tpw
-                when = row * self.pace[number] + self.config.groups - 1
-                for word in range(size):
-                    # Only the first word of a row may be a part of it.
-                    every = lanes if not word else np.full(count, (1 << self.config.tiles_per_word) - 1)
-                    parts.append(
-                        np.stack([first + word, every, np.full(count, number), row, np.full(count, word), when + word])
-                    )
-            table = np.concatenate(parts, axis=1)
-            order = np.lexsort((table[5], table[2], table[0]))
-            names = ("address", "lanes", "drain", "row", "word", "when")
-            tables[destination] = dict(zip(names, table[:, order], strict=True))
-        return tables
-
-
-@lru_cache(1 << 13)
-def _walk(p: Pass) -> np.ndarray:
-    return p.walk()
-
-
-@lru_cache(1 << 13)
-def _inside(p: Pass) -> np.ndarray:
-    return np.flatnonzero(_walk(p) != OUTSIDE)
-
-
-@lru_cache(1 << 13)
-def _kept(p: Pass, config: Config) -> np.ndarray:
-    return p.kept(config)
-
-
 @dataclass(frozen=True)
 class Head(Generic[_I]):
-    """The instruction at the head of a stream: one that is, or waits to be, executed, or a stale one."""
+    """The instruction at the head of a stream: in execution, waiting, or stale (already executed, and still shown)."""
 
     instruction: _I
     index: int
-    """its number among all that are executed since reset; -1 where it is stale"""
+    """its number among all instructions executed since reset; -1 where it is stale"""
     final: bool
     """whether it is the last of its run"""
-    place: int = 0
-    """where in its memory it is"""
+    address: int = 0
+    """its word in the instruction memory"""
 
 
-class _Stream(Generic[_I]):
-    """One of the two instruction streams: what was executed when, all runs and repeats in one list.
+class InstructionStream(Generic[_I]):
+    """One of the two instruction streams: all instructions of all repeats of all runs, in one list.
 
     Attributes
     ----------
     begin, end
         First and last cycle of each instruction, int64.
-    run, repeat, number
-        Its run, its repeat among all repeats of all runs, and its number in its program.
+    run
+        Its run, from 0.
+    repeat
+        Its repeat, counted over all runs.
+    number
+        Its number in its program.
     """
 
     def __init__(self, events: Events, kind: type[_I]) -> None:
         self._events: Events = events
         self._kind: type[_I] = kind
-        self._nothing: _I = kind.decode(0, events.config)
+        self._reset: _I = kind.decode(0, events.config)
         self.begin = self.end = self.run = self.repeat = self.number = np.zeros(0, np.int64)
 
     def _extend(self, parts: list[tuple[np.ndarray, np.ndarray, int, int]]) -> None:
+        """Set the list from (begin, end, run, repeat) of every repeat."""
         if parts:
             self.begin = np.concatenate([p[0] for p in parts])
             self.end = np.concatenate([p[1] for p in parts])
@@ -224,15 +69,15 @@ class _Stream(Generic[_I]):
             self.number = np.concatenate([np.arange(len(p[0])) for p in parts])
 
     def instruction(self, index: int) -> _I:
-        """An executed instruction."""
+        """Return an executed instruction."""
         raise NotImplementedError
 
-    def program(self, index: int) -> Program:
-        """The program of an executed instruction."""
+    def program(self, index: int) -> TimedProgram:
+        """Return the program of an executed instruction."""
         return self._events.programs[int(self.run[index])]
 
     def head(self, cycle: int) -> Head[_I]:
-        """The instruction at the head of the stream.
+        """Return the instruction at the head of the stream.
 
         It is the next one that has not ended. Where there is none, the last one stays until another arrives.
         """
@@ -241,13 +86,13 @@ class _Stream(Generic[_I]):
         if index < len(self.end):
             run = runs[int(self.run[index])]
             if cycle >= run.start + self._events.latencies.fetch:
-                return Head(self.instruction(index), index, self._is_final(index), self._place(index))
+                return Head(self.instruction(index), index, self._is_final(index), self._address(index))
         if index:
-            return Head(self.instruction(index - 1), -1, self._is_final(index - 1), self._place(index - 1))
-        return Head(self._nothing, -1, False)
+            return Head(self.instruction(index - 1), -1, self._is_final(index - 1), self._address(index - 1))
+        return Head(self._reset, -1, False)
 
     def register(self) -> Register:
-        """The register at the head of the stream."""
+        """Return the register at the head of the stream."""
         config = self._events.config
         fields = self._kind.streamed(config)
         late = self._kind.layout(config).size - fields.size
@@ -255,26 +100,28 @@ class _Stream(Generic[_I]):
 
         def value(cycle: int) -> int:
             head = self.head(cycle)
-            place = {"place": head.place} if self._kind.LATE else {}
+            place = {"place": head.address} if self._kind.LATE else {}
             return head.instruction.encode(config) >> late | layout.pack(final=head.final, **place)
 
         return Register(value, layout.width, layout=layout)
 
-    def rows(self, memory: LinkMemory) -> Rows:
-        """The contents of the memory that the stream comes from."""
+    def view(self, memory: LinkMemory) -> MemoryView:
+        """Return the memory that the stream comes from."""
         config = self._events.config
         fields, whole = self._kind.streamed(config).size, self._kind.layout(config).size
         held = stored_slice(config, first=whole - fields, bits=fields)
-        return link_rows(memory, held.first, held.bits, self._depth())
+        return link_view(memory, held.first, held.bits, self._depth())
 
-    def _place(self, index: int) -> int:
-        """Where in its memory an executed instruction is."""
+    def _address(self, index: int) -> int:
+        """Return the word of an executed instruction in its memory."""
         return self._first(self._events.runs[int(self.run[index])].command) + int(self.number[index])
 
     def _first(self, command: RunCommand) -> int:
+        """Return the address of the first instruction of a run."""
         raise NotImplementedError
 
     def _depth(self) -> int:
+        """Return the number of words of the instruction memory."""
         raise NotImplementedError
 
     def _is_final(self, index: int) -> bool:
@@ -283,14 +130,15 @@ class _Stream(Generic[_I]):
         return bool(last) and int(self.number[index]) == self._length(index) - 1
 
     def _length(self, index: int) -> int:
+        """Return the number of instructions of the program of an executed instruction."""
         raise NotImplementedError
 
 
-class Passes(_Stream[Pass]):
-    """The passes: `begin` is the decision to issue the first pixel."""
+class Passes(InstructionStream[Pass]):
+    """The passes: `begin` is the cycle of the decision to issue the first pixel."""
 
     def instruction(self, index: int) -> Pass:
-        """An executed pass."""
+        """Return an executed pass."""
         return self.program(index).passes[int(self.number[index])]
 
     def _length(self, index: int) -> int:
@@ -303,16 +151,16 @@ class Passes(_Stream[Pass]):
         return self._events.config.passes
 
     def each(self, name: str) -> np.ndarray:
-        """An array of `Program`, of one entry per pass, for all passes."""
+        """Return an attribute of `TimedProgram` with one entry per pass, for all executed passes."""
         parts = [getattr(self._events.programs[run], name) for run, _ in self._events.repeats]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-class Drains(_Stream[Drain]):
-    """The drains: `begin` is the first cycle that reads."""
+class Drains(InstructionStream[Drain]):
+    """The drains: `begin` is the cycle of the first read."""
 
     def instruction(self, index: int) -> Drain:
-        """An executed drain."""
+        """Return an executed drain."""
         return self.program(index).drains[int(self.number[index])]
 
     def _length(self, index: int) -> int:
@@ -325,7 +173,7 @@ class Drains(_Stream[Drain]):
         return self._events.config.drains
 
     def which(self, wanted: Callable[[Drain], bool]) -> np.ndarray:
-        """The drains, by index, that are wanted."""
+        """Return the indices of the executed drains that a predicate selects, int64."""
         parts, base = [], 0
         for run, _ in self._events.repeats:
             drains = self._events.programs[run].drains
@@ -333,31 +181,70 @@ class Drains(_Stream[Drain]):
             base += len(drains)
         return np.concatenate(parts).astype(np.int64) if parts else np.zeros(0, np.int64)
 
-    def last(self, cycle: int, wanted: np.ndarray, *, behind: int = 0) -> int:
-        """The last of `wanted` drains whose cycle `behind` its first one is before or in `cycle`, or -1."""
-        position = int(np.searchsorted(self.begin[wanted] + behind, cycle, "right")) - 1
+    def last(self, cycle: int, wanted: np.ndarray, *, offset: int = 0) -> int:
+        """Return the last of `wanted` drains with ``begin + offset <= cycle``, or -1."""
+        position = int(np.searchsorted(self.begin[wanted] + offset, cycle, "right")) - 1
         return int(wanted[position]) if position >= 0 else -1
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return the cycles per row of an executed drain, and its rows."""
+        program, number = self.program(index), int(self.number[index])
+        return int(program.pace[number]), int(program.count[number])
+
+    def last_read(self, cycle: int, wanted: np.ndarray) -> int:
+        """Return the last cycle up to `cycle` in which one of `wanted` drains reads, or a large negative number.
+
+        A drain reads in the first `config.groups` cycles of each row.
+        """
+        index = self.last(cycle, wanted)
+        if index < 0:
+            return -(1 << 40)
+        pace, count = self.shape(index)
+        begin = int(self.begin[index])
+        age = min(cycle - begin, count * pace - 1)
+        return begin + age - max(0, age % pace - self._events.config.groups + 1)
 
 
 class Events:
-    """All events since reset, in two streams, and the memories that the link has written.
+    """All events since reset: two instruction streams, and the memories that packets wrote.
+
+    Parameters
+    ----------
+    history
+        The history of an `ExactEngine`.
+    config
+        The machine.
 
     Attributes
     ----------
+    latencies
+        The machine's latencies.
+    runs
+        The runs, in order.
+    programs
+        The program of each run.
+    memories
+        The memories that packets write, by target.
+    passes, drains
+        The instruction streams.
     repeats
-        Run, and repeat in that run, of every repeat.
+        For each repeat its run, and its number in that run.
     last_repeat
-        For each run, its last repeat among all repeats, whether it has begun or not.
+        For each run its last repeat, counted over all runs, whether it has begun or not.
+    halves
+        For each executed pass the half of the input memory that it reads, int64.
+    first_pass, first_drain
+        For each repeat the index of its first pass and of its first drain, int64.
     """
 
     def __init__(self, history: History, config: Config) -> None:
         self.config = config
         self.latencies = Latencies.of(config)
         self.runs = list(history.runs)
-        known: dict[tuple[int, int], Program] = {}
+        known: dict[tuple[int, int], TimedProgram] = {}
         for run in self.runs:
             if (key := (id(run.passes), id(run.drains))) not in known:
-                known[key] = Program(run, config)
+                known[key] = TimedProgram(run, config)
         self.programs = [known[id(run.passes), id(run.drains)] for run in self.runs]
         self.memories = {
             target: LinkMemory(history.writes, target, config)
@@ -380,13 +267,12 @@ class Events:
         self.passes._extend(passes)
         self.drains._extend(drains)
         self.halves = np.concatenate(halves)
-        """the half of the input memory that each pass reads"""
         self.first_pass = np.searchsorted(self.passes.repeat, np.arange(len(self.repeats)))
         self.first_drain = np.searchsorted(self.drains.repeat, np.arange(len(self.repeats)))
 
     @cached_property
-    def last_reads(self) -> dict[Source, tuple[np.ndarray, np.ndarray]]:
-        """For each source, the passes that read it, by index, and the decisions of the first pixels that they read."""
+    def reads(self) -> dict[Source, tuple[np.ndarray, np.ndarray]]:
+        """For each source the indices of the passes that read it, and the decision cycles of their first reads."""
         first, sources = self.passes.each("first_read"), self.passes.each("sources")
         found = {}
         for source in Source:
@@ -395,7 +281,7 @@ class Events:
         return found
 
     def registers(self) -> dict[str, Register]:
-        """By name: the instructions at the heads, and the command of the last run."""
+        """Return by name the heads of the instruction streams, and the command of the latest run."""
         found = {"passes.head": self.passes.register(), "drains.head": self.drains.register()}
         command = Layout(RunCommand.layout(self.config))
         found["run"] = Register(self._command, command.width, layout=command)
@@ -405,18 +291,19 @@ class Events:
         before = [run for run in self.runs if run.start < cycle]
         return before[-1].command.encode(self.config) if before else 0
 
-    def memories_by_name(self) -> dict[str, Rows]:
-        """By name: the programs."""
-        rows = {
-            "passes": self.passes.rows(self.memories[Target.PASSES]),
-            "drains": self.drains.rows(self.memories[Target.DRAINS]),
+    def views(self) -> dict[str, MemoryView]:
+        """Return the instruction memories by name."""
+        views = {
+            "passes": self.passes.view(self.memories[Target.PASSES]),
+            "drains": self.drains.view(self.memories[Target.DRAINS]),
         }
-        return {f"{name}.memory.memory.memory": late_rows(rows[name], self.config.memory_latency) for name in rows}
+        latency = self.config.memory_latency
+        return {f"{name}.memory.memory.memory": delayed_view(view, latency) for name, view in views.items()}
 
     def repeat_at(self, cycle: int) -> int:
-        """The last repeat, among all, whose first pass has begun, or -1."""
+        """Return the last repeat, counted over all runs, whose first pass has begun, or -1."""
         return int(np.searchsorted(self.passes.begin[self.first_pass], cycle, "right")) - 1
 
     def pixel_delay(self) -> int:
-        """Cycles from the decision to issue a pixel to its vector on `entering`."""
-        return Sequencer.latency(self.config) + Machine.read_latency(self.config)
+        """Return the cycles from the decision to issue a pixel to its vector entering the array."""
+        return self.latencies.decide + Machine.read_latency(self.config)

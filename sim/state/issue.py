@@ -1,4 +1,4 @@
-"""What the sequencer issues, and the words that are read for it: the delay lines in front of the array."""
+"""The sequencer's outputs in any cycle, and the words that are read for them: everything before the array."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from etchnet.hdl.isa.passes import is_stored
 from etchnet.hdl.isa.walk import is_inside
 from etchnet.sim.state.events import Events, Head
 from etchnet.sim.state.memories import DrainMemory
-from etchnet.sim.state.registers import Layout, Register, Rows, delayed, late_rows, memory_read, remembered
+from etchnet.sim.state.registers import Layout, MemoryView, Register, cached, delayed, delayed_view, read_registers
 
 __all__ = ["Decision", "Issue"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the sequencer decides in one cycle, about the pass at the head of its stream."""
+    """The sequencer's decision in one cycle about the pass at the head of its stream."""
 
     head: Head[Pass]
     pixels: int
-    """pixels of the pass that were issued before"""
+    """pixels of the pass issued before this cycle"""
     loads: int
-    """weight words that were asked for before"""
+    """weight words of the pass requested before this cycle"""
     pixel: bool = False
     load: bool = False
     begin: bool = False
@@ -39,8 +39,8 @@ class Decision:
 class Issue:
     """The sequencer's outputs, their delay lines, and the vectors that enter the array.
 
-    A pass that is at the head but has not begun, a stale one, and one that waits for its weights only, leave all fields
-    but the valid bits as if the pixel at which the walk stands were issued.
+    Where no pixel is issued, only the valid bits are low: the other fields are those of the pass at the head at its
+    current pixel, also if the pass has not begun, is stale, or has issued all its pixels and still loads weights.
     """
 
     def __init__(self, events: Events, activation: DrainMemory) -> None:
@@ -51,15 +51,15 @@ class Issue:
         self.request_layout = Layout(WeightMemory.request_layout(config))
         self.fold_layout = Layout(Sequencer.fold_layout(config))
         self.fold_delay, self.read_latency = Machine.fold_delay(config), Machine.read_latency(config)
-        self.decide = remembered(self._decide)
-        self.pixel = remembered(self._pixel)
-        self.request = remembered(self._request)
-        self.fold = remembered(self._fold)
-        self.entering = remembered(self._entering)
+        self.decide = cached(self._decide)
+        self.pixel = cached(self._pixel)
+        self.request = cached(self._request)
+        self.fold = cached(self._fold)
+        self.entering = cached(self._entering)
         self._depthwise = np.flatnonzero(events.passes.each("depthwise"))
 
     def registers(self) -> dict[str, Register]:
-        """By name."""
+        """Return the registers by name."""
         config, found = self.config, {}
         pixel, request, fold = self.pixel_layout, self.request_layout, self.fold_layout
         found["sequencer.pixel"] = Register(self.pixel, pixel.width, layout=pixel)
@@ -81,14 +81,14 @@ class Issue:
         found["line_delay"] = Register(self.line_delay, config.line_words.bit_length())
         for source, name, bits in ((Source.INPUT, "input.memory", self._chunked), (Source.ACTIVATION, "activation", 0)):
             width = bits or 8 * config.rows
-            found |= memory_read(name, lambda cycle, s=source: self.read_data(s, cycle), width, read)
+            found |= read_registers(name, lambda cycle, s=source: self.read_data(s, cycle), width, read)
         return found
 
-    def memories(self) -> dict[str, Rows]:
-        """By name."""
+    def memories(self) -> dict[str, MemoryView]:
+        """Return the input memory by name."""
         memory = self._events.memories[Target.INPUT]
-        rows = Rows(memory.word, 2 * self.config.input_words, self._chunked)
-        return {"input.memory.memory": late_rows(rows, self.config.memory_latency)}
+        rows = MemoryView(memory.word, 2 * self.config.input_words, self._chunked)
+        return {"input.memory.memory": delayed_view(rows, self.config.memory_latency)}
 
     @property
     def _chunked(self) -> int:
@@ -115,7 +115,7 @@ class Issue:
         )
 
     def half(self, cycle: int) -> int:
-        """The half of the input memory that the sequencer reads."""
+        """Return the half of the input memory that the sequencer reads."""
         passes = self._events.passes
         index = int(np.searchsorted(passes.begin, cycle, "right")) - 1
         if index < 0:
@@ -125,7 +125,7 @@ class Issue:
         return int(self._events.halves[index]) ^ int(released)
 
     def _live(self, cycle: int) -> int:
-        """What of a fold has an effect by itself, the first lowest."""
+        """Return the fields of a fold that control state, which are delayed in resettable registers, as one number."""
         names = ("row.valid", "release", "release_last", "release_weights")
         fold = self.fold(cycle)
         return sum(self.fold_layout.get(fold, name) << bit for bit, name in enumerate(names))
@@ -185,24 +185,24 @@ class Issue:
         )
 
     def first(self, cycle: int) -> int:
-        """Whether the first word of a tile is asked for."""
+        """Return whether the first word of a tile is requested."""
         return self.request_layout.get(self.request(cycle), "first")
 
-    # What is read
+    # Reads
 
     def _entering(self, cycle: int) -> np.ndarray:
-        """The vector that enters the array, int8 (rows,): zeros where there is no pixel, `pad` for one outside."""
+        """Return the vector that enters the array, int8 (rows,): 0 without a pixel, `pad` for one outside the image."""
         config, layout = self.config, self.pixel_layout
         zeros = np.zeros(config.rows, np.int8)
-        asked = cycle - self.read_latency
-        if asked < 0:
+        requested = cycle - self.read_latency
+        if requested < 0:
             return zeros
-        pixel = self.pixel(asked)
+        pixel = self.pixel(requested)
         if not layout.get(pixel, "valid"):
             return zeros
         if not layout.get(pixel, "inside"):
             return np.full(config.rows, layout.get(pixel, "pad"), np.int8)
-        word = self._word(pixel, asked) & (1 << 8 * config.rows) - 1
+        word = self._word(pixel, requested) & (1 << 8 * config.rows) - 1
         return np.frombuffer(word.to_bytes(config.rows, "little"), np.int8)
 
     def _word(self, pixel: int, cycle: int) -> int:
@@ -215,8 +215,8 @@ class Issue:
         return self._activation.word(address & (1 << config.address_bits(config.activation_words)) - 1, cycle)
 
     def read_data(self, source: Source, cycle: int) -> int:
-        """What a memory's last read gave: it stays while pixels come from elsewhere, or from nowhere."""
-        which, decided = self._events.last_reads[source]
+        """Return the word of a memory's latest read; it stays while no pixel reads the memory."""
+        which, decided = self._events.reads[source]
         decide = Sequencer.latency(self.config)
         position = int(np.searchsorted(decided, cycle - 1 - decide, "right")) - 1
         if position < 0:
@@ -225,16 +225,16 @@ class Issue:
         read = passes.program(index).read(int(passes.number[index]))
         begin = int(passes.begin[index])
         last = int(read[int(np.searchsorted(read, cycle - 1 - decide - begin, "right")) - 1])
-        asked = begin + last + decide
-        return self._word(self.pixel(asked), asked)
+        requested = begin + last + decide
+        return self._word(self.pixel(requested), requested)
 
     def windowed(self, cycle: int) -> int:
-        """Whether the vector that enters the array belongs to a depthwise pass."""
-        asked = cycle - self.read_latency
-        return self.pixel_layout.get(self.pixel(asked), "windowed") if asked >= 0 else 0
+        """Return whether the vector that enters the array belongs to a depthwise pass."""
+        requested = cycle - self.read_latency
+        return self.pixel_layout.get(self.pixel(requested), "windowed") if requested >= 0 else 0
 
     def line_delay(self, cycle: int) -> int:
-        """How far line buffers look back: as the last depthwise pass that has entered the array says."""
+        """Return the line buffers' delay: it is set when a depthwise pass enters the array, and then held."""
         begin = self._events.passes.begin[self._depthwise]
         position = int(np.searchsorted(begin, cycle - 1 - self._events.pixel_delay(), "right")) - 1
         if position < 0 or not self.config.depthwise:

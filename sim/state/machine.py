@@ -1,8 +1,9 @@
 """The state of the machine in any cycle, in closed form: every register and memory, bubbles included.
 
-Time does not depend on data, so a run is a list of events: what was decided when. From the events follows what entered
-every pipeline when, and a register is what entered its pipeline some cycles ago, or what was written to it last. The
-pages of `docs/` say so register by register.
+Time does not depend on data, so a run is a list of events: the cycles in which instructions begin. The events determine
+the inputs of every pipeline in every cycle. A register is either a function of the inputs of its pipeline a fixed
+number of cycles before, or holds the value that was written to it last. `docs/exactness.md` gives the formulas,
+register by register.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from etchnet.sim.state.events import Events
 from etchnet.sim.state.issue import Issue
 from etchnet.sim.state.memories import DrainMemory
 from etchnet.sim.state.output import OutputState
-from etchnet.sim.state.registers import Register, Rows, late_rows
+from etchnet.sim.state.registers import MemoryView, Register, delayed_view
 from etchnet.sim.state.results import DrainResults
 
 __all__ = ["UNCOVERED", "ElementState", "MachineState"]
@@ -40,59 +41,67 @@ UNCOVERED = (
     r"output\.(fresh|last(_step|_pixel|_tile|)_later|to_memory|ends_now|ends_rest|resting)|(result|result_lanes|commit)_1",
     r".*\.late_(write_address|write_data|write_lanes|address|enable)_1",
 )
-"""Patterns of the registers that are not covered: the links' two ends and what waits between them; the counters; how
-instructions are fetched; the sequencer's own counters, of which `pixel`, `request` and `fold` are the outcome; what the
-output stage works out a cycle ahead; and what waits in front of a memory whose latency is 3 or more."""
+"""Regular expressions for the registers that have no closed form here: both ends of the link and the tokens between
+them; the counters; the fetching of instructions; the sequencer's own counters, whose outcome are `pixel`, `request` and
+`fold`; the output stage's look-ahead; and the registers in front of a memory with a latency of 3 or more."""
 
 
 @dataclass(frozen=True)
 class ElementState:
-    """What one processing element multiplies in a cycle, of which pixel of which pass."""
+    """The operands of one processing element in a cycle, and the pass and pixel that they belong to."""
 
     operand: int
     weight: int
     sum: int
-    """the sum of the element's column down to it, this product included: in its `total` one latency later"""
+    """the sum of the column down to this element, this product included: its `total` register one latency later"""
     run: int
-    """run since reset, of the pass whose tile is in the element; -1 before the first"""
+    """run, counted since reset, of the pass whose tile the element holds; -1 before the first"""
     repeat: int
-    """repeat of the run"""
+    """repeat within the run"""
     number: int
-    """number of that pass in its program"""
+    """index of that pass in its program"""
     work: Pass | None
     """that pass"""
     pixel: int
     """pixel of the pass that the operand belongs to; -1 in a bubble"""
     word: int
-    """word of the pass's memory that the operand was read from; -1 in a bubble, and of a pixel that is not read"""
+    """word of the pass's source memory that holds the operand; -1 in a bubble, and for a pixel outside the image"""
     byte: int
     """byte of that word"""
     weight_word: int
-    """word of the weight memory that the weight comes from; -1 where it comes from none"""
+    """word of the weight memory that holds the weight; -1 if none does"""
     weight_byte: int
     """byte of that word"""
     accumulator: int
-    """row of the pass's bank that takes the column's sum; -1 where it is folded into none"""
+    """row of the pass's bank that the column's sum is folded into; -1 if it is dropped"""
 
 
 class MachineState:
-    """Every register of the array, the accumulators, the output stage and the memories, at any cycle of a history.
+    """Every register of the array, the accumulators, the output stage and the memories, in any cycle of a history.
 
-    A query costs as much as the sum that it asks for has terms; no cycle is stepped through. The results of drains are
-    computed for a whole repeat, when one of them is first needed.
+    Equal to the RTL bit by bit, bubbles included, for every register whose name matches no pattern of `UNCOVERED`.
 
-    A register is named as in the waveforms that Amaranth's simulator writes of `hdl.core.machine.Machine`, without
-    the numbers that it appends where a name comes twice. A row of a memory is named `memory[row]`, and a field of a
-    register `register.field`. Values are whole numbers; of registers of several lanes, the first lane lowest.
+    Cycles count from reset. A value in cycle t is the one between the clock edge that begins cycle t and the edge that
+    ends it; in cycle 0 every register is 0. No cycle is stepped through: a query takes time proportional to the number
+    of terms of the sum it asks for. The results of drains are computed for a whole repeat, at BLAS speed, when one of
+    them is first needed, and those of a few repeats are cached.
+
+    Names are those in the waveforms that Amaranth's simulator writes of `etchnet.hdl.core.machine.Machine`, without the
+    numbers it appends to equal names of one module. A word of a memory is ``memory[row]``, and a field of a register is
+    ``register.field``. Values are whole numbers, negative only where the register is signed; in registers of several
+    lanes the first lane is lowest.
+
+    Queries do not change the state, and may come in any order. Work that the engine does after the state was made is
+    not part of it.
 
     Parameters
     ----------
     history
-        What happened when, of an `ExactEngine` with `history`; what comes later is not seen.
+        The history of an `ExactEngine` made with `history=True`.
     config
         The machine.
     cycles
-        The last cycle whose state is known, or None: any.
+        The last cycle whose state is known; None for no limit.
     """
 
     def __init__(self, history: History, config: Config, *, cycles: int | None = None) -> None:
@@ -107,39 +116,58 @@ class MachineState:
         self._output.banks = [bank.data for bank in self._banks]
         parts: list[Issue | ArrayState | OutputState | BankState] = [issue, self._array, *self._banks, self._output]
         self._registers: dict[str, Register] = {}
-        self._memories: dict[str, Rows] = {
-            "activation.memory": late_rows(stored[Destination.ACTIVATION].rows(), config.memory_latency),
-            "results.memory": late_rows(stored[Destination.OUTPUT].rows(), config.memory_latency),
+        self._memories: dict[str, MemoryView] = {
+            "activation.memory": delayed_view(stored[Destination.ACTIVATION].view(), config.memory_latency),
+            "results.memory": delayed_view(stored[Destination.OUTPUT].view(), config.memory_latency),
         }
         if config.residual_words:
-            self._memories["residual.memory"] = late_rows(
-                stored[Destination.RESIDUAL].rows(), AccumulatorBank.read_latency(config)
+            self._memories["residual.memory"] = delayed_view(
+                stored[Destination.RESIDUAL].view(), AccumulatorBank.read_latency(config)
             )
         for part in parts:
             self._registers |= part.registers()
             self._memories |= part.memories()
         self._registers |= events.registers()
-        self._memories |= events.memories_by_name()
+        self._memories |= events.views()
 
     @classmethod
     def of(cls, engine: ExactEngine) -> MachineState:
-        """The state of all cycles that an engine has gone through; raises ValueError for one that kept no history."""
+        """Return the state of all cycles that an engine has run.
+
+        Raises
+        ------
+        ValueError
+            The engine was made without ``history=True``.
+        """
         if engine.history is None:
-            raise ValueError("an engine keeps its history only if it is made with history=True")
+            raise ValueError("the engine has no history: make it with history=True")
         return cls(engine.history, engine.config, cycles=engine.cycle)
+
+    def __repr__(self) -> str:
+        cycles = "no limit of cycles" if self._cycles is None else f"cycles 0 to {self._cycles}"
+        array = f"{self.config.rows} x {self.config.columns}"
+        return (
+            f"<MachineState: {array} array, {cycles}, {len(self._events.runs)} runs, {len(self._registers)} registers>"
+        )
 
     # Names
 
     def registers(self) -> list[str]:
-        """The names of all registers."""
+        """Return the names of all registers."""
         return list(self._registers)
 
     def memories(self) -> dict[str, int]:
-        """The names of all memories, and how many words they have."""
+        """Return for each memory, by name, how many words it has."""
         return {name: rows.depth for name, rows in self._memories.items()}
 
     def width(self, name: str) -> int:
-        """Bits of a register, or of a word of a memory."""
+        """Return the bits of a register, a field of one, or a word of a memory.
+
+        Raises
+        ------
+        ValueError
+            There is no such register or memory.
+        """
         if (memory := self._memories.get(name.partition("[")[0])) is not None:
             return memory.width
         return self._register(name).width
@@ -147,12 +175,12 @@ class MachineState:
     # Values
 
     def value(self, name: str, cycle: int) -> int:
-        """What a register, a field of one, or a row of a memory holds in a cycle, before the edge that ends it.
+        """Return the value of a register, a field of one, or a word of a memory in a cycle.
 
         Raises
         ------
         ValueError
-            There is no such register or row, or the cycle is not one of the history's.
+            There is no such register or word, or the history does not reach the cycle.
         """
         self._check(cycle)
         memory, _, row = name.removesuffix("]").partition("[")
@@ -166,34 +194,44 @@ class MachineState:
         for whole, register in self._registers.items():
             if name.startswith(f"{whole}.") and (found := register.field(name.removeprefix(f"{whole}."))) is not None:
                 return found
-        raise ValueError(f"there is no register {name!r}")
+        raise ValueError(f"there is no register {name!r}; registers() and memories() list the names")
 
     def _check(self, cycle: int) -> None:
         if cycle < 0 or (self._cycles is not None and cycle > self._cycles):
-            raise ValueError(f"the cycle must be from 0 to {self._cycles}, not {cycle}")
+            most = "" if self._cycles is None else f" and at most {self._cycles}"
+            raise ValueError(f"the cycle must be at least 0{most}, not {cycle}")
 
     def array(self, cycle: int) -> dict[str, np.ndarray]:
-        """All elements: `weight`, `activation` (on its way right) and `total`, int32 (rows, columns)."""
+        """Return the registers of all elements in a cycle, by name: `weight`, `activation` (moving right) and `total`.
+
+        Each is int32 (rows, columns).
+        """
         self._check(cycle)
         return self._array.values(cycle)
 
     def accumulators(self, bank: int, cycle: int) -> np.ndarray:
-        """All rows of a bank: int32 (accumulator_rows, columns)."""
+        """Return all rows of an accumulator bank in a cycle: int32 (accumulator_rows, columns)."""
         self._check(cycle)
         return np.stack([self._banks[bank].row(row, cycle) for row in range(self.config.accumulator_rows)])
 
     def memory(self, name: str, cycle: int) -> list[int]:
-        """All words of a memory."""
+        """Return all words of a memory in a cycle."""
         self._check(cycle)
         rows = self._memories[name]
         return [rows.word(row, cycle) for row in range(rows.depth)]
 
     def explain(self, row: int, column: int, cycle: int) -> ElementState:
-        """What the element in a row and a column multiplies in a cycle, and where that comes from."""
+        """Return the operands of an element in a cycle, and where they come from.
+
+        Raises
+        ------
+        ValueError
+            There is no such element, or the history does not reach the cycle.
+        """
         self._check(cycle)
         config, events, array = self.config, self._events, self._array
         if not (0 <= row < config.rows and 0 <= column < config.columns):
-            raise ValueError(f"there is no element ({row}, {column}) in a {config.rows} x {config.columns} array")
+            raise ValueError(f"there is no element ({row}, {column}) in an array of {config.rows} x {config.columns}")
         vector = cycle - row - column
         values = {
             "operand": array.operand(row, column, cycle),

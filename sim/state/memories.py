@@ -6,36 +6,39 @@ import numpy as np
 
 from etchnet.hdl.isa import Destination
 from etchnet.sim.state.events import Events
-from etchnet.sim.state.registers import Rows, packed
+from etchnet.sim.state.registers import MemoryView, pack_lanes
 from etchnet.sim.state.results import DrainResults
 
 __all__ = ["DrainMemory", "row_words"]
 
 
 def row_words(values: np.ndarray, *, wide: bool, tiles_per_word: int) -> int:
-    """A row of results as its memory words, the first lowest; of narrow ones every lane of the word gets the tile."""
-    return packed(values.astype(np.int32)) if wide else packed(np.tile(values.astype(np.int8), tiles_per_word))
+    """Return a row of results as its memory words, the first lowest.
+
+    A row of int8 results is repeated in every lane of its word: the write's lane mask selects one.
+    """
+    return pack_lanes(values.astype(np.int32)) if wide else pack_lanes(np.tile(values.astype(np.int8), tiles_per_word))
 
 
 class DrainMemory:
-    """The contents of one of them at any cycle: the last write of every lane."""
+    """One memory that drains write, at any cycle: the latest write of each lane of a word."""
 
     def __init__(self, events: Events, results: DrainResults, destination: Destination) -> None:
         self._events, self._results, self._destination = events, results, destination
         self.config = events.config
 
-    def rows(self) -> Rows:
-        """Its words."""
+    def view(self) -> MemoryView:
+        """Return the whole memory; the two halves of the output memory follow each other."""
         config = self.config
         depth = {
             Destination.ACTIVATION: config.activation_words,
             Destination.OUTPUT: 2 * config.output_words,
             Destination.RESIDUAL: config.residual_words,
         }[self._destination]
-        return Rows(self.word, depth, 8 * config.rows)
+        return MemoryView(self.word, depth, 8 * config.rows)
 
     def word(self, address: int, cycle: int) -> int:
-        """The word as a cycle begins."""
+        """Return a word at the start of a cycle."""
         config, events = self.config, self._events
         half = None
         if self._destination is Destination.OUTPUT:
@@ -51,7 +54,7 @@ class DrainMemory:
                 repeat -= number + 1
                 continue
             repeat -= 1
-            # Repeats by turns fill the halves of the output memory.
+            # Repeats fill the halves of the output memory alternately.
             if half is not None and (repeat + 1) & 1 != half:
                 continue
             first = int(events.first_drain[repeat + 1])
@@ -70,7 +73,7 @@ class DrainMemory:
         return word
 
     def _written(self, index: int, table: dict[str, np.ndarray], entry: int) -> int:
-        """The word of one entry of `Program.writes`."""
+        """Return the word of one entry of `TimedProgram.writes`."""
         wide = self._events.drains.instruction(index).wide
         row = row_words(
             self._results.of(index)[table["row"][entry]], wide=wide, tiles_per_word=self.config.tiles_per_word

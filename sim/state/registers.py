@@ -1,4 +1,4 @@
-"""How registers are named, packed and followed back: what all parts of `etchnet.sim.state.machine` share."""
+"""Registers and memories as functions of the cycle, and how they are named and packed: shared by all of the state."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from etchnet.hdl.blocks.ram import Ram
 
 __all__ = [
     "Layout",
+    "MemoryView",
     "Register",
-    "Rows",
+    "Wire",
+    "as_signed",
+    "cached",
     "delayed",
-    "late_rows",
-    "memory_read",
-    "memory_waits",
-    "packed",
-    "signed_value",
+    "delayed_view",
+    "pack_lanes",
+    "read_registers",
 ]
 
-_REMEMBERED = 1 << 12
-"""cycles of a wire that are kept"""
+_CACHED = 1 << 12
+"""cycles of a wire that are cached"""
 
 Wire = Callable[..., int]
-"""what a wire holds in a cycle, from 0 on"""
+"""the value of a wire in a cycle, from 0 on"""
 
 
 @dataclass(frozen=True)
 class Register:
-    """One register: its value in any cycle, a whole number of its own sign."""
+    """One register as a function of the cycle: signed where the gateware's signal is."""
 
     value: Wire
     width: int
     signed: bool = False
     layout: Layout | None = None
-    """its fields, where it has some"""
+    """its fields, where it is a struct"""
 
     def field(self, name: str) -> Register | None:
-        """One of its fields, if it has that."""
+        """Return one of its fields as a register; None if there is no such field."""
         if (layout := self.layout) is None or name not in layout.fields:
             return None
         _, width, signed = layout.fields[name]
@@ -51,8 +52,8 @@ class Register:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The contents of one memory: (row, cycle) to the word as the cycle begins."""
+class MemoryView:
+    """One memory as a function ``word(row, cycle)``: the word at the start of a cycle."""
 
     word: Callable[..., int]
     depth: int
@@ -60,7 +61,15 @@ class Rows:
 
 
 class Layout:
-    """A struct of the gateware as a whole number, and its fields, those of inner structs by dotted names."""
+    """A struct of the gateware as a whole number.
+
+    Attributes
+    ----------
+    width
+        Bits of the struct.
+    fields
+        For each field its first bit, its width and whether it is signed; fields of inner structs have dotted names.
+    """
 
     def __init__(self, layout: data.StructLayout) -> None:
         self.width = layout.size
@@ -69,7 +78,7 @@ class Layout:
             self.fields[name] = (first, shape.width, shape.signed)
 
     def pack(self, **values: Any) -> int:
-        """The struct with some fields, double underscores for dots; the others are 0."""
+        """Return the struct with the given fields, the others 0; ``inner__field`` names the field ``inner.field``."""
         word = 0
         for name, value in values.items():
             first, width, _ = self.fields[name.replace("__", ".")]
@@ -77,10 +86,10 @@ class Layout:
         return word
 
     def get(self, word: int, name: str) -> int:
-        """One field."""
+        """Return one field of a packed struct."""
         first, width, signed = self.fields[name]
         value = word >> first & (1 << width) - 1
-        return signed_value(value, width) if signed else value
+        return as_signed(value, width) if signed else value
 
 
 def _leaves(layout: data.StructLayout, base: int, prefix: str) -> Iterator[tuple[str, int, Shape]]:
@@ -91,42 +100,49 @@ def _leaves(layout: data.StructLayout, base: int, prefix: str) -> Iterator[tuple
             yield f"{prefix}{name}", base + field.offset, Shape.cast(field.shape)
 
 
-def signed_value(value: int, width: int) -> int:
-    """The lowest bits of a number as a signed one."""
+def as_signed(value: int, width: int) -> int:
+    """Return the lowest bits of a number, read as two's complement."""
     value &= (1 << width) - 1
     return value - (1 << width) if value >> (width - 1) & 1 else value
 
 
-def packed(values: np.ndarray) -> int:
-    """Lanes of int8, uint8 or int32 as one whole number, the first lowest."""
+def pack_lanes(values: np.ndarray) -> int:
+    """Return lanes of int8, uint8 or int32 as one whole number, the first lane lowest."""
     return int.from_bytes(values.astype(values.dtype.newbyteorder("<")).tobytes(), "little")
 
 
 def delayed(wire: Wire, cycles: int) -> Wire:
-    """A shift register's last stage: what the wire held some cycles ago, 0 before that."""
+    """Return the wire as it was some cycles before, 0 before that: the last stage of a shift register."""
     return lambda cycle: wire(cycle - cycles) if cycle >= cycles else 0
 
 
-def memory_read(name: str, wire: Wire, width: int, latency: int) -> dict[str, Register]:
-    """The registers of a memory's read port: the last word read, and those behind it where reads take longer."""
-    waits = memory_waits(latency)
+def read_registers(name: str, wire: Wire, width: int, latency: int) -> dict[str, Register]:
+    """Return the registers of a `Ram`'s read port, by name: the word read last, and the stages after it.
+
+    Parameters
+    ----------
+    name
+        Path of the component that the memory is in.
+    wire
+        The word that the latest read before a cycle gave, if reads took one cycle.
+    width
+        Bits of a word.
+    latency
+        Latency of the `Ram`.
+    """
+    waits = Ram.waits_of(latency)
     stages = {
         f"{name}.data_{stage}": Register(delayed(wire, stage + waits), width) for stage in range(1, latency - waits)
     }
     return {f"{name}.memory.read__data": Register(delayed(wire, waits), width), **stages}
 
 
-def memory_waits(latency: int) -> int:
-    """Cycles that reads and writes wait in front of a memory of a latency."""
-    return Ram.waits_of(latency)
+def delayed_view(view: MemoryView, latency: int) -> MemoryView:
+    """Return a memory as it is inside a `Ram` of that latency, whose ports may have registers in front of them."""
+    waits, word = Ram.waits_of(latency), view.word
+    return MemoryView(lambda row, cycle: word(row, max(0, cycle - waits)), view.depth, view.width)
 
 
-def late_rows(rows: Rows, latency: int) -> Rows:
-    """The contents of a memory whose writes wait in front of it."""
-    waits, word = memory_waits(latency), rows.word
-    return Rows(lambda row, cycle: word(row, max(0, cycle - waits)), rows.depth, rows.width)
-
-
-def remembered(wire: Callable[..., Any]) -> Any:
-    """The same function with its last values kept."""
-    return lru_cache(_REMEMBERED)(wire)
+def cached(wire: Callable[..., Any]) -> Any:
+    """Return the same function with its latest values cached."""
+    return lru_cache(_CACHED)(wire)

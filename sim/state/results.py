@@ -1,4 +1,4 @@
-"""The results of drains: what the values of a repeat are, without its cycles."""
+"""The results of drains: the values of a repeat, independent of its cycles."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from etchnet.sim.state.events import Events
 __all__ = ["DrainResults", "fold_values", "tile_of"]
 
 _REPEATS = 4
-"""repeats whose results are kept"""
+"""repeats whose results are cached"""
 
 
 def fold_values(old: np.ndarray, new: np.ndarray, fold: int) -> np.ndarray:
-    """What an accumulator holds behind a fold, modulo 2**32."""
+    """Return accumulators after a fold: int32, modulo 2**32."""
     if fold == Fold.ADD:
         return old + new
     return np.maximum(old, new) if fold == Fold.MAX else new
 
 
 def tile_of(events: Events, index: int) -> np.ndarray:
-    """The weights of an executed pass as the elements take them: int8 (rows, columns)."""
+    """Return the weights of an executed pass as the elements load them: int8 (rows, columns)."""
     config = events.config
     p, memory = events.passes.instruction(index), events.memories[Target.WEIGHTS]
     rows, columns, band = config.rows, config.columns, config.load_cycles
@@ -38,8 +38,9 @@ def tile_of(events: Events, index: int) -> np.ndarray:
     if p.kind == TileKind.IDENTITY:
         tile[diagonal, diagonal] = 1
         return tile
-    # A word is asked for in the cycle behind the decision, and reaches the bank of element (r, c) c and r cycles later.
-    asked = int(events.passes.begin[index]) + events.latencies.decide
+    # A word is requested `decide` cycles after the decision. The request reaches the bank of element (r, c) after r + c
+    # more cycles.
+    requested = int(events.passes.begin[index]) + events.latencies.decide
     whole = p.kind != TileKind.DIAGONAL
     size = config.weight_rows * columns
 
@@ -47,9 +48,9 @@ def tile_of(events: Events, index: int) -> np.ndarray:
         raw = memory.word(address, cycle).to_bytes(ceil_div(size, 4) * 4 + config.link_bits // 8, "little")[:size]
         return np.frombuffer(raw, np.int8).reshape(config.weight_rows, columns)
 
-    if memory.settled(asked, asked + rows + columns):
+    if memory.unchanged(requested, requested + rows + columns):
         for j in range(band if whole else 1):
-            stored = word(p.weights + j, asked)
+            stored = word(p.weights + j, requested)
             if whole:
                 tile[j::band] = stored
             else:
@@ -57,14 +58,14 @@ def tile_of(events: Events, index: int) -> np.ndarray:
         return tile
     for r, c in np.ndindex(rows, columns):
         if whole or r == c:
-            tile[r, c] = word(p.weights + (r % band if whole else 0), asked + r + c)[r // band, c]
+            tile[r, c] = word(p.weights + (r % band if whole else 0), requested + r + c)[r // band, c]
     return tile
 
 
 class DrainResults:
-    """The int32 results of every drain, computed layer by layer for a whole repeat when one of them is first asked for.
+    """The int32 results of every drain, computed layer by layer for a whole repeat when one of them is first needed.
 
-    Every repeat starts from nothing: a checked program writes what it reads.
+    Repeats do not depend on each other: a checked program writes what it reads.
     """
 
     def __init__(self, events: Events) -> None:
@@ -73,12 +74,12 @@ class DrainResults:
         self._plan = lru_cache(_REPEATS)(self._follow)
 
     def of(self, index: int) -> np.ndarray:
-        """The results of an executed drain, row by row: int32 (rows, columns)."""
+        """Return the results of an executed drain, row by row: int32 (rows, columns)."""
         drains = self._events.drains
         return self._repeat(int(drains.repeat[index]))[int(drains.number[index])]
 
     def repeat(self, repeat: int) -> list[np.ndarray]:
-        """Those of every drain of a repeat, counted over all runs."""
+        """Return the results of every drain of a repeat, which is counted over all runs."""
         return self._repeat(repeat)
 
     def _follow(self, run: int, versioned: bool) -> Plan:
@@ -89,10 +90,10 @@ class DrainResults:
         events, run = self._events, self._events.repeats[repeat][0]
         first_pass, first_drain = int(events.first_pass[repeat]), int(events.first_drain[repeat])
         program = events.programs[run]
-        # Where memories change meanwhile, every pass and drain has what is there in its own time.
+        # If memories change during the repeat, each pass and drain has a version of its own.
         last = first_drain + len(program.drains) - 1
         span = int(events.passes.begin[first_pass]), int(events.drains.begin[last]) + int(program.count[-1])
-        constant = all(events.memories[t].settled(*span) for t in (Target.WEIGHTS, Target.PARAMETERS))
+        constant = all(events.memories[t].unchanged(*span) for t in (Target.WEIGHTS, Target.PARAMETERS))
         plan = self._plan(run, not constant)
         tiles = np.stack([tile_of(events, first_pass + number) for number in plan.tiles])
         size = chunks(word_bits(Target.PARAMETERS, self.config), self.config) * self.config.link_bits // 8
@@ -115,7 +116,7 @@ class DrainResults:
         return [kernels.results(values, number)[0] for number in range(len(program.drains))]
 
     def _input(self, half: int, cycle: int, words: int) -> np.ndarray:
-        """The first words of a half of the input memory in a cycle: int8 (words, rows)."""
+        """Return the first words of a half of the input memory in a cycle: int8 (words, rows)."""
         config, memory = self.config, self._events.memories[Target.INPUT]
         mask = (1 << 8 * config.rows) - 1
         raw = b"".join(
@@ -126,6 +127,6 @@ class DrainResults:
 
 
 def _sources(passes: Sequence[Pass]) -> list[int]:
-    """For each pass, how many halves of the input its program has released before."""
+    """Return for each pass how many halves of the input its program has released before it."""
     released = np.cumsum([0, *(p.release_input for p in passes)])
     return released[:-1].tolist()

@@ -1,4 +1,4 @@
-"""The requantisers in any cycle: stage by stage what their gateware registers, for values that are results or not."""
+"""The requantisers in any cycle: the formula of each pipeline register, for valid and invalid groups alike."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Parameters
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.contracts import ONNX_FLOAT, TFLITE_DOUBLE, TFLITE_SINGLE
-from etchnet.sim.state.registers import Layout, Register, Wire, signed_value
+from etchnet.sim.state.registers import Layout, Register, Wire, as_signed
 
 __all__ = ["SCALERS", "RequantiserState"]
 
-_REMEMBERED = 1 << 6
-"""cycles of a register that are kept: more than a pipeline has stages"""
+_CACHED = 1 << 6
+"""cycles of a register that are cached: more than a pipeline has stages"""
 
 
 class _Inputs(Protocol):
-    """What a requantiser takes from the output stage."""
+    """The inputs of a requantiser, from the output stage."""
 
     def lane(self, cycle: int, lane: int) -> tuple[int, int]:
-        """The accumulator and the parameters of a requantiser."""
+        """Return the accumulator and the packed parameters of a requantiser."""
         ...
 
     def field(self, cycle: int, stage: int, name: str) -> int:
-        """One field of a group some stages into the pipeline."""
+        """Return one field of the group at a stage of the output pipeline."""
         ...
 
     def late(self, cycle: int, delay: int, name: str) -> int:
-        """A late field of the drain whose group was at the requantisers `delay` cycles ago."""
+        """Return a late field of the drain whose group was at the requantisers `delay` cycles before."""
         ...
 
 
@@ -42,27 +42,27 @@ class _Pipeline:
         self.registers: dict[str, Register] = {}
 
     def add(self, name: str, width: int, following: Wire, *, signed: bool = False) -> Wire:
-        """A register that takes what `following` gives in the cycle before."""
+        """Add a register that takes the value of `following` of the cycle before."""
 
         def value(cycle: int) -> int:
             if cycle < 1:
                 return 0
             word = int(following(cycle - 1))
-            return signed_value(word, width) if signed else word & (1 << width) - 1
+            return as_signed(word, width) if signed else word & (1 << width) - 1
 
-        wire: Wire = lru_cache(_REMEMBERED)(value)
+        wire: Wire = lru_cache(_CACHED)(value)
         self.registers[name] = Register(wire, width, signed)
         return wire
 
     def taps(self, name: str, width: int, wire: Wire, stages: int, *, signed: bool = False) -> list[Wire]:
-        """A wire and its stages of a shift register."""
+        """Return a wire and the stages of a shift register after it."""
         chain = [wire]
         for stage in range(1, stages + 1):
             chain.append(self.add(f"{name}_{stage}", width, chain[-1], signed=signed))
         return chain
 
     def product(self, value: Wire, factor: Wire, latency: int) -> Wire:
-        """A signed 32-bit value times an unsigned factor: `etchnet.hdl.core.output.product`."""
+        """Return a signed 32-bit value times an unsigned factor, as `etchnet.hdl.core.output.product` computes it."""
         sums = min(1, latency - 1) + (latency > 4)
         stages = latency - sums
         parts: list[Wire] = []
@@ -102,14 +102,14 @@ def _bits(value: int, first: int, end: int) -> int:
 
 
 def _half_and_below(value: int, right: int, width: int) -> tuple[int, bool]:
-    """A value divided by 2**right with one bit behind the point, and whether there was more behind that."""
+    """Return a value divided by 2**right, with one fraction bit, and whether any lower bit of the value is set."""
     return (value << 1) >> right, bool(value & ((1 << right) - 1) >> 1 & (1 << width) - 1)
 
 
 def _double(
     p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
 ) -> tuple[Wire, Wire]:
-    """`DoubleRoundingScaler`."""
+    """Add the registers of `DoubleRoundingScaler`; return the wires of its quotient and increment."""
     multipliers = p.taps("multiplier", 31, multiplier, 1)
     rights, raws = p.taps("right", 5, right, 2 + products), p.taps("raw", 1, raw, 1 + products)
     shifted = p.add("shifted", 32, lambda t: value(t) << left(t), signed=True)
@@ -131,14 +131,14 @@ def _double(
 def _single(
     p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
 ) -> tuple[Wire, Wire]:
-    """`SingleRoundingScaler`."""
+    """Add the registers of `SingleRoundingScaler`; return the wires of its quotient and increment."""
     multipliers, raws = p.taps("multiplier", 31, multiplier, 1), p.taps("raw", 1, raw, products + 3)
     moved = p.add("value", 32, lambda t: value(t) << (left(t) if raw(t) else 0), signed=True)
     distance = p.add("right", 6, lambda t: right(t) + (0 if raw(t) else 31 - left(t)))
     rights = p.taps("right", 6, distance, 1 + products)
     product = p.product(moved, multipliers[1], products)
     cut = raws[products + 1]
-    total = p.add("total", 64, lambda t: signed_value(product(t), 32) if cut(t) else product(t), signed=True)
+    total = p.add("total", 64, lambda t: as_signed(product(t), 32) if cut(t) else product(t), signed=True)
 
     def tie(t: int) -> int:
         with_half = (total(t) << 1) >> rights[products + 1](t)
@@ -164,7 +164,7 @@ def _single(
 def _float(
     p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
 ) -> tuple[Wire, Wire]:
-    """`FloatScaler`."""
+    """Add the registers of `FloatScaler`; return the wires of its quotient and increment."""
     raws, multipliers = p.taps("raw", 1, raw, products + 7), p.taps("multiplier", 31, multiplier, 4)
     negatives = p.taps("negative", 1, lambda t: int(not raw(t) and value(t) < 0), products + 7)
     normal = p.add("magnitude", 32, lambda t: value(t) << left(t) if raw(t) else abs(value(t)))
@@ -210,7 +210,7 @@ def _float(
     def twice_rounded(t: int) -> int:
         word = total(t)
         if raws[products + 5](t):
-            return signed_value(word, 32)
+            return as_signed(word, 32)
         kept = _bits(word, 24, 48) if top(t) else _bits(word, 23, 47)
         half = word >> (23 if top(t) else 22) & 1
         below = bool(_bits(word, 0, 22)) or bool(top(t) and word >> 22 & 1)
@@ -247,11 +247,17 @@ SCALERS: dict[str, Callable[..., tuple[Wire, Wire]]] = {
     TFLITE_SINGLE: _single,
     ONNX_FLOAT: _float,
 }
-"""the pipeline registers of every rounding contract"""
+"""the pipeline registers of each rounding contract"""
 
 
 class RequantiserState:
-    """One requantiser: nothing in it holds, so that a register is a function of what entered some cycles ago."""
+    """One requantiser: no register has an enable, so that each is a function of the inputs some cycles before.
+
+    Attributes
+    ----------
+    result
+        The output, int32.
+    """
 
     def __init__(self, config: Config, inputs: _Inputs, lane: int) -> None:
         self._layout = Layout(Parameters.layout(config))
@@ -282,9 +288,8 @@ class RequantiserState:
             return min(offset(t), high)
 
         self.result: Wire = outer.add("result", 32, clamped, signed=True)
-        """what leaves it in a cycle"""
         self._registers = outer.registers | {f"scaler.{name}": r for name, r in inner.registers.items()}
 
     def registers(self) -> dict[str, Register]:
-        """By name."""
+        """Return the registers by name."""
         return self._registers
