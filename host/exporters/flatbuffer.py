@@ -1,4 +1,4 @@
-"""Writes int8 TensorFlow Lite files, by the schema's own builders."""
+"""A writer of int8 TensorFlow Lite files, on the builders of the schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tflite
 
 @dataclass
 class Tensor:
-    """One tensor, with data if it is constant."""
+    """One tensor; a constant has data."""
 
     name: str
     shape: tuple[int, ...]
@@ -21,15 +21,15 @@ class Tensor:
     zero_points: Any = None
     data: np.ndarray | None = None
     axis: int = 0
-    """along which scales differ"""
+    """axis along which scales differ"""
 
 
 @dataclass
 class Graph:
-    """Tensors and operators in order; operators are (code, options kind, options, inputs, outputs).
+    """A graph under construction: tensors, and operators (code, kind of options, options, inputs, outputs) in order.
 
-    Methods that add an operator take the indices of the tensors that it reads and writes, and return that of its
-    result. `activation` is one of `tflite.ActivationFunctionType`.
+    Tensors are named by their indices. Methods that add an operator return the tensor that it writes; some make that
+    tensor. `activation` is one of `tflite.ActivationFunctionType`.
     """
 
     tensors: list[Tensor] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Graph:
         return self.tensor(name, shape, scales=[scale], zero_points=[zero_point])
 
     def like(self, source: int, shape: tuple[int, ...] | None = None, *, name: str = "") -> int:
-        """Add a tensor with type, scale and zero point of another, and its shape unless one is given."""
+        """Add a tensor with the type, scale and zero point of another, and its shape unless one is given."""
         t = self.tensors[source]
         name = name or f"t{len(self.tensors)}"
         return self.tensor(name, t.shape if shape is None else shape, t.type, t.scales, t.zero_points)
@@ -77,7 +77,7 @@ class Graph:
         activation: int = 0,
         keep_num_dims: bool = False,
     ) -> int:
-        """Weights int8 (channels, terms); bias int32 (channels,) or none."""
+        """Add FULLY_CONNECTED: weights int8 (channels, terms), bias int32 (channels,) or None."""
         values = {"FusedActivationFunction": activation, "KeepNumDims": keep_num_dims}
         inputs = self._weighted(source, weights, scales, bias, 0)
         return self.operator("FULLY_CONNECTED", "FullyConnectedOptions", values, inputs, result)
@@ -95,7 +95,7 @@ class Graph:
         same: bool = False,
         activation: int = 0,
     ) -> int:
-        """Weights int8 (channels, y, x, input channels); bias int32 (channels,) or none; pairs are (y, x)."""
+        """Add CONV_2D: weights int8 (channels, y, x, inputs), bias int32 (channels,) or None; pairs are (y, x)."""
         values = _sliding(stride, same, activation) | _dilated(dilation)
         inputs = self._weighted(source, weights, scales, bias, 0)
         return self.operator("CONV_2D", "Conv2DOptions", values, inputs, result)
@@ -114,7 +114,7 @@ class Graph:
         same: bool = False,
         activation: int = 0,
     ) -> int:
-        """Weights int8 (1, y, x, input channels x multiplier); bias int32, one per output channel, or none."""
+        """Add DEPTHWISE_CONV_2D: weights int8 (1, y, x, channels), bias int32 (channels,) or None."""
         values = _sliding(stride, same, activation) | _dilated(dilation) | {"DepthMultiplier": multiplier}
         inputs = self._weighted(source, weights, scales, bias, 3)
         return self.operator("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions", values, inputs, result)
@@ -130,25 +130,25 @@ class Graph:
         same: bool = False,
         activation: int = 0,
     ) -> int:
-        """AVERAGE_POOL_2D or MAX_POOL_2D, by `kind`: average or max."""
+        """Add AVERAGE_POOL_2D or MAX_POOL_2D; `kind` is average or max."""
         values = _sliding(stride, same, activation) | {"FilterHeight": window[0], "FilterWidth": window[1]}
         return self.operator(f"{kind.upper()}_POOL_2D", "Pool2DOptions", values, [source], result)
 
     def mean(self, source: int, axes: Any, result: int, *, keep_dims: bool = False) -> int:
-        """Mean over axes, counted with the batch."""
+        """Add MEAN over axes, counted with the batch."""
         inputs = [source, self.constant(np.array(axes, np.int32))]
         return self.operator("MEAN", "ReducerOptions", {"KeepDims": keep_dims}, inputs, result)
 
     def add(self, first: int, second: int, result: int, *, activation: int = 0) -> int:
-        """Sum of two tensors."""
+        """Add ADD, the sum of two tensors."""
         return self.operator("ADD", "AddOptions", {"FusedActivationFunction": activation}, [first, second], result)
 
     def concatenation(self, sources: list[int], axis: int, result: int) -> int:
-        """Tensors side by side along an axis, counted with the batch."""
+        """Add CONCATENATION along an axis, counted with the batch."""
         return self.operator("CONCATENATION", "ConcatenationOptions", {"Axis": axis}, list(sources), result)
 
     def pad(self, source: int, paddings: Any, result: int, *, value: int | None = None) -> int:
-        """Paddings (before, after) per axis; with an int8 `value`, PADV2."""
+        """Add PAD, or PADV2 for an int8 `value`; paddings are (before, after) per axis."""
         inputs = [source, self.constant(np.array(paddings, np.int32))]
         if value is None:
             return self.operator("PAD", "", {}, inputs, result)
@@ -157,24 +157,24 @@ class Graph:
         return self.operator("PADV2", "", {}, [*inputs, constant], result)
 
     def reshape(self, source: int, shape: tuple[int, ...]) -> int:
-        """The same values in another shape, batch included; makes its result."""
+        """Add RESHAPE to a shape, batch included, and its result."""
         result = self.like(source, shape)
         return self.operator("RESHAPE", "", {}, [source, self.constant(np.array(shape, np.int32))], result)
 
     def squeeze(self, source: int, axes: list[int]) -> int:
-        """Axes of one element left out; makes its result."""
+        """Add SQUEEZE, which removes axes of size 1, and its result."""
         shape = tuple(n for axis, n in enumerate(self.tensors[source].shape) if axis not in axes)
         values = {"SqueezeDims": np.array(axes, np.int32)}
         return self.operator("SQUEEZE", "SqueezeOptions", values, [source], self.like(source, shape))
 
     def expand_dims(self, source: int, axis: int) -> int:
-        """An axis of one element put in; makes its result."""
+        """Add EXPAND_DIMS, which inserts an axis of size 1, and its result."""
         shape = self.tensors[source].shape
         inputs = [source, self.constant(np.array([axis], np.int32))]
         return self.operator("EXPAND_DIMS", "", {}, inputs, self.like(source, (*shape[:axis], 1, *shape[axis:])))
 
     def softmax(self, source: int, shape: tuple[int, ...], beta: float = 1.0) -> int:
-        """Softmax over the last axis; makes its result."""
+        """Add SOFTMAX over the last axis, and its result."""
         result = self.activation("softmax", shape, 1 / 256, -128)
         return self.operator("SOFTMAX", "SoftmaxOptions", {"Beta": beta}, [source], result)
 
@@ -183,13 +183,13 @@ class Graph:
         return self.tensor(name, values.shape, tflite.TensorType.INT32, data=values)
 
     def simple(self, code: int, source: int, result: int, *, constant: np.ndarray | None = None) -> int:
-        """Add an operator without options, with a second, constant input on request."""
+        """Add an operator without options, with `constant` as its second input if it is given."""
         inputs = [source] if constant is None else [source, self.constant(constant)]
         self.operators.append((code, 0, {}, inputs, [result]))
         return result
 
     def write(self, source: int, result: int) -> bytes:
-        """The file."""
+        """Return the bytes of the file of a model with that input and output."""
         b = flatbuffers.Builder(1024)
 
         def vector(start: Any, items: list[int]) -> int:

@@ -1,4 +1,4 @@
-"""What importers build models with: layers added one by one, and what their results stand for."""
+"""The builder that importers use: it adds layers one by one, and records the meaning of their results."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from etchnet.host.network.network import INPUT, Network
 __all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape"]
 
 MOST_VALUES = 1 << 24
-"""values of one image that any tensor of a model may have, padding included"""
+"""largest number of values of one image in any tensor of a model, padding included"""
 _MOST_WINDOW_VALUES = 1 << 27
-"""values that the windows of one layer may hold together, as the reference lays them out"""
+"""largest number of values in all windows of one layer, which the reference copies side by side"""
 _MOST_WEIGHTS = 1 << 27
-"""bytes of all layers' weights and settings per channel"""
+"""largest number of bytes of the weights and per-channel settings of all layers"""
 _CHANNEL_BYTES = 32
 _MOST_MADE_CHANNELS = 1 << 20
 
 
 def image_shape(shape: Sequence[int]) -> Shape | None:
-    """What a tensor of that shape, without the batch, is as (height, width, channels); None for other ranks.
+    """Return the image (height, width, channels) that a tensor shape without the batch is; None for other ranks.
 
-    (K,) is one pixel, (W, C) one line.
+    (K,) is one pixel, (W, C) one line of pixels.
     """
     if not 1 <= len(shape) <= 3:
         return None
@@ -56,15 +56,15 @@ class Value:
     Attributes
     ----------
     name
-        As the file calls it.
+        Name in the file.
     node
-        The layer whose result holds its values, in their order, or `INPUT`.
+        The layer whose result holds its values, in the same order, or `INPUT`.
     shape
-        As the file has it, channels last, without the batch.
+        Shape in the file, channels last, without the batch.
     quantisation
-        How it stands for real numbers.
+        Real numbers that it represents.
     steps
-        What the host does behind the layer.
+        Computations of the host after the layer.
     floating
         Whether it is float32, dequantised.
     """
@@ -80,25 +80,25 @@ class Value:
 class GraphBuilder:
     """A model that grows layer by layer.
 
-    Names of values and layers are for people: messages and reports use them, and nothing else depends on them.
+    Names of values and layers are only for messages and reports.
 
     Parameters
     ----------
     name
-        The model's.
+        Name of the model.
     input_shape
         Shape of one input, channels last, without the batch.
     quantisation
-        Of the input.
+        Real numbers that the input represents.
     floating
-        Whether the model itself begins with a quantisation of float32.
+        Whether the model begins with a quantisation of float32.
     contract
-        The rounding contract of all layers.
+        Rounding contract of all layers.
 
     Raises
     ------
     ModelError
-        From this and all methods: what cannot be built, by the name of the operator that asks for it.
+        From this and all methods: a layer cannot be built; the message names the operator that needs it.
     """
 
     def __init__(
@@ -125,19 +125,21 @@ class GraphBuilder:
     def check_size(self, where: str, shape: Sequence[int]) -> None:
         """Refuse a tensor that is empty, or larger than `MOST_VALUES`."""
         if min(shape, default=1) < 1:
-            raise ModelError(f"{where} has shape {tuple(shape)}: sizes must be at least 1")
+            raise ModelError(f"{where} must have sizes of at least 1, not shape {tuple(shape)}")
         if math.prod(shape) > MOST_VALUES:
-            raise ModelError(f"{where} has shape {tuple(shape)}: an image may have at most {MOST_VALUES} values")
+            raise ModelError(f"{where} must have at most {MOST_VALUES} values per image, not shape {tuple(shape)}")
 
     def geometry(self, value: Value) -> Shape:
-        """(height, width, channels) of the layer's result that holds a value, whatever the value's own shape."""
+        """Return (height, width, channels) of the layer that holds a value, whatever the shape of the value."""
         return self._input_shape if value.node == INPUT else self._shapes[value.node]
 
     def image(self, where: str, value: Value) -> Shape:
-        """A value's own shape as (height, width, channels)."""
+        """Return a value's shape as (height, width, channels)."""
         shape = image_shape(value.shape)
         if shape is None:
-            raise ModelError(f"{where} takes images (H, W, C), lines (W, C) and vectors (K), not shape {value.shape}")
+            raise ModelError(
+                f"{where} must have images (H, W, C), lines (W, C) or vectors (K), not shape {value.shape}"
+            )
         return shape
 
     def add(
@@ -153,18 +155,18 @@ class GraphBuilder:
     ) -> Value:
         """Add a layer; returns its result.
 
-        A `Dense` takes all values of an image in their order, and so does any layer `as_stored`. Others get their
-        sources in the sources' own shapes, through a `Reshape` where they are stored otherwise.
+        A `Dense`, and any layer that is added `as_stored`, reads its sources in the images that hold them. Other layers
+        read them in the sources' shapes, after a `Reshape` if the images differ.
 
         Parameters
         ----------
         where
-            What to call the operator in messages.
+            Name of the operator in messages.
         name
-            The layer's; `where` if there is none.
+            Name of the layer; `where` if it is empty.
         shape
-            What the file says that the result has, without the batch. It must be what the layer gives (for a layer
-            `as_stored`, as many values). By default that of the layer.
+            Shape of the result in the file, without the batch: it must equal that of the layer (`as_stored`: have as
+            many values). By default that of the layer.
         """
         self._check_host(where, sources)
         if not (as_stored or isinstance(layer, Dense)):
@@ -180,11 +182,13 @@ class GraphBuilder:
         if isinstance(layer, Dense):
             same = math.prod(result) == layer.channels
         if not same:
-            raise ModelError(f"{where} gives shape {given}, but the file says {result}")
+            raise ModelError(f"{where}: the result must have shape {given}, not {result} as in the file")
         if isinstance(layer, Linear):
             self._weights += layer.weights.size + _CHANNEL_BYTES * layer.channels
             if self._weights > _MOST_WEIGHTS:
-                raise ModelError(f"{where}: the layers up to here have more than {_MOST_WEIGHTS} bytes of weights")
+                raise ModelError(
+                    f"{where}: the weights up to here must be at most {_MOST_WEIGHTS} bytes, not {self._weights}"
+                )
         self._layers.append(layer)
         self._names.append(name or where)
         self._sources.append(tuple(value.node for value in sources))
@@ -203,10 +207,10 @@ class GraphBuilder:
         low: int = -128,
         high: int = 127,
     ) -> Value:
-        """Every value requantised by the factor `scale`, or left as it is for None, and clamped."""
+        """Add a layer that requantises every value by the factor `scale`, or keeps it for None, and clamps it."""
         channels = self.geometry(value)[2]
         if channels > _MOST_MADE_CHANNELS:
-            raise ModelError(f"{where} is taken for at most {_MOST_MADE_CHANNELS} channels, not {channels}")
+            raise ModelError(f"{where} must have at most {_MOST_MADE_CHANNELS} channels, not {channels}")
         try:
             layer: Layer = (
                 MaxPool((1, 1), low=low, high=high)
@@ -236,12 +240,12 @@ class GraphBuilder:
         name: str = "",
         shape: Sequence[int] | None = None,
     ) -> Value:
-        """Sums over axes of an image (0 height, 1 width, 2 channels), less their zero points, scaled by `scaling`."""
+        """Add a layer that sums over axes (0 height, 1 width, 2 channels) and scales the sums."""
         height, width, channels = self.image(where, value)
         window = height if 0 in axes else 1, width if 1 in axes else 1
         weights = window[0] * window[1] * channels
         if weights > _MOST_MADE_CHANNELS:
-            raise ModelError(f"{where} is taken over at most {_MOST_MADE_CHANNELS} values, not {weights}")
+            raise ModelError(f"{where} must be over at most {_MOST_MADE_CHANNELS} values, not {weights}")
         kind: type[Any] = Conv if 2 in axes else Depthwise
         try:
             layer = kind(
@@ -258,7 +262,7 @@ class GraphBuilder:
         return result if shape is None else self.reshape(where, result, shape, name=name)
 
     def reshape(self, where: str, value: Value, shape: Sequence[int], *, name: str = "") -> Value:
-        """The same values in another shape; costs a layer only where another layer asks for that shape."""
+        """Return the same values in another shape; this adds a layer only once a layer needs that shape."""
         shape = tuple(shape)
         if math.prod(shape) != math.prod(value.shape):
             raise ModelError(f"{where} must keep the number of values: {value.shape} to {shape}")
@@ -274,9 +278,9 @@ class GraphBuilder:
         name: str = "",
         shape: Sequence[int] | None = None,
     ) -> Value:
-        """What the host does with a value; no layer can come behind it."""
+        """Add a computation of the host; no layer can come after it."""
         if value.floating or (value.steps and isinstance(value.steps[-1], ArgMax)):
-            raise ModelError(f"{where} comes behind DEQUANTIZE or ARG_MAX, which must be the last operator")
+            raise ModelError(f"{where} comes after DEQUANTIZE or ARG_MAX, which must be the last operator")
         return replace(
             value,
             name=name or where,
@@ -286,9 +290,11 @@ class GraphBuilder:
         )
 
     def finish(self, value: Value) -> Model:
-        """The model whose output is `value`; layers that it does not need are left out."""
+        """Return the model whose output is `value`, without layers that it does not need."""
         if value.node == INPUT:
-            raise ModelError(f"{self._name} has no layer between its input and its output: there is nothing to run")
+            raise ModelError(
+                f"{self._name} must have a layer between its input and its output: there is nothing to run"
+            )
         kept = {value.node}
         for index in range(value.node, -1, -1):
             if index in kept:
@@ -317,10 +323,8 @@ class GraphBuilder:
             float_output=value.floating,
         )
 
-    # Its parts
-
     def _stored(self, where: str, value: Value) -> Value:
-        """A value whose layer has the value's own shape."""
+        """Return a value whose layer has the value's shape."""
         wanted = self.image(where, value)
         if self.geometry(value) == wanted:
             return value
@@ -334,10 +338,10 @@ class GraphBuilder:
     def _check_host(where: str, sources: Sequence[Value]) -> None:
         for value in sources:
             if value.steps or value.floating:
-                raise ModelError(f"{where} comes behind an operator that runs on the host")
+                raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
 
     def _check_work(self, where: str, layer: Layer, shapes: Sequence[Shape]) -> None:
-        """Refuse what would not fit in memory, from sizes alone."""
+        """Refuse a layer whose windows would not fit in memory; only sizes are looked at."""
         if isinstance(layer, Conv | Depthwise):
             window, dilation = layer.kernel, layer.dilation
         elif isinstance(layer, Pool):
@@ -351,4 +355,4 @@ class GraphBuilder:
         for size, taps, step, stride in zip(padded, window, dilation, layer.stride, strict=False):
             windows *= max(0, size - (taps - 1) * step - 1) // stride + 1
         if windows > _MOST_WINDOW_VALUES:
-            raise ModelError(f"{where}: its windows hold {windows} values; at most {_MOST_WINDOW_VALUES} are taken")
+            raise ModelError(f"{where}: its windows must have at most {_MOST_WINDOW_VALUES} values, not {windows}")

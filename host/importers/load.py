@@ -1,4 +1,4 @@
-"""Models and inputs from files, by what their names end with."""
+"""Models and inputs from files, whose format follows from the file name."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _LARGEST_INPUT = 1 << 30
 
 
 def load_model(name: str) -> Model:
-    """A model by file name (.tflite, .onnx, or .npz of `Network.save`), or ``demo``.
+    """Load a model file (.tflite, .onnx, or .npz of `Network.save`), or the model ``demo``.
 
     Raises
     ------
     ModelError, NetworkError
-        The file cannot be taken.
+        The file cannot be read, is damaged, or uses what is not supported.
     """
     path = Path(name)
     if name == "demo":
-        # Pixels from 0 to 1, as pictures are read.
+        # Pixels from 0 to 1, as `load_input` reads pictures.
         return replace(plain_model("demo", fashion.network()), input=Quantisation(1 / 255, -128))
     if path.suffix == ".tflite":
         return load_tflite(path)
@@ -41,7 +41,7 @@ def load_model(name: str) -> Model:
 
 
 def plain_model(name: str, network: Network) -> Model:
-    """A network by itself as a model: int8 values as they are, layers without names."""
+    """Make a model of a network alone: int8 values represent themselves, and layers have no names but numbers."""
     shape, result = network.input_shape, network.output_shape
     return Model(
         name=name,
@@ -55,30 +55,30 @@ def plain_model(name: str, network: Network) -> Model:
 
 
 def _without_ones(shape: Shape) -> tuple[int, ...]:
-    """An image's shape; that of a vector has one size."""
+    """Return the shape of an image, or (channels,) for one pixel."""
     return shape[2:] if shape[:2] == (1, 1) else shape
 
 
 def _input_zero_point(network: Network) -> int:
-    """The zero point that the input is read with, by its first reader that has one; 0 if there is none."""
+    """Return the zero point of the input according to the first layer that has one; 0 if none has."""
     same = {INPUT}
     for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
-        for place, source in enumerate(sources):
+        for position, source in enumerate(sources):
             if source in same and isinstance(layer, Linear):
                 return layer.input_zero_point
             if source in same and isinstance(layer, Add):
-                return layer.zero_points[place]
+                return layer.zero_points[position]
         if same.intersection(sources) and isinstance(layer, Reshape | Pool | Pad | Concat):
             same.add(index)
     return 0
 
 
 def load_input(path: Path, model: Model) -> np.ndarray:
-    """The network's input, int8 (M, inputs), from a file.
+    """Load inputs of a model from a file, as int8 (M, inputs) of its network.
 
-    ``.npy``: int8 as it is, floats quantised. ``.txt`` and ``.csv``: an input per line, numbers separated by white
-    space or commas; quantised. Pictures (with Pillow installed): of the model's size, grey or colour by what it takes,
-    scaled to [0, 1] and quantised.
+    ``.npy``: int8 unchanged, floats quantised. ``.txt`` and ``.csv``: one input per line, numbers separated by white
+    space or commas, quantised. Pictures (with Pillow installed): of the model's size, in colour if the model has three
+    channels and else grey, scaled to [0, 1] and quantised.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def load_input(path: Path, model: Model) -> np.ndarray:
     """
     try:
         if path.stat().st_size > _LARGEST_INPUT:
-            raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_INPUT} are read")
+            raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_INPUT} are supported")
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
         elif path.suffix in (".txt", ".csv"):
@@ -113,17 +113,17 @@ def _picture(path: Path, model: Model) -> np.ndarray:
         from PIL import Image
     except ImportError:
         raise ModelError(
-            f"{path}: .npy, .txt and .csv are read; for pictures, pip install 'etchnet[pictures]'"
+            f"{path}: an input must be .npy, .txt or .csv; for pictures, pip install 'etchnet[pictures]'"
         ) from None
     shape = model.network.input_shape
     colour = shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
     if pixels.size != model.network.inputs:
-        raise ModelError(f"{path} has {pixels.size} values; the model takes {model.network.inputs}")
+        raise ModelError(f"{path} has {pixels.size} values; the model needs {model.network.inputs}")
     if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
         height, width = pixels.shape[:2]
-        raise ModelError(f"{path} has {height} x {width} pixels; the model takes {shape[0]} x {shape[1]}")
+        raise ModelError(f"{path} has {height} x {width} pixels; the model needs {shape[0]} x {shape[1]}")
     if model.input_channels_first:
         pixels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
     return pixels.reshape(1, -1)

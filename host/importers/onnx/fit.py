@@ -1,7 +1,7 @@
-"""Float operators as whole-number arithmetic of the machine: searched for, and proved by trying every operand.
+"""Integer arithmetic that equals float operators: searched for, and proved by trying every operand.
 
-An operator on int8 operands is a finite table. What these functions return gives that table entry for entry, by the
-rounding contract `onnx-float`; where they find nothing that does, they say so, and the importer refuses the operator.
+An operator on int8 operands is a finite table. The settings that these functions return reproduce every entry of it by
+the rounding contract `onnx-float`. They return None if they find none, and the importer refuses the operator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTRACT = ONNX_FLOAT
 _INT8 = np.arange(-128, 128)
 _NEAR_TIE = 2.0**-9
 _FRACTIONS = (16, 15, 17, 14, 18, 13, 19, 20, 21, 12, 22, 10, 8)
-"""bits behind the point of the common scale of an addition"""
+"""fractional bits of the common scale of an addition, in the order in which they are tried"""
 _NUDGES = sorted(itertools.product(range(-1, 2), repeat=2), key=lambda pair: (abs(pair[0]) + abs(pair[1]), pair))
 _MOST_STEPS = 200
 _MOST_MOVES = 500
@@ -40,13 +40,13 @@ def _scaling(factor: Any) -> Scaling:
 
 
 def _nudged(factor: Any, steps: int) -> Any:
-    """A float32 some steps up or down."""
+    """Return the float32 that is that many representable numbers above `factor`."""
     return (np.asarray(factor, np.float32).view(np.int32) + np.int32(steps)).view(np.float32)[()]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """``clamp(rint(fl32(weight * x + bias) * factor) + zero_point)`` for whole numbers x."""
+    """The function ``clamp(rint(fl32(weight * x + bias) * factor) + zero_point)`` of integers x."""
 
     weight: int
     bias: int
@@ -73,20 +73,20 @@ def fit_map(
     *,
     first: Fit | None = None,
 ) -> Fit | None:
-    """A `Fit` that gives `target` for all of `x`, or None.
+    """Search for a `Fit` that maps all of `x` to `target`; returns None if there is none.
 
     Parameters
     ----------
     x, target
-        Whole numbers, and the int8 result of each.
+        Integers, and the int8 result of each.
     ratio, offset
-        What the results are before rounding, roughly: ratio * x + offset.
+        Approximation of the results before rounding: ratio * x + offset.
     zero_points
-        Those to try. Where results lie exactly between two whole numbers, the parity of the zero point decides.
+        Zero points to try. Their parity decides the rounding of results exactly between two integers.
     low, high
         Clamp.
     first
-        To try before all others. Weights above 1 place the bias more finely.
+        Fit to try before all others.
     """
 
     def fits(weight: Any, bias: Any, factor: Any, zero_point: int) -> np.ndarray:
@@ -146,14 +146,14 @@ def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> I
 
 
 def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, single: bool = False) -> Add | None:
-    """An `Add` that equals QLinearAdd for all 65,536 pairs of operands, or None.
+    """Search for an `Add` that equals QLinearAdd for all 65,536 pairs of operands; returns None if there is none.
 
     Parameters
     ----------
     scales, zero_points
-        Of the operands and of the result.
+        Scales and zero points of the two operands and of the result.
     single
-        Whether the tensors have one value: then both orders of `qlinear_add` must give the same.
+        Whether the tensors have one value: then both orders of `qlinear_add` must agree.
     """
     a, b = (grid.ravel() for grid in np.meshgrid(_INT8, _INT8, indexing="ij"))
     target = qlinear_add(a, b, scales, zero_points).astype(np.int64)
@@ -166,7 +166,7 @@ def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, 
     real = float(ratios[0]) * (a - zero_points[0]) + float(ratios[1]) * (b - zero_points[1]) + zero_points[2]
     distance = np.abs(real - np.floor(real) - 0.5)
     distance[(real < -130) | (real > 129)] = 1
-    # Settings are tried on the pairs that are nearest to ties, then on all that are near, then on all.
+    # Settings are tried on the pairs nearest to ties first, then on all pairs near ties, then on all pairs.
     near = np.flatnonzero(distance < _NEAR_TIE)
     nearest = near[np.argsort(distance[near], kind="stable")[:_NEAREST]]
     settings = [
@@ -198,7 +198,7 @@ def _agree(
     settings: Sequence[tuple[Any, Any, int]],
     zeros: tuple[int, int, int],
 ) -> np.ndarray:
-    """For which of the settings (factor of a, factor of b, bits behind the point) all sums come out as the target."""
+    """Return which settings (factor of a, factor of b, fractional bits) map all pairs to the target."""
     first, second, fraction = (np.array(column)[:, None] for column in zip(*settings, strict=True))
     total = np.rint((a - zeros[0]).astype(np.float32) * first).astype(np.int64)
     total += np.rint((b - zeros[1]).astype(np.float32) * second).astype(np.int64)

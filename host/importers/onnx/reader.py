@@ -1,7 +1,7 @@
-"""ONNX files read with distrust: what their nodes, tensors and shapes say, checked before it is used.
+"""Checked access to the graph of an ONNX file.
 
-The protobuf is parsed by the package onnx. Nothing in it is taken for granted: data outside the file is refused, names
-must be defined once and before they are read, sizes must be those that shapes promise.
+A file is hostile input. The package onnx parses the protobuf, and everything in it is checked here: data in other files
+is refused, names must be defined once and before they are read, and the size of data must be that of its shape.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OTHER_TYPES = {
 
 
 def type_name(number: int) -> str:
-    """A name for a number of TensorProto.DataType."""
+    """Return the name of a number of TensorProto.DataType."""
     return _TYPES[number][0] if number in _TYPES else _OTHER_TYPES.get(number, f"type {number}")
 
 
@@ -55,11 +55,11 @@ class Node:
     Attributes
     ----------
     where
-        What messages call it.
+        Name of the operator in messages.
     inputs, outputs
-        Names; an input that is left out is an empty one.
+        Names; that of an absent input is empty.
     attributes
-        Whole numbers, floats, bytes, and lists of them; tensors as arrays.
+        Integers, floats, bytes, and lists of them; tensors as arrays.
     """
 
     where: str
@@ -79,33 +79,33 @@ class Node:
         return self.inputs[index] if index < len(self.inputs) else ""
 
     def integer(self, name: str, default: int) -> int:
-        """An attribute that is a whole number."""
+        """Return an attribute that must be an integer."""
         value = self.attributes.get(name, default)
         if not isinstance(value, int):
-            raise ModelError(f"{self.where}: {name} must be a whole number, not {value!r}")
+            raise ModelError(f"{self.where}: {name} must be an integer, not {value!r}")
         return value
 
     def number(self, name: str, default: float) -> float:
-        """An attribute that is a float."""
+        """Return an attribute that must be a float."""
         value = self.attributes.get(name, default)
         if not isinstance(value, int | float):
             raise ModelError(f"{self.where}: {name} must be a number, not {value!r}")
         return float(value)
 
     def text(self, name: str, default: str) -> str:
-        """An attribute that is a text."""
+        """Return an attribute that must be text."""
         value = self.attributes.get(name, default)
         if isinstance(value, bytes):
             value = value.decode("utf-8", "replace")
         if not isinstance(value, str):
-            raise ModelError(f"{self.where}: {name} must be a text, not {value!r}")
+            raise ModelError(f"{self.where}: {name} must be text, not {value!r}")
         return value
 
     def integers(self, name: str, default: Sequence[int] | None, length: int | None = None) -> list[int]:
-        """An attribute that is a list of whole numbers."""
+        """Return an attribute that must be a list of integers, of that length if one is given."""
         value = self.attributes.get(name, default)
         if not isinstance(value, list | tuple) or any(not isinstance(n, int) for n in value):
-            raise ModelError(f"{self.where}: {name} must be a list of whole numbers, not {value!r}")
+            raise ModelError(f"{self.where}: {name} must be a list of integers, not {value!r}")
         if length is not None and len(value) != length:
             raise ModelError(f"{self.where}: {name} must have {length} entries, not {list(value)}")
         return list(value)
@@ -113,7 +113,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model's operators in their order, its constants, its one input and its one output.
+    """The operators of a model in order, its constants, its one input and its one output.
 
     Attributes
     ----------
@@ -122,9 +122,9 @@ class Graph:
     input_type
         "float32" or "int8".
     input_shape
-        Without the batch.
+        Shape of the input, without the batch.
     batch
-        The file's batch, where it is not left open.
+        Size of the batch in the file; None if it is open.
     """
 
     name: str
@@ -138,13 +138,13 @@ class Graph:
     nodes: Sequence[Node]
 
     def constant(self, where: str, name: str) -> np.ndarray | None:
-        """The constant of that name, or None."""
+        """Return the constant of that name, or None."""
         tensor = self.constants.get(name)
         return tensor if tensor is None or isinstance(tensor, np.ndarray) else _array(f"{where}: {name!r}", tensor)
 
 
 def read_graph(data: bytes, name: str) -> Graph:
-    """The graph in the bytes of an .onnx file; raises ModelError."""
+    """Parse the graph in the bytes of an .onnx file; raises ModelError."""
     try:
         import onnx
     except ImportError:
@@ -158,16 +158,16 @@ def read_graph(data: bytes, name: str) -> Graph:
         raise ModelError(f"{name} is not an ONNX file, or has no operators")
     graph = model.graph
     if len(graph.node) > _MOST_NODES:
-        raise ModelError(f"{name} has {len(graph.node)} operators; at most {_MOST_NODES} are read")
+        raise ModelError(f"{name} has {len(graph.node)} operators; at most {_MOST_NODES} are supported")
     if graph.sparse_initializer:
-        raise ModelError(f"{name} has sparse constants, which are not read")
+        raise ModelError(f"{name} has sparse constants, which are not supported")
     opset = _opset(name, model)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     if len(constants) != len(graph.initializer):
-        raise ModelError(f"{name} is damaged: two constants have one name")
+        raise ModelError(f"{name} is damaged: two constants have the same name")
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise ModelError(f"{name} has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is read")
+        raise ModelError(f"{name} has {len(inputs)} inputs and {len(graph.output)} outputs; one of each is supported")
     kind, shape, batch = _input(inputs[0])
     defined = {inputs[0].name, *constants}
     nodes = []
@@ -175,10 +175,10 @@ def read_graph(data: bytes, name: str) -> Graph:
         node = _node(index, proto)
         for source in node.inputs:
             if source and source not in defined:
-                raise ModelError(f"{node.where} reads {source!r}, which no operator before it gives")
+                raise ModelError(f"{node.where} reads {source!r}, which must be the result of an operator before it")
         for result in node.outputs:
             if result and result in defined:
-                raise ModelError(f"{node.where} gives {result!r} a second time")
+                raise ModelError(f"{node.where} writes {result!r}, which is already defined")
             defined.add(result)
         nodes.append(node)
     return Graph(name, opset, inputs[0].name, kind, shape, batch, graph.output[0].name, constants, nodes)
@@ -189,7 +189,7 @@ def _opset(name: str, model: Any) -> int:
     version = versions.get("", versions.get("ai.onnx", 0))
     if version not in _OPSETS:
         raise ModelError(
-            f"{name} uses version {version} of the standard operators; {_OPSETS[0]} to {_OPSETS[-1]} are read"
+            f"{name} uses version {version} of the standard operators; {_OPSETS[0]} to {_OPSETS[-1]} are supported"
         )
     return int(version)
 
@@ -208,9 +208,7 @@ def _input(value: Any) -> tuple[str, tuple[int, ...], int | None]:
     for axis, size in enumerate(sizes):
         if axis and (not size.HasField("dim_value") or size.dim_value < 1):
             shown = size.dim_param or size.dim_value
-            raise ModelError(
-                f"the input's dimension {axis} must be known, not {shown!r}: only the batch may be left open"
-            )
+            raise ModelError(f"the input's dimension {axis} must be known, not {shown!r}: only the batch may be open")
         shape.append(int(size.dim_value))
     fixed = sizes[0].HasField("dim_value") and sizes[0].dim_value
     if fixed and fixed < 0:
@@ -221,7 +219,7 @@ def _input(value: Any) -> tuple[str, tuple[int, ...], int | None]:
 def _node(index: int, proto: Any) -> Node:
     where = f"{proto.op_type or 'an operator without a type'} (operator {index})"
     if proto.domain not in _DOMAINS:
-        raise ModelError(f"{where} is of the domain {proto.domain!r}, which is not read")
+        raise ModelError(f"{where} is of the domain {proto.domain!r}, which is not supported")
     attributes: dict[str, Any] = {}
     for entry in proto.attribute:
         if entry.ref_attr_name or entry.name in attributes:
@@ -236,24 +234,29 @@ def _attribute(where: str, entry: Any) -> Any:
         return _array(f"{where}: {entry.name!r}", entry.t)
     fields = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints", 8: "strings"}
     if entry.type not in fields:
-        raise ModelError(f"{where}: attribute {entry.name!r} is of a kind that is not read (graphs among them)")
+        raise ModelError(
+            f"{where}: attribute {entry.name!r} must be a number, text, a tensor or a list, not of type {entry.type}"
+        )
     value = getattr(entry, fields[entry.type])
     return list(value) if entry.type >= 6 else value
 
 
 def _array(what: str, tensor: Any) -> np.ndarray:
     if tensor.data_location == 1 or tensor.external_data:
-        raise ModelError(f"{what} lies in another file; models in one file are read")
+        raise ModelError(f"{what} is in another file; a model must be one file")
     if tensor.HasField("segment"):
-        raise ModelError(f"{what} is cut into segments, which are not read")
+        raise ModelError(f"{what} is stored in segments, which are not supported")
     if tensor.data_type not in _TYPES:
         raise ModelError(
-            f"{what} is {type_name(tensor.data_type)}; read are {', '.join(t[0] for t in _TYPES.values())}"
+            f"{what} is {type_name(tensor.data_type)}; supported are {', '.join(t[0] for t in _TYPES.values())}"
         )
     _, dtype, field = _TYPES[tensor.data_type]
     shape = tuple(int(n) for n in tensor.dims)
     if len(shape) > _MOST_DIMENSIONS or min(shape, default=1) < 0 or math.prod(shape) > _MOST_CONSTANT_VALUES:
-        raise ModelError(f"{what} has shape {shape}")
+        raise ModelError(
+            f"{what} must have at most {_MOST_DIMENSIONS} dimensions and {_MOST_CONSTANT_VALUES} values, "
+            f"not shape {shape}"
+        )
     size = math.prod(shape)
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != size * dtype.itemsize:
@@ -268,5 +271,5 @@ def _array(what: str, tensor: Any) -> np.ndarray:
     with np.errstate(all="ignore"):
         typed = array.astype(dtype)
     if dtype.kind != "f" and not np.array_equal(typed, array):
-        raise ModelError(f"{what} has values that are no {_TYPES[tensor.data_type][0]}")
+        raise ModelError(f"{what} has values that do not fit {_TYPES[tensor.data_type][0]}")
     return typed.reshape(shape)

@@ -1,7 +1,7 @@
 """Checked access to the tables of a TensorFlow Lite file.
 
-A file is hostile input. The schema's own accessors check nothing: so everything that they return is checked here, and
-every length before it is walked through. What they raise is for the caller to catch.
+A file is hostile input, and the accessors of the schema check nothing. Everything that they return is checked here,
+and every length before it is iterated over. The caller catches the exceptions of the accessors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST_DIMENSIONS = 8
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor's description."""
+    """The description of a tensor."""
 
     index: int
     name: str
@@ -32,7 +32,7 @@ class Tensor:
     scales: np.ndarray
     zero_points: np.ndarray
     axis: int
-    """along which scales differ"""
+    """axis along which scales differ"""
     buffer: int
     constant: bool
 
@@ -42,7 +42,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator: its kind as the schema names it, its place, and the tensors that it reads and writes."""
+    """An operator: its kind, named as in the schema, its index, and the tensors that it reads and writes."""
 
     kind: str
     index: int
@@ -60,16 +60,16 @@ class Reader:
     Parameters
     ----------
     tflite
-        The package of that name.
+        The package `tflite`.
     data
-        The file, which begins as a TensorFlow Lite file must.
+        The bytes of the file, which begin as those of a TensorFlow Lite file must.
     name
-        What to call it in messages.
+        Name of the file in messages.
 
     Raises
     ------
     ModelError
-        From this and all methods: what is damaged or not read.
+        From this and all methods: a part of the file is damaged or not supported.
     """
 
     def __init__(self, tflite: Any, data: bytes, name: str) -> None:
@@ -77,9 +77,9 @@ class Reader:
         self._root = root = tflite.Model.GetRootAs(data, 0)
         self._tables: dict[int, Tensor] = {}
         if root.Version() != 3:
-            raise ModelError(f"{name} has schema version {root.Version()}; 3 is read")
+            raise ModelError(f"{name} has schema version {root.Version()}; only 3 is supported")
         if self._count("the list of graphs", root.SubgraphsLength()) != 1:
-            raise ModelError(f"{name} has {root.SubgraphsLength()} graphs; one is read")
+            raise ModelError(f"{name} has {root.SubgraphsLength()} graphs; one is supported")
         self._graph = graph = root.Subgraphs(0)
         self._tensors = self._count("the list of tensors", graph.TensorsLength())
         self._operators = self._count(
@@ -88,19 +88,21 @@ class Reader:
         inputs = self._vector("the list of inputs", graph.InputsLength(), graph.InputsAsNumpy)
         outputs = self._vector("the list of outputs", graph.OutputsLength(), graph.OutputsAsNumpy)
         if len(inputs) != 1 or len(outputs) != 1:
-            raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; one of each is read")
+            raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; one of each is supported")
         self.input, self.output = int(inputs[0]), int(outputs[0])
 
     def operators(self) -> Iterator[Operator]:
-        """The operators in order."""
+        """Iterate over the operators in order."""
         kinds = _names(self.tflite.BuiltinOperator)
         for index in range(self._operators):
             table = self._graph.Operators(index)
             code_index = table.OpcodeIndex()
             if not 0 <= code_index < self._root.OperatorCodesLength():
-                raise ModelError(f"{self.name} is damaged: operator {index} names code {code_index}, not there")
+                raise ModelError(
+                    f"{self.name} is damaged: operator {index} names code {code_index}, which does not exist"
+                )
             code = self._root.OperatorCodes(code_index)
-            # Codes below 127 also stand in the field of older files.
+            # Codes below 127 are also in the field of older files.
             number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
             kind = kinds.get(number, f"operator {number}")
             where = f"{kind} (operator {index})"
@@ -109,7 +111,7 @@ class Reader:
             yield Operator(kind, index, tuple(map(int, inputs)), tuple(map(int, outputs)), table)
 
     def tensor(self, index: int) -> Tensor:
-        """A tensor's description."""
+        """Return the description of a tensor."""
         if index not in self._tables:
             self._tables[index] = self._tensor(index)
         return self._tables[index]
@@ -130,13 +132,13 @@ class Reader:
             axis = quantisation.QuantizedDimension()
         buffer = table.Buffer()
         if not 0 <= buffer < self._root.BuffersLength():
-            raise ModelError(f"{self.name} is damaged: tensor {index} names buffer {buffer}, which is not there")
+            raise ModelError(f"{self.name} is damaged: tensor {index} names buffer {buffer}, which does not exist")
         content = self._root.Buffers(buffer)
         name = (table.Name() or b"").decode("utf-8", "replace")
         if any(n < 0 for n in shape):
-            raise ModelError(f"tensor {index} ({name}) has shape {tuple(map(int, shape))}: sizes must be known")
+            raise ModelError(f"tensor {index} ({name}) has shape {tuple(map(int, shape))}: sizes must be at least 0")
         if table.Sparsity() is not None:
-            raise ModelError(f"tensor {index} ({name}) is stored as a sparse one; dense ones are read")
+            raise ModelError(f"tensor {index} ({name}) is sparse; only dense tensors are supported")
         return Tensor(
             index,
             name,
@@ -150,7 +152,7 @@ class Reader:
         )
 
     def constant(self, what: str, tensor: Tensor, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A constant tensor's values; not to be written to."""
+        """Return the values of a constant tensor as a read-only array."""
         kind = np.dtype(dtype)
         if not tensor.constant:
             raise ModelError(f"{what} must be constant")
@@ -162,16 +164,16 @@ class Reader:
         return np.frombuffer(content.DataAsNumpy(), kind).reshape(shape)
 
     def options(self, operator: Operator, kind: str) -> Any:
-        """An operator's options, which must be of that kind."""
+        """Return the options of an operator, which must be of that kind."""
         table = operator.table.BuiltinOptions()
         if operator.table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind) or table is None:
-            raise ModelError(f"{operator} has no {kind}")
+            raise ModelError(f"{operator} must have {kind}")
         options = getattr(self.tflite, kind)()
         options.Init(table.Bytes, table.Pos)
         return options
 
     def type_name(self, tensor: Tensor) -> str:
-        """A tensor's type in words."""
+        """Return the name of a tensor's type."""
         return str(_names(self.tflite.TensorType).get(tensor.type, tensor.type)).lower()
 
     def check_type(self, what: str, tensor: Tensor, *kinds: str) -> None:
@@ -180,7 +182,7 @@ class Reader:
             raise ModelError(f"{what} must be {' or '.join(kinds)}, not {self.type_name(tensor)}")
 
     def activation(self, what: str, tensor: Tensor) -> Quantisation:
-        """The one scale and zero point of an int8 tensor."""
+        """Return the scale and zero point of an int8 tensor, which must have one of each."""
         self.check_type(what, tensor, "int8")
         if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
             raise ModelError(

@@ -80,23 +80,29 @@ def test_the_host_comes_last():
     best = builder.step("best", shares, ArgMax(channels=5), Q, shape=(2,))
     model = builder.finish(best)
     assert (model.float_input, len(model.steps), model.output_shape) == (True, 2, (2,))
-    with pytest.raises(ModelError, match="again comes behind DEQUANTIZE or ARG_MAX"):
+    with pytest.raises(ModelError, match="again comes after DEQUANTIZE or ARG_MAX"):
         builder.step("again", best, ArgMax(), Q)
-    with pytest.raises(ModelError, match="late comes behind an operator that runs on the host"):
+    with pytest.raises(ModelError, match="late comes after an operator that runs on the host"):
         builder.add("late", MaxPool((1, 1)), [shares], Q)
 
 
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda b, x: b.finish(x), "m has no layer between its input and its output"),
+        (lambda b, x: b.finish(x), "m must have a layer between its input and its output"),
         (lambda b, x: b.reshape("r", x, (7,)), r"r must keep the number of values: \(4, 4, 2\) to \(7,\)"),
         (lambda b, x: b.add("p", MaxPool((5, 1)), [x], Q), "p: MaxPool of 5 x 1 must fit its padded input"),
-        (lambda b, x: b.add("p", MaxPool((2, 2)), [x], Q, shape=(3, 3, 3)), r"p gives shape \(3, 3, 2\), but the file"),
-        (lambda b, x: b.add("d", Dense.from_scale(weights(32, 6), scale=1), [x], Q, shape=(5,)), "d gives shape"),
-        (lambda b, x: b.image("i", b.reshape("r", x, (2, 2, 2, 4))), r"i takes images \(H, W, C\), lines"),
-        (lambda b, x: b.check_size("s", (4096, 4097)), "s has shape .*: an image may have at most 16777216 values"),
-        (lambda b, x: b.check_size("s", (4, 0)), "s has shape .*: sizes must be at least 1"),
+        (
+            lambda b, x: b.add("p", MaxPool((2, 2)), [x], Q, shape=(3, 3, 3)),
+            r"p: the result must have shape \(3, 3, 2\), not",
+        ),
+        (
+            lambda b, x: b.add("d", Dense.from_scale(weights(32, 6), scale=1), [x], Q, shape=(5,)),
+            "d: the result must have shape",
+        ),
+        (lambda b, x: b.image("i", b.reshape("r", x, (2, 2, 2, 4))), r"i must have images \(H, W, C\), lines"),
+        (lambda b, x: b.check_size("s", (4096, 4097)), "s must have at most 16777216 values per image"),
+        (lambda b, x: b.check_size("s", (4, 0)), "s must have sizes of at least 1"),
         (lambda b, x: b.identity("q", x, Q, scale=float("nan")), "q: a requantisation scale must be finite"),
     ],
 )

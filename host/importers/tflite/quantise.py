@@ -1,0 +1,134 @@
+"""Operators that change values one by one: quantisations, activations, and the clamps of other operators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from etchnet.host.importers.builder import Value
+from etchnet.host.importers.tflite.context import Context, handles
+from etchnet.host.importers.tflite.reader import Operator, Tensor
+from etchnet.host.network.model import ArgMax, ModelError, Quantisation
+from etchnet.sim.arithmetic.reference import quantise_multiplier
+
+_LARGEST_BOUND = (1 << 31) - 128
+
+
+@handles("QUANTIZE")
+def quantise(context: Context, operator: Operator) -> None:
+    """Import a quantisation of the float32 input, or a change of scale and zero point of int8."""
+    context.expect_inputs(operator, 1)
+    reader, index = context.reader, operator.inputs[0]
+    if index not in context.reals:
+        source, (result, out) = context.value(operator, 0), context.output(operator)
+        _requantise(context, operator, source, result, out, source.quantisation.scale / out.scale)
+        return
+    after = reader.tensor(operator.outputs[0])
+    out = reader.activation(f"{operator}: the result", after)
+    if context._builder is None:
+        context.begin(out, floating=True)
+    elif context.builder.input.quantisation != out:
+        raise ModelError(
+            f"{operator}: the input must be quantised in one way, {context.builder.input.quantisation}, not {out}"
+        )
+    if context.result(operator).shape[1:] != context.reals[index]:
+        raise ModelError(f"{operator} must keep the shape")
+    value = context.builder.reshape(str(operator), context.builder.input, after.shape[1:], name=after.name)
+    context.set(operator, value)
+
+
+@handles("DEQUANTIZE")
+def dequantise(context: Context, operator: Operator) -> None:
+    """Import the dequantisation of the output."""
+    context.expect_inputs(operator, 1)
+    if operator.inputs[0] in context.reals:
+        raise ModelError(f"{operator} must be the last operator and read int8")
+    value, after = context.value(operator, 0, host=True), context.result(operator)
+    context.reader.check_type(f"{operator}: the result", after, "float32")
+    if value.floating or (value.steps and isinstance(value.steps[-1], ArgMax)) or after.shape[1:] != value.shape:
+        raise ModelError(f"{operator} must be the last operator, read int8, and keep the shape")
+    context.set(operator, replace(value, floating=True))
+
+
+@handles("RELU", "RELU_N1_TO_1")
+def relu(context: Context, operator: Operator) -> None:
+    """Import an activation that changes scale and zero point, and clamps."""
+    context.expect_inputs(operator, 1)
+    source, (result, out) = context.value(operator, 0), context.output(operator)
+    factor = source.quantisation.scale / out.scale
+    if operator.kind == "RELU_N1_TO_1":
+        # LiteRT, the only runtime with this operator, divides in float32.
+        with np.errstate(over="ignore", under="ignore"):
+            factor = float(np.float32(source.quantisation.scale) / np.float32(out.scale))
+    low, high = activation_limits(
+        context, operator, getattr(context.reader.tflite.ActivationFunctionType, operator.kind), out
+    )
+    _requantise(context, operator, source, result, out, factor, low=low, high=high)
+
+
+@handles("RELU6")
+def relu6(context: Context, operator: Operator) -> None:
+    """Import a clamp to [0, 6]."""
+    context.expect_inputs(operator, 1)
+    source, (result, out) = context.value(operator, 0), context.output(operator)
+    if source.quantisation != out:
+        raise ModelError(f"{operator} must keep scale and zero point: the reference clamps and does not rescale")
+    _requantise(
+        context, operator, source, result, out, 1.0, low=out.zero_point, high=quantised_bound(operator, 6.0, out)
+    )
+
+
+def _requantise(
+    context: Context,
+    operator: Operator,
+    source: Value,
+    result: Tensor,
+    out: Quantisation,
+    factor: float,
+    *,
+    low: int = -128,
+    high: int = 127,
+) -> None:
+    """Add a layer that scales and clamps every value by itself, or none if no value changes."""
+    where, name, shape = str(operator), context.label(operator), result.shape[1:]
+    if source.shape != shape:
+        raise ModelError(f"{operator} must keep the shape: {(context.batch, *source.shape)} to {result.shape}")
+    same = source.quantisation == out
+    if same and (low, high) == (-128, 127):
+        context.set(operator, replace(source, name=name))
+        return
+    value = context.builder.identity(where, source, out, scale=None if same else factor, name=name, low=low, high=high)
+    context.set(operator, value)
+
+
+def activation_limits(context: Context, operator: Operator, activation: int, out: Quantisation) -> tuple[int, int]:
+    """Return the int8 range to which an activation function of the schema clamps."""
+    kinds = context.reader.tflite.ActivationFunctionType
+    names = {v: k for k, v in vars(kinds).items() if not k.startswith("_")}
+    ranges = {"NONE": (None, None), "RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+    name = names.get(activation, str(activation))
+    if name not in ranges:
+        raise ModelError(f"{operator}: activation {name} is not supported; supported are {', '.join(ranges)}")
+    low, high = ranges[name]
+    return (-128 if low is None else quantised_bound(operator, low, out)), (
+        127 if high is None else quantised_bound(operator, high, out)
+    )
+
+
+def quantised_bound(operator: Operator, value: float, quantisation: Quantisation) -> int:
+    """Return a bound of an activation as int8."""
+    if abs(value) / quantisation.scale > _LARGEST_BOUND:
+        raise ModelError(
+            f"{operator}: the activation's bound {value} must be at most 2**31 times the result's scale, "
+            f"not {abs(value) / quantisation.scale:g} times"
+        )
+    return int(quantisation.quantise(np.float32(value)))
+
+
+def multiplier_of(operator: Operator, real: float) -> tuple[int, int]:
+    """Return a real factor as (multiplier, shift)."""
+    try:
+        return quantise_multiplier(real)
+    except ValueError as error:
+        raise ModelError(f"{operator}: {error}") from None

@@ -1,0 +1,37 @@
+"""Windows of convolutions and pools: stride, dilation and padding from the options of an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etchnet.host.importers.builder import Value
+from etchnet.host.importers.tflite.context import Context
+from etchnet.host.importers.tflite.reader import Operator
+from etchnet.host.network.layers import Padding, same_padding
+from etchnet.host.network.model import ModelError
+
+LARGEST_STEP = 1 << 15
+"""largest stride, dilation, window and padding that an operator may have"""
+
+
+def window_settings(
+    context: Context, operator: Operator, source: Value, kernel: tuple[int, ...], options: Any, *, dilated: bool
+) -> dict[str, Any]:
+    """Return the stride, dilation (if `dilated`) and padding of a window, as settings of a layer."""
+    if len(source.shape) != 3:
+        shape = (context.batch, *source.shape)
+        raise ModelError(f"{operator} must have an image of 4 dimensions, batch included, not shape {shape}")
+    stride = options.StrideH(), options.StrideW()
+    dilation = (options.DilationHFactor(), options.DilationWFactor()) if dilated else (1, 1)
+    for what, pair in (("stride", stride), ("dilation", dilation), ("window", kernel)):
+        if not all(1 <= n <= LARGEST_STEP for n in pair):
+            raise ModelError(f"{operator}: the {what} must be from 1 to {LARGEST_STEP}, not {tuple(pair)}")
+    mode = options.Padding()
+    if mode not in (context.reader.tflite.Padding.SAME, context.reader.tflite.Padding.VALID):
+        raise ModelError(f"{operator}: padding must be SAME or VALID, not {mode}")
+    padding: Padding = ((0, 0), (0, 0))
+    if mode == context.reader.tflite.Padding.SAME:
+        ends = [same_padding(source.shape[axis], kernel[axis], stride[axis], dilation[axis]) for axis in range(2)]
+        padding = ends[0], ends[1]
+    window = {"stride": stride, "padding": padding}
+    return window | ({"dilation": dilation} if dilated else {})
