@@ -10,8 +10,8 @@ from .hdl.targets.verilog import generate as generate
 from .host.compiler.capacity import CapacityError as CapacityError
 from .host.compiler.compile import compile_network as compile_network
 from .host.compiler.program import Program as Program
+from .host.driver.counts import Counts as Counts
 from .host.driver.driver import Accelerator as Accelerator
-from .host.driver.driver import Counts as Counts
 from .host.importers.load import load_input as load_input
 from .host.importers.load import load_model as load_model
 from .host.network.layers import Add as Add

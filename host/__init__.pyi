@@ -9,11 +9,11 @@ from .compiler.overflow import check_overflow as check_overflow
 from .compiler.program import Program as Program
 from .driver.axi import AxiEngine as AxiEngine
 from .driver.axi import Bus as Bus
-from .driver.driver import ENGINES as ENGINES
+from .driver.counts import Counts as Counts
 from .driver.driver import Accelerator as Accelerator
-from .driver.driver import Counts as Counts
-from .driver.driver import make_engine as make_engine
-from .driver.serial import Frame as Frame
+from .driver.engines import ENGINES as ENGINES
+from .driver.engines import make_engine as make_engine
+from .driver.frames import Frame as Frame
 from .flows.flows import TILE as TILE
 from .importers.load import load_input as load_input
 from .importers.load import load_model as load_model

@@ -21,7 +21,7 @@ from etchnet.host.cli.options import (
     print_json,
     progress,
 )
-from etchnet.host.driver.driver import ENGINES
+from etchnet.host.driver.engines import ENGINES
 from etchnet.sim.engines.verilated import MissingToolError
 
 __all__ = ["bench"]

@@ -44,7 +44,8 @@ from etchnet.host.cli.synth import synth
 from etchnet.host.cli.trace import trace
 from etchnet.host.compiler.compile import PIPELINE, compile_network, dump_after
 from etchnet.host.compiler.dump import as_text
-from etchnet.host.driver.driver import ENGINES, Accelerator, make_engine
+from etchnet.host.driver.driver import Accelerator
+from etchnet.host.driver.engines import ENGINES, make_engine
 from etchnet.sim.engines.link import Disagreement
 
 __all__ = ["cli", "main"]

@@ -166,13 +166,13 @@ class _EngineType(click.ParamType):  # type: ignore[type-arg]
     name = "engine"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        from etchnet.host.driver.driver import ENGINES, SERIAL
+        from etchnet.host.driver.engines import ENGINES, SERIAL
 
         return f"[{'|'.join(ENGINES)}|{SERIAL}PORT]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from etchnet.host.driver.driver import ENGINES, SERIAL
-        from etchnet.host.driver.serial import parse_port
+        from etchnet.host.driver.engines import ENGINES, SERIAL
+        from etchnet.host.driver.port import parse_port
 
         if value.startswith(SERIAL):
             try:

@@ -104,7 +104,8 @@ def trace(
 
 
 def _waveforms(loaded: Any, config: Config, x: np.ndarray, batch: int, engine: str, output: Path, report: Any) -> None:
-    from etchnet.host.driver.driver import Accelerator, make_engine
+    from etchnet.host.driver.driver import Accelerator
+    from etchnet.host.driver.engines import make_engine
 
     with replacing(output) as partial:
         simulator = make_engine(engine, config, vcd=partial, **engine_options(engine, report))

@@ -14,7 +14,8 @@ from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.data import fashion
 from etchnet.host.data.fashion import Split
-from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.driver.counts import Counts
+from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.layers import Conv
 from etchnet.host.network.network import Network
 from etchnet.host.reports.fit import one_and_many

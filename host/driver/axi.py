@@ -1,4 +1,4 @@
-"""A machine on AXI buses (`etchnet.hdl.buses.axi`), as the driver sees it."""
+"""The engine for a machine on AXI buses (`etchnet.hdl.buses.axi`)."""
 
 from __future__ import annotations
 
@@ -18,44 +18,48 @@ __all__ = ["AxiEngine", "Bus", "Registers"]
 
 
 class Bus(ABC):
-    """What reaches a machine: its registers through a window of addresses, its streams through a DMA, say.
+    """Access to a machine on AXI buses: its registers, often memory-mapped, and its streams, often through a DMA.
 
-    Each method raises LinkError where the bus answers with an error, or does not answer.
+    Implement the three methods for a platform. Each raises LinkError where the bus responds with an error, or does not
+    respond.
     """
 
     @abstractmethod
     def read32(self, offset: int) -> int:
-        """The register at byte `offset`."""
+        """Read the register at byte `offset`."""
 
     @abstractmethod
     def write32(self, offset: int, value: int) -> None:
-        """Write all four bytes of the register at byte `offset`; return when the machine has answered."""
+        """Write all four bytes of the register at byte `offset`; return once the machine has responded."""
 
     @abstractmethod
     def transfer(self, words: np.ndarray, count: int) -> np.ndarray:
-        """Send `words` to s_axis and receive `count` link words from m_axis, both at once; see `Engine.exchange`."""
+        """Send `words` to s_axis and receive `count` link words from m_axis, both at once, as `Engine.exchange` does."""
 
 
 class Registers:
-    """The registers by name.
+    """The registers of a machine, by name.
 
     Parameters
     ----------
     bus
-        What reaches them.
+        Access to the machine.
     """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
     def read(self, register: str, field: str = "") -> int:
-        """A register, or a field of it."""
+        """Read a register, or a field of it."""
         found = BY_NAME[register]
         word = self._bus.read32(found.offset)
         return found[field].of(word) if field else word
 
     def write(self, register: str, **fields: int) -> None:
-        """Write the named fields: others stay as they are, no other event is cleared, and nothing else happens."""
+        """Write the named fields only: stored fields keep their values, and no other event is cleared or command given.
+
+        Raises ValueError for a register that cannot be written.
+        """
         found = BY_NAME[register]
         if found.access is Access.READ_ONLY:
             raise ValueError(f"register {register} cannot be written")
@@ -67,7 +71,7 @@ class Registers:
         self._bus.write32(found.offset, word)
 
     def config(self) -> Config:
-        """The machine that is there; raises LinkError where there is none, or one of another version."""
+        """Read the config of the machine; raises LinkError where there is none, or one of another version."""
         if (magic := self.read("ID")) != MAGIC:
             raise LinkError(f"no machine at this address: register ID should hold {MAGIC:#x}, not {magic:#x}")
         if (major := self.read("VERSION", "MAJOR")) != VERSION[0]:
@@ -90,34 +94,39 @@ class Registers:
         return found
 
     def counters(self) -> dict[Counter, int]:
-        """All counters as they are in one cycle, also while a run goes on; they are not cleared."""
+        """Read all counters as of one cycle, also during a run; they are not cleared."""
         self.write("SNAPSHOT", COUNTERS=1)
         words = {c: [self.read(name) for name in counter_registers(c)] for c in Counter}
         return {c: low | high << REGISTER_BITS for c, (low, high) in words.items()}
 
     def reset(self) -> None:
-        """Reset the machine: runs end, tokens and counters are as after power-up, memories stay.
+        """Reset the machine: runs end, tokens and counters are as after power-up, memories keep their contents.
 
-        What m_axis offers already stays on offer, and its tlast may never come: reset what receives as well.
+        A word that m_axis offers already stays valid, and its packet may never end with tlast: reset the receiver too.
         """
         self.write("CONTROL", RESET=1)
         self.write("CONTROL", RESET=0)
 
 
 class AxiEngine(Engine):
-    """The machine behind a bus.
+    """The engine for a machine on a bus.
 
     Parameters
     ----------
     bus
-        What reaches it.
+        Access to the machine.
     config
-        The machine that it has to be; by default whatever it says that it is.
+        The machine that it must be; None takes the config that the machine reports.
 
     Attributes
     ----------
     registers
-        Its registers.
+        The registers of the machine.
+
+    Raises
+    ------
+    LinkError
+        There is no machine, or another one.
     """
 
     name = "axi"
@@ -133,12 +142,12 @@ class AxiEngine(Engine):
 
     @property
     def cycle(self) -> int:
-        """Not known: the machine counts the cycles of its runs, in its counters."""
+        """Not available: raises LinkError. The machine's counters count the cycles of runs."""
         raise LinkError("a machine on a bus does not count the cycles since its reset")
 
     @property
     def record(self) -> LinkTrace:
-        """Not known: nobody looks at the link in every cycle."""
+        """Not available: raises LinkError. Nothing observes the link in every cycle."""
         raise LinkError("a machine on a bus does not record when words moved")
 
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:

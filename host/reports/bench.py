@@ -18,7 +18,8 @@ from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.matmul_tiling import MatmulTiling
 from etchnet.host.compiler.program import Program
-from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.driver.counts import Counts
+from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.load import plain_model
 from etchnet.host.network.model import Model
 from etchnet.host.network.network import Dense, Network

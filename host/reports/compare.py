@@ -9,7 +9,8 @@ import numpy as np
 
 from etchnet.hdl.isa import Counter, Destination
 from etchnet.host.compiler.program import Program
-from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.driver.counts import Counts
+from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.model import Model
 from etchnet.host.reports.report import pass_rows
 from etchnet.sim.engines.link import Engine, LinkError

@@ -24,7 +24,8 @@ from etchnet.hdl.isa import (
 )
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.program import Program
-from etchnet.host.driver.driver import Accelerator, Counts
+from etchnet.host.driver.counts import Counts
+from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.layers import (
     Add,
     AveragePool,

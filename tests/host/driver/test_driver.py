@@ -10,7 +10,8 @@ from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
-from etchnet.host.driver.driver import Accelerator, make_engine
+from etchnet.host.driver.driver import Accelerator
+from etchnet.host.driver.engines import make_engine
 from etchnet.host.network.network import MAX_TERMS, Dense, Network, NetworkError
 
 SMALL = Config(

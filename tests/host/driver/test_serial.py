@@ -25,8 +25,11 @@ from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.serial.framing import Identity, Kind
 from etchnet.host.cli import main as cli
-from etchnet.host.driver.driver import Accelerator, make_engine
-from etchnet.host.driver.serial import Deframer, Frame, SerialEngine, parse_port
+from etchnet.host.driver.driver import Accelerator
+from etchnet.host.driver.engines import make_engine
+from etchnet.host.driver.frames import Deframer, Frame
+from etchnet.host.driver.port import parse_port
+from etchnet.host.driver.serial import SerialEngine
 from etchnet.host.network.network import Dense, Network
 from etchnet.sim.engines.link import LinkError, LinkTrace
 from etchnet.sim.engines.verilated import MissingToolError
@@ -225,7 +228,7 @@ def answering(body=b"", **changes):
 def test_other_protocols_are_refused():
     with pytest.raises(LinkError, match="the board on memory speaks version 2 of the protocol, this program 1"):
         SerialEngine(CONFIG, port=MemoryPort(answering(version=2)))
-    with pytest.raises(LinkError, match="does not say what it is: an identity has 13 bytes, not 2"):
+    with pytest.raises(LinkError, match="does not report what it is: an identity has 13 bytes, not 2"):
         SerialEngine(CONFIG, port=MemoryPort(answering(b"ab")))
 
 
@@ -236,7 +239,7 @@ def test_other_protocols_are_refused():
     ("step", "message"),
     [
         (lambda data: b"", "no board answers on memory at 1,000,000 baud; nothing came back: is the board on"),
-        (lambda data: b"hello\r\n", "bytes came back that are no answer: is this the port of the board?"),
+        (lambda data: b"hello\r\n", "bytes came back that are not an answer: is this the port of the board?"),
         (lambda data: b"\x7e1234567890\x7e", "and no valid answer: does the board use another baud rate?"),
         (lambda data: data, "memory sends back what is sent to it: are rx and tx connected?"),
     ],
