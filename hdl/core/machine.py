@@ -24,6 +24,7 @@ from etchnet.hdl.core.control.loader import Loader
 from etchnet.hdl.core.control.sender import Sender
 from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.loadable_memory import LoadableMemory
+from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Pass, Source, Target
 from etchnet.hdl.isa.config import Config
@@ -80,9 +81,9 @@ class Machine(wiring.Component):
             config,
             depth=config.drains,
             init=init.get(Target.DRAINS, ()),
-            derived=OutputStage.derived_layout(config),
-            derive=partial(OutputStage.derive, config),
-            reset=OutputStage.derived_reset(config),
+            derived=DrainWalk.derived_layout(config),
+            derive=partial(DrainWalk.derive, config),
+            reset=DrainWalk.derived_reset(config),
         )
         self.sequencer = Sequencer(config)
         self.input = LoadableMemory(
@@ -150,7 +151,7 @@ class Machine(wiring.Component):
     @staticmethod
     def drain_delay(config: Config) -> int:
         """Cycles from the issue of a releasing pass's last pixel to the first read of its drain."""
-        return Machine.fold_delay(config) + OutputStage.start_delay(config)
+        return Machine.fold_delay(config) + DrainWalk.start_delay(config)
 
     def elaborate(self, platform: Any) -> Module:
         """Connect the parts, in the order in which data flow."""

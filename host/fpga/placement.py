@@ -14,7 +14,7 @@ PARTS = {
     "array": r"\bmachine\.array\b|^block\.",
     "weights": r"\bmachine\.weights\b",
     "accumulators": r"\bmachine\.bank_\d",
-    "requantisers": r"\bmachine\.output\.requantiser_\d+\.",
+    "requantisers": r"\bmachine\.output\.requantisers\.requantiser_\d+\.",
     "output stage": r"\bmachine\.output\b",
     "activations, residuals": r"\bmachine\.(activation|residual)\b",
     "programs and control": r"\bmachine\.(passes|drains|sequencer|counters|\w+_(full|free))\b",

@@ -20,6 +20,7 @@ from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.core.multipliers import MULTIPLIERS_PER_REQUANTISER, hard_elements
+from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Drain, Pass
 from etchnet.hdl.isa.config import Config
@@ -57,7 +58,7 @@ def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str
     """What logic cells and flip-flops are counted by."""
     hard = hard_elements(config, technology)
     delayed = (
-        OutputStage.latency(config) * OutputStage.group_layout(config).size
+        OutputStage.latency(config) * DrainWalk.group_layout(config).size
         + Machine.fold_delay(config) * Sequencer.fold_layout(config).size
         + Machine.read_latency(config) * Sequencer.pixel_layout(config).size
         + (config.rows - config.load_cycles + config.columns - 1 + WeightMemory.latency(config))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.hdl.core.output.stage import OutputStage
+from etchnet.hdl.core.output import drain_walk
 from etchnet.hdl.isa import Destination, Drain
 from etchnet.sim.state.events import Events, Head
 from etchnet.sim.state.issue import Issue
@@ -47,8 +47,8 @@ class DrainWalk:
         self.config = config = events.config
         self.widths = {str(name): field.width for name, field in Drain.layout(config)}
         """bits of the fields of a drain, by name"""
-        self.group_layout = Layout(OutputStage.group_layout(config))
-        self.read_layout = Layout(OutputStage.read_layout(config))
+        self.group_layout = Layout(drain_walk.DrainWalk.group_layout(config))
+        self.read_layout = Layout(drain_walk.DrainWalk.read_layout(config))
         self.state = cached(self._state)
         self.group = cached(self._group)
         drains = events.drains
@@ -98,7 +98,7 @@ class DrainWalk:
         )
 
     def read(self, cycle: int) -> int:
-        """Return the read that a cycle requests, valid or not, as `OutputStage.read_layout`."""
+        """Return the read that a cycle requests, valid or not, as `drain_walk.DrainWalk.read_layout`."""
         now = self.state(cycle)
         drain = now.head.instruction
         return self.read_layout.pack(
@@ -114,7 +114,7 @@ class DrainWalk:
         found: dict[str, Register] = {}
 
         def counter(name: str, width: int, value: Callable[[WalkState], int]) -> None:
-            found[f"output.{name}"] = Register(lambda t: value(self.state(t)) & (1 << width) - 1, width)
+            found[f"output.walk.{name}"] = Register(lambda t: value(self.state(t)) & (1 << width) - 1, width)
 
         counter("active", 1, lambda s: int(s.active))
         counter("step", config.drain_cycles_per_row(wide=True).bit_length(), lambda s: s.step)
@@ -125,13 +125,13 @@ class DrainWalk:
         counter("word", widths["address"], lambda s: s.word)
         counter("pixel_word", widths["address"], lambda s: s.pixel * s.head.instruction.stride)
         counter("lane_offset", widths["lane"], lambda s: s.lane_offset)
-        found["output.idled"] = Register(self._idled, widths["idle"])
-        for stage in range(1, OutputStage.start_delay(config)):
+        found["output.walk.idled"] = Register(self._idled, widths["idle"])
+        for stage in range(1, drain_walk.DrainWalk.start_delay(config)):
             for name, field in (("start", "release"), ("start_last", "release_last")):
-                found[f"output.{name}_{stage}"] = Register(
+                found[f"output.walk.{name}_{stage}"] = Register(
                     delayed(lambda t, f=field: issue.fold_layout.get(issue.fold(t), f), issue.fold_delay + stage), 1
                 )
-        found["output.reading_last"] = Register(self._reading_last, 1)
+        found["output.walk.reading_last"] = Register(self._reading_last, 1)
         return found
 
     def _idled(self, cycle: int) -> int:

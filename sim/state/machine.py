@@ -38,7 +38,8 @@ UNCOVERED = (
     r"(input|output|weights)_(free|full)\.(count|available)",
     r"(passes|drains)\.(?!head).*",
     r"sequencer\.(?!pixel$|request$|fold$).*",
-    r"output\.(fresh|last(_step|_pixel|_tile|)_later|to_memory|ends_now|ends_rest|resting)|(result|result_lanes|commit)_1",
+    r"output\.walk\.(fresh|last(_step|_pixel|_tile|)_later)",
+    r"output\.writer\.(to_memory|ends_now|ends_rest|resting)|(result|result_lanes|commit)_1",
     r".*\.late_(write_address|write_data|write_lanes|address|enable)_1",
 )
 """Regular expressions for the registers that have no closed form here: both ends of the link and the tokens between

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from etchnet.hdl.core.accumulators import AccumulatorBank
+from etchnet.hdl.core.output.operands import OperandSelect
+from etchnet.hdl.core.output.requantiser_bank import RequantiserBank
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.isa.packets import stored_slice, word_bits
@@ -56,7 +58,7 @@ class OutputState:
         self._writer = RowWriter(events, self.walk, results)
         self._drain_layout = Layout(Drain.layout(config))
         self.fold_layout = Layout(OutputStage.fold_layout(config))
-        self.latency, self._select = OutputStage.latency(config), OutputStage.select_delay(config)
+        self.latency, self._select = OutputStage.latency(config), OperandSelect.latency(config)
         self._read_latency = AccumulatorBank.read_latency(config)
         self.banks: list[Callable[[int], np.ndarray]] = []
         self.selected = cached(self._selected)
@@ -151,7 +153,7 @@ class OutputState:
 
     def _late_memories(self) -> Iterator[tuple[str, int, int, int]]:
         """Yield for each memory of late fields its name, its first bit of a drain, its bits, and its fields' delay."""
-        for name, delay in OutputStage.late_delays(self.config).items():
+        for name, delay in RequantiserBank.late_delays(self.config).items():
             bits, first = Drain.late_layout(self.config, name).size, Drain.late_offset(self.config, name)
             held = stored_slice(self.config, first=first, bits=bits)
             yield name, held.first, held.bits, delay
@@ -188,21 +190,25 @@ class OutputState:
             found[f"output.group_{stage}"] = Register(delayed(self.walk.group, stage), group.width, layout=group)
             found[f"output.live_{stage}"] = Register(delayed(self._live, stage), 2)
         n, read = config.requantisers, self._read_latency
-        found["output.selected"] = Register(lambda t: pack_lanes(np.array(self.selected(t)).astype(np.int32)), 32 * n)
-        found["output.chosen"] = Register(self.chosen, Parameters.layout(config).size * n)
-        found |= read_registers("output.parameters.memory", self._parameter_data, self._parameter_bits, read)
+        found["output.operands.selected"] = Register(
+            lambda t: pack_lanes(np.array(self.selected(t)).astype(np.int32)), 32 * n
+        )
+        found["output.operands.chosen"] = Register(self.chosen, Parameters.layout(config).size * n)
+        found |= read_registers(
+            "output.operands.parameter_memory.memory", self._parameter_data, self._parameter_bits, read
+        )
         for name, first, bits, delay in self._late_memories():
             found |= read_registers(
-                f"output.{name}.memory",
+                f"output.requantisers.{name}.memory",
                 lambda t, f=first, b=bits, d=delay: self._late_word(t, d) >> f & (1 << b) - 1,
                 bits,
                 config.memory_latency,
             )
         for index in range(config.groups - 1):
-            found[f"output.held_{index}"] = Register(lambda t, i=index: pack_lanes(self._held(i, t)), 32 * n)
+            found[f"output.collector.held_{index}"] = Register(lambda t, i=index: pack_lanes(self._held(i, t)), 32 * n)
         for lane, requantiser in enumerate(self.requantisers):
             for name, register in requantiser.registers().items():
-                found[f"output.requantiser_{lane}.{name}"] = register
+                found[f"output.requantisers.requantiser_{lane}.{name}"] = register
         # The machine's delay lines of the stage's ports.
         fold, reads = self.fold_layout, self.walk.read_layout
         for stage in range(1, read + 1):
@@ -215,10 +221,10 @@ class OutputState:
     def memories(self) -> dict[str, MemoryView]:
         """Return the memories by name."""
         view = MemoryView(self._parameters.word, self.config.parameter_words, self._parameter_bits)
-        found = {"output.parameters.memory.memory": delayed_view(view, self._read_latency)}
+        found = {"output.operands.parameter_memory.memory.memory": delayed_view(view, self._read_latency)}
         for name, first, bits, _ in self._late_memories():
             view = link_view(self._events.memories[Target.DRAINS], first, bits, self.config.drains)
-            found[f"output.{name}.memory.memory"] = delayed_view(view, self.config.memory_latency)
+            found[f"output.requantisers.{name}.memory.memory"] = delayed_view(view, self.config.memory_latency)
         return found
 
     @property

@@ -63,10 +63,10 @@ class RowWriter:
         config, group = self.config, self._walk.group_layout
         rest = max(1, 8 * config.rows * (config.words_per_pixel(wide=True) - 1))
         found = {
-            "output.rest": Register(lambda t: self._rest(t) & (1 << rest) - 1, rest),
-            "output.rest_now": Register(self._rest_group, group.width, layout=group),
-            "output.rest_address": Register(self._rest_address, self._walk.widths["address"]),
-            "output.extra": Register(self._words_left, config.words_per_pixel(wide=True).bit_length()),
+            "output.writer.rest": Register(lambda t: self._rest(t) & (1 << rest) - 1, rest),
+            "output.writer.rest_now": Register(self._rest_group, group.width, layout=group),
+            "output.writer.rest_address": Register(self._rest_address, self._walk.widths["address"]),
+            "output.writer.extra": Register(self._words_left, config.words_per_pixel(wide=True).bit_length()),
             "write_half": Register(lambda t: self._committed(t) & 1, 1),
         }
         for half in range(2):

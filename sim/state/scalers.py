@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
+from etchnet.hdl.core.output.operands import OperandSelect
 from etchnet.hdl.core.output.requantiser import Requantiser
-from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Parameters
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.contracts import ONNX_FLOAT, TFLITE_DOUBLE, TFLITE_SINGLE
@@ -261,7 +261,7 @@ class RequantiserState:
 
     def __init__(self, config: Config, inputs: _Inputs, lane: int) -> None:
         self._layout = Layout(Parameters.layout(config))
-        select = OutputStage.select_delay(config)
+        select = OperandSelect.latency(config)
         outer, inner = _Pipeline(), _Pipeline()
 
         def parameter(name: str) -> Wire:

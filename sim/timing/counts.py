@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Counter, Drain, Pass
 from etchnet.hdl.isa.config import Config
@@ -26,7 +27,7 @@ class DrainCycles(NamedTuple):
 def drain_cycles(drains: Sequence[Drain], config: Config) -> DrainCycles:
     """Return the cycles of drains chained to one another, from the first read to the write of the last word."""
     reading, end = 0, 0
-    chain = OutputStage.chain_delay(config)
+    chain = DrainWalk.chain_delay(config)
     for index, drain in enumerate(drains):
         cycles = drain.tiles * drain.pixels * drain_pace(drain, config)
         end += cycles + (chain - 1 + drain.idle if index else 0)

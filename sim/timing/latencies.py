@@ -8,6 +8,7 @@ from etchnet.hdl.core.accumulators import AccumulatorBank
 from etchnet.hdl.core.control.fetch import InstructionMemory
 from etchnet.hdl.core.control.sequencer import Sequencer
 from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa.config import Config
 
@@ -66,7 +67,7 @@ class Latencies:
             fold_write=Machine.fold_delay(config) + AccumulatorBank.latency(config),
             fold_visible=Machine.fold_visible(config),
             drain_delay=Machine.drain_delay(config),
-            chain=OutputStage.chain_delay(config),
+            chain=DrainWalk.chain_delay(config),
             result=OutputStage.latency(config),
             feedback=OutputStage.fold_latency(config),
             accumulate=AccumulatorBank.latency(config),

@@ -173,7 +173,10 @@ def test_memories_and_parts_are_called_as_in_the_gateware():
     names = {name.split("$")[0] for name in names}
     assert set(MEMORIES) <= names
     assert {part_of(f"inner.machine.{name}.x") for name in names} == set(PARTS) - {"requantisers"}
-    assert {part_of(f"inner.machine.output.{name}.x") for name in names} == {"requantisers", "output stage"}
+    assert {part_of(f"inner.machine.output.requantisers.{name}.x") for name in names} == {
+        "requantisers",
+        "output stage",
+    }
 
 
 def test_a_picture_has_every_part_and_every_tile(tmp_path):
@@ -181,7 +184,7 @@ def test_a_picture_has_every_part_and_every_tile(tmp_path):
         "inner.machine.array.element_0_0.sum": "X1/Y2/SLICEA.LUT0",
         "inner.machine.array.element_0_1.sum": "X1/Y2/SLICEA.LUT1",
         "inner.machine.weights.data": "X1/Y2/SLICEB.LUT0",
-        "inner.machine.output.requantiser_0.scaler.low": "X3/Y0/MULT18_0",
+        "inner.machine.output.requantisers.requantiser_0.scaler.low": "X3/Y0/MULT18_0",
         "inner.uart.bit": "X3/Y1/SLICEA.FF0",
         "not placed": "",
     }

@@ -1,0 +1,107 @@
+"""The requantisers of an output stage, with the clamps and zero points of the drains that they work for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.core.loadable_memory import LoadableMemory, load_bus
+from etchnet.hdl.core.output.requantiser import Requantiser
+from etchnet.hdl.isa import Drain, Parameters
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["RequantiserBank"]
+
+
+class RequantiserBank(wiring.Component):
+    """`requantisers` requantisers side by side: a group of values in every cycle, its results `latency` cycles later.
+
+    Late fields of the drains (`Drain.LATE`) are looked up here, in a memory of drains each, when the values get to
+    where they are needed: carrying them along would take a longer shift register than all other fields together. Their
+    addresses follow the group by `late_delays` cycles, less the `memory_latency` that a lookup takes.
+
+    ==========  =========  ===================================  ========================================================
+    port        direction  shape                                meaning
+    ==========  =========  ===================================  ========================================================
+    write       in         1                                    `bus` carries drains
+    bus         in         `load_bus`                           from the loader
+    values      in         `requantisers` x signed(32)          accumulators
+    parameters  in         `requantisers` x `Parameters`        their parameters
+    raw         in         1                                    take low 32 bits of the product; see `Requantiser`
+    places      in         a drain's address per late memory    the drain whose late fields to look up
+    results     out        `requantisers` x signed(32)          results, clamped
+    ==========  =========  ===================================  ========================================================
+    """
+
+    def __init__(self, config: Config, *, init: Sequence[int] = ()) -> None:
+        self._config, self._init = config, init
+        place = unsigned(config.address_bits(config.drains))
+        values = data.ArrayLayout(signed(32), config.requantisers)
+        super().__init__(
+            {
+                "write": In(1),
+                "bus": In(load_bus(config)),
+                "values": In(values),
+                "parameters": In(data.ArrayLayout(Parameters.layout(config), config.requantisers)),
+                "raw": In(1),
+                "places": In(data.StructLayout(dict.fromkeys(Drain.LATE, place))),
+                "results": Out(values),
+            }
+        )
+
+    @staticmethod
+    def latency(config: Config) -> int:
+        """Cycles from a group of values to its results."""
+        return Requantiser.latency(config)
+
+    @staticmethod
+    def late_delays(config: Config) -> dict[str, int]:
+        """Cycles from a group to the use of its late fields, by the memory that stores them."""
+        return {"bounds": Requantiser.clamp_delay(config), "zero_points": Requantiser.zero_point_delay(config)}
+
+    def elaborate(self, platform: Any) -> Module:
+        """The memories of late fields, and a requantiser per lane."""
+        m = Module()
+        config = self._config
+        late: dict[str, Any] = {name: self._late_fields(m, platform, name) for name in Drain.LATE}
+        for lane in range(config.requantisers):
+            requantiser = Requantiser(config)
+            submodule(m, platform, f"requantiser_{lane}", requantiser)
+            m.d.comb += [
+                requantiser.value.eq(self.values[lane]),
+                requantiser.parameters.eq(self.parameters[lane]),
+                requantiser.raw.eq(self.raw),
+                requantiser.zero_point.eq(late["zero_points"].zero_point),
+                requantiser.low.eq(late["bounds"].low),
+                requantiser.high.eq(late["bounds"].high),
+                self.results[lane].eq(requantiser.result),
+            ]
+        return m
+
+    def _late_fields(self, m: Module, platform: Any, name: str) -> Any:
+        """The late fields that the memory `name` stores, of the drain that `places` names."""
+        config, layout = self._config, Drain.late_layout(self._config, name)
+        memory = LoadableMemory(
+            config,
+            bits=layout.size,
+            first=Drain.late_offset(config, name),
+            depth=config.drains,
+            init=self._init,
+            name=f"drain_{name}",
+            latency=config.memory_latency,
+        )
+        submodule(m, platform, name, memory, variant=name)
+        fields = Signal(layout, name=name)
+        m.d.comb += [
+            memory.write.eq(self.write),
+            memory.bus.eq(self.bus),
+            memory.address.eq(self.places[name]),
+            memory.enable.eq(1),
+            fields.eq(memory.data),
+        ]
+        return fields
