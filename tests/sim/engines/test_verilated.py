@@ -5,8 +5,7 @@ import shutil
 import pytest
 
 from etchnet.hdl.isa.config import Config
-from etchnet.sim.engines import verilated
-from etchnet.sim.engines.verilated import generated_verilog
+from etchnet.sim.engines.verilated import generated_verilog, library
 
 SMALL = Config(rows=2, columns=2, weight_tiles=4, activation_words=8, input_words=8, output_words=8)
 
@@ -15,8 +14,8 @@ SMALL = Config(rows=2, columns=2, weight_tiles=4, activation_words=8, input_word
 def gateware(tmp_path, monkeypatch):
     """A copy of the gateware's source that stands in for it, and an empty cache."""
     copy = tmp_path / "hdl"
-    shutil.copytree(verilated.GATEWARE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(verilated, "GATEWARE", copy)
+    shutil.copytree(library.GATEWARE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(library, "GATEWARE", copy)
     monkeypatch.setenv("ETCHNET_CACHE", str(tmp_path / "cache"))
     return copy
 

@@ -1,0 +1,139 @@
+"""The Verilator engine: a compiled machine, driven through its links from Python."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
+from etchnet.sim.engines.verilated.library import build
+
+__all__ = ["VerilatorEngine"]
+
+_CYCLES_PER_CALL = 1 << 18
+"""cycles between two reports of progress"""
+
+
+class VerilatorEngine(Engine):
+    """An engine that runs the generated Verilog as native code.
+
+    Programs and weights come over the link, so one library per config serves all networks.
+
+    Parameters
+    ----------
+    config
+        The machine.
+    trace
+        When the link stalls; by default never.
+    progress
+        Called with `cycle` every 262,144 cycles.
+    report
+        Called with one line before each step of a build.
+    patience
+        Cycles without a word moved after which `exchange` raises LinkError.
+    library
+        A library to use instead of the one that `build` returns for `config`.
+    vcd
+        File for waveforms, complete when the engine is closed. Its unit is half a cycle: cycle t begins at 2 t.
+
+    Raises
+    ------
+    MissingToolError
+        Verilator or a C++ compiler is not installed.
+    BuildError
+        The machine cannot be compiled.
+    OSError
+        `vcd` cannot be written.
+    """
+
+    name = "verilator"
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        trace: LinkTrace | None = None,
+        progress: Callable[[int], None] | None = None,
+        report: Callable[[str], None] | None = None,
+        patience: int = 50_000_000,
+        library: Path | None = None,
+        vcd: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(config, trace=trace)
+        self._progress, self._patience = progress, patience
+        self._library = ctypes.CDLL(str(library or build(config, waveforms=vcd is not None, report=report)))
+        lib = self._library
+        lib.etchnet_new.restype = ctypes.c_void_p
+        lib.etchnet_cycle.restype = ctypes.c_int64
+        self._offers = np.ascontiguousarray(self.trace.offers, dtype=np.uint8)
+        self._accepts = np.ascontiguousarray(self.trace.accepts, dtype=np.uint8)
+        arguments = []
+        for pattern in (self._offers, self._accepts):
+            arguments += [pattern.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(pattern))]
+        self._machine = ctypes.c_void_p(lib.etchnet_new(*arguments))
+        if vcd is not None and not lib.etchnet_trace(self._machine, os.fsencode(vcd)):
+            raise OSError(errno.EIO, "the waveforms cannot be written", os.fspath(vcd))
+        self._sent: list[np.ndarray] = []
+        self._received: list[np.ndarray] = []
+
+    @property
+    def cycle(self) -> int:
+        """Cycles since reset."""
+        return int(self._library.etchnet_cycle(self._machine))
+
+    @property
+    def record(self) -> LinkTrace:
+        """The cycles in which words moved."""
+        sent, received = (np.concatenate(c) if c else np.zeros(0, np.int64) for c in (self._sent, self._received))
+        return LinkTrace.recorded(sent.tolist(), received.tolist())
+
+    def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
+        """Send whole packets and receive `count` link words; see `Engine`."""
+        words = np.ascontiguousarray(words, dtype="<u4").reshape(-1, self.config.link_bits // 32)
+        results = np.zeros((count, words.shape[1]), dtype="<u4")
+        sent, received = np.zeros(len(words), np.int64), np.zeros(count, np.int64)
+
+        def pointer(array: np.ndarray) -> ctypes.c_void_p:
+            return array.ctypes.data_as(ctypes.c_void_p)
+
+        lib = self._library
+        lib.etchnet_begin(
+            self._machine,
+            pointer(words),
+            ctypes.c_int64(len(words)),
+            pointer(results),
+            ctypes.c_int64(count),
+            pointer(sent),
+            pointer(received),
+        )
+        while not (
+            state := lib.etchnet_run(self._machine, ctypes.c_int64(_CYCLES_PER_CALL), ctypes.c_int64(self._patience))
+        ):
+            if self._progress is not None:
+                self._progress(self.cycle)
+        if state < 0:
+            moved = [ctypes.c_int64(), ctypes.c_int64()]
+            lib.etchnet_progress(self._machine, *map(ctypes.byref, moved))
+            raise LinkError(
+                f"nothing moved for {self._patience} cycles: {count - moved[1].value} of {count} words have not come "
+                f"back, {len(words) - moved[0].value} are still to be taken"
+            )
+        self._sent.append(sent)
+        self._received.append(received)
+        return results
+
+    def close(self) -> None:
+        """Free the machine, and complete the waveforms; the engine cannot be used afterwards."""
+        if self._machine:
+            self._library.etchnet_delete(self._machine)
+            self._machine = ctypes.c_void_p()
+
+    def __del__(self) -> None:
+        if getattr(self, "_machine", None):
+            self.close()
