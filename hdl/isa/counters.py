@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
-__all__ = ["COUNTER_BITS", "Counter"]
+__all__ = ["COUNTER_BITS", "Counter", "by_name"]
 
 
 COUNTER_BITS = 48
@@ -32,3 +33,8 @@ class Counter(enum.IntEnum):
     """idle while the output stage reads accumulators"""
     FILL_DRAIN = 7
     """any other cycle: the pipeline fills or empties"""
+
+
+def by_name(counts: Mapping[Counter, int]) -> dict[str, int]:
+    """Return counts under the lower-case names of their counters, in the counters' order, as JSON has them."""
+    return {counter.name.lower(): counts[counter] for counter in Counter}

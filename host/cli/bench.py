@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
     clock_option,
     engine_options,
+    engines_option,
     json_option,
     machine_for,
     machine_options,
-    print_json,
-    progress,
 )
-from etchnet.host.driver.engines import ENGINES
+from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress
 from etchnet.sim.engines.verilated import MissingToolError
+
+if TYPE_CHECKING:
+    from etchnet.host.reports.bench import EngineResult, GemmResult, ModelResult
 
 __all__ = ["bench"]
 
 
 class _BenchGroup(click.Group):
-    """A group in which anything that is not a command is a model."""
+    """Group that takes anything that is not one of its commands as the argument of its command `model`."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -38,21 +38,26 @@ class _BenchGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm [OPTIONS]")
+@click.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm|engines [OPTIONS]")
 def bench() -> None:
-    """Measure the chip, its simulators, and this CPU in the same run: of a MODEL, or of matrix products (gemm)."""
+    """Measure the chip, its simulators, and this CPU.
+
+    Give a MODEL to time it on the chip and on this CPU, gemm for matrix products, or engines for the speed of the
+    simulators.
+    """
 
 
 @bench.command(name="model")
 @click.argument("model")
-@machine_options
 @click.option("--batch", type=click.IntRange(1), help="Inputs in the array at once.  [the best power of two up to 16]")
 @clock_option
+@machine_options
 @json_option
 def bench_one(model: str, config: Config, batch: int | None, clock: float, as_json: bool) -> None:
-    """A model on the chip, beside numpy, LiteRT and ONNX Runtime at one thread and at all (extra bench).
+    """Time a model on the chip and on this CPU.
 
-    Runtimes take the model's own file if they read files of its kind, and otherwise one that is written for them.
+    On this CPU it runs in numpy, LiteRT and ONNX Runtime, on one thread and on all (extra bench). A runtime gets the
+    model's own file if it reads files of that kind, and otherwise one that is written for it.
     """
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.bench import bench_model
@@ -61,120 +66,98 @@ def bench_one(model: str, config: Config, batch: int | None, clock: float, as_js
     config = machine_for(config, loaded.network)
     with progress(quiet=as_json) as say:
         result = bench_model(loaded, config, batch=batch, report=say)
-    hertz = clock * 1e6
     if as_json:
-        print_json(result.to_dict(hertz))
-        return
+        print_json(result.to_dict(clock * 1e6))
+    else:
+        _print_model(result, clock)
+
+
+def _print_model(result: ModelResult, clock: float) -> None:
     click.echo(
-        f"{result.name} on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
-        f"{config.requantisers} requantisers; chip at {clock:g} MHz (simulated), this CPU (measured)"
+        f"{result.name} on a {machine_text(result.config)}; chip at {clock:g} MHz (simulated), this CPU (measured)"
     )
     click.echo(f"cycles for one input, operands in memory to result in memory: {result.alone:,}")
-    table = Table(box=None, pad_edge=False, header_style="")
     sizes = sorted({1, result.batch})
-    table.add_column("inferences per second")
-    for size in sizes:
-        table.add_column("one at a time" if size == 1 else f"{size} at once", justify="right")
-    chip = {1: hertz / result.back_to_back, result.batch: hertz / result.batched}
-    table.add_row("chip, back to back", *(f"{chip[size]:,.0f}" for size in sizes))
+    chip = {1: clock * 1e6 / result.back_to_back, result.batch: clock * 1e6 / result.batched}
+    rows = [["chip, back to back", *(f"{chip[size]:,.0f}" for size in sizes)]]
     for name, by_batch in result.cpu.items():
-        table.add_row(name, *(f"{1 / by_batch[size]:,.0f}" if size in by_batch else "-" for size in sizes))
-    Console(width=100, highlight=False).print(table)
+        rows.append([name, *(f"{1 / by_batch[size]:,.0f}" if size in by_batch else "-" for size in sizes)])
+    headings = ("one at a time" if size == 1 else f"{size} at once" for size in sizes)
+    print_table(("inferences per second", *headings), rows)
     for line in result.left_out:
         click.echo(line)
 
 
 @bench.command()
-@machine_options
 @click.option(
-    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M = K = N; may be repeated.  [64 256 1024]"
+    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M = K = N; repeatable.  [64 256 1024]"
 )
-@click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(ENGINES),
-    multiple=True,
-    help="May be repeated.  [exact, and verilator where it is installed]",
-)
+@engines_option
 @clock_option
+@machine_options
 @json_option
 def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: float, as_json: bool) -> None:
-    """Matrix products relu(x @ w), int8 in and out: cycles, share of ideal, simulation time, and numpy."""
+    """Time matrix products relu(x @ w) with int8 inputs and outputs.
+
+    Prints cycles, their share of the ideal, the time that simulating them takes, and the time of numpy.
+    """
     from etchnet.host.reports.bench import bench_gemm
 
     engines = list(dict.fromkeys(engines)) or _installed_engines()
     with progress(quiet=as_json) as report:
         options = {engine: engine_options(engine, report) for engine in engines}
         results = bench_gemm(sizes or (64, 256, 1024), config, engines, report=report, **options)
-    hertz = clock * 1e6
     if as_json:
-        print_json(
-            {
-                "config": config.to_dict(),
-                "clock_hz": hertz,
-                "numpy": np.__version__,
-                "results": [r.to_dict(hertz) for r in results],
-            }
-        )
-        return
-    click.echo(
-        f"relu(x @ w), int8, on a {config.rows} x {config.columns} array, W = {config.weight_rows}, "
-        f"{config.requantisers} requantisers; chip at {clock:g} MHz"
-    )
-    table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column("size")
-    for result in results:
-        table.add_column(
-            f"{result.size}³" if sys.stdout.encoding.lower().startswith("utf") else f"{result.size}^3", justify="right"
-        )
-    rows: list[tuple[str, Callable[[Any], str]]] = [
-        ("cycles, operands in memory", lambda r: f"{r.counts.cycles:,}"),
-        ("ideal cycles", lambda r: f"{r.ideal:,}"),
-        ("share of ideal", lambda r: f"{r.ideal / r.counts.cycles:.2%}"),
-        ("cycles, first link word to last, weights streaming in", lambda r: f"{r.streamed:,}" if r.streamed else "-"),
-        ("share of ideal", lambda r: f"{r.ideal / r.streamed:.2%}" if r.streamed else "-"),
-        ("chip, ms (simulated)", lambda r: f"{r.counts.cycles / hertz * 1e3:.3f}"),
-        *(
-            (f"simulating on {engine}, ms (measured)", lambda r, engine=engine: f"{r.simulation[engine] * 1e3:,.0f}")
-            for engine in engines
-        ),
-        *(
-            (
-                f"simulated cycles/s on {engine} (measured)",
-                lambda r, engine=engine: f"{r.simulated / r.simulation[engine]:,.0f}",
-            )
-            for engine in engines
-        ),
-        *(
-            (f"this CPU, {name.replace('_', ' ')}, ms (measured)", lambda r, name=name: f"{r.cpu[name] * 1e3:.3f}")
-            for name in results[0].cpu
-        ),
+        _print_results(config, clock, results)
+    else:
+        _print_products(config, clock, results, engines)
+
+
+def _print_products(config: Config, clock: float, results: Sequence[GemmResult], engines: Sequence[str]) -> None:
+    click.echo(f"relu(x @ w), int8, on a {machine_text(config)}; chip at {clock:g} MHz")
+    cube = "³" if sys.stdout.encoding.lower().startswith("utf") else "^3"
+    streamed = [(r.ideal, r.streamed) for r in results]
+    rows = [
+        ["cycles, operands in memory", *(f"{r.counts.cycles:,}" for r in results)],
+        ["ideal cycles", *(f"{r.ideal:,}" for r in results)],
+        ["share of ideal", *(f"{r.ideal / r.counts.cycles:.2%}" for r in results)],
+        [
+            "cycles, first link word to last, weights streaming in",
+            *(f"{cycles:,}" if cycles else "-" for _, cycles in streamed),
+        ],
+        ["share of ideal", *(f"{ideal / cycles:.2%}" if cycles else "-" for ideal, cycles in streamed)],
+        ["chip, ms (simulated)", *(f"{r.counts.cycles / clock / 1e3:.3f}" for r in results)],
     ]
-    for name, value in rows:
-        table.add_row(name, *(value(result) for result in results))
-    Console(width=110, highlight=False).print(table)
+    for engine in engines:
+        rows.append(
+            [f"simulating on {engine}, ms (measured)", *(f"{r.simulation[engine] * 1e3:,.0f}" for r in results)]
+        )
+    for engine in engines:
+        speeds = (r.simulated / r.simulation[engine] for r in results)
+        rows.append([f"simulated cycles/s on {engine} (measured)", *(f"{speed:,.0f}" for speed in speeds)])
+    for name in results[0].cpu:
+        title = f"this CPU, {name.replace('_', ' ')}, ms (measured)"
+        rows.append([title, *(f"{r.cpu[name] * 1e3:.3f}" for r in results)])
+    print_table(("size", *(f"{result.size}{cube}" for result in results)), rows, width=110)
 
 
 @bench.command()
 @click.argument("model")
-@machine_options
 @click.option(
-    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Inputs of one run; may be repeated.  [1 and 16]"
+    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Inputs of one run; repeatable.  [1 and 16]"
 )
 @click.option("--size", type=click.IntRange(1, 2048), default=256, show_default=True, help="M = K = N of gemm.")
-@click.option(
-    "--engine",
-    "engines",
-    type=click.Choice(ENGINES),
-    multiple=True,
-    help="May be repeated.  [exact, and verilator where it is installed]",
-)
+@engines_option
 @clock_option
+@machine_options
 @json_option
 def engines(
     model: str, config: Config, batches: Sequence[int], size: int, engines: Sequence[str], clock: float, as_json: bool
 ) -> None:
-    """How fast the engines simulate a MODEL, or gemm: the same loaded program, run in one process."""
+    """Time how fast the engines simulate a model, or gemm.
+
+    All engines run the same loaded program in one process.
+    """
     from etchnet.host.compiler.compile import compile_network
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.bench import bench_engines, gemm_program
@@ -190,42 +173,43 @@ def engines(
             loaded = load_model(model)
             program = compile_network(loaded.network, machine_for(config, loaded.network))
             programs = [
-                (f"{loaded.name}, {batch} input{'s'[: batch != 1]}", program, default_inputs(loaded, batch))
+                (f"{loaded.name}, {plural(batch, 'input')}", program, default_inputs(loaded, batch))
                 for batch in batches or (1, 16)
             ]
         options = {engine: engine_options(engine, report) for engine in engines}
         results = bench_engines(programs, engines, report=report, **options)
-    hertz = clock * 1e6
     if as_json:
-        print_json(
-            {
-                "config": program.config.to_dict(),
-                "clock_hz": hertz,
-                "numpy": np.__version__,
-                "results": [r.to_dict(hertz) for r in results],
-            }
-        )
-        return
+        _print_results(program.config, clock, results)
+    else:
+        _print_engines(program.config, clock, results, engines)
+
+
+def _print_engines(config: Config, clock: float, results: Sequence[EngineResult], engines: Sequence[str]) -> None:
     click.echo(
-        f"{program.config.rows} x {program.config.columns} array; programs and weights loaded before; "
-        "inputs and results over the link included"
+        f"{config.rows} x {config.columns} array; programs and weights are loaded before, inputs and results move over "
+        "the link"
     )
-    table = Table(box=None, pad_edge=False, header_style="")
-    for column in ("", "cycles", f"chip at {clock:g} MHz, ms"):
-        table.add_column(column, justify="right" if column else "left")
+    headings = ["", "cycles", f"chip at {clock:g} MHz, ms"]
     for engine in engines:
-        table.add_column(f"{engine}, ms", justify="right")
-        table.add_column("cycles/s", justify="right")
+        headings += [f"{engine}, ms", "cycles/s"]
     if len(engines) > 1:
-        table.add_column(f"{engines[0]} : {engines[-1]}", justify="right")
+        headings.append(f"{engines[0]} : {engines[-1]}")
+    rows = []
     for result in results:
-        cells = [result.name, f"{result.cycles:,}", f"{result.cycles / hertz * 1e3:,.3f}"]
+        cells = [result.name, f"{result.cycles:,}", f"{result.cycles / clock / 1e3:,.3f}"]
         for engine in engines:
             cells += [f"{result.seconds[engine] * 1e3:,.2f}", f"{result.cycles / result.seconds[engine]:,.0f}"]
         if len(engines) > 1:
             cells.append(f"{result.seconds[engines[-1]] / result.seconds[engines[0]]:,.0f} x")
-        table.add_row(*cells)
-    Console(width=130, highlight=False).print(table)
+        rows.append(cells)
+    print_table(headings, rows, width=130)
+
+
+def _print_results(config: Config, clock: float, results: Sequence[GemmResult | EngineResult]) -> None:
+    """Print results of gemm or engines as JSON, with what they were measured on."""
+    hertz = clock * 1e6
+    figures = [result.to_dict(hertz) for result in results]
+    print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__, "results": figures})
 
 
 def _installed_engines() -> list[str]:

@@ -13,13 +13,14 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS
 from etchnet.host.cli.options import (
     UsageError,
+    batch_option,
+    board_named,
     json_option,
     machine_for,
     machine_on,
     machine_options,
-    print_json,
-    progress,
 )
+from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["build"]
 
@@ -32,27 +33,27 @@ __all__ = ["build"]
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Folder for the bitstream, the report, and all files and logs on the way.",
+    help="Folder for the bitstream, the report, and all intermediate files and logs.",
 )
 @click.option(
-    "--clock", type=click.FloatRange(min=0, min_open=True), help="Clock of the machine in MHz.  [the board's]"
+    "--clock", type=click.FloatRange(min=0, min_open=True), help="Clock of the machine in MHz.  [set by the board]"
 )
 @click.option("--baud", type=click.FloatRange(min=0, min_open=True), help="Baud rate of the serial port.  [1,000,000]")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
-@click.option("--array", is_flag=True, help="The array alone, for its clock rate and area: no bitstream.")
+@batch_option
+@click.option("--array", is_flag=True, help="Build the array alone, to learn its clock rate and area; no bitstream.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of place and route.")
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Place and route with so many seeds, from --seed on, for the median of the clock rates.",
+    help="Number of seeds, from --seed on, to place and route with; reports the median clock rate.",
 )
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="So many seeds at a time.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Seeds to run at the same time.")
 @click.option(
     "--limit",
     type=click.FloatRange(min=0, min_open=True),
-    help="Minutes of place and route after which a seed is given up.",
+    help="Minutes of place and route after which a seed is abandoned.",
 )
 @machine_options
 @json_option
@@ -71,10 +72,11 @@ def build(
     config: Config,
     as_json: bool,
 ) -> None:
-    """Build a bitstream with MODEL inside, or of a machine that is loaded over its serial port.
+    """Build an FPGA bitstream, with or without a model inside.
 
-    Machine parameters that are not given are those that suit the board; with a MODEL memories are just large enough for
-    it. Needs the extra "fpga".
+    With a MODEL its weights and program are part of the bitstream, and the memories are just large enough for it.
+    Without one, models are loaded over the serial port. Machine parameters default to values that suit the board. Needs
+    the extra "fpga".
     """
     from etchnet.hdl.serial.framing import DEFAULT_BAUD
     from etchnet.hdl.serial.uart import baud_divisor
@@ -84,11 +86,9 @@ def build(
     from etchnet.host.reports.fit import fitted
     from etchnet.host.tools.tool import ToolError
 
-    if board_name not in BOARDS:
-        raise UsageError(f"--board must be one of {', '.join(BOARDS)}, not {board_name!r}")
+    board = board_named(board_name)
     if array and model:
-        raise UsageError("--array is the array alone: no MODEL goes inside")
-    board = BOARDS[board_name]
+        raise UsageError("--array builds the array alone, which holds no MODEL: give one or the other")
     clock, baud = clock or board.clock, baud or DEFAULT_BAUD
     try:
         baud_divisor(clock * 1e6, baud)
@@ -116,11 +116,9 @@ def build(
         try:
             result = run(what, output, report=report)
         except DoesNotFitError as error:
-            advice = (
-                f"`etchnet size {model} --board {board_name}` proposes one that does"
-                if model
-                else ("smaller --rows, --cols, --requantisers or memories (--set) may")
-            )
+            advice = "smaller --rows, --cols, --requantisers or memories (--set) may fit"
+            if model:
+                advice = f"`etchnet size {model} --board {board_name}` proposes one that does"
             raise UsageError(f"{error}; {advice}") from None
         except ToolError as error:
             raise UsageError(f"{error} (see {error.log})" if error.log else str(error)) from None
@@ -148,7 +146,7 @@ def _show(result: Any, output: Path) -> None:
     if len(rates) > 1:
         text += f" (median of {len(rates)} seeds, {rates[0]:.1f} to {rates[-1]:.1f})"
     if result.given_up:
-        text += f"; given up: seed {', '.join(map(str, result.given_up))}"
+        text += f"; abandoned: seed {', '.join(map(str, result.given_up))}"
     click.echo(text)
     if result.top.endswith("scan"):
         each = config.multipliers
@@ -158,9 +156,9 @@ def _show(result: Any, output: Path) -> None:
         )
         return
     click.echo(
-        f"clock made: {result.clock:g} MHz" + ("" if result.meets_clock else ", which is too fast for this design")
+        f"clock generated: {result.clock:g} MHz" + ("" if result.meets_clock else ", which is too fast for this design")
     )
     if result.cycles:
         click.echo(f"one inference: {result.cycles:,} cycles, {result.per_second:,.1f} per second")
-    click.echo(f"made with {', '.join(result.tools)}; seed {result.seed}")
+    click.echo(f"built with {', '.join(result.tools)}; seed {result.seed}")
     click.echo(f"{output}: " + ", ".join(sorted(p.name for p in output.glob("etchnet.*"))))

@@ -1,4 +1,4 @@
-"""What is installed, what is missing, and what each missing piece would give."""
+"""`etchnet doctor`: what is installed, what is missing, and what each missing piece is needed for."""
 
 from __future__ import annotations
 
@@ -8,20 +8,27 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import click
+
 from etchnet.hdl.blocks.amaranth_internals import YosysError, yosys
+from etchnet.host.cli.options import json_option
+from etchnet.host.cli.output import print_json
 from etchnet.sim.engines.verilated import MissingToolError, cache_folder, find_compiler, find_verilator
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "doctor", "examine"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One piece: its version, or None and how to get it."""
+    """One tool or package that commands use."""
 
     name: str
     version: str | None
+    """the version that is installed; None where it is missing"""
     gives: str
+    """what it is needed for"""
     remedy: str
+    """how to install it"""
 
 
 def _package(name: str) -> str | None:
@@ -63,7 +70,7 @@ def _yosys() -> str | None:
 
 
 def examine() -> list[Finding]:
-    """Look for everything that any command uses."""
+    """Look for everything that any command uses, and for compiled machines in the cache."""
     checks: list[tuple[str, Callable[[], str | None], str, str]] = [
         ("python", platform.python_version, "everything", ""),
         ("amaranth", lambda: _package("amaranth"), "the gateware, and engine amaranth", "pip install etchnet"),
@@ -89,3 +96,19 @@ def examine() -> list[Finding]:
         *findings,
         Finding("compiled machines", f"{len(cached)}, {size:.1f} MB in {cache_folder()}", "quick starts", ""),
     ]
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """List what is installed, and what the missing pieces are for."""
+    findings = examine()
+    if as_json:
+        print_json({f.name: {"version": f.version, "gives": f.gives, "remedy": f.remedy} for f in findings})
+        return
+    width = max(len(f.name) for f in findings)
+    for finding in findings:
+        if finding.version is not None:
+            click.echo(f"{finding.name:{width}}  {finding.version}")
+        else:
+            click.echo(f"{finding.name:{width}}  missing; needed for {finding.gives}: {finding.remedy}")

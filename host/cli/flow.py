@@ -9,24 +9,22 @@ from typing import Any
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import json_option, machine_options, print_json, progress
+from etchnet.host.cli.options import folder_option, json_option, machine_options
+from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["flow"]
 
-# host.flows is imported where it is used: it brings the simulator along.
+# host.flows is imported where it is used: it imports the simulator.
 _PDKS = ("sky130A", "gf180mcuD", "ihp-sg13g2")
 
-_output = click.option(
-    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
-)
 _clock = click.option(
-    "--clock", type=click.FloatRange(min=0.001, max=1e4), help="Clock in MHz to harden for.  [the process's own]"
+    "--clock", type=click.FloatRange(min=0.001, max=1e4), help="Clock in MHz to harden for.  [set by the process]"
 )
 
 
 @click.group()
 def flow() -> None:
-    """Write the machine as a project of FuseSoC, LibreLane, Tiny Tapeout or LiteX."""
+    """Write a project for FuseSoC, LibreLane, Tiny Tapeout or LiteX."""
 
 
 def _write(output: Path, as_json: bool, make: Callable[[], Mapping[str, str]], config: Config, then: str) -> None:
@@ -55,11 +53,11 @@ def _tiny(config: Config) -> Config:
 
 
 @flow.command()
+@folder_option
 @machine_options
-@_output
 @json_option
 def fusesoc(config: Config, output: Path, as_json: bool) -> None:
-    """A FuseSoC core with targets default, lint, sim and synth."""
+    """Write a FuseSoC core with targets default, lint, sim and synth."""
     from etchnet.host.flows import flows
 
     _write(
@@ -72,13 +70,16 @@ def fusesoc(config: Config, output: Path, as_json: bool) -> None:
 
 
 @flow.command()
-@machine_options
-@_output
+@folder_option
 @_clock
-@click.option("--macros", is_flag=True, help="Memories are macros of your own: replace src/etchnet_ram.v.")
+@click.option("--macros", is_flag=True, help="Leave the memories to macros of yours: replace src/etchnet_ram.v.")
+@machine_options
 @json_option
 def librelane(config: Config, output: Path, clock: float | None, macros: bool, as_json: bool) -> None:
-    """A LibreLane project for sky130A, gf180mcuD and ihp-sg13g2; by default of a tiny machine."""
+    """Write a LibreLane project for sky130A, gf180mcuD and ihp-sg13g2.
+
+    Without machine options it is a tiny machine, with a 2 x 2 array; with --macros the default machine.
+    """
     from etchnet.host.flows import flows
 
     chosen = _tiny(config) if not macros else config
@@ -92,15 +93,18 @@ def librelane(config: Config, output: Path, clock: float | None, macros: bool, a
 
 
 @flow.command()
-@machine_options
-@_output
-@click.option("--pdk", type=click.Choice(_PDKS), default="sky130A", show_default=True, help="The shuttle's process.")
+@folder_option
+@click.option("--pdk", type=click.Choice(_PDKS), default="sky130A", show_default=True, help="Process of the shuttle.")
 @_clock
-@click.option("--tiles", help="Tiles, such as 4x4.  [what the default machine fits]")
+@click.option("--tiles", help="Tiles, such as 4x4.  [enough for the tiny machine]")
 @click.option("--author", default="", help="Your name, for info.yaml.")
+@machine_options
 @json_option
 def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None, **options: Any) -> None:
-    """A Tiny Tapeout project; by default of a machine with a 2 x 2 array."""
+    """Write a Tiny Tapeout project.
+
+    Without machine options it is a tiny machine, with a 2 x 2 array.
+    """
     from etchnet.host.flows import flows
 
     chosen = _tiny(config)
@@ -114,11 +118,11 @@ def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None
 
 
 @flow.command()
+@folder_option
 @machine_options
-@_output
 @json_option
 def litex(config: Config, output: Path, as_json: bool) -> None:
-    """A LiteX module with a stream to the machine and a stream from it."""
+    """Write a LiteX module with a stream to the machine and one from it."""
     from etchnet.host.flows import flows
 
     _write(

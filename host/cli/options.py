@@ -1,66 +1,49 @@
-"""What the commands share: options, progress, and how results are printed."""
+"""Options that several commands have, and the values they stand for."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from etchnet.hdl.isa.config import Config, ConfigError
 
 if TYPE_CHECKING:
+    from etchnet.hdl.targets.boards import Board
     from etchnet.host.network.network import Network
     from etchnet.sim.engines.link import Engine
 
 __all__ = [
+    "LazyChoice",
     "UsageError",
+    "batch_option",
+    "board_named",
     "clock_for",
     "clock_option",
     "engine_option",
     "engine_options",
+    "engines_option",
+    "folder_option",
+    "input_option",
     "json_option",
     "machine_for",
     "machine_on",
     "machine_options",
-    "print_json",
-    "progress",
 ]
-
 
 _CONTRACT_GIVEN = f"{__name__}.contract_given"
 _GIVEN = f"{__name__}.given"
 
 
 class UsageError(click.ClickException):
-    """Input that the command line does not take."""
-
-
-@contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[..., None]]:
-    """A line on stderr that says what is going on: call it with a text and, where known, the done share."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-
-        def report(text: str, share: float | None = None) -> None:
-            if share is None:
-                bar.update(task, description=text, total=None)
-            else:
-                bar.update(task, description=text, total=1.0, completed=share)
-
-        yield report
+    """An option or argument with a value that the command does not accept."""
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -71,15 +54,15 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE as a machine parameter: a whole number where it is one."""
+    """Parse NAME=VALUE as a machine parameter; a value that reads as a whole number is one."""
     name, separator, value = text.partition("=")
     if not separator or not name or not value:
-        raise UsageError(f"--set takes NAME=VALUE, such as input_words=2048, not {text!r}")
+        raise UsageError(f"--set must be NAME=VALUE, such as input_words=2048, not {text!r}")
     return name, int(value) if value.lstrip("-").isdigit() else value
 
 
 def machine_options(function: Callable[..., Any]) -> Any:
-    """Options that describe a machine; the command gets them as `config`."""
+    """Add the options that describe a machine; the command gets them as one argument, `config`."""
 
     @functools.wraps(function)
     def command(
@@ -103,17 +86,19 @@ def machine_options(function: Callable[..., Any]) -> Any:
         click.option(
             "--config",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="TOML file of machine parameters; the options above take precedence.",
+            help="TOML file of machine parameters; --set and the options above override it.",
         ),
         click.option(
             "--set",
             "settings",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Any machine parameter, such as input_words=2048; may be repeated.",
+            help="Any machine parameter, such as input_words=2048; repeatable.",
         ),
-        click.option("--requantisers", type=int, help="Requantisers of the output stage; divides columns.  [columns]"),
-        click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); divides rows.  [1]"),
+        click.option(
+            "--requantisers", type=int, help="Requantisers (n) of the output stage; must divide the columns.  [columns]"
+        ),
+        click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); must divide the rows.  [1]"),
         click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
         click.option("--rows", type=int, help="Rows of the array.  [16]"),
     ):
@@ -122,12 +107,12 @@ def machine_options(function: Callable[..., Any]) -> Any:
 
 
 def machine_on(defaults: Mapping[str, Any]) -> Config:
-    """The command's machine, with other values where the user gave none."""
+    """Return the command's machine, with `defaults` for the parameters that the user did not set."""
     return Config.from_dict({**defaults, **click.get_current_context().meta[_GIVEN]})
 
 
 def machine_for(config: Config, network: Network) -> Config:
-    """A command's machine for a network: it rounds as the network does, unless the config file says how it rounds."""
+    """Return a command's machine with the network's rounding contract, unless the user chose a contract."""
     if click.get_current_context().meta.get(_CONTRACT_GIVEN, True):
         return config
     return dataclasses.replace(config, contract=network.contract)
@@ -148,20 +133,76 @@ clock_option = click.option(
     callback=_finite,
     default=100.0,
     show_default=True,
-    help="Clock in MHz that the chip's times are stated for.",
+    help="Clock in MHz for which the chip's times are given.",
+)
+
+batch_option = click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once."
+)
+
+folder_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
 
 
+def input_option(help_text: str, *, required: bool = False) -> Callable[..., Any]:
+    """Make the option that names a file of inputs; the command gets it as `source`."""
+    return click.option(
+        "--input", "source", type=click.Path(path_type=Path, dir_okay=False), required=required, help=help_text
+    )
+
+
+def board_named(name: str) -> Board:
+    """Return the board that --board names; raises UsageError where there is none of that name."""
+    from etchnet.hdl.targets.boards import BOARDS
+
+    if name not in BOARDS:
+        raise UsageError(f"--board must be one of {', '.join(BOARDS)}, not {name!r}")
+    return BOARDS[name]
+
+
 def clock_for(engine: Engine, clock: float) -> tuple[float, str]:
-    """The clock in Hz that times are stated for, and where cycles come from: a board knows its own clock."""
+    """Return the clock in Hz for which times are given, and how the cycles were obtained.
+
+    A board knows its own clock, which --clock overrides.
+    """
     if engine.clock_hz is None:
         return clock * 1e6, "simulated"
     given = click.get_current_context().get_parameter_source("clock") is not ParameterSource.DEFAULT
     return clock * 1e6 if given else engine.clock_hz, "counted on the board"
 
 
+class LazyChoice(click.ParamType):  # type: ignore[type-arg]
+    """One of some names, as `click.Choice`; they are asked for when they are needed, as that may import much.
+
+    Parameters
+    ----------
+    choices
+        Returns the names.
+    """
+
+    name = "choice"
+
+    def __init__(self, choices: Callable[[], Sequence[str]]) -> None:
+        self._choices = choices
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the names as help shows them."""
+        return f"[{'|'.join(self._choices())}]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return `value`; raises BadParameter if it is none of the names."""
+        return click.Choice(self._choices()).convert(value, param, ctx)
+
+
+def _engines() -> Sequence[str]:
+    from etchnet.host.driver.engines import ENGINES
+
+    return ENGINES
+
+
 class _EngineType(click.ParamType):  # type: ignore[type-arg]
-    """The name of an engine, as `make_engine` takes it."""
+    """Name of an engine, as `make_engine` takes it."""
 
     name = "engine"
 
@@ -181,7 +222,7 @@ class _EngineType(click.ParamType):  # type: ignore[type-arg]
                 self.fail(str(error), param, ctx)
         elif value not in ENGINES:
             self.fail(f"{value!r} is not one of {', '.join(map(repr, ENGINES))}, '{SERIAL}PORT'.", param, ctx)
-        return value
+        return str(value)
 
 
 engine_option = click.option(
@@ -189,20 +230,23 @@ engine_option = click.option(
     type=_EngineType(),
     default="exact",
     show_default=True,
-    help="What runs it: a simulator, or the board on a serial port, as in serial:/dev/ttyUSB0?baud=1000000.",
+    help="A simulator, or a board on a serial port, such as serial:/dev/ttyUSB0?baud=1000000.",
+)
+
+engines_option = click.option(
+    "--engine",
+    "engines",
+    type=LazyChoice(_engines),
+    multiple=True,
+    help="Engine to time; repeatable.  [exact, and verilator where it is installed]",
 )
 
 
 def engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
-    """What an engine that steps through cycles, or through bytes, reports while it does."""
+    """Return the arguments of `make_engine` that make an engine report its progress."""
     if engine == "exact":
         return {}
     if ":" in engine:
         return {"progress": lambda done, total: report(f"engine {engine}, {done:,} of {total:,} bytes", done / total)}
     options: dict[str, Any] = {"progress": lambda cycle: report(f"engine {engine}, cycle {cycle:,}")}
     return options | ({"report": report} if engine == "verilator" else {})
-
-
-def print_json(result: Any) -> None:
-    """Print one JSON object and nothing else."""
-    click.echo(json.dumps(result, allow_nan=False))

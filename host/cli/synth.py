@@ -7,39 +7,44 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import write_text
 from etchnet.host.asic.liberty import LibertyError
 from etchnet.host.asic.synth import ELEMENT, MACHINE, Synthesis, synthesise
-from etchnet.host.cli.options import UsageError, json_option, machine_options, print_json, progress
+from etchnet.host.cli.options import UsageError, json_option, machine_options
+from etchnet.host.cli.output import print_json, print_table, progress
 from etchnet.host.tools.yosys import SynthesisError
 
 __all__ = ["synth"]
 
 
 @click.command()
-@machine_options
 @click.option(
     "--liberty",
     "libraries",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Liberty file of a standard-cell library, .gz too; may be repeated.  [Yosys's own gates]",
+    help="Liberty file of a standard-cell library, may be .gz; repeatable.  [gates of Yosys]",
 )
-@click.option("--top", default=MACHINE, show_default=True, help="machine, array, element, or any module.")
-@click.option("--flatten-memories", is_flag=True, help="Make memories of flip-flops; for tiny ones only.")
+@click.option(
+    "--top", default=MACHINE, show_default=True, help="Block to synthesise: machine, array, element, or any module."
+)
+@click.option("--flatten-memories", is_flag=True, help="Make memories out of flip-flops; only for tiny ones.")
 @click.option(
     "--tinytapeout",
     "tile",
     is_flag=True,
-    help="The project of `etchnet flow tinytapeout`: behind a tile's pins, memories of flip-flops.",
+    help="Synthesise the design of `etchnet flow tinytapeout`, with the pins of a tile.",
 )
-@click.option("--dont-use", "unused", multiple=True, metavar="PATTERN", help="Cells of the library to leave alone.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for log and netlist.")
+@click.option(
+    "--dont-use", "unused", multiple=True, metavar="PATTERN", help="Cells of the library not to use; repeatable."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the log and the netlist."
+)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the table as Markdown.")
+@machine_options
 @json_option
 def synth(
     config: Config,
@@ -52,7 +57,10 @@ def synth(
     as_markdown: bool,
     as_json: bool,
 ) -> None:
-    """Synthesise the machine with Yosys: area of each block, memory bits, and the longest path. No layout."""
+    """Synthesise for a standard-cell library: area and longest path.
+
+    Runs Yosys, without a layout, and lists the area of every block, the memory bits and the longest path.
+    """
     if as_json and as_markdown:
         raise UsageError("--json and --markdown exclude each other")
     design = None
@@ -86,24 +94,23 @@ def synth(
         return
     rows = _rows(found)
     if as_markdown:
-        click.echo("| " + " | ".join(rows[0]) + " |")
-        click.echo("|" + " --- |" + " ---: |" * (len(rows[0]) - 1))
-        for row in rows[1:]:
-            click.echo("| " + " | ".join(row) + " |")
-        click.echo()
+        _print_markdown(rows)
     else:
-        table = Table(box=None, pad_edge=False, header_style="")
-        for index, name in enumerate(rows[0]):
-            table.add_column(name, justify="right" if index else "left")
-        for row in rows[1:]:
-            table.add_row(*row)
-        Console(width=140, highlight=False).print(table)
+        print_table(rows[0], rows[1:], width=140)
     for line in _lines(found):
         click.echo(line)
 
 
+def _print_markdown(rows: Sequence[Sequence[str]]) -> None:
+    click.echo("| " + " | ".join(rows[0]) + " |")
+    click.echo("|" + " --- |" + " ---: |" * (len(rows[0]) - 1))
+    for row in rows[1:]:
+        click.echo("| " + " | ".join(row) + " |")
+    click.echo()
+
+
 def _rows(found: Synthesis) -> list[list[str]]:
-    """The table: a row per block, without the blocks inside it, largest first; one for all processing elements."""
+    """Return the table: a row per block, without the blocks inside it, largest first; one for all elements together."""
     areas = ["area of one", "area of all", "share"] if found.libraries else []
     unit = "ns" if found.libraries else "gates"
     head = ["block, without those inside", "instances", "cells", "flip-flops", *areas, f"longest path to it, {unit}"]
@@ -136,12 +143,12 @@ def _lines(found: Synthesis) -> list[str]:
         lines.append(f"a processing element: {element.cells:,} cells, {element.flip_flops:,} of them flip-flops{area}")
     if found.memories:
         sizes = ", ".join(f"{m.count} of {m.words:,} x {m.bits} ({m.name})" for m in found.memories)
-        lines.append(f"memories left out, to be macros: {found.memory_bits:,} bits, {sizes}")
+        lines.append(f"memories not synthesised, to be macros: {found.memory_bits:,} bits, {sizes}")
     elif any(block.name == "ram" for block in found.blocks):
-        lines.append("memories are made of flip-flops")
+        lines.append("memories are made out of flip-flops")
     if path is not None:
         length = f"{path.delay * found.nanoseconds:.2f} ns, " if found.libraries else ""
         lines.append(f"longest path: {length}{path.levels} gates, from {path.start} to {path.end}")
     if found.megahertz is not None:
-        lines.append(f"estimate before layout and without wires: {found.megahertz:.0f} MHz, at the libraries' corner")
+        lines.append(f"estimated before layout and without wires: {found.megahertz:.0f} MHz, at the libraries' corner")
     return lines

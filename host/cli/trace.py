@@ -13,12 +13,14 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import replacing, write_text
 from etchnet.host.cli.options import (
     UsageError,
+    batch_option,
     clock_option,
     engine_options,
+    input_option,
     machine_for,
     machine_options,
-    progress,
 )
+from etchnet.host.cli.output import progress
 
 __all__ = ["trace"]
 
@@ -27,34 +29,28 @@ _FORMATS = {".html": "html", ".htm": "html", ".json": "perfetto", ".vcd": "vcd"}
 
 @click.command()
 @click.argument("model")
-@machine_options
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 @click.option(
     "--format",
     "kind",
     type=click.Choice(["html", "perfetto", "vcd"]),
-    help="A page for any browser; JSON for ui.perfetto.dev; or waveforms of the RTL for GTKWave or Surfer.  "
-    "[by the file's suffix: .html, .json, .vcd]",
+    help="Web page, JSON for ui.perfetto.dev, or waveforms of the RTL.  [by suffix: .html, .json, .vcd]",
 )
 @click.option(
     "--engine",
     type=click.Choice(["amaranth", "verilator"]),
     default="amaranth",
     show_default=True,
-    help="The engine that writes waveforms.",
+    help="Engine that writes waveforms.",
 )
+@input_option("Inputs, processed one after the other: .npy, .txt, .csv, or a picture.  [random]")
 @click.option(
-    "--input",
-    "source",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Inputs, that go through one after the other: .npy, .txt, .csv, or a picture.  [random ones]",
+    "--inputs", "count", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of random inputs."
 )
-@click.option("--inputs", "count", type=click.IntRange(1, 64), default=1, show_default=True, help="Random inputs.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once.")
+@batch_option
 @click.option("--size", type=click.IntRange(1, 512), default=64, show_default=True, help="M = K = N of gemm.")
 @clock_option
+@machine_options
 def trace(
     model: str,
     config: Config,
@@ -67,15 +63,17 @@ def trace(
     size: int,
     clock: float,
 ) -> None:
-    """Write what a run of MODEL, or of a matrix product (gemm), does in every cycle: by default a page to look at."""
+    """Write a run, cycle by cycle, as a web page or as waveforms.
+
+    MODEL is a model, or gemm for a matrix product. By the suffix of the output, the file is a page for any browser
+    (.html), a trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or Surfer (.vcd).
+    """
     from etchnet.host.importers.load import load_input, load_model, plain_model
     from etchnet.host.reports.compare import default_inputs
 
     kind = kind or _FORMATS.get(output.suffix.lower())
     if kind is None:
-        raise UsageError(
-            f"--output must end in {', '.join(_FORMATS)}, or --format say what to write, not {str(output)!r}"
-        )
+        raise UsageError(f"--output must end in {', '.join(_FORMATS)} unless --format is given, not {str(output)!r}")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"the folder of --output must exist: {output.absolute().parent} does not")
     if model == "gemm":

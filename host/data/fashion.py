@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.host.network.network import Network
 
-__all__ = ["CLASSES", "SIZE", "Split", "held_out", "network", "quantise_image", "read_split"]
+__all__ = ["CLASSES", "SIZE", "DataError", "Split", "held_out", "network", "quantise_image", "read_split"]
 
 CLASSES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 SIZE = 28
@@ -28,21 +29,29 @@ class Split:
     images: np.ndarray
     labels: np.ndarray
 
+    def first(self, count: int) -> Split:
+        """Return the first images, at most `count`."""
+        return Split(self.images[:count], self.labels[:count])
+
+
+class DataError(EtchnetError, ValueError):
+    """A file of the data set that is missing, damaged or inconsistent."""
+
 
 def _read_idx(path: Path, ndim: int) -> np.ndarray:
     """An IDX file of unsigned bytes, gzipped; raises ValueError where it is not one."""
     try:
         raw = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing: --data must name the folder of the Fashion-MNIST files") from None
+        raise DataError(f"{path} is missing: --data must name the folder of the Fashion-MNIST files") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is not a readable gzip file: {error}") from None
+        raise DataError(f"{path} is not a readable gzip file: {error}") from None
     header = 4 + 4 * ndim
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, ndim]):
-        raise ValueError(f"{path} is not an IDX file of unsigned bytes with {ndim} dimensions")
+        raise DataError(f"{path} is not an IDX file of unsigned bytes with {ndim} dimensions")
     shape = tuple(int(n) for n in np.frombuffer(raw[4:header], ">u4"))
     if len(raw) - header != np.prod(shape, dtype=np.int64):
-        raise ValueError(f"{path} should hold {shape} bytes, but holds {len(raw) - header}")
+        raise DataError(f"{path} should hold {shape} bytes, but holds {len(raw) - header}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
@@ -51,9 +60,9 @@ def read_split(folder: Path, name: str) -> Split:
     images = _read_idx(folder / f"{name}-images-idx3-ubyte.gz", 3)
     labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", 1)
     if images.shape != (len(labels), SIZE, SIZE):
-        raise ValueError(f"{folder}: {name} images have shape {images.shape}, but there are {len(labels)} labels")
+        raise DataError(f"{folder}: {name} images have shape {images.shape}, but there are {len(labels)} labels")
     if not len(labels) or labels.max() >= len(CLASSES):
-        raise ValueError(f"{folder}: {name} labels must be from 0 to {len(CLASSES) - 1}, and there must be some")
+        raise DataError(f"{folder}: {name} labels must be from 0 to {len(CLASSES) - 1}, and there must be some")
     return Split(images, labels.astype(np.int64))
 
 

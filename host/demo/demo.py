@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.counters import by_name
 from etchnet.host.data import fashion
 from etchnet.host.data.fashion import Split
 from etchnet.host.driver.counts import Counts
@@ -84,8 +84,7 @@ class DemoResult:
             "utilisation": {"alone": self.alone.utilisation, "batch": self.together.utilisation},
             "shares": {"alone": self.alone.shares(), "batch": self.together.shares()},
             "counters": {
-                which: {c.name.lower(): counts[c] for c in Counter}
-                for which, counts in (("alone", self.alone), ("batch", self.together))
+                which: by_name(counts.totals) for which, counts in (("alone", self.alone), ("batch", self.together))
             },
             "images_per_second": {
                 "chip_alone": clock / self.cycles_alone,

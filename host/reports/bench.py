@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.counters import by_name
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
@@ -102,7 +102,7 @@ class GemmResult:
             "share_of_ideal": self.ideal / self.counts.cycles,
             "streamed_cycles": self.streamed,
             "streamed_share_of_ideal": None if self.streamed is None else self.ideal / self.streamed,
-            "counters": {c.name.lower(): self.counts[c] for c in Counter},
+            "counters": by_name(self.counts.totals),
             "shares": self.counts.shares(),
             "chip_seconds": self.counts.cycles / clock,
             "simulation_seconds": self.simulation,

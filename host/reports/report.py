@@ -1,32 +1,49 @@
-"""What a network will take on a machine, before any run: cycles, where they go, and memory."""
+"""Predictions for a program before any run: cycles, what they are spent on, memory use and overflow bounds."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from etchnet.hdl.isa import TileKind
+from etchnet.hdl.isa import Counter, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.counters import by_name
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.memory_sizes import memories
+from etchnet.host.compiler.overflow import Certificate, check_overflow
 from etchnet.host.compiler.program import Program
+from etchnet.host.network.model import Model
 from etchnet.sim.timing import Latencies, tail
 
-__all__ = ["LayerReport", "MemoryUse", "block_rams", "layer_reports", "memory_use", "pass_rows", "totals"]
+__all__ = [
+    "LayerReport",
+    "MemoryUse",
+    "ModelReport",
+    "block_rams",
+    "layer_reports",
+    "memory_use",
+    "pass_rows",
+    "totals",
+]
 
 _CLASSES = ("useful", "padding", "weight_load", "requantise", "fill_drain")
+_WELL_USED = 0.95
+"""utilisation from which on only more multipliers make a layer much faster"""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer's part of a run: its cycles, and what its slots (multipliers x cycles) were spent on."""
+    """One layer's part of a run: its cycles, and what its slots (multipliers x cycles) are spent on."""
 
     index: int
+    """number of the layer; -1 for all layers together"""
     name: str
     passes: int
     cycles: int
     slots: dict[str, int]
+    """slots by class: useful, padding, weight_load, requantise, fill_drain"""
 
     @property
     def utilisation(self) -> float:
@@ -35,28 +52,41 @@ class LayerReport:
 
     @property
     def shares(self) -> dict[str, float]:
-        """What the slots were spent on; adds up to 1."""
+        """Shares of the slots by class; they add up to 1."""
         total = sum(self.slots.values())
         return {name: slots / total if total else 0.0 for name, slots in self.slots.items()}
 
     def limit(self, config: Config) -> str:
-        """What keeps the layer from being faster, and what would lift it."""
+        """Return what limits the layer's speed, and what would help."""
         losses = {name: slots for name, slots in self.slots.items() if name != "useful"}
         worst = max(losses, key=losses.__getitem__)
-        if self.utilisation >= 0.95 or not losses[worst]:
-            return "multipliers: more rows or columns would lift it"
-        lifts = {
+        if self.utilisation >= _WELL_USED or not losses[worst]:
+            return "multipliers: more rows or columns would help"
+        remedies = {
             "padding": "channels do not fill the tiles: fewer rows or columns would waste less",
-            "weight_load": f"loading a tile takes {config.load_cycles} cycles, a pass has fewer pixels: more inputs at "
-            "once (--batch) or more weight rows per cycle (--weight-rows)",
-            "requantise": "waiting for the output stage: more requantisers",
-            "fill_drain": "the pipeline fills and empties between layers: more inputs at once (--batch)",
+            "weight_load": f"loading a tile takes {config.load_cycles} cycles, more than a pass has pixels: more "
+            "inputs at once (--batch) or more weight rows per cycle (--weight-rows) would help",
+            "requantise": "passes wait for the output stage: more requantisers would help",
+            "fill_drain": "the pipeline fills and drains between layers: more inputs at once (--batch) would help",
         }
-        return f"{worst.replace('_', ' ')}: {lifts[worst]}"
+        return f"{worst.replace('_', ' ')}: {remedies[worst]}"
+
+    def to_dict(self, config: Config) -> dict[str, Any]:
+        """Return the figures by name."""
+        return {
+            "name": self.name,
+            "passes": self.passes,
+            "cycles": self.cycles,
+            "shares": self.shares,
+            "limit": self.limit(config),
+        }
 
 
 def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
-    """One entry per layer that passes compute; cycles and slots add up to the machine's counters after a run."""
+    """Return one report per layer that has passes, in order.
+
+    Cycles and slots add up to the machine's counters after one unstalled run of the program.
+    """
     config = program.config
     layers = list(dict.fromkeys(program.layers))
     cycles = dict.fromkeys(layers, 0)
@@ -74,9 +104,9 @@ def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
         spend(layer, "weight_load", config.pass_cycles(p.pixels) - p.pixels)
         spend(layer, "requantise", p.idle_requantise)
         spend(layer, "fill_drain", p.idle)
-    behind, reading = tail(program.passes, program.drains, config)
+    after, reading = tail(program.passes, program.drains, config)
     spend(program.layers[-1], "requantise", reading)
-    spend(program.layers[-1], "fill_drain", behind - reading)
+    spend(program.layers[-1], "fill_drain", after - reading)
     spend(program.layers[0], "fill_drain", Latencies.of(config).fetch - 1)
     return [
         LayerReport(layer, names[layer], program.layers.count(layer), cycles[layer], slots[layer])
@@ -86,7 +116,7 @@ def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Words of one memory that a program uses, of those that the machine has."""
+    """Words of one memory that a program uses, and that the machine has."""
 
     name: str
     used: int
@@ -94,7 +124,7 @@ class MemoryUse:
 
 
 def memory_use(program: Program) -> list[MemoryUse]:
-    """Every memory of the machine."""
+    """Return the use of every memory that the machine has."""
     config = program.config
     uses = [
         MemoryUse("weight tiles", ceil_div(len(program.weights), config.load_cycles), config.weight_tiles),
@@ -110,12 +140,12 @@ def memory_use(program: Program) -> list[MemoryUse]:
 
 
 def block_rams(config: Config) -> dict[str, int]:
-    """Block RAMs of an ECP5 (18 Kbit, at most 36 bits wide) for each memory of a machine, by name; an estimate."""
+    """Estimate the block RAMs of an ECP5 (18 Kbit, at most 36 bits wide) for each memory of a machine, by name."""
     return {memory.name: memory.block_rams() for memory in memories(config)}
 
 
 def pass_rows(program: Program) -> list[dict[str, Any]]:
-    """One row per pass: what it does, and from which cycle of the run to which."""
+    """Return one row per pass: its instruction, and its first and last cycle of the run."""
     config = program.config
     rows, cycle = [], Latencies.of(config).fetch
     for index, (p, label) in enumerate(zip(program.passes, program.labels, strict=True)):
@@ -148,6 +178,81 @@ def pass_rows(program: Program) -> list[dict[str, Any]]:
 
 
 def totals(reports: Sequence[LayerReport]) -> LayerReport:
-    """All layers as one."""
+    """Return all layers as one."""
     slots = {name: sum(r.slots[name] for r in reports) for name in _CLASSES}
     return LayerReport(-1, "all", sum(r.passes for r in reports), sum(r.cycles for r in reports), slots)
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """All predictions for a model compiled for a machine.
+
+    `of` makes one from a program. Cycles are those of the timing model, which is exact: a run with an unstalled link
+    takes as many.
+    """
+
+    model: Model
+    program: Program
+    compile_seconds: float
+    layers: Sequence[LayerReport]
+    memories: Sequence[MemoryUse]
+    block_rams: dict[str, int]
+    """block RAMs of an ECP5 by memory; an estimate"""
+    certificates: Sequence[Certificate]
+
+    @classmethod
+    def of(cls, model: Model, program: Program, compile_seconds: float = 0.0) -> ModelReport:
+        """Derive the report of a program that `model.network` was compiled to."""
+        config = program.config
+        bounds = (check_overflow(layer, index, config) for index, layer in enumerate(model.network.layers))
+        return cls(
+            model,
+            program,
+            compile_seconds,
+            layer_reports(program, model.names),
+            memory_use(program),
+            block_rams(config),
+            [bound for bound in bounds if bound is not None],
+        )
+
+    @property
+    def total(self) -> LayerReport:
+        """All layers as one."""
+        return totals(self.layers)
+
+    @property
+    def back_to_back(self) -> int:
+        """Cycles that one more repeat adds to a run, links left out."""
+        return self.program.counts(2)[Counter.CYCLES] - self.program.counts()[Counter.CYCLES]
+
+    def per_second(self, clock: float) -> float:
+        """Return inferences per second at a clock in Hz, back to back, links included."""
+        return clock * self.program.batch / self.program.repeat_cycles
+
+    def to_dict(self, clock: float, *, passes: bool = False) -> dict[str, Any]:
+        """Return all figures by name, for a clock in Hz; with `passes`, also a row for every pass."""
+        program, total = self.program, self.total
+        config = program.config
+        link_in, link_out = program.link_cycles()
+        found: dict[str, Any] = {
+            "model": self.model.name,
+            "config": config.to_dict(),
+            "batch": program.batch,
+            "clock_hz": clock,
+            "cycles": total.cycles,
+            "cycles_back_to_back": self.back_to_back,
+            "inferences_per_second": self.per_second(clock),
+            "counters": by_name(program.counts()),
+            "utilisation": total.utilisation,
+            "shares": total.shares,
+            "layers": [layer.to_dict(config) for layer in self.layers],
+            "memories": {m.name: {"used": m.used, "available": m.available} for m in self.memories},
+            "block_rams": self.block_rams,
+            "compile_seconds": self.compile_seconds,
+            "input_packing": program.im2col.name,
+            "link_cycles": {"in": link_in, "out": link_out},
+            "fused_additions": program.fused,
+            "orders": {index: dataclasses.asdict(option) for index, option in program.orders.items()},
+            "certificate": [dataclasses.asdict(c) | {"holds": c.holds} for c in self.certificates],
+        }
+        return found | ({"passes": pass_rows(program)} if passes else {})

