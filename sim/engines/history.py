@@ -1,4 +1,4 @@
-"""What happened when: the events of runs, from which everything else about any cycle follows."""
+"""The history of an engine: the events from which the state of any register at any cycle follows."""
 
 from __future__ import annotations
 
@@ -11,45 +11,68 @@ from etchnet.hdl.isa import Drain, Pass, RunCommand, Target
 __all__ = ["NEVER", "History", "LinkWrite", "RunHistory"]
 
 NEVER = 1 << 60
-"""the cycle of what has not happened yet"""
+"""the cycle of an event that has not happened yet"""
 
 
 @dataclass(frozen=True)
 class LinkWrite:
-    """One packet that wrote a memory."""
+    """One packet that wrote a memory.
+
+    Attributes
+    ----------
+    target
+        The memory.
+    address
+        The first memory word.
+    half
+        The half of the input memory; 0 for other memories.
+    cycles
+        The cycle in which each link word was on the loader's bus with its strobe: int64 (words, chunks). The memory
+        shows it from the next cycle on.
+    words
+        uint32 (words, chunks, link_bits / 32).
+    """
 
     target: Target
     address: int
     half: int
-    """half of the input memory"""
     cycles: np.ndarray
-    """cycle in which each link word was on the loader's bus with its strobe, int64 (words, chunks); the word shows from
-    the next cycle on"""
     words: np.ndarray
-    """uint32 (words, chunks, link_bits / 32)"""
 
 
 @dataclass
 class RunHistory:
-    """One run, repeat by repeat."""
+    """One run, repeat by repeat.
+
+    Attributes
+    ----------
+    passes, drains
+        The program.
+    start
+        The cycle in which the run was taken from the loader.
+    command
+        The command.
+    issues
+        For each repeat that has begun, the cycle of the decision that issued the first pixel of each pass: int64
+        (passes,). `NEVER` while the pass waits for the link.
+    halves
+        For each repeat that has begun, the half of the input memory that each pass reads: int64 (passes,).
+    finish
+        The cycle in which the last result was written; `NEVER` before.
+    """
 
     passes: list[Pass]
     drains: list[Drain]
     start: int
-    """cycle in which the run was taken from the loader"""
     command: RunCommand
     issues: list[np.ndarray] = field(default_factory=list)
-    """for each repeat that has begun, the cycle of the decision that issued the first pixel of each pass, `NEVER` while
-    it waits for the link: int64 (passes,)"""
     halves: list[np.ndarray] = field(default_factory=list)
-    """for each repeat that has begun, the half of the input memory that each pass reads"""
     finish: int = NEVER
-    """cycle in which the last result was written"""
 
 
 @dataclass
 class History:
-    """All that an engine went through since reset."""
+    """All events of an engine since reset: its runs, and the packets that wrote memories."""
 
     runs: list[RunHistory] = field(default_factory=list)
     writes: list[LinkWrite] = field(default_factory=list)

@@ -15,20 +15,25 @@ __all__ = ["Disagreement", "Engine", "LinkError", "LinkTrace"]
 
 
 class Disagreement(EtchnetError, RuntimeError):
-    """Two engines, or an engine and a reference, that must agree and do not."""
+    """Two engines, or an engine and a reference, give different results where they must agree."""
 
 
 class LinkError(EtchnetError, RuntimeError):
-    """The machine and its host wait for each other, or for something that never comes."""
+    """Nothing moves on the link any more, or its words make no whole packets."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinkTrace:
-    """When the two ends of the link that are not the machine are willing to move a word.
+    """The cycles in which the host's two ends of the link are ready to move a word.
 
-    `offers` and `accepts` are bool, one entry per cycle since reset; beyond their end the link is always willing. The
-    source starts to offer its next word in a cycle with `offers`, and then keeps offering it until it is taken; the
-    sink takes a word in a cycle with `accepts`.
+    Both are bool, one entry per cycle since reset; after their end the link is always ready.
+
+    Attributes
+    ----------
+    offers
+        The host starts to offer its next word in a cycle that is set, and then keeps offering it until it is taken.
+    accepts
+        The host takes a word only in cycles that are set.
     """
 
     offers: Sequence[bool] | np.ndarray = ()
@@ -36,17 +41,33 @@ class LinkTrace:
 
     @classmethod
     def recorded(cls, sent: Sequence[int] | np.ndarray, received: Sequence[int] | np.ndarray) -> LinkTrace:
-        """The trace of a link that was willing in just these cycles, up to the last of them."""
-        traces = []
+        """Return the trace of a link that was ready in exactly these cycles, up to the last of them.
+
+        Parameters
+        ----------
+        sent, received
+            Ascending cycles in which words were sent to the machine, and received from it.
+        """
+        patterns = []
         for cycles in (sent, received):
-            willing = np.zeros(cycles[-1] + 1 if len(cycles) else 0, dtype=bool)
-            willing[np.asarray(cycles, np.int64)] = True
-            traces.append(willing)
-        return cls(*traces)
+            ready = np.zeros(cycles[-1] + 1 if len(cycles) else 0, dtype=bool)
+            ready[np.asarray(cycles, np.int64)] = True
+            patterns.append(ready)
+        return cls(*patterns)
+
+    def __repr__(self) -> str:
+        offers, accepts = (
+            f"{name} in {np.count_nonzero(pattern)} of {len(pattern)} cycles"
+            for name, pattern in (("offers", self.offers), ("accepts", self.accepts))
+        )
+        return f"<LinkTrace: {offers}, {accepts}, then always>"
 
 
 class Engine(ABC):
-    """A machine behind a link.
+    """One machine, real or simulated, that the driver reaches through its two links.
+
+    The clock runs only during `exchange`. All engines take the same link words, and give the same ones back; those
+    that simulate also move them in the same cycles.
 
     Parameters
     ----------
@@ -54,20 +75,30 @@ class Engine(ABC):
         The machine.
     trace
         When the link stalls; by default never.
+
+    Attributes
+    ----------
+    name
+        The name by which users choose the engine.
+    clock_hz
+        The clock of a machine that is real; None where it is simulated.
     """
 
     name: str
     clock_hz: float | None = None
-    """the clock of a machine that is real"""
 
     def __init__(self, config: Config, *, trace: LinkTrace | None = None) -> None:
         self.config = config
         self.trace = trace or LinkTrace()
 
+    def __repr__(self) -> str:
+        config = self.config
+        return f"<{type(self).__name__}: {config.rows} x {config.columns} machine, {config.contract}>"
+
     @property
     @abstractmethod
     def cycle(self) -> int:
-        """Cycles since reset; the clock only runs during `exchange`."""
+        """Cycles since reset."""
 
     @property
     @abstractmethod
@@ -81,19 +112,20 @@ class Engine(ABC):
         Parameters
         ----------
         words
-            uint32 of shape (link words, link_bits / 32).
+            Packets, one after another: uint32 of shape (link words, link_bits / 32).
         count
-            Link words to receive.
+            Link words to receive. Words that are not asked for stay in the machine until a later exchange.
 
         Returns
         -------
-        uint32 of shape (count, link_bits / 32).
+        np.ndarray
+            uint32 of shape (count, link_bits / 32).
 
         Raises
         ------
         LinkError
-            Nothing moves any more and words are still outstanding.
+            Words are outstanding, and nothing moves any more.
         """
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing
-        """Give back what the engine holds."""
+        """Release what the engine holds, and complete the files that it writes."""

@@ -1,4 +1,4 @@
-"""The gateware in Amaranth's own simulator, behind a link."""
+"""The Amaranth engine: the gateware in Amaranth's own simulator."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ _PERIOD = 1e-8
 
 
 class AmaranthEngine(Engine):
-    """Runs `hdl.Machine` cycle by cycle; slow, needs nothing but Python.
-
-    In the waveforms of `vcd`, the clock edge that begins cycle t comes half a period before t periods (that of cycle 0
-    does not come: it begins with the simulation), the next one half a period behind. From `vcd_time(t)` on, until
-    that edge, every signal and every memory shows what it holds in cycle t, inputs included.
+    """An engine that runs the gateware cycle by cycle; slow, but it needs nothing besides Python.
 
     Parameters
     ----------
+    config
+        The machine.
+    trace
+        When the link stalls; by default never.
     progress
-        Called with the number of cycles after every cycle.
+        Called with `cycle` after every cycle.
     patience
-        Cycles without a word moved after which `exchange` gives up.
+        Cycles without a word moved after which `exchange` raises LinkError.
     machine
-        What to simulate instead of `Machine(config)`: a changed copy, say.
+        A component with the ports of `Machine(config)` to simulate instead, such as a modified copy.
     vcd
-        File that takes the waveforms of all signals and memories, as a value change dump; complete after `close`, and
-        not made where no word moves.
+        File for the waveforms of all signals and memories, as a value change dump. It is complete after `close`, and is
+        not created before a word is exchanged. `vcd_time` gives the time at which to read off a cycle. The clock edge
+        that begins cycle t comes half a period before t periods, and the next edge half a period after them; cycle 0
+        begins with the simulation, without an edge.
     """
 
     name = "amaranth"
@@ -65,7 +67,7 @@ class AmaranthEngine(Engine):
 
     @cached_property
     def _simulator(self) -> Simulator:
-        """Made for the first words: an engine that gets none, as when a program does not fit, leaves nothing behind."""
+        """The simulator, created for the first words: an engine that gets none writes no file."""
         simulator = Simulator(self._machine)
         simulator.add_clock(_PERIOD)
         simulator.add_testbench(self._drive, background=True)
@@ -89,11 +91,12 @@ class AmaranthEngine(Engine):
         return self._machine
 
     async def _drive(self, ctx: Any) -> None:
+        """Offer and take words, cycle after cycle."""
         link_in, link_out = self._machine.link_in, self._machine.link_out
         offers, accepts = self.trace.offers, self.trace.accepts
         offering, sent = False, 0
         while True:
-            # Decide a little after the clock edge: what the host does between two cycles counts for the next.
+            # Decide a little after the clock edge: words that the host adds between two cycles count for the next.
             await ctx.delay(_PERIOD / 4)
             offering = sent < len(self._words) and (offering or self._cycle >= len(offers) or bool(offers[self._cycle]))
             accepting = self._wanted > len(self._results) and (
@@ -114,7 +117,10 @@ class AmaranthEngine(Engine):
 
     @staticmethod
     def vcd_time(cycle: int) -> int:
-        """Where a cycle is read off in `vcd`, in its unit, femtoseconds."""
+        """Return a time in `vcd`, in its unit of femtoseconds, at which all signals have their values of a cycle.
+
+        From that time to the next clock edge, every signal and memory shows its value of the cycle, inputs included.
+        """
         return round(_PERIOD * 1e15 * (cycle + 1 / 4))
 
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
@@ -140,5 +146,5 @@ class AmaranthEngine(Engine):
         return np.frombuffer(raw, dtype="<u4").reshape(-1, size // 4)
 
     def close(self) -> None:
-        """Complete the file of waveforms."""
+        """Complete the waveforms."""
         self._files.close()

@@ -162,12 +162,6 @@ def test_an_engine_that_waits_for_what_never_comes_says_so():
             accelerator.engine.exchange(np.zeros((0, 1), np.uint32), 1)
 
 
-def test_link_traces_are_willing_beyond_their_end():
-    trace = LinkTrace.recorded([2, 3], [])
-    assert list(trace.offers) == [False, False, True, True]
-    assert list(trace.accepts) == []
-
-
 VERILATED = [
     Config(rows=4, columns=4, weight_tiles=64, accumulator_rows=16, passes=128, drains=64),
     Config(

@@ -1,6 +1,7 @@
 """Compiled machines: when one is taken from the cache, and when it is built anew."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,8 +35,9 @@ def test_verilog_is_kept_until_the_machine_is_another(gateware):
     assert not built()
 
 
-def test_a_change_of_any_source_file_makes_it_anew(gateware):
+def test_a_change_of_any_source_file_makes_it_anew(gateware, monkeypatch):
     """In every folder, and also where a file comes, goes or moves."""
+    monkeypatch.setattr(library, "generate", lambda config: SimpleNamespace(verilog="// only its name matters"))
     sources = [path for path in gateware.rglob("*.py") if path.name != "__init__.py"]
     assert len(sources) > 40
     assert built()
