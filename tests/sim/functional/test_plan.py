@@ -1,0 +1,457 @@
+"""Plans on tiny programs against an interpreter that goes pass by pass and pixel by pixel, in int64."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from support.strategies import int8
+from support.walks import INT32, SQUARE, depthwise_pass
+
+from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.arithmetic.contracts import contract_of
+from etchnet.sim.functional.kernels import Kernels
+from etchnet.sim.functional.plan import Plan
+from etchnet.sim.functional.steps import OperandKind
+
+SETS = 6
+
+
+def wrap(values):
+    """Modulo 2**32, as int64 within int32."""
+    return (values + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def fold(old, new, how):
+    if how == Fold.SET:
+        return new
+    return wrap(old + new) if how == Fold.ADD else np.maximum(old, new)
+
+
+class Interpreter:
+    """The machine's memories and what instructions do to them, as the instruction set's documents say."""
+
+    def __init__(self, config, tiles, fields, halves):
+        self.config, self.tiles, self.fields, self.halves = config, tiles, fields, halves
+        words = {
+            Destination.ACTIVATION: config.activation_words,
+            Destination.OUTPUT: config.output_words,
+            Destination.RESIDUAL: config.residual_words,
+        }
+        self.memories = {where: np.zeros((n, config.rows), np.int64) for where, n in words.items()}
+        self.banks = np.zeros((2, config.accumulator_rows, config.columns), np.int64)
+        self.half = 0
+        self.results = []
+
+    def run(self, passes, drains):
+        """Each pass with `release` starts the next drain, and those chained to it."""
+        drains = list(drains)
+        for index, p in enumerate(passes):
+            self.execute(p, self.tiles[index])
+            self.half += p.release_input
+            if p.release:
+                self.drain(drains.pop(0))
+                while drains and drains[0].chained:
+                    self.drain(drains.pop(0))
+        assert not drains
+        return self
+
+    def vectors(self, p):
+        """The pixels as they are walked, (pixels, rows)."""
+        found = []
+        line = column = 0
+        for _ in range(p.pixels):
+            inside = p.first_line <= line < (p.end_line or 1 << 30) and p.first_column <= column < (
+                p.end_column or 1 << 30
+            )
+            memory = self.halves[self.half] if p.source == Source.INPUT else self.memories[Destination.ACTIVATION]
+            word = memory[p.address + line * p.line + column * p.step] if inside else np.full(self.config.rows, p.pad)
+            found.append(word.astype(np.int64))
+            column += 1
+            if p.columns and column == p.columns:
+                line, column = line + 1, 0
+        return np.array(found)
+
+    def sums(self, p, tile):
+        """The sums that are folded, (kept, columns)."""
+        vectors, config = self.vectors(p), self.config
+        if p.kind != TileKind.DEPTHWISE:
+            return vectors @ tile.astype(np.int64)
+        taps, length = config.depthwise, p.columns or p.pixels
+        kept = []
+        for start in range(p.pixels - (taps - 1) * (length + 1)):
+            line, column = divmod(start, length)
+            if column < length - p.dropped and not line % (p.skip_lines + 1) and not column % (p.skip_columns + 1):
+                window = [vectors[start + i * length + j] for i in range(taps) for j in range(taps)]
+                kept.append(sum(window[i] * tile[i] for i in range(taps * taps)))
+        return np.array(kept)
+
+    def execute(self, p, tile):
+        bank = self.banks[p.bank]
+        for index, values in enumerate(self.sums(p, tile)):
+            if p.hold == Fold.SET:
+                bank[p.row + index] = fold(bank[p.row + index], values, p.fold)
+            else:
+                bank[p.row] = fold(bank[p.row], values, p.hold if index else p.fold)
+
+    def drain(self, d):
+        config, results = self.config, []
+        lanes = config.rows // config.columns if config.rows % config.columns == 0 else 1
+        for tile in range(d.tiles):
+            first = d.parameters // config.groups + (0 if d.shared else tile)
+            for pixel in range(d.pixels):
+                row = d.row + tile * d.pixels + pixel
+                values = self.memories[Destination.RESIDUAL][row] if d.residual else self.banks[d.bank, row]
+                values = self.scaled(d, values.copy(), first)
+                accumulates = d.destination == Destination.ACCUMULATORS
+                word, lane = (tile, 0) if d.wide or accumulates else divmod(d.lane + tile, lanes)
+                address = d.address + word * d.tile_stride + pixel * d.stride
+                if accumulates:
+                    self.banks[d.into, address] = fold(self.banks[d.into, address], values, d.fold)
+                elif d.wide:
+                    self.write(Destination.OUTPUT, address, np.array(values, "<i4").view(np.int8), 0)
+                else:
+                    values = (values + 128) % 256 - 128
+                    self.write(d.destination, address, values, lane if lanes > 1 else None)
+                results.append(values)
+        self.results.append(np.array(results))
+
+    def scaled(self, d, values, parameters):
+        bias, multiplier, left, right = (
+            self.fields[name][parameters] for name in ("bias", "multiplier", "left", "right")
+        )
+        values = wrap(values + bias)
+        if d.raw:
+            products = wrap(wrap(values << left) * multiplier)
+            halves = (np.int64(1) << right) >> 1
+            scaled = np.sign(products) * ((np.abs(products) + halves) >> right)
+        else:
+            scaled = contract_of(self.config.contract).scale(values, multiplier, left, right)
+        return np.clip(scaled + d.zero_point, d.low, d.high)
+
+    def write(self, where, address, values, lane):
+        """Bytes of one row: into one lane of a word, or into as many whole words as they need."""
+        memory, rows = self.memories[where], self.config.rows
+        if lane is not None and len(values) < rows:
+            memory[address, lane * len(values) : (lane + 1) * len(values)] = values
+            return
+        words = -(-len(values) // rows)
+        memory[address : address + words] = np.pad(values, (0, words * rows - len(values))).reshape(words, rows)
+
+
+def tiles_of(passes, config, random, *, versioned):
+    """A tile for each pass; passes that name the same weights have the same, unless they are versioned."""
+    size = min(config.rows, config.columns)
+    made, found = {}, []
+    for index, p in enumerate(passes):
+        tile = int8(random, (config.rows, config.columns))
+        if p.kind == TileKind.IDENTITY:
+            tile = np.eye(config.rows, config.columns, dtype=np.int8)
+        elif p.kind == TileKind.DIAGONAL:
+            tile = np.zeros_like(tile)
+            tile[np.arange(size), np.arange(size)] = int8(random, size)
+        key = index if versioned else (p.kind, p.weights)
+        found.append(made.setdefault(key, tile))
+    return np.array(found)
+
+
+def fields_of(config, random, **given):
+    """Channel parameters, int64 (sets, columns); `given` fields are the same for all."""
+    shape = SETS, config.columns
+    fields = {
+        "bias": random.integers(-300, 300, shape),
+        "multiplier": random.integers(1 << 30, 1 << 31, shape),
+        "left": np.zeros(shape, np.int64),
+        "right": random.integers(5, 9, shape),
+    }
+    return fields | {name: np.full(shape, value) for name, value in given.items()}
+
+
+def check(passes, drains, config, *, fields=None, inputs=None, versioned=False, seed=0, batch=3):
+    """Results of every drain, and the output memory, for a batch of inputs; returns the plan."""
+    random = np.random.default_rng(seed)
+    released = np.cumsum([0, *(p.release_input for p in passes)])[:-1]
+    plan = Plan(passes, drains, released.tolist(), config, versioned=versioned)
+    tiles = tiles_of(passes, config, random, versioned=versioned)
+    fields = fields or fields_of(config, random)
+    chosen = {name: values[[first // config.groups for first, _ in plan.parameters]] for name, values in fields.items()}
+    kernels = Kernels(plan, tiles[plan.tiles], chosen)
+    if inputs is None:
+        inputs = int8(random, (batch, plan.halves, config.input_words, config.rows))
+    machines = [Interpreter(config, tiles, fields, halves).run(passes, drains) for halves in inputs]
+    wanted = np.array([m.memories[Destination.OUTPUT] for m in machines]).astype(np.int8).view(np.uint8)
+    kept = kernels.compute(inputs, keep=True)
+    for number in range(len(drains)):
+        got = kernels.results(kept, number)
+        assert np.array_equal(got, np.array([m.results[number] for m in machines])), f"drain {number}"
+    for values in (kept, kernels.compute(inputs)):
+        assert np.array_equal(kernels.outputs(values, config.output_words), wanted)
+    return plan
+
+
+def ending(p):
+    return dataclasses.replace(p, release=True)
+
+
+def output(pixels, **options):
+    return Drain(pixels=pixels, destination=Destination.OUTPUT, **options)
+
+
+@pytest.mark.parametrize("kind", [TileKind.STORED, TileKind.IDENTITY, TileKind.DIAGONAL])
+@pytest.mark.parametrize("then", [Fold.SET, Fold.ADD, Fold.MAX])
+def test_tiles_and_folds(kind, then):
+    passes = [
+        Pass(kind=kind, pixels=6),
+        Pass(kind=kind, weights=4, address=6, pixels=6, fold=then),
+        ending(Pass(kind=kind, weights=8, address=9, pixels=6, fold=then)),
+    ]
+    plan = check(passes, [output(6)], SQUARE)
+    (step,) = plan.steps
+    wanted = OperandKind.WORD if kind == TileKind.IDENTITY else OperandKind.DENSE
+    assert [t.kind for t in step.terms[0]] == [wanted] * (1 if then == Fold.SET else 3)
+
+
+def test_folds_of_several_kinds_in_one_row():
+    """A maximum, then sums, of words, tiles and diagonals."""
+    kinds = [TileKind.IDENTITY, TileKind.STORED, TileKind.STORED, TileKind.IDENTITY, TileKind.DIAGONAL]
+    folds = [Fold.SET, Fold.MAX, Fold.ADD, Fold.MAX, Fold.ADD]
+    passes = [
+        Pass(kind=kind, weights=4 * i, address=5 * i, pixels=5, fold=how)
+        for i, (kind, how) in enumerate(zip(kinds, folds, strict=True))
+    ]
+    check([*passes[:-1], ending(passes[-1])], [output(5)], SQUARE)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("then", [None, Fold.ADD, Fold.MAX])
+def test_depthwise_windows(stride, then):
+    height, width, p = depthwise_pass(SQUARE, 3, 4, stride=stride, pad=-7, weights=4)
+    passes = [p]
+    if then is not None:
+        passes.append(Pass(kind=TileKind.STORED, address=20, pixels=height * width, fold=then))
+    passes[-1] = ending(passes[-1])
+    plan = check(passes, [output(height * width)], SQUARE)
+    assert plan.steps[0].terms[0][0].kind is OperandKind.WINDOW
+
+
+def test_a_depthwise_pass_onto_sums():
+    height, width, p = depthwise_pass(SQUARE, 3, 3, pad=11, weights=4, fold=Fold.ADD)
+    check([Pass(pixels=height * width), ending(p)], [output(height * width)], SQUARE)
+
+
+def test_borders_read_the_pad():
+    """A convolution of 3 x 3 with a border, one pass per tap, for two pads."""
+    passes = [
+        Pass(
+            weights=4 * (3 * i + j),
+            address=(i - 1) * 4 + j - 1,
+            line=4,
+            columns=4,
+            pixels=12,
+            first_column=int(j == 0),
+            end_column=3 if j == 2 else 0,
+            first_line=int(i == 0),
+            end_line=2 if i == 2 else 0,
+            pad=5 * (i - 1),
+            fold=Fold.ADD if i or j else Fold.SET,
+        )
+        for i in range(3)
+        for j in range(3)
+    ]
+    plan = check([*passes[:-1], ending(passes[-1])], [output(12)], SQUARE)
+    assert plan.pads == [-5, 0, 5]
+    assert plan.steps[0].operands.shape == (12, 9)
+
+
+@pytest.mark.parametrize("hold", [Fold.ADD, Fold.MAX])
+@pytest.mark.parametrize("kind", [TileKind.IDENTITY, TileKind.STORED])
+@pytest.mark.parametrize("first", [Fold.SET, Fold.ADD, Fold.MAX])
+def test_held_rows(hold, kind, first):
+    """A pool over all pixels of a pass, into a row that may hold something."""
+    passes = [
+        Pass(pixels=3),
+        ending(Pass(kind=kind, weights=4, address=8, pixels=7, row=1, hold=hold, fold=first)),
+    ]
+    check(passes, [output(3)], SQUARE)
+
+
+def test_chained_drains_and_what_they_read_back():
+    """Results to the activation memory, in place into the bank, and from there to the output."""
+    in_place = {"pixels": 4, "destination": Destination.ACCUMULATORS, "chained": True, **INT32}
+    passes = [ending(Pass(pixels=4)), ending(Pass(source=Source.ACTIVATION, address=2, pixels=4, weights=4, bank=1))]
+    drains = [
+        Drain(pixels=4, address=2, parameters=1 * SQUARE.groups),
+        Drain(fold=Fold.ADD, raw=True, **in_place),
+        Drain(fold=Fold.MAX, parameters=2 * SQUARE.groups, **in_place),
+        output(4, chained=True, parameters=3 * SQUARE.groups),
+        output(4, bank=1, address=4),
+        output(4, chained=True, address=8, parameters=4 * SQUARE.groups),
+    ]
+    plan = check(passes, drains, SQUARE)
+    assert any(t.kind is OperandKind.VALUE for step in plan.steps for t in step.terms[0])
+
+
+@pytest.mark.parametrize("how", [Fold.ADD, Fold.MAX])
+def test_residuals(how):
+    """A result that is kept, then folded into later sums: an addition with three requantisations."""
+    kept = {"pixels": 5, "destination": Destination.RESIDUAL, "address": 3}
+    accumulate = {"pixels": 5, "destination": Destination.ACCUMULATORS, "chained": True, **INT32}
+    passes = [ending(Pass(pixels=5)), ending(Pass(address=9, weights=4, pixels=5))]
+    drains = [
+        Drain(**kept, zero_point=9),
+        Drain(**{**accumulate, "chained": False}, parameters=1 * SQUARE.groups),
+        Drain(residual=True, row=3, fold=how, parameters=2 * SQUARE.groups, **accumulate),
+        output(5, chained=True, parameters=3 * SQUARE.groups),
+    ]
+    check(passes, drains, SQUARE)
+
+
+@pytest.mark.parametrize("contract", ["tflite-double", "tflite-single", "onnx-float"])
+def test_an_addition_of_all_pairs_of_bytes(contract):
+    """All 65,536 pairs, through two drains into one row and the drain of the sum."""
+    config = dataclasses.replace(
+        SQUARE, accumulator_rows=256, input_words=512, output_words=256, requantisers=1, contract=contract
+    )
+    accumulate = {"pixels": 256, "into": 1, "destination": Destination.ACCUMULATORS, **INT32}
+    passes = [
+        ending(Pass(kind=TileKind.IDENTITY, pixels=256)),
+        ending(Pass(kind=TileKind.IDENTITY, pixels=256, address=256)),
+    ]
+    drains = [
+        Drain(**accumulate, shared=True, parameters=0),
+        Drain(**accumulate, fold=Fold.ADD, parameters=1 * config.groups),
+        output(256, bank=1, chained=True, parameters=2 * config.groups, zero_point=-4),
+    ]
+    fields = fields_of(config, np.random.default_rng(0), bias=3)
+    for index, (multiplier, left, right) in enumerate([(1 << 30, 20, 0), (1717986816, 20, 1), (1431655808, 0, 19)]):
+        for name, value in (("multiplier", multiplier), ("left", left), ("right", right)):
+            fields[name][index] = value
+    bytes_ = np.arange(-128, 128).astype(np.int8)
+    inputs = np.zeros((4, 1, 512, 4), np.int8)
+    inputs[:, 0, :256] = bytes_[:, None]
+    inputs[:, 0, 256:] = np.random.default_rng(1).permuted(np.tile(bytes_, (4, 4, 1)), axis=2).transpose(0, 2, 1)
+    check(passes, drains, config, fields=fields, inputs=inputs)
+
+
+def test_accumulators_wrap_modulo_two_to_the_32():
+    """Raw results near the ends of int32 are added to others of their kind."""
+    accumulate = {"pixels": 3, "destination": Destination.ACCUMULATORS, "raw": True, **INT32}
+    passes = [ending(Pass(pixels=3)), ending(Pass(address=3, weights=4, pixels=3))]
+    drains = [
+        Drain(**accumulate, into=1),
+        Drain(**accumulate, into=1, fold=Fold.ADD),
+        Drain(**accumulate, chained=True, bank=1, into=1, fold=Fold.MAX, parameters=1 * SQUARE.groups),
+        output(3, chained=True, bank=1, wide=True, raw=True, stride=4, **INT32, parameters=2 * SQUARE.groups),
+    ]
+    fields = fields_of(SQUARE, np.random.default_rng(2), multiplier=1, right=0)
+    fields["left"][0], fields["bias"][2] = 17, (1 << 31) - 1
+    check(passes, drains, SQUARE, fields=fields)
+
+
+def test_long_sums_are_cut_where_float32_would_round():
+    """Odd sums above 2**24: terms of one sign, near the largest."""
+    config = dataclasses.replace(SQUARE, rows=16, columns=16, depthwise=0, requantisers=16, output_words=128)
+    count, random = 90, np.random.default_rng(3)
+    passes = [Pass(address=i % 7, pixels=4, weights=16 * i, fold=Fold.ADD if i else Fold.SET) for i in range(count)]
+    drain = output(4, wide=True, raw=True, stride=4, **INT32)
+    fields = fields_of(config, random, multiplier=1, right=0)
+    inputs = random.integers(120, 128, (2, 1, config.input_words, 16)).astype(np.int8)
+    tiles = random.integers(-128, -120, (count, 16, 16)).astype(np.int8)
+    plan = Plan([*passes[:-1], ending(passes[-1])], [drain], [0] * count, config)
+    kernels = Kernels(plan, tiles, {name: values[:1] for name, values in fields.items()})
+    x, w = inputs[:, 0].astype(np.int64), tiles.astype(np.int64)
+    sums = sum(x[:, i % 7 : i % 7 + 4] @ w[i] for i in range(count))
+    assert np.abs(sums).min() > 1 << 24
+    assert (sums % 2).any()
+    got = kernels.results(kernels.compute(inputs), 0)
+    assert np.array_equal(got, sums + fields["bias"][0])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 2), (2, 5), (3, 2), (8, 2)])
+def test_machines_that_are_not_square(rows, columns):
+    """Column tiles that share a word, words that share a row, and words that are not filled."""
+    config = Config(
+        rows=rows,
+        columns=columns,
+        weight_tiles=8,
+        activation_words=32,
+        input_words=16,
+        output_words=64,
+        accumulator_rows=16,
+        passes=16,
+        drains=8,
+        parameter_tiles=SETS,
+    )
+    words, wide, lanes = config.words_per_pixel(), config.words_per_pixel(wide=True), config.tiles_per_word
+    band, groups = config.load_cycles, config.groups
+    passes = [
+        *(Pass(pixels=4, row=4 * tile, weights=tile * band) for tile in range(lanes)),
+        Pass(kind=TileKind.IDENTITY, pixels=4, address=4, fold=Fold.ADD),
+        ending(Pass(kind=TileKind.DIAGONAL, pixels=4, weights=4 * band, address=4, fold=Fold.ADD)),
+        ending(Pass(source=Source.ACTIVATION, pixels=4, step=words, weights=5 * band, bank=1)),
+    ]
+    drains = [
+        # All lanes of four words, then the last lane again with other parameters.
+        Drain(tiles=lanes, pixels=4, stride=words),
+        Drain(chained=True, pixels=4, stride=words, lane=lanes - 1, parameters=4 * groups),
+        output(4, bank=1, stride=words, parameters=2 * groups),
+        output(4, bank=1, chained=True, wide=True, stride=wide, address=4 * words, parameters=groups, **INT32),
+    ]
+    check(passes, drains, config)
+
+
+def test_two_halves_of_the_input():
+    passes = [Pass(pixels=4, release_input=True), ending(Pass(pixels=4, weights=4, fold=Fold.ADD))]
+    plan = check(passes, [output(4)], SQUARE)
+    assert plan.halves == 2
+
+
+def test_a_later_drain_overwrites_the_output():
+    """Wide over narrow and narrow over wide."""
+    wide = {"wide": True, **INT32}
+    passes = [ending(Pass(pixels=4)), ending(Pass(pixels=4, weights=4))]
+    drains = [
+        output(4, address=8),
+        output(2, chained=True, stride=4, **wide),
+        output(3, address=1, parameters=SQUARE.groups),
+        output(2, chained=True, address=9, stride=4, **wide),
+    ]
+    check(passes, drains, SQUARE)
+
+
+def test_rows_that_are_made_alike_are_one_step():
+    """Two strips of two column tiles and two taps each, and a drain that is there twice."""
+    passes, drains = [], []
+    for strip in range(2):
+        for tile in range(2):
+            for tap in range(2):
+                passes.append(
+                    Pass(
+                        address=4 * strip + tap,
+                        pixels=4,
+                        row=4 * tile,
+                        bank=strip,
+                        weights=4 * (2 * tile + tap),
+                        fold=Fold.ADD if tap else Fold.SET,
+                    )
+                )
+        passes[-1] = ending(passes[-1])
+        drains += [
+            Drain(tiles=2, pixels=4, bank=strip, address=4 * strip, tile_stride=8),
+            output(4, chained=True, tiles=2, bank=strip, address=4 * strip, tile_stride=8),
+        ]
+    plan = check(passes, drains, SQUARE)
+    (step,) = plan.steps
+    assert step.operands.shape == (8, 2)
+    assert [[t.tile for t in terms] for terms in step.terms] == [[0, 1], [2, 3]]
+    assert plan.cells == plan.input_words + len(plan.pads) + 16
+
+
+def test_versioned_plans_have_a_tile_for_each_pass():
+    """The same weight words hold other tiles for each pass."""
+    passes = [Pass(pixels=4), Pass(pixels=4, fold=Fold.ADD), ending(Pass(pixels=4, row=4))]
+    drains = [output(8), output(8, chained=True, address=8)]
+    plan = check(passes, drains, SQUARE, versioned=True)
+    assert plan.tiles == [0, 1, 2]
+    assert plan.parameters == [(0, 0), (0, 1)]
+    assert check(passes, drains, SQUARE).tiles == [0]
