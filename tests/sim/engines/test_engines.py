@@ -12,7 +12,7 @@ from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.network import Dense, Network
-from etchnet.sim.engines.link import LinkError, LinkTrace
+from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import MissingToolError, find_compiler, find_verilator
 
 WAITS = (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT)
