@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, singledispatch
 from typing import NamedTuple
 
 import numpy as np
@@ -171,7 +171,30 @@ def _scaling(
     return Output([record], zero_point, low, high)
 
 
-def _dense(layer: Dense, sources: Sequence[int], shapes: Sequence[Shape]) -> list[Part]:
+@singledispatch
+def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
+    """Return the parts of a layer.
+
+    One function per class of layer is registered here. `Add` has none: the compiler may fuse an addition with the layer
+    before it, and takes its operands from `addition`.
+
+    Parameters
+    ----------
+    sources, shapes
+        The tensors that the layer reads, and their shapes.
+    contract
+        Rounding contract of the machine.
+
+    Raises
+    ------
+    NetworkError
+        No passes compute the layer.
+    """
+    raise NetworkError(f"{type(layer).__name__} has no passes: no function is registered for it")
+
+
+@lower.register(Dense)
+def _dense(layer: Dense, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     height, width, channels = shapes[0]
     weights = layer.weights.reshape(height * width, channels, layer.channels)
     taps = [(y, x) for y in range(height) for x in range(width)]
@@ -185,7 +208,8 @@ def _taps(kernel: tuple[int, int], dilation: tuple[int, int], corner: tuple[int,
     ]
 
 
-def _conv(layer: Conv, sources: Sequence[int], shapes: Sequence[Shape]) -> list[Part]:
+@lower.register(Conv)
+def _conv(layer: Conv, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     corner = layer.padding[0][0], layer.padding[1][0]
     weights = layer.weights.reshape(-1, *layer.weights.shape[2:])
     taps = _taps(layer.kernel, layer.dilation, corner)
@@ -193,7 +217,8 @@ def _conv(layer: Conv, sources: Sequence[int], shapes: Sequence[Shape]) -> list[
     return [Part(_whole(layer.shape(*shapes)), layer.channels, [operand], _scaled(layer), wide=layer.wide)]
 
 
-def _depthwise(layer: Depthwise, sources: Sequence[int], shapes: Sequence[Shape]) -> list[Part]:
+@lower.register(Depthwise)
+def _depthwise(layer: Depthwise, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     corner = layer.padding[0][0], layer.padding[1][0]
     inputs, times = layer.weights.shape[2:]
     mask = np.repeat(np.eye(inputs, dtype=bool), times, axis=1)
@@ -225,6 +250,7 @@ def _pool_operand(layer: AveragePool | MaxPool, source: int, shape: Shape, pad: 
     )
 
 
+@lower.register(MaxPool)
 def _max_pool(layer: MaxPool, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     operand = _pool_operand(layer, sources[0], shapes[0], -128)
     output = passed(contract, layer.low, layer.high)
@@ -257,6 +283,7 @@ def _runs(values: np.ndarray) -> list[tuple[int, int]]:
     return [(a, b - a) for a, b in zip(edges, edges[1:], strict=False)]
 
 
+@lower.register(AveragePool)
 def _average_pool(layer: AveragePool, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     operand = _pool_operand(layer, sources[0], shapes[0], 0)
     counts = layer.counts(*shapes[0][:2])
@@ -273,6 +300,7 @@ def _copy(source: int, shape: Shape, mask: np.ndarray, corner: tuple[int, int] =
     return Operand(source, [(-corner[0], -corner[1])], (1, 1), partial(_ones, mask), mask=mask, copies=True, pad=pad)
 
 
+@lower.register(Concat)
 def _concat(layer: Concat, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     output, result = passed(contract), layer.shape(*shapes)
     ends = np.cumsum([0, *(shape[layer.axis] for shape in shapes)]).tolist()
@@ -290,6 +318,7 @@ def _concat(layer: Concat, sources: Sequence[int], shapes: Sequence[Shape], cont
     return parts
 
 
+@lower.register(Pad)
 def _pad(layer: Pad, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     result, output = layer.shape(*shapes), passed(contract)
     if any(layer.channels):
@@ -317,6 +346,7 @@ def _pad(layer: Pad, sources: Sequence[int], shapes: Sequence[Shape], contract: 
     return [Part(_whole(result), result[2], [operand], output)]
 
 
+@lower.register(Reshape)
 def _reshape(layer: Reshape, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     """Values that move between words: each result pixel gathers its channels from the pixels that hold them."""
     width, channels = shapes[0][1:]
@@ -332,29 +362,6 @@ def _reshape(layer: Reshape, sources: Sequence[int], shapes: Sequence[Shape], co
             operands.append(_copy(sources[0], shapes[0], mask, (y - int(pixel) // width, x - int(pixel) % width)))
         parts.append(Part(Region(y, x, 1, 1), layer.size[2], operands, passed(contract)))
     return parts
-
-
-def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
-    """The parts of any layer but `Add`, for sources of these shapes."""
-    match layer:
-        case Dense():
-            return _dense(layer, sources, shapes)
-        case Conv():
-            return _conv(layer, sources, shapes)
-        case Depthwise():
-            return _depthwise(layer, sources, shapes)
-        case AveragePool():
-            return _average_pool(layer, sources, shapes, contract)
-        case MaxPool():
-            return _max_pool(layer, sources, shapes, contract)
-        case Concat():
-            return _concat(layer, sources, shapes, contract)
-        case Reshape():
-            return _reshape(layer, sources, shapes, contract)
-        case Pad():
-            return _pad(layer, sources, shapes, contract)
-        case _:
-            raise NetworkError(f"{type(layer).__name__} is not lowered to passes")
 
 
 def addition(layer: Add, sources: Sequence[int], shape: Shape) -> Addition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import singledispatch
 
 import numpy as np
 
@@ -37,27 +38,20 @@ class Certificate:
         return fits(self.sums, self.sum_bits) and fits(self.accumulators, 32) and fits(self.shifted, 32)
 
 
+@singledispatch
 def check_overflow(layer: Layer, index: int, config: Config) -> Certificate | None:
-    """Bounds from the actual weights: every product is bounded by its weight times -128 or 127.
+    """Compute the bounds of layer number `index`: every product is bounded by its weight times -128 or 127.
 
-    The folded bias stands for all that the machine adds, the input's zero point included. Sums that pass the limits
-    of int32 on the way are no harm: accumulation is modulo 2**32, and the last value is what has to fit. Layers that
-    only move or compare values have no certificate, as they need none.
+    The folded bias stands for all that the machine adds, the input's zero point included. Sums that exceed int32 on the
+    way are harmless: accumulation is modulo 2**32, so that only the last value has to fit.
+
+    One function per class of layer is registered here. Layers that only move or compare values have none: they cannot
+    overflow, and the result is None.
     """
-    match layer:
-        case Linear():
-            return _linear_certificate(layer, index, config)
-        case Add():
-            return _addition_certificate(layer, index, config)
-        case AveragePool():
-            count = layer.window[0] * layer.window[1]
-            sums = -128 * count, 127 * count
-            left = pool_scaling(count, config.contract).left if contract_of(config).wraps else 0
-            shifted = sums[0] << left, sums[1] << left
-            return Certificate(index, (-128, 127), sum_width(config.rows), sums, shifted)
     return None
 
 
+@check_overflow.register(Linear)
 def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificate:
     weights = layer.matrix.astype(np.int64)
     low, high = np.minimum(-128 * weights, 127 * weights), np.maximum(-128 * weights, 127 * weights)
@@ -77,6 +71,7 @@ def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificat
     )
 
 
+@check_overflow.register(Add)
 def _addition_certificate(layer: Add, index: int, config: Config) -> Certificate:
     """Both operands' extremes through their scalings, which are monotonous, and the sum's."""
     wraps, ends = contract_of(config).wraps, []
@@ -88,3 +83,13 @@ def _addition_certificate(layer: Add, index: int, config: Config) -> Certificate
     total = int(ends[0][0] + ends[1][0]), int(ends[0][1] + ends[1][1])
     shifted += [v << layer.result.left * wraps for v in total]
     return Certificate(index, (-128, 127), sum_width(config.rows), total, (min(shifted), max(shifted)))
+
+
+@check_overflow.register(AveragePool)
+def _average_certificate(layer: AveragePool, index: int, config: Config) -> Certificate:
+    """Certify the sum of a whole window."""
+    count = layer.window[0] * layer.window[1]
+    sums = -128 * count, 127 * count
+    left = pool_scaling(count, config.contract).left if contract_of(config).wraps else 0
+    shifted = sums[0] << left, sums[1] << left
+    return Certificate(index, (-128, 127), sum_width(config.rows), sums, shifted)

@@ -10,7 +10,7 @@ import numpy as np
 from etchnet.host.data import fashion
 from etchnet.host.importers.onnx.importer import load_onnx
 from etchnet.host.importers.tflite.importer import load_tflite
-from etchnet.host.network.layers import Add, Concat, Linear, Pad, Pool, Reshape, Shape
+from etchnet.host.network.layers import Shape
 from etchnet.host.network.model import Model, ModelError, Quantisation
 from etchnet.host.network.network import INPUT, Network
 
@@ -63,12 +63,10 @@ def _input_zero_point(network: Network) -> int:
     """Return the zero point of the input according to the first layer that has one; 0 if none has."""
     same = {INPUT}
     for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
-        for position, source in enumerate(sources):
-            if source in same and isinstance(layer, Linear):
-                return layer.input_zero_point
-            if source in same and isinstance(layer, Add):
-                return layer.zero_points[position]
-        if same.intersection(sources) and isinstance(layer, Reshape | Pool | Pad | Concat):
+        for source, zero_point in zip(sources, layer.input_zero_points, strict=False):
+            if source in same:
+                return zero_point
+        if not layer.input_zero_points and same.intersection(sources):
             same.add(index)
     return 0
 

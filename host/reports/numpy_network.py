@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import singledispatch
 
 import numpy as np
 
@@ -25,9 +26,10 @@ from etchnet.host.network.layers import (
 from etchnet.host.network.network import INPUT, Network
 from etchnet.sim.engines.link import Disagreement
 
-__all__ = ["NumpyNetwork"]
+__all__ = ["NumpyNetwork", "Step", "numpy_step"]
 
-_Step = Callable[..., np.ndarray]
+Step = Callable[..., np.ndarray]
+"""function of the float32 images that a layer reads"""
 
 
 class NumpyNetwork:
@@ -40,7 +42,7 @@ class NumpyNetwork:
 
     def __init__(self, network: Network) -> None:
         self._shape, self._sources, self._wide = network.input_shape, network.sources, network.wide
-        self._steps = [_step(layer) for layer in network.layers]
+        self._steps = [numpy_step(layer) for layer in network.layers]
         last = {source: index for index, sources in enumerate(network.sources) for source in sources}
         self._dead = [[s for s in set(sources) if last[s] == i] for i, sources in enumerate(network.sources)]
 
@@ -74,12 +76,13 @@ class NumpyNetwork:
                 raise Disagreement(f"numpy's float32 gives other results in layer {index}: {off.max():g} off at most")
 
 
-def _step(layer: Layer) -> _Step:
-    """What a layer does to float32 images (N, H, W, C), which it leaves as they are."""
-    for kind, make in _STEPS.items():
-        if isinstance(layer, kind):
-            return make(layer)
-    raise TypeError(f"layer must be one of {', '.join(kind.__name__ for kind in _STEPS)}, not {layer!r}")
+@singledispatch
+def numpy_step(layer: Layer) -> Step:
+    """Return a function that computes a layer on float32 images (N, H, W, C), which it does not change.
+
+    One function per class of layer is registered here.
+    """
+    raise TypeError(f"{type(layer).__name__} has no numpy function: none is registered for it")
 
 
 def _finish(layer: Linear) -> Callable[[np.ndarray], np.ndarray]:
@@ -112,12 +115,14 @@ def _taps(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], dilat
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]].transpose(0, 1, 2, 4, 5, 3)
 
 
-def _dense(layer: Dense) -> _Step:
+@numpy_step.register(Dense)
+def _dense(layer: Dense) -> Step:
     weights, finish = layer.weights.astype(np.float32), _finish(layer)
     return lambda x: finish(x.reshape(len(x), -1) @ weights)[:, None, None, :]
 
 
-def _conv(layer: Conv) -> _Step:
+@numpy_step.register(Conv)
+def _conv(layer: Conv) -> Step:
     weights, finish = layer.matrix.astype(np.float32), _finish(layer)
 
     def step(x: np.ndarray) -> np.ndarray:
@@ -128,7 +133,8 @@ def _conv(layer: Conv) -> _Step:
     return step
 
 
-def _depthwise(layer: Depthwise) -> _Step:
+@numpy_step.register(Depthwise)
+def _depthwise(layer: Depthwise) -> Step:
     weights, finish = layer.weights.astype(np.float32), _finish(layer)
 
     def step(x: np.ndarray) -> np.ndarray:
@@ -153,7 +159,8 @@ def _folded(layer: Pool, x: np.ndarray, fold: np.ufunc) -> np.ndarray:
     return x
 
 
-def _average(layer: AveragePool) -> _Step:
+@numpy_step.register(AveragePool)
+def _average(layer: AveragePool) -> Step:
     def step(x: np.ndarray) -> np.ndarray:
         mean = _folded(layer, _padded(x, layer.padding, 0), np.add)
         mean /= layer.counts(*x.shape[1:3])[None, :, :, None].astype(np.float32)
@@ -163,7 +170,8 @@ def _average(layer: AveragePool) -> _Step:
     return step
 
 
-def _largest(layer: MaxPool) -> _Step:
+@numpy_step.register(MaxPool)
+def _largest(layer: MaxPool) -> Step:
     return lambda x: np.clip(_folded(layer, _padded(x, layer.padding, -128), np.maximum), layer.low, layer.high)
 
 
@@ -171,7 +179,8 @@ def _factor(scaling: Scaling) -> np.float32:
     return np.float32(np.ldexp(float(scaling.multiplier), scaling.left - scaling.right - 31))
 
 
-def _add(layer: Add) -> _Step:
+@numpy_step.register(Add)
+def _add(layer: Add) -> Step:
     behind = _factor(layer.result)
     first, second = (_factor(scaling) * behind for scaling in (layer.first, layer.second))
     rest = np.float32(-layer.zero_points[0] * float(first) - layer.zero_points[1] * float(second))
@@ -187,26 +196,16 @@ def _add(layer: Add) -> _Step:
     return step
 
 
-def _concat(layer: Concat) -> _Step:
+@numpy_step.register(Concat)
+def _concat(layer: Concat) -> Step:
     return lambda *x: np.concatenate(x, axis=layer.axis + 1)
 
 
-def _pad(layer: Pad) -> _Step:
+@numpy_step.register(Pad)
+def _pad(layer: Pad) -> Step:
     return lambda x: np.pad(x, ((0, 0), *layer.padding, layer.channels), constant_values=layer.value)
 
 
-def _reshape(layer: Reshape) -> _Step:
+@numpy_step.register(Reshape)
+def _reshape(layer: Reshape) -> Step:
     return lambda x: x.reshape(len(x), *layer.size)
-
-
-_STEPS: dict[type[Layer], Callable[..., _Step]] = {
-    Dense: _dense,
-    Conv: _conv,
-    Depthwise: _depthwise,
-    AveragePool: _average,
-    MaxPool: _largest,
-    Add: _add,
-    Concat: _concat,
-    Pad: _pad,
-    Reshape: _reshape,
-}

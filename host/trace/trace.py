@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, singledispatch
 
 import numpy as np
 
@@ -27,17 +27,12 @@ from etchnet.host.compiler.program import Program
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.layers import (
-    Add,
     AveragePool,
-    Concat,
     Conv,
     Dense,
     Depthwise,
     Layer,
     MaxPool,
-    Pad,
-    Pool,
-    Reshape,
     Shape,
 )
 from etchnet.host.network.model import Model
@@ -274,27 +269,34 @@ def gather(
 def _described(program: Program, index: int, name: str) -> Layers:
     layer, network = program.network.layers[index], program.network
     shape = network.shapes[index]
-    stride = layer.stride if isinstance(layer, Conv | Depthwise | Pool) else (1, 1)
+    stride = getattr(layer, "stride", (1, 1))
     return Layers(name, operation(layer, shape), shape, stride)
 
 
+@singledispatch
 def operation(layer: Layer, shape: Shape) -> str:
-    """A layer in a few words.
+    """Describe a layer with results of `shape` in a few words: by default its class, or as registered here.
 
     >>> operation(Dense(np.ones((3, 2), np.int8)), (1, 1, 2))
     'dense 2'
     """
-    match layer:
-        case Conv() | Depthwise():
-            kind = "conv" if isinstance(layer, Conv) else "depthwise"
-            by = "" if tuple(layer.stride) == (1, 1) else f" /{max(layer.stride)}"
-            return f"{kind} {layer.kernel[0]}\u00d7{layer.kernel[1]}{by} → {shape[2]}"
-        case Dense():
-            return f"dense {shape[2]}"
-        case AveragePool() | MaxPool():
-            kind = "average" if isinstance(layer, AveragePool) else "max"
-            return f"{kind} pool {layer.window[0]}\u00d7{layer.window[1]}"
-        case Add() | Concat() | Pad() | Reshape():
-            return type(layer).__name__.lower()
-        case _:
-            return type(layer).__name__.lower()
+    return type(layer).__name__.lower()
+
+
+@operation.register(Conv)
+@operation.register(Depthwise)
+def _convolution(layer: Conv | Depthwise, shape: Shape) -> str:
+    by = "" if tuple(layer.stride) == (1, 1) else f" /{max(layer.stride)}"
+    return f"{type(layer).__name__.lower()} {layer.kernel[0]}\u00d7{layer.kernel[1]}{by} → {shape[2]}"
+
+
+@operation.register(Dense)
+def _dense(layer: Dense, shape: Shape) -> str:
+    return f"dense {shape[2]}"
+
+
+@operation.register(AveragePool)
+@operation.register(MaxPool)
+def _pool(layer: AveragePool | MaxPool, shape: Shape) -> str:
+    kind = "average" if isinstance(layer, AveragePool) else "max"
+    return f"{kind} pool {layer.window[0]}\u00d7{layer.window[1]}"

@@ -108,6 +108,15 @@ class Layer:
     """whether the result is int32 rather than int8"""
     zero_point = 0
     """zero point of the result, where the layer sets one"""
+    low = INT8[0]
+    """smallest result"""
+    high = INT8[1]
+    """largest result"""
+
+    @property
+    def input_zero_points(self) -> tuple[int, ...]:
+        """Zero point of each input; none for a layer whose result has the scale and zero point of its inputs."""
+        return ()
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the shape of the result; raises NetworkError for input shapes that the layer cannot have."""

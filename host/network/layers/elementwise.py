@@ -53,6 +53,11 @@ class Add(Layer):
             raise NetworkError(str(error)) from None
         return cls(zero_points, first, second, result, **options)
 
+    @property
+    def input_zero_points(self) -> tuple[int, ...]:
+        """Zero points of the two inputs."""
+        return self.zero_points
+
     def shape(self, *inputs: Shape) -> Shape:
         """Return the shape of both operands."""
         if inputs[0] != inputs[1]:

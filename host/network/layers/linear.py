@@ -114,6 +114,11 @@ class Linear(Layer):
         return self.multiplier is None
 
     @property
+    def input_zero_points(self) -> tuple[int, ...]:
+        """Zero point of the input."""
+        return (self.input_zero_point,)
+
+    @property
     def matrix(self) -> np.ndarray:
         """Weights as int8 (terms, channels)."""
         return self.weights.reshape(self.terms, self.channels)

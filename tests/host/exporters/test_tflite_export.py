@@ -152,27 +152,31 @@ def test_additions_set_the_proportions_of_scales():
 @pytest.mark.parametrize(
     ("layers", "sources", "message"),
     [
-        ([Dense(weights(3, 2))], None, "layer 0 gives int32: TensorFlow Lite's int8 layers give int8"),
+        ([Dense(weights(3, 2))], None, "layer 0 has an int32 result: TensorFlow Lite's int8 layers have int8"),
         (
             [linear(Dense, 3, 3, zero_point=1), linear(Dense, 3, 2)],
             None,
-            "layer 1 takes zero point 0, but 1 comes in",
+            "layer 1 reads zero point 0, but its input has 1",
         ),
         (
             [linear(Dense, 3, 3, zero_point=1), linear(Dense, 3, 3), Concat()],
             [(INPUT,), (INPUT,), (0, 1)],
-            "layer 1 gives zero point 0, but 1 is read",
+            "layer 1 has a result of zero point 0, not 1",
         ),
-        ([linear(Dense, 3, 3, low=-3, high=5)], None, r"layer 0 clamps to -3..5: only ReLU, ReLU6 and -1..1 can be"),
+        (
+            [linear(Dense, 3, 3, low=-3, high=5)],
+            None,
+            r"layer 0 clamps to -3..5: TensorFlow Lite has only ReLU, ReLU6 and -1..1",
+        ),
         (
             [Add.from_scales((1.0, 0.5), 1.0, zero_points=(0, 0))],
             [(INPUT, INPUT)],
-            "layer 0 needs scales of its operands in another proportion than theirs",
+            "layer 0 needs other ratios of the scales of its operands than they have",
         ),
         (
             [Add((0, 0), Scaling(1 << 30, 8, 0), Scaling(1 << 30, 8, 0), Scaling(1 << 30, 0, 7))],
             [(INPUT, INPUT)],
-            "layer 0 raises its operands by 8 bits",
+            "layer 0 shifts its operands left by 8 bits",
         ),
         (
             [AveragePool((1, 2), (1, 1), ((0, 0), (1, 1)))],
