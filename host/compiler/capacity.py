@@ -9,7 +9,15 @@ __all__ = ["CapacityError", "require"]
 
 
 class CapacityError(EtchnetError, ValueError):
-    """A network that does not fit its machine; the message names the memory, what is needed and what there is."""
+    """A network does not fit its machine; the message names the memory, the words needed and those available.
+
+    Attributes
+    ----------
+    memory
+        The parameter of `Config` that is too small; empty where no single memory is.
+    needed
+        The smallest value of this parameter that would be enough; 0 where it is not known.
+    """
 
     def __init__(self, message: str, *, memory: str = "", needed: int = 0) -> None:
         super().__init__(message)
@@ -17,7 +25,7 @@ class CapacityError(EtchnetError, ValueError):
 
     @classmethod
     def of(cls, memory: str, needed: int, config: Config, inputs: int) -> CapacityError:
-        """The error of one memory: a parameter of `Config` that would have to be larger."""
+        """Return the error of a memory, a parameter of `Config`, in which `inputs` inputs at once need `needed`."""
         available = getattr(config, memory)
         enough = 1 << (needed - 1).bit_length() if memory in ("input_words", "output_words") else needed
         return cls(
@@ -29,6 +37,6 @@ class CapacityError(EtchnetError, ValueError):
 
 
 def require(memory: str, needed: int, config: Config, images: int) -> None:
-    """Raise CapacityError where a memory, by its name in `Config`, has less than is needed for so many inputs."""
+    """Raise CapacityError where a memory, a parameter of `Config`, is smaller than `images` inputs at once need."""
     if needed > getattr(config, memory):
         raise CapacityError.of(memory, needed, config, images)

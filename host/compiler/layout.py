@@ -14,7 +14,7 @@ __all__ = ["TensorLayout", "channel_positions", "words_per_pixel"]
 
 
 def words_per_pixel(channels: int, config: Config, *, wide: bool = False) -> int:
-    """Memory words that the output stage fills with `channels` results of one pixel."""
+    """Return the number of memory words in which the output stage stores `channels` results of one pixel."""
     tiles = ceil_div(channels, config.columns)
     if wide:
         return tiles * config.words_per_pixel(wide=True)
@@ -22,7 +22,7 @@ def words_per_pixel(channels: int, config: Config, *, wide: bool = False) -> int
 
 
 def channel_positions(channels: int, config: Config) -> np.ndarray:
-    """Where the output stage puts each int8 channel of a pixel: word * rows + lane."""
+    """Return the position of each int8 channel of a pixel as the output stage stores it: word * rows + lane."""
     channel = np.arange(channels)
     if config.tiles_per_word > 1:
         return channel
@@ -32,14 +32,20 @@ def channel_positions(channels: int, config: Config) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class TensorLayout:
-    """A tensor in a memory: image after image, pixel after pixel, `words` memory words for each.
+    """A tensor in a memory: image after image, pixel after pixel, `words` memory words for each pixel.
 
     Attributes
     ----------
+    shape
+        (height, width, channels).
+    images
+        How many images there are.
+    words
+        Memory words per pixel.
     channels
-        Where each channel of a pixel lies: word * rows + lane.
+        The position of each channel in a pixel: word * rows + lane.
     base
-        The first word.
+        Address of the first word.
     """
 
     shape: Shape
@@ -50,14 +56,14 @@ class TensorLayout:
 
     @classmethod
     def packed(cls, shape: Shape, images: int, config: Config) -> TensorLayout:
-        """As the host packs inputs: `rows` channels to a word."""
+        """Return the layout in which the host packs inputs: `rows` channels per word."""
         return cls(shape, images, ceil_div(shape[2], config.rows), np.arange(shape[2]))
 
     @classmethod
     def written(cls, shape: Shape, images: int, config: Config, *, wide: bool = False) -> TensorLayout:
-        """As the output stage writes results."""
-        layouts = np.zeros(0, np.int64) if wide else channel_positions(shape[2], config)
-        return cls(shape, images, words_per_pixel(shape[2], config, wide=wide), layouts)
+        """Return the layout in which the output stage stores results; `wide` is whether they are int32."""
+        positions = np.zeros(0, np.int64) if wide else channel_positions(shape[2], config)
+        return cls(shape, images, words_per_pixel(shape[2], config, wide=wide), positions)
 
     @property
     def pixels(self) -> int:

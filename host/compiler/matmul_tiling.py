@@ -1,4 +1,4 @@
-"""How a matrix product is cut where the machine is smaller."""
+"""Tiling of a matrix product that is too large for the machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,25 @@ from etchnet.host.compiler.layout import words_per_pixel
 
 __all__ = ["MatmulTiling"]
 
+_PROGRAM_CYCLES = 200
+"""estimated cycles that each program costs besides its passes: packets of its instructions, and the last drain"""
+
 
 @dataclass(frozen=True)
 class MatmulTiling:
-    """How a matrix product is cut into programs: rows of x per repeat, terms and output channels per program."""
+    """The tile of a product int8 (M, K) @ int8 (K, N) that one program computes in one repeat.
+
+    Programs run over all tiles of K and N, and each repeats over M. Where K is tiled, the host adds int32 partial sums.
+
+    Attributes
+    ----------
+    pixels
+        Rows of M per repeat.
+    terms
+        Terms of K per program.
+    channels
+        Columns of N per program.
+    """
 
     pixels: int
     terms: int
@@ -24,7 +39,11 @@ class MatmulTiling:
 
     @classmethod
     def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> MatmulTiling:
-        """The cut with the fewest cycles by the issue slots and link words that it needs."""
+        """Return the tiling of a product of M = `rows`, K = `terms`, N = `channels` with the fewest estimated cycles.
+
+        The estimate counts issue slots and link words. `wide` is whether results are int32. Raises CapacityError where
+        the machine's memories do not hold one column tile of the product.
+        """
         blocks, tiles = ceil_div(terms, config.rows), ceil_div(channels, config.columns)
         best: tuple[float, MatmulTiling] | None = None
         for block_parts in _parts(blocks):
@@ -32,8 +51,8 @@ class MatmulTiling:
             partial = wide or block < blocks
             for tile_parts in _parts(tiles):
                 tile = ceil_div(tiles, tile_parts)
-                pixels = cls._fit(rows, block, tile, config, wide=partial)
-                if pixels is None:
+                pixels = cls._most_rows(rows, block, tile, config, wide=partial)
+                if not pixels:
                     continue
                 repeats, programs = ceil_div(rows, pixels), ceil_div(blocks, block) * ceil_div(tiles, tile)
                 slots = repeats * block * tile * config.pass_cycles(pixels)
@@ -41,7 +60,7 @@ class MatmulTiling:
                 beats = chunks(8 * config.rows, config)
                 link = repeats * pixels * max(block, words) * beats
                 weights = block * tile * config.load_cycles * chunks(8 * config.weight_rows * config.columns, config)
-                cost = programs * (max(slots, link) + weights + 200)
+                cost = programs * (max(slots, link) + weights + _PROGRAM_CYCLES)
                 if best is None or cost < best[0]:
                     even = int(ceil_div(rows, repeats))
                     best = cost, cls(even, min(terms, block * config.rows), min(channels, tile * config.columns))
@@ -50,23 +69,25 @@ class MatmulTiling:
         return best[1]
 
     @staticmethod
-    def _fit(rows: int, blocks: int, tiles: int, config: Config, *, wide: bool) -> int | None:
-        """The most rows of x that a program of blocks x tiles can take at once, or None."""
+    def _most_rows(rows: int, blocks: int, tiles: int, config: Config, *, wide: bool) -> int:
+        """Return how many of `rows` one repeat of blocks x tiles can take; 0 where the machine is too small."""
         size = words_per_pixel(tiles * config.columns, config, wide=wide)
         if blocks * tiles > config.weight_tiles or tiles > config.parameter_tiles:
-            return None
+            return 0
         most = min(rows, config.input_words // blocks, config.output_words // size, 4 * config.accumulator_rows)
-        while most:
+        while most > 0:
             strips = ceil_div(most, config.accumulator_rows) + 1
             if blocks * (tiles * (strips - 1) + 1) <= config.passes and tiles * (strips - 1) + 1 <= config.drains:
                 return most
             most = min(most - 1, (strips - 2) * config.accumulator_rows)
-        return None
+        return 0
 
 
 def _parts(whole: int) -> list[int]:
-    """Numbers of parts worth trying: every distinct part size, fewest parts first, thinned out for long ranges."""
-    sizes = sorted(
-        {ceil_div(whole, parts) for parts in range(1, math.isqrt(whole) + 2)} | set(range(1, math.isqrt(whole) + 2))
-    )
+    """Return the numbers of parts worth trying, in ascending order: for every distinct size of a part, the fewest.
+
+    Long ranges are thinned out: sizes up to the square root, and those of up to as many parts.
+    """
+    root = math.isqrt(whole) + 2
+    sizes = {ceil_div(whole, parts) for parts in range(1, root)} | set(range(1, root))
     return sorted({ceil_div(whole, size) for size in sizes if size <= whole})

@@ -1,4 +1,4 @@
-"""Weights as the array takes them: tiles, each in its layout in the weight memory."""
+"""Weight tiles, as words of the weight memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ __all__ = ["TileTable", "tile_words"]
 
 
 def tile_words(tile: np.ndarray, config: Config) -> np.ndarray:
-    """A tile of int8 (rows, columns) as weight words: int8 (load_cycles, weight_rows, columns)."""
+    """Return a tile of int8 (rows, columns) as weight words: int8 (load_cycles, weight_rows, columns).
+
+    Row r of the tile is row r // load_cycles of word r % load_cycles.
+    """
     return tile.reshape(config.weight_rows, config.load_cycles, config.columns).transpose(1, 0, 2)
 
 
 class TileTable:
-    """Weights as tiles: each tile that a pass asks for gets its layout in the weight memory, in the order of asking."""
+    """The weight memory of a program. Each tile is stored once, when its address is first asked for."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -25,7 +28,10 @@ class TileTable:
         self._known: dict[object, int] = {}
 
     def address(self, key: object, kind: TileKind, tile: np.ndarray) -> int:
-        """The first weight word of the tile known as `key`: int8 (rows, columns)."""
+        """Return the address of the tile int8 (rows, columns) that `key` identifies.
+
+        An identity tile takes no words, a diagonal one takes a single word, and all others take `load_cycles`.
+        """
         config = self._config
         if kind == TileKind.IDENTITY:
             return 0
@@ -33,7 +39,7 @@ class TileTable:
             self._known[key] = self._count
             words = tile_words(tile, config)
             if kind == TileKind.DIAGONAL:
-                # One word holds the diagonal, byte b * columns + i for element (i, i) of band b.
+                # One word holds the diagonal: byte b * columns + i is element (i, i) of band b.
                 i = np.arange(min(config.rows, config.columns))
                 words = np.zeros((1, config.weight_rows, config.columns), np.int8)
                 words[0, i // config.load_cycles, i] = tile[i, i]
@@ -43,6 +49,6 @@ class TileTable:
 
     @property
     def words(self) -> np.ndarray:
-        """int8 (weight words, weight_rows, columns)."""
+        """All words so far: int8 (weight words, weight_rows, columns)."""
         empty = np.zeros((0, self._config.weight_rows, self._config.columns), np.int8)
         return np.concatenate([empty, *self._words])

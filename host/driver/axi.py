@@ -18,7 +18,7 @@ __all__ = ["AxiEngine", "Bus", "Registers"]
 
 
 class Bus(ABC):
-    """Access to a machine on AXI buses: its registers, often memory-mapped, and its streams, often through a DMA.
+    """Access to a machine on AXI buses: its registers, often memory-mapped, and its streams, often by DMA.
 
     Implement the three methods for a platform. Each raises LinkError where the bus responds with an error, or does not
     respond.
@@ -34,7 +34,7 @@ class Bus(ABC):
 
     @abstractmethod
     def transfer(self, words: np.ndarray, count: int) -> np.ndarray:
-        """Send `words` to s_axis and receive `count` link words from m_axis, both at once, as `Engine.exchange` does."""
+        """Send `words` to s_axis and receive `count` link words from m_axis at the same time; see `Engine.exchange`."""
 
 
 class Registers:

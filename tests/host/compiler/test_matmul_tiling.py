@@ -1,0 +1,74 @@
+"""Tilings of matrix products: they cover the product, and every program of one fits the machine."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network
+from etchnet.host.compiler.matmul_tiling import MatmulTiling, _parts
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
+
+SMALL = Config(
+    rows=4,
+    columns=4,
+    weight_tiles=16,
+    activation_words=64,
+    input_words=32,
+    output_words=32,
+    accumulator_rows=8,
+    passes=64,
+    drains=16,
+    parameter_tiles=8,
+)
+sizes = st.integers(1, 150)
+
+
+@given(sizes, sizes, sizes, st.booleans())
+def test_tiles_are_no_larger_than_the_product_and_the_memories(rows, terms, channels, wide):
+    tiling = MatmulTiling.best(rows, terms, channels, SMALL, wide=wide)
+    assert 1 <= tiling.pixels <= rows
+    assert 1 <= tiling.terms <= terms
+    assert 1 <= tiling.channels <= channels
+    blocks, tiles = ceil_div(tiling.terms, SMALL.rows), ceil_div(tiling.channels, SMALL.columns)
+    assert blocks * tiles <= SMALL.weight_tiles
+    assert tiling.pixels * blocks <= SMALL.input_words
+    # int32 results, also those of a part of the terms, take four words of four lanes for each column tile.
+    words = 4 * tiles if wide or tiling.terms < terms else tiles
+    assert tiling.pixels * words <= SMALL.output_words
+
+
+@settings(max_examples=25)
+@given(sizes, sizes, sizes)
+def test_every_program_of_a_tiling_compiles(rows, terms, channels):
+    """The first and the last tile, which may be smaller, as programs."""
+    tiling = MatmulTiling.best(rows, terms, channels, SMALL, wide=True)
+    for n in {tiling.terms, terms % tiling.terms or tiling.terms}:
+        for m in {tiling.channels, channels % tiling.channels or tiling.channels}:
+            network = Network([Dense(np.ones((n, m), np.int8))])
+            compile_network(network, SMALL, batch=tiling.pixels, once=True)
+
+
+def test_a_product_that_fits_is_one_program():
+    large = Config(input_words=1 << 12, output_words=1 << 12, weight_tiles=1 << 10)
+    assert MatmulTiling.best(64, 256, 128, large, wide=True) == MatmulTiling(64, 256, 128)
+
+
+def test_a_machine_that_holds_no_column_tile_is_refused():
+    with pytest.raises(CapacityError, match="do not hold one column tile of this product"):
+        MatmulTiling.best(4, 4, 4, dataclasses.replace(SMALL, output_words=2), wide=True)
+
+
+@given(st.integers(1, 2000))
+def test_numbers_of_parts_cover_the_whole(whole):
+    parts = _parts(whole)
+    assert parts == sorted(set(parts))
+    assert (parts[0], parts[-1]) == (1, whole)
+    # Each is the fewest parts of its size.
+    assert all(ceil_div(whole, ceil_div(whole, n)) == n for n in parts)
