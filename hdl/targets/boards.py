@@ -1,4 +1,4 @@
-"""Boards: what their devices have, where their pins are, and the top module that puts a machine on one."""
+"""Boards: their devices, where their pins are, and the top module that puts a machine on one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.hierarchy import submodule
-from etchnet.hdl.blocks.technology import Ecp5, Ice40, Technology, technology_of
+from etchnet.hdl.blocks.technology import technology_of
 from etchnet.hdl.serial.framing import BUFFER_BYTES
-from etchnet.hdl.targets.memory_sizes import ECP5_BLOCKS, GOWIN_BLOCKS, ICE40_BLOCKS, BlockRams
+from etchnet.hdl.targets.devices import GW1NR_9, ICE40_UP5K, LFE5U_85F, Device
 
 __all__ = ["BOARDS", "Board", "BoardTop", "Pin"]
 
@@ -30,53 +30,22 @@ class Pin:
 
 @dataclass(frozen=True)
 class Board:
-    """One board, with what its device has and the machine that suits it."""
+    """A board: its device, its pins, and the machine that suits it."""
 
     name: str
-    device: str
-    """what it is, for people"""
-    family: str
-    """whose tools build it: ecp5, ice40 or gowin"""
-    technology: Technology
-    luts: int
-    flip_flops: int
-    block_rams: int
-    blocks: BlockRams
-    """what these can be"""
+    device: Device
     platform: str
-    """the platform of amaranth-boards that says where its pins are, as module:class"""
+    """the platform of amaranth-boards that has its pins, as module:class"""
     clock: float
-    """MHz of the machine's clock by default, from the board's oscillator by a PLL"""
+    """default clock of the machine in MHz, which a PLL makes from the board's oscillator"""
     buffer_bytes: int = BUFFER_BYTES[-1]
-    """of each of the two buffers of its serial port"""
+    """size of each of the two buffers of its serial port"""
     led: str = "led"
-    grid: tuple[int, int] = (0, 0)
-    """columns and rows of tiles, as place and route counts them"""
+    """resource of the platform that shows activity"""
     options: Mapping[str, str] = field(default_factory=dict)
-    """of its tools"""
+    """options of the tools that depend on the device's package and speed grade"""
     machine: Mapping[str, int] = field(default_factory=dict)
-    """parameters of a machine for it, where the user says nothing else"""
-
-    @property
-    def multipliers(self) -> int:
-        """Hard multipliers."""
-        return self.technology.multipliers or 0
-
-    @property
-    def placeable(self) -> dict[str, int]:
-        """What of its device can be used: a place for each of the last logic cells is hardly found."""
-        return self.resources | {"logic cells": int(_FULLEST * self.luts)}
-
-    @property
-    def resources(self) -> dict[str, int]:
-        """What its device has, by name. A logic cell is a place for a lookup table, a flip-flop or both."""
-        return {
-            "logic cells": self.luts,
-            "LUTs": self.luts,
-            "flip-flops": self.flip_flops,
-            "multipliers": self.multipliers,
-            "block RAMs": self.block_rams,
-        }
+    """parameters of a machine for it, where the user gives no others"""
 
     def pins(self) -> tuple[list[Pin], float]:
         """Pins of the ports of `BoardTop`, and the MHz of the oscillator.
@@ -101,8 +70,6 @@ class Board:
         return found, platform.resources[oscillator, 0].clock.frequency / 1e6
 
 
-_FULLEST = 0.985
-"""share of logic cells that place and route fills; of an iCE40 UP5K with 5,262 of 5,280 in use it found no placement"""
 _FAST = {"multiplier_latency": 3, "memory_latency": 4, "product_latency": 5}
 """registers that reach the clock rates of an ECP5's multipliers"""
 
@@ -111,33 +78,19 @@ BOARDS = {
     for board in (
         Board(
             "ulx3s-85f",
-            "Lattice ECP5 LFE5U-85F",
-            "ecp5",
-            Ecp5(156),
-            luts=83640,
-            flip_flops=83640,
-            block_rams=208,
-            blocks=ECP5_BLOCKS,
+            LFE5U_85F,
             platform="amaranth_boards.ulx3s:ULX3S_85F_Platform",
             clock=100.0,
-            grid=(127, 96),
-            options={"size": "--85k", "package": "CABGA381", "speed": "6"},
+            options={"package": "CABGA381", "speed": "6"},
             machine={"rows": 8, "columns": 8, "requantisers": 4} | _FAST,
         ),
         Board(
             "icebreaker",
-            "Lattice iCE40 UP5K",
-            "ice40",
-            Ice40(8),
-            luts=5280,
-            flip_flops=5280,
-            block_rams=30,
-            blocks=ICE40_BLOCKS,
+            ICE40_UP5K,
             platform="amaranth_boards.icebreaker:ICEBreakerPlatform",
             clock=18.0,
-            grid=(26, 32),
             buffer_bytes=BUFFER_BYTES[0],
-            options={"size": "--up5k", "package": "sg48"},
+            options={"package": "sg48"},
             # The smallest of everything: registers and lookup tables of the control take the device.
             machine={
                 "rows": 2,
@@ -157,17 +110,10 @@ BOARDS = {
         ),
         Board(
             "tang-nano-9k",
-            "Gowin GW1NR-9",
-            "gowin",
-            Technology(20),
-            luts=8640,
-            flip_flops=6480,
-            block_rams=26,
-            blocks=GOWIN_BLOCKS,
+            GW1NR_9,
             platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform",
             clock=40.5,
-            grid=(47, 29),
-            options={"device": "GW1NR-LV9QN88PC6/I5", "family": "GW1N-9C", "pll": "GW1NR-9 C6/I5"},
+            options={"part": "GW1NR-LV9QN88PC6/I5", "pll": "GW1NR-9 C6/I5"},
             machine={
                 "rows": 2,
                 "columns": 2,

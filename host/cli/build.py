@@ -80,8 +80,9 @@ def build(
     """
     from etchnet.hdl.serial.framing import DEFAULT_BAUD
     from etchnet.hdl.serial.uart import baud_divisor
-    from etchnet.host.fpga.build import Build, DoesNotFitError
     from etchnet.host.fpga.build import build as run
+    from etchnet.host.fpga.request import BuildRequest
+    from etchnet.host.fpga.resources import DoesNotFitError
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.fit import fitted
     from etchnet.host.tools.tool import ToolError
@@ -102,7 +103,7 @@ def build(
             network = load_model(model).network
             program = fitted(network, machine_for(config, network), batch=batch, board=board)
             config = program.config
-        what = Build(
+        request = BuildRequest(
             board,
             config,
             program,
@@ -114,7 +115,7 @@ def build(
             60 * limit if limit else None,
         )
         try:
-            result = run(what, output, report=report)
+            result = run(request, output, report=report)
         except DoesNotFitError as error:
             advice = "smaller --rows, --cols, --requantisers or memories (--set) may fit"
             if model:

@@ -107,7 +107,9 @@ def size(
     given = board_named(board) if board is not None else None
     if given:
         config = machine_on({name: value for name, value in given.machine.items() if name.endswith("_latency")})
-    budget = Budget(dsp if dsp is not None else given.multipliers if given else None, kbytes, lut_multipliers, given)
+    if dsp is None and given:
+        dsp = given.device.multipliers
+    budget = Budget(dsp, kbytes, lut_multipliers, given)
     _check_files(plot, output)
     loaded = load_model(model)
     lists = {name.removeprefix("try_"): values for name, values in shapes.items()}
@@ -186,7 +188,7 @@ def _print_points(sweep: Sweep, hertz: float, *, everything: bool) -> None:
     limits = [
         f"{budget.multipliers} hard multipliers" if budget.multipliers is not None else "",
         f"{budget.kbytes:,.0f} KB" if budget.kbytes is not None else "",
-        *(f"{board.resources[name]:,} {name}" for name in ("logic cells", "block RAMs") if board),
+        *(f"{board.device.resources[name]:,} {name}" for name in ("logic cells", "block RAMs") if board),
     ]
     click.echo(
         f"{sweep.model.name} on {', '.join(filter(None, limits)) or 'any budget'}, {hertz / 1e6:g} MHz assumed"
@@ -249,7 +251,7 @@ def _area_text(sweep: Sweep, selection: Selection, board: Board) -> str:
     assert area is not None
     used = selection.synthesised or area.used
     shares = ", ".join(
-        f"{used.get(name, 0):,} {name} of {board.resources[name]:,}"
+        f"{used.get(name, 0):,} {name} of {board.device.resources[name]:,}"
         for name in ("logic cells", "flip-flops", "multipliers", "block RAMs")
     )
     if selection.synthesised:

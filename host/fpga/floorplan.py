@@ -1,8 +1,8 @@
-"""What a netlist for an ECP5 still lacks behind synthesis: registers inside block RAMs, and places for large cells.
+"""Improvements to an ECP5's netlist after synthesis: registers inside block RAMs, and sites for large cells.
 
-Synthesis leaves a register behind a block RAM in the fabric, though the block RAM has one of its own (FPGA-TN-02204).
-Place and route, which begins with everything in one place, spreads the block RAMs of a memory all over the device, and
-multipliers too where there are hardly more sites than multipliers.
+Yosys leaves a register after a block RAM in the fabric, though the block RAM has one of its own (FPGA-TN-02204).
+nextpnr starts with every cell in one place and spreads the block RAMs of a memory all over the device; it does the same
+to multipliers where the device has few more sites than the design has multipliers.
 """
 
 from __future__ import annotations
@@ -13,47 +13,57 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LFE5U_85F", "MEMORIES", "Sites", "absorb_registers", "place_block_rams", "place_multipliers"]
+__all__ = ["MEMORIES", "Sites", "absorb_registers", "place_block_rams", "place_multipliers"]
 
 
 @dataclass(frozen=True)
 class Sites:
-    """Where a device has its large cells, as nextpnr calls it, each from left to right and from top to bottom."""
+    """Sites of a device's large cells, as nextpnr names them, each from left to right and from top to bottom."""
 
     multipliers: tuple[str, ...]
     near: tuple[str, ...]
-    """block RAMs in rows next to the multipliers'"""
+    """block RAMs in the rows next to the multipliers"""
     far: tuple[str, ...]
-    """all others"""
+    """all other block RAMs"""
 
+    @classmethod
+    def of_grid(
+        cls, *, columns: Sequence[int], multipliers: Sequence[int], near: Sequence[int], far: Sequence[int]
+    ) -> Sites:
+        """Return the sites of an ECP5 whose large cells are in blocks of nine columns of tiles.
 
-def _lfe5u_85f() -> Sites:
-    columns = (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
-    multipliers = (
-        f"X{x + number}/Y{y}/MULT18_{number}" for x in columns for number in (0, 1, 4, 5) for y in (10, 34, 58)
-    )
-    near, far = (
-        tuple(f"X{x + 2 * number}/Y{y}/EBR{number}" for x in columns for number in range(4) for y in rows)
-        for rows in ((22, 46), (70, 82))
-    )
-    return Sites(tuple(multipliers), near, far)
+        Parameters
+        ----------
+        columns
+            The first column of each block; it has four multipliers in a row of multipliers, and four block RAMs in a
+            row of block RAMs.
+        multipliers, near, far
+            Rows of multipliers, of block RAMs next to them, and of other block RAMs.
+        """
 
+        def block_rams(rows: Sequence[int]) -> tuple[str, ...]:
+            return tuple(f"X{x + 2 * i}/Y{y}/EBR{i}" for x in columns for i in range(4) for y in rows)
 
-LFE5U_85F = _lfe5u_85f()
+        return cls(
+            tuple(f"X{x + i}/Y{y}/MULT18_{i}" for x in columns for i in (0, 1, 4, 5) for y in multipliers),
+            block_rams(near),
+            block_rams(far),
+        )
+
 
 MEMORIES = ("incoming", "outgoing", "passes", "drains", "input", "activation", "output", "residual")
-"""memories but for weights and accumulators, along the way of the data; what is left comes behind"""
+"""memories other than weights and accumulators, in the order in which data passes them; unknown memories come last"""
 
 
 def absorb_registers(module: Mapping[str, Any]) -> int:
-    """Make registers that follow a port of a block RAM, and nothing else does, those of the port; returns how many.
+    """Replace registers that alone follow a port of a block RAM by the port's own; return how many.
 
-    They must have the port's clock, and neither enable nor reset.
+    A register must have the port's clock, and neither an enable nor a reset.
 
     Parameters
     ----------
     module
-        The one module of a netlist, as Yosys writes it in JSON; it is changed.
+        The only module of a netlist, as Yosys writes it in JSON; it is changed in place.
     """
     cells = module["cells"]
     sinks: dict[Any, list[tuple[str, str]]] = defaultdict(list)
@@ -67,7 +77,7 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
             sinks[bit].append(("", ""))
 
     def follower(bit: Any, clock: Any) -> str | None:
-        """The one register that a bit goes to."""
+        """Return the register that a bit goes to, if it goes nowhere else."""
         if len(sinks[bit]) != 1:
             return None
         name, port = sinks[bit][0]
@@ -80,7 +90,7 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
 
     absorbed = 0
     for ram in [cell for cell in cells.values() if cell["type"] == "DP16KD"]:
-        # With words of 36 bits the outputs of both ports are those of the second.
+        # Words of 36 bits leave by the outputs of both ports, with the clock of the second.
         parameters = ram["parameters"]
         paired = 36 in (int(parameters[f"DATA_WIDTH_{side}"], 2) for side in "AB")
         for sides, clock in [("AB", "CLKB")] if paired else [("A", "CLKA"), ("B", "CLKB")]:
@@ -102,18 +112,18 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
 
 
 def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
-    """Give block RAMs their places; returns how many there are.
+    """Fix the sites of block RAMs; return how many there are.
 
-    Weights and accumulators of a column of the array go side by side, and so do the columns, next to the multipliers
-    and over as much of the device as these take; all other memories, each in one piece, far from them. Place and route
-    takes them as given, and what it has still to do is then near its best sooner.
+    Weights and accumulators of one column of the array are placed side by side, and so are the columns, in the rows
+    next to the multipliers and across as much of the device as the multipliers take. Every other memory is placed in
+    one piece, in the other rows. nextpnr keeps these sites, and reaches a good placement of the other cells sooner.
 
     Parameters
     ----------
     module
         As for `absorb_registers`.
     sites
-        Of the device. Nothing is placed where there are too few: place and route will say so.
+        Sites of the device. If there are too few, nothing is placed, and nextpnr reports the error.
     """
     rams = [name for name, cell in module["cells"].items() if cell["type"] == "DP16KD"]
     if len(rams) > len(sites.near) + len(sites.far):
@@ -122,7 +132,7 @@ def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
     last = {kind: max(lane for other, lane in lanes.values() if other == kind) for kind, _ in lanes.values()}
     of_columns = sorted(lanes, key=lambda name: (lanes[name][1] / (last[lanes[name][0]] + 1), name))
     others = sorted((name for name in rams if name not in lanes), key=_block_ram)
-    # What is too much for one side goes to the other.
+    # What exceeds the rows of one kind goes to the other kind.
     others = [*of_columns[len(sites.near) :], *others]
     of_columns = of_columns[: len(sites.near)]
     multipliers = sum(cell["type"] == "MULT18X18D" for cell in module["cells"].values())
@@ -137,10 +147,10 @@ def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
 
 
 def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
-    """Put the multipliers of each column of the array next to one another, and those of requantisers behind them.
+    """Fix the sites of multipliers, those of each column of the array side by side, then those of requantisers.
 
-    Only where more than three quarters of all sites are taken: with fewer, place and route finds better places. Returns
-    how many were placed. Parameters are those of `place_block_rams`.
+    This happens only where the design takes more than three quarters of all sites: with fewer, nextpnr finds a better
+    placement. Parameters are those of `place_block_rams`; returns how many were placed.
     """
     multipliers = [name for name, cell in module["cells"].items() if cell["type"] == "MULT18X18D"]
     if not 3 * len(sites.multipliers) < 4 * len(multipliers) <= 4 * len(sites.multipliers):
@@ -151,12 +161,13 @@ def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
 
 
 def _place(module: Mapping[str, Any], cells: Sequence[str], sites: Sequence[str]) -> None:
+    """Fix the site of each cell; sites that are left over stay free."""
     for name, site in zip(cells, sites, strict=False):
         module["cells"][name]["attributes"]["BEL"] = site
 
 
 def _lane(name: str) -> tuple[str, int] | None:
-    """Of a block RAM of weights or accumulators, which memory it is of, and the part of its word."""
+    """Return the memory of weights or accumulators that a block RAM belongs to, and its part of the word."""
     if weights := re.search(r"\.weights\b.*\.bank_\d+_(\d+)\.", name):
         return "weights", int(weights[1])
     if bank := re.search(r"\.(bank_\d+)\.memory\..*\.(\d+)$", name):
@@ -165,7 +176,7 @@ def _lane(name: str) -> tuple[str, int] | None:
 
 
 def _multiplier(name: str) -> tuple[Any, ...]:
-    """Order of multipliers by the names of their cells: elements by column, then by row; then requantisers."""
+    """Return the key that sorts multipliers by name: elements by column, then by row; then requantisers."""
     if element := re.search(r"\.element_(\d+)_(\d+)\.", name):
         return 0, int(element[2]), int(element[1]), name
     requantiser = re.search(r"\.requantiser_(\d+)\.", name)
@@ -173,7 +184,7 @@ def _multiplier(name: str) -> tuple[Any, ...]:
 
 
 def _block_ram(name: str) -> tuple[Any, ...]:
-    """Order of other block RAMs by the names of their cells: by memory, then by the bits they hold; banks together."""
+    """Return the key that sorts other block RAMs by name: by memory, then by the bits they hold; banks together."""
     parts = [re.sub(r"\$\d+$", "", part) for part in name.split(".")]
     memory = next((MEMORIES.index(part) for part in parts if part in MEMORIES), len(MEMORIES))
     bank = re.search(r"\.bank_(\d+)\.words", name)

@@ -1,4 +1,4 @@
-"""Pictures of a placed design: where the parts of a machine came to lie on the device."""
+"""Pictures of a placed design: where on the device the parts of a machine are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARTS = {
     "programs and control": r"\bmachine\.(passes|drains|sequencer|counters|\w+_(full|free))\b",
     "links": "",
 }
-"""parts of a machine by the names of their cells, the first that fits; what is left belongs to the links"""
+"""parts of a machine, with patterns of their cells' names: the first that matches counts, the last matches all"""
 
 _COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#ff9da7", "#b6992d", "#b07aa1", "#76b7b2")
 _TILE = 6
@@ -29,21 +29,21 @@ _LEGEND = 190
 
 
 def part_of(cell: str) -> str:
-    """The part that a cell belongs to, by its name."""
+    """Return the part that a cell belongs to, by the cell's name."""
     return next(part for part, pattern in PARTS.items() if re.search(pattern, cell))
 
 
 def placement_svg(netlist: Path, grid: tuple[int, int], title: str) -> str:
-    """A picture of the tiles of a device, each in the colour of the part that has most of its cells, as SVG.
+    """Draw the tiles of a device as SVG, each in the colour of the part that most of its cells belong to.
 
     Parameters
     ----------
     netlist
-        What nextpnr writes of a placed design, as JSON.
+        The placed design that nextpnr wrote, as JSON.
     grid
         Columns and rows of tiles; tile (0, 0) is at the top left.
     title
-        Stands above.
+        Text above the picture.
     """
     modules = json.loads(netlist.read_text())["modules"]
     tiles: dict[tuple[int, int], Counter[str]] = defaultdict(Counter)

@@ -38,7 +38,7 @@ _BUFFERS = 2
 
 @dataclass(frozen=True)
 class Area:
-    """What a machine behind its serial port takes of a board's device, by the names of `fpga.build.Report`."""
+    """What a machine behind its serial port takes of a board's device, by the names of `fpga.request.BuildReport`."""
 
     used: Mapping[str, int]
     errors: Mapping[str, float]
@@ -90,13 +90,13 @@ def weights() -> dict[str, dict[str, dict[str, float]]]:
 
 def estimate(config: Config, board: Board) -> Area:
     """What a machine takes of a board's device."""
-    known, counted = weights()[board.family], parts(config, board.technology, board.blocks)
+    known, counted = weights()[board.device.family], parts(config, board.device.technology, board.device.blocks)
     used = {
         name: round(sum(known[name].get(part, 0.0) * count for part, count in counted.items())) for name in ESTIMATED
     }
-    elements = ceil_div(hard_elements(config, board.technology), board.technology.products)
+    elements = ceil_div(hard_elements(config, board.device.technology), board.device.technology.products)
     used["multipliers"] = elements + MULTIPLIERS_PER_REQUANTISER * config.requantisers
-    used["block RAMs"] = _BUFFERS + sum(memory.block_rams(board.blocks) for memory in memories(config))
+    used["block RAMs"] = _BUFFERS + sum(memory.block_rams(board.device.blocks) for memory in memories(config))
     return Area(used, {name: known[name]["error"] for name in (*ESTIMATED, "block RAMs")})
 
 
@@ -112,7 +112,7 @@ def eased(config: Config, board: Board) -> Config:
     """
     while estimate(config, board).over(_logic(board), surely=False):
         larger = [found for name in _SIZES if (found := _in_block_rams(config, name, board))]
-        fitting = [c for c in larger if estimate(c, board).used["block RAMs"] <= board.block_rams]
+        fitting = [c for c in larger if estimate(c, board).used["block RAMs"] <= board.device.block_rams]
         best = min(fitting, key=lambda c: estimate(c, board).used["logic cells"], default=config)
         if estimate(best, board).used["logic cells"] >= estimate(config, board).used["logic cells"]:
             break
@@ -121,17 +121,17 @@ def eased(config: Config, board: Board) -> Config:
 
 
 def _logic(board: Board) -> dict[str, int]:
-    return {name: board.placeable[name] for name in ESTIMATED}
+    return {name: board.device.placeable[name] for name in ESTIMATED}
 
 
 def _in_block_rams(config: Config, name: str, board: Board) -> Config | None:
     """The machine with what one parameter sizes in block RAMs, if any of it is not."""
 
     def small(c: Config) -> int:
-        return sum(memory.small_bits(board.blocks) for memory in memories(c))
+        return sum(memory.small_bits(board.device.blocks) for memory in memories(c))
 
     value, before = getattr(config, name), small(config)
-    for exponent in range(value.bit_length(), board.blocks.bits.bit_length() + 1):
+    for exponent in range(value.bit_length(), board.device.blocks.bits.bit_length() + 1):
         changed: dict[str, Any] = {name: 1 << exponent}
         larger = dataclasses.replace(config, **changed)
         if small(larger) < before:

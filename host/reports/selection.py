@@ -130,7 +130,9 @@ def _synthesised(
     program: Program, board: Board | None, report: Callable[[str], None]
 ) -> tuple[dict[str, int] | None, str]:
     """Return what a machine uses of a board, None where that cannot be found out, and why it does not fit, if so."""
-    from etchnet.host.fpga.build import Build, DoesNotFitError, needs
+    from etchnet.host.fpga.build import needs
+    from etchnet.host.fpga.request import BuildRequest
+    from etchnet.host.fpga.resources import DoesNotFitError
     from etchnet.host.tools.tool import MissingPackageError
 
     assert board is not None
@@ -138,8 +140,8 @@ def _synthesised(
     name = f"{c.rows} x {c.columns}, W = {c.weight_rows}, n = {c.requantisers}"
     try:
         with tempfile.TemporaryDirectory() as folder:
-            build = Build(board, c, program)
-            return needs(build, Path(folder), report=lambda text: report(f"{name}: {text}")), ""
+            request = BuildRequest(board, c, program)
+            return needs(request, Path(folder), report=lambda text: report(f"{name}: {text}")), ""
     except DoesNotFitError as error:
         return None, str(error)
     except (MissingPackageError, KeyboardInterrupt):

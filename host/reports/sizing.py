@@ -45,7 +45,7 @@ class Budget:
     @property
     def products(self) -> int:
         """int8 products of one hard multiplier."""
-        return self.board.technology.products if self.board else 1
+        return self.board.device.technology.products if self.board else 1
 
     def area(self, config: Config) -> Area | None:
         """What a machine takes of the board, about."""
@@ -119,7 +119,7 @@ class Point:
 
 def _shared(board: Board) -> dict[str, int]:
     """What of a board elements do not have to themselves, and has an estimate."""
-    return {name: board.placeable[name] for name in ("logic cells", "flip-flops", "block RAMs")}
+    return {name: board.device.placeable[name] for name in ("logic cells", "flip-flops", "block RAMs")}
 
 
 def kbytes(config: Config) -> float:

@@ -22,7 +22,9 @@ from etchnet.hdl.blocks.technology import Ecp5
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS, Board
 from etchnet.hdl.targets.memory_sizes import memories
-from etchnet.host.fpga.build import Build, DoesNotFitError, needs
+from etchnet.host.fpga.build import needs
+from etchnet.host.fpga.request import BuildRequest
+from etchnet.host.fpga.resources import DoesNotFitError
 from etchnet.host.reports.area import ESTIMATED, WEIGHTS, estimate, parts
 from etchnet.host.tools.yosys import yosys_version
 
@@ -41,9 +43,9 @@ def divisors(whole: int) -> list[int]:
     return [d for d in range(1, whole + 1) if whole % d == 0]
 
 
-def machine(board: Board, seed: int) -> Build | None:
+def machine(board: Board, seed: int) -> BuildRequest | None:
     """A random machine, on a device with room for it; nothing where the parameters do not go together."""
-    family, chosen = board.family, random.Random(f"{board.family}{seed}")
+    family, chosen = board.device.family, random.Random(f"{board.device.family}{seed}")
 
     def power(low: int, high: int) -> int:
         return 1 << chosen.randint(low, high)
@@ -71,19 +73,20 @@ def machine(board: Board, seed: int) -> Build | None:
         values["line_words"] = power(5, 7 + more)
     values |= {name: value for name, value in board.machine.items() if name.endswith("_latency")}
     # Some of the elements have no multiplier.
-    technology = Ecp5(chosen.choice([16, 40, 156])) if family == "ecp5" else board.technology
-    large = dataclasses.replace(board, technology=technology, luts=10**7, flip_flops=10**7, block_rams=10**5)
+    technology = Ecp5(chosen.choice([16, 40, 156])) if family == "ecp5" else board.device.technology
+    device = dataclasses.replace(board.device, technology=technology, luts=10**7, flip_flops=10**7, block_rams=10**5)
+    large = dataclasses.replace(board, device=device)
     try:
-        return Build(large, Config(**values))
+        return BuildRequest(large, Config(**values))
     except ValueError:
         return None
 
 
 def synthesise(board: Board, folder: Path) -> list[dict[str, Any]]:
     """Every machine of a family as `{"seed": ..., "used": ...}`, made now where it is not in the folder."""
-    path = folder / f"{board.family}.jsonl"
+    path = folder / f"{board.device.family}.jsonl"
     found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    for seed in range(MACHINES[board.family]):
+    for seed in range(MACHINES[board.device.family]):
         what = machine(board, seed)
         if what is None or any(entry["seed"] == seed for entry in found):
             continue
@@ -95,7 +98,7 @@ def synthesise(board: Board, folder: Path) -> list[dict[str, Any]]:
         found.append({"seed": seed, "used": used})
         with path.open("a") as lines:
             lines.write(json.dumps(found[-1]) + "\n")
-        print(board.family, seed, what.config.rows, what.config.columns, used, flush=True)
+        print(board.device.family, seed, what.config.rows, what.config.columns, used, flush=True)
     return [entry for entry in found if entry["used"]]
 
 
@@ -112,7 +115,7 @@ def fit(matrix: np.ndarray, rounds: int = 1000) -> np.ndarray:
 def weigh(board: Board, machines: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """The weights of a family by what they are for, with the largest error over machines that they are not made of."""
     builds = [machine(board, entry["seed"]) for entry in machines]
-    counted = [parts(b.config, b.board.technology, board.blocks) for b in builds if b]
+    counted = [parts(b.config, b.board.device.technology, board.device.blocks) for b in builds if b]
     names = list(counted[0])
     matrix = np.array([[c[name] for name in names] for c in counted], dtype=np.float64)
     size = np.maximum(matrix.max(axis=0), 1)
@@ -128,7 +131,7 @@ def weigh(board: Board, machines: list[dict[str, Any]]) -> dict[str, dict[str, f
         found[what] = {name: round(float(w), 2) for name, w in zip(names, weights, strict=True)}
         found[what]["error"] = round(float(max(errors)), 3)
     rams = [
-        (entry["used"]["block RAMs"], 2 + sum(m.block_rams(board.blocks) for m in memories(b.config)))
+        (entry["used"]["block RAMs"], 2 + sum(m.block_rams(board.device.blocks) for m in memories(b.config)))
         for entry, b in zip(machines, builds, strict=True)
         if b
     ]
@@ -141,10 +144,10 @@ def main(folder: Path, families: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written = json.loads(WEIGHTS.read_text()) if WEIGHTS.exists() else {"families": {}, "machines": {}}
     for board in BOARDS.values():
-        if not families or board.family in families:
+        if not families or board.device.family in families:
             machines = synthesise(board, folder)
-            written["families"][board.family] = weigh(board, machines)
-            written["machines"][board.family] = len(machines)
+            written["families"][board.device.family] = weigh(board, machines)
+            written["machines"][board.device.family] = len(machines)
     written["tools"] = yosys_version()
     WEIGHTS.write_text(json.dumps(written, indent=2) + "\n")
     estimate.__globals__["weights"].cache_clear()
@@ -154,7 +157,7 @@ def main(folder: Path, families: list[str]) -> None:
 
 def table(written: dict[str, Any]) -> str:
     """The weights of logic cells, of all families."""
-    boards = {board.family: board for board in BOARDS.values()}
+    boards = {board.device.family: board for board in BOARDS.values()}
     known = written["families"]
     text = "| logic cells of | " + " | ".join(boards[family].device for family in known) + " |\n"
     text += "| --- |" + " --- |" * len(known) + "\n"

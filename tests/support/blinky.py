@@ -11,6 +11,22 @@ from etchnet.hdl.targets.verilog import VerilogDesign
 TOP = "etchnet_board_top"
 _PLL_PORTS = {"ecp5": ("clkin", "clkout0")}
 
+MEMORY = """\
+  (* no_rw_check *) reg [8:0] words [0:2047];
+  integer i;
+  initial for (i = 0; i < 2048; i = i + 1) words[i] = 7 * i * i + 3;
+  reg [10:0] address = 0;
+  reg [8:0] word, registered;
+  always @(posedge clk) begin
+    address <= {address, rx};
+    if (count == 5) words[address] <= {9{rx}};
+    word <= words[{address[8:0], count[1:0]}];
+    registered <= word;
+  end
+  assign more = ^registered;
+"""
+"""a memory of 2,048 words of 9 bits that is written, read, and registered after it is read"""
+
 
 def blinky(family: str, body: str = "  assign more = 0;") -> VerilogDesign:
     """Return a counter that drives the LED and a register from `rx` to `tx`, both clocked by the board's PLL.
@@ -41,4 +57,4 @@ endmodule
 
 def in_place_of_machines(monkeypatch: Any, family: str, *body: str) -> None:
     """Make `etchnet build` generate this design, whatever the machine is."""
-    monkeypatch.setattr("etchnet.host.fpga.build.generate", lambda config, **options: blinky(family, *body))
+    monkeypatch.setattr("etchnet.host.fpga.synthesis.generate", lambda config, **options: blinky(family, *body))

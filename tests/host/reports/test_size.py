@@ -14,7 +14,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS
 from etchnet.hdl.targets.memory_sizes import memories
 from etchnet.host.compiler.compile import compile_network
-from etchnet.host.fpga.build import DoesNotFitError
+from etchnet.host.fpga.resources import DoesNotFitError
 from etchnet.host.network.layers import Dense
 from etchnet.host.network.network import Network
 from etchnet.host.reports.area import eased, estimate, weights
@@ -149,7 +149,7 @@ def test_a_board_is_a_limit_of_logic_cells_and_block_rams(capsys, tmp_path):
     assert found["synthesised"] is None
     best = found["best"]["area"]
     assert best == dict(estimate(Config.from_dict(found["best"]["config"]), board).used)
-    most = board.placeable["logic cells"]
+    most = board.device.placeable["logic cells"]
     assert best["logic cells"] <= most * (1 + off)
     refused = [p for p in found["points"] if p["area"]["logic cells"] > most * (1 + off)]
     assert len(refused) > 3
@@ -161,11 +161,11 @@ def test_small_memories_go_into_block_rams_where_logic_cells_run_out():
     board = BOARDS["icebreaker"]
     config = Config.from_dict({**board.machine, "drains": 2, "weight_tiles": 200, "accumulator_rows": 256})
     larger = eased(config, board)
-    assert larger.drains > board.blocks.words
+    assert larger.drains > board.device.blocks.words
     assert {**larger.to_dict(), "drains": 2} == config.to_dict()
     before, after = (estimate(c, board).used for c in (config, larger))
-    assert after["logic cells"] < board.placeable["logic cells"] < before["logic cells"]
-    assert before["block RAMs"] < after["block RAMs"] <= board.block_rams
+    assert after["logic cells"] < board.device.placeable["logic cells"] < before["logic cells"]
+    assert before["block RAMs"] < after["block RAMs"] <= board.device.block_rams
     # Nothing is larger than it has to be where there is room.
     assert eased(Config(), BOARDS["ulx3s-85f"]) == Config()
 

@@ -1,0 +1,55 @@
+"""Resources of a device that a design takes: after synthesis, after packing, and whether they suffice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.hdl.targets.boards import Board
+from etchnet.host.fpga.families.base import Family
+
+__all__ = ["DoesNotFitError", "after_packing", "after_synthesis", "check_fits"]
+
+
+class DoesNotFitError(EtchnetError, RuntimeError):
+    """A machine needs more of a resource than the device has; the message names it."""
+
+
+def after_synthesis(cells: Mapping[str, int], family: Family[Any]) -> dict[str, int]:
+    """Return the resources that a netlist takes, by name, from its numbers of cells by type."""
+    used: dict[str, float] = {}
+    for cell, count in cells.items():
+        for pattern, (resource, each) in family.cells.items():
+            if re.fullmatch(pattern, cell):
+                used[resource] = used.get(resource, 0) + each * count
+    return {name: round(count) for name, count in used.items()}
+
+
+def after_packing(log: str, family: Family[Any]) -> dict[str, int]:
+    """Return the logic cells that a design takes, from nextpnr's log; empty while it has not packed the design."""
+    found = [
+        each * int(match[1])
+        for name, each in family.logic.items()
+        if (match := re.search(rf"^Info:\s+{name}:\s+(\d+)/", log, re.MULTILINE))
+    ]
+    return {"logic cells": sum(found)} if found else {}
+
+
+def check_fits(board: Board, used: Mapping[str, int], limits: Mapping[str, int] | None = None) -> None:
+    """Refuse a design that needs more of a resource than the board's device has, or than `limits` allow.
+
+    Raises
+    ------
+    DoesNotFitError
+        It needs more; the message names every such resource.
+    """
+    available = board.device.resources
+    over = [
+        f"{used[name]:,} {name} of {available[name]:,}"
+        for name, most in (limits or available).items()
+        if used.get(name, 0) > most
+    ]
+    if over:
+        raise DoesNotFitError(f"the machine does not fit the {board.name}: it needs {' and '.join(over)}")
