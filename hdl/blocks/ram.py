@@ -12,7 +12,12 @@ from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.delay_line import delay
 
-__all__ = ["Ram"]
+__all__ = ["Ram", "read_port"]
+
+
+def read_port(depth: int, bits: int) -> wiring.Signature:
+    """Return the read port of a memory as its user sees it: `enable` and `address` out, `data` in, without timing."""
+    return wiring.Signature({"enable": Out(1), "address": Out(range(max(2, depth))), "data": In(bits)})
 
 
 class Ram(wiring.Component):

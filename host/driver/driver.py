@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from etchnet.hdl.core.machine import WEIGHT_TOKENS
+from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
 from etchnet.hdl.isa import Counter, Target, chunks, packet
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div

@@ -17,7 +17,7 @@ PARTS = {
     "requantisers": r"\bmachine\.output\.requantisers\.requantiser_\d+\.",
     "output stage": r"\bmachine\.output\b",
     "activations, residuals": r"\bmachine\.(activation|residual)\b",
-    "programs and control": r"\bmachine\.(passes|drains|sequencer|counters|\w+_(full|free))\b",
+    "programs and control": r"\bmachine\.(passes|drains|sequencer|counters|tokens|runs)\b",
     "links": "",
 }
 """parts of a machine, with patterns of their cells' names: the first that matches counts, the last matches all"""

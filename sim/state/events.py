@@ -284,7 +284,7 @@ class Events:
         """Return by name the heads of the instruction streams, and the command of the latest run."""
         found = {"passes.head": self.passes.register(), "drains.head": self.drains.register()}
         command = Layout(RunCommand.layout(self.config))
-        found["run"] = Register(self._command, command.width, layout=command)
+        found["runs.command"] = Register(self._command, command.width, layout=command)
         return found
 
     def _command(self, cycle: int) -> int:

@@ -67,18 +67,20 @@ class Issue:
         found["sequencer.fold"] = Register(self.fold, fold.width, layout=fold)
         read = config.memory_latency
         for stage in range(1, read + 1):
-            found[f"pixel_{stage}"] = Register(delayed(self.pixel, stage), pixel.width, layout=pixel)
+            found[f"pixel_reader.pixel_{stage}"] = Register(delayed(self.pixel, stage), pixel.width, layout=pixel)
         for stage in range(1, self.read_latency - read + 1):
-            found[f"entered_{stage}"] = Register(delayed(self.pixel, read + stage), pixel.width, layout=pixel)
+            found[f"pixel_reader.entered_{stage}"] = Register(
+                delayed(self.pixel, read + stage), pixel.width, layout=pixel
+            )
         for stage in range(1, self.fold_delay + 1):
-            found[f"fold_{stage}"] = Register(delayed(self.fold, stage), fold.width, layout=fold)
-            found[f"fold_live_{stage}"] = Register(delayed(self._live, stage), 4)
+            found[f"fold_router.fold_{stage}"] = Register(delayed(self.fold, stage), fold.width, layout=fold)
+            found[f"fold_router.fold_live_{stage}"] = Register(delayed(self._live, stage), 4)
         for stage in range(1, self.read_latency):
-            found[f"first_{stage}"] = Register(delayed(self.first, stage), 1)
-        found["entering"] = Register(
+            found[f"weights.load_{stage}"] = Register(delayed(self.first, stage), 1)
+        found["pixel_reader.entering"] = Register(
             lambda cycle: int.from_bytes(self.entering(cycle).tobytes(), "little"), 8 * config.rows
         )
-        found["line_delay"] = Register(self.line_delay, config.line_words.bit_length())
+        found["pixel_reader.line_delay"] = Register(self.line_delay, config.line_words.bit_length())
         for source, name, bits in ((Source.INPUT, "input.memory", self._chunked), (Source.ACTIVATION, "activation", 0)):
             width = bits or 8 * config.rows
             found |= read_registers(name, lambda cycle, s=source: self.read_data(s, cycle), width, read)

@@ -33,13 +33,13 @@ __all__ = ["UNCOVERED", "ElementState", "MachineState"]
 UNCOVERED = (
     r"loader\..*",
     r"sender\..*",
-    r"results\.memory\.read__data",
-    r"counters\..*|quiet|cleared",
-    r"(input|output|weights)_(free|full)\.(count|available)",
+    r"results\.memory\.memory\.read__data",
+    r"counters\..*|runs\.quiet",
+    r"tokens\.(input|output|weights)_(free|full)\.(count|available)",
     r"(passes|drains)\.(?!head).*",
     r"sequencer\.(?!pixel$|request$|fold$).*",
     r"output\.walk\.(fresh|last(_step|_pixel|_tile|)_later)",
-    r"output\.writer\.(to_memory|ends_now|ends_rest|resting)|(result|result_lanes|commit)_1",
+    r"output\.writer\.(to_memory|ends_now|ends_rest|resting)|results\.(result|result_lanes|commit)_1",
     r".*\.late_(write_address|write_data|write_lanes|address|enable)_1",
 )
 """Regular expressions for the registers that have no closed form here: both ends of the link and the tokens between
@@ -119,7 +119,7 @@ class MachineState:
         self._registers: dict[str, Register] = {}
         self._memories: dict[str, MemoryView] = {
             "activation.memory": delayed_view(stored[Destination.ACTIVATION].view(), config.memory_latency),
-            "results.memory": delayed_view(stored[Destination.OUTPUT].view(), config.memory_latency),
+            "results.memory.memory": delayed_view(stored[Destination.OUTPUT].view(), config.memory_latency),
         }
         if config.residual_words:
             self._memories["residual.memory"] = delayed_view(

@@ -212,8 +212,10 @@ class OutputState:
         # The machine's delay lines of the stage's ports.
         fold, reads = self.fold_layout, self.walk.read_layout
         for stage in range(1, read + 1):
-            found[f"feedback_{stage}"] = Register(delayed(self.fold, stage), fold.width, layout=fold)
-            found[f"drain_read_{stage}"] = Register(delayed(self.walk.read, stage), reads.width, layout=reads)
+            found[f"fold_router.feedback_{stage}"] = Register(delayed(self.fold, stage), fold.width, layout=fold)
+            found[f"row_reader.drain_read_{stage}"] = Register(
+                delayed(self.walk.read, stage), reads.width, layout=reads
+            )
         if config.residual_words:
             found |= read_registers("residual", self._residual_data, 8 * config.rows, read)
         return found

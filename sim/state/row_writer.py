@@ -67,10 +67,10 @@ class RowWriter:
             "output.writer.rest_now": Register(self._rest_group, group.width, layout=group),
             "output.writer.rest_address": Register(self._rest_address, self._walk.widths["address"]),
             "output.writer.extra": Register(self._words_left, config.words_per_pixel(wide=True).bit_length()),
-            "write_half": Register(lambda t: self._committed(t) & 1, 1),
+            "results.write_half": Register(lambda t: self._committed(t) & 1, 1),
         }
         for half in range(2):
-            found[f"words_{half}"] = Register(lambda t, h=half: self._words(h, t), config.output_words.bit_length())
+            found[f"results.words_{half}"] = Register(lambda t, h=half: self._words(h, t), config.output_words.bit_length())
         return found
 
     def _rest(self, cycle: int) -> int:

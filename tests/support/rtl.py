@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from etchnet.hdl.core.array.array import SystolicArray
@@ -21,6 +22,49 @@ def simulate(component: Any, bench: Any) -> None:
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
+
+
+def port(component: Any, path: str) -> Value:
+    """Return a port, or a part of one, by its path: ``fold.row``, ``banks.1.values.0``."""
+    found = component
+    for name in path.split("."):
+        found = found[int(name)] if name.isdecimal() else getattr(found, name)
+    return Value.cast(found)
+
+
+class Outputs:
+    """The ports of a component in the current cycle, by path."""
+
+    def __init__(self, component: Any, ctx: Any) -> None:
+        self._component, self._ctx = component, ctx
+
+    def __getitem__(self, path: str) -> int:
+        value: int = self._ctx.get(port(self._component, path))
+        return value
+
+
+def run(component: Any, bench: Generator[Mapping[str, int], Outputs, Any]) -> Any:
+    """Run a bench that is a generator, and return its result.
+
+    It yields the inputs of a cycle by path, and is sent the outputs of the same cycle, before the edge that ends it. An
+    input that it does not name keeps its value.
+    """
+    found: list[Any] = []
+
+    async def process(ctx: Any) -> None:
+        outputs = Outputs(component, ctx)
+        try:
+            inputs = next(bench)
+            while True:
+                for path, value in inputs.items():
+                    ctx.set(port(component, path), value)
+                inputs = bench.send(outputs)
+                await ctx.tick()
+        except StopIteration as stop:
+            found.append(stop.value)
+
+    simulate(component, process)
+    return found[0]
 
 
 def requantise(config: Config, rows: Sequence[dict[str, int]], *, raw: bool = False) -> list[int]:

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from etchnet.hdl.blocks.delay_line import delay_line
+from etchnet.hdl.blocks.delay_line import delay, delay_line
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.core.loadable_memory import load_bus
@@ -40,6 +40,7 @@ class WeightMemory(wiring.Component):
                 "write": In(1),
                 "bus": In(load_bus(config)),
                 "request": In(self.request_layout(config)),
+                "load": Out(1),
                 "weights": Out(data.ArrayLayout(data.ArrayLayout(signed(8), config.columns), config.weight_rows)),
             }
         )
@@ -73,6 +74,8 @@ class WeightMemory(wiring.Component):
         diagonal = delay_line(
             m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first", resets=False
         )
+        # `load` changes the array's weights by itself, so that, unlike the lines above, a reset has to clear it.
+        m.d.comb += self.load.eq(delay(m, self.request.first, latency, name="load"))
         lanes = config.link_bits // 8
         for b in range(config.weight_rows):
             for c in range(config.columns):

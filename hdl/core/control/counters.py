@@ -43,15 +43,17 @@ class Counters(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """One adder per counter."""
         m = Module()
+        clear = Signal(name="cleared")
+        m.d.sync += clear.eq(self.clear)
         for counter in Counter:
             total = Signal(COUNTER_BITS, name=counter.name.lower())
             increment: Any = self.increments[counter.name]
             if counter is Counter.CYCLES:
-                m.d.sync += self.cycles_before.eq(Mux(self.clear, 0, total))
+                m.d.sync += self.cycles_before.eq(Mux(clear, 0, total))
             else:
                 (_, increment) = delay_line(m, increment, 1, name=f"{counter.name.lower()}_increment")
             m.d.sync += total.eq(total + increment)
-            with m.If(self.clear):
+            with m.If(clear):
                 m.d.sync += total.eq(0)
             m.d.comb += self.totals[counter].eq(total)
         return m

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Const, Module, Mux, ResetSignal, Signal, unsigned
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.hdl import Module, ResetSignal, Signal, Value, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.core.control.packet_reader import PacketReader
 from etchnet.hdl.core.loadable_memory import load_bus
-from etchnet.hdl.isa import Header, RunCommand, Target, chunks
+from etchnet.hdl.isa import RunCommand, Target
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.isa.packets import word_bits
 
 __all__ = ["Loader"]
-
-
-class _State(enum.Enum, shape=2):  # type: ignore[call-arg]
-    HEADER = 0
-    COUNT = 1
-    DATA = 2
-    COUNTERS = 3
 
 
 class Loader(wiring.Component):
     """Takes packets from the link, a link word a cycle.
 
-    A packet is the header (`isa.Header`, in the low 32 bits), the number of memory words, and those words,
-    each cut into whole link words, lowest bits first. Words go to consecutive addresses from `address` on. With
-    `acquire` an INPUT packet waits for a free half of the input memory, a WEIGHTS packet for a pass that releases
-    weights; with `commit` the half, or the weights, are handed to the sequencer. A RUN packet waits until no earlier
-    run is pending. A COUNTERS packet (count 0) waits until everything is done and sent; then the counters leave on
-    the outgoing link and are cleared.
+    A packet is the header (`isa.Header`, in the low 32 bits), the number of memory words, and those words, each cut
+    into whole link words, lowest bits first. Words go to consecutive addresses from `address` on. With `acquire` an
+    INPUT packet waits for a free half of the input memory, a WEIGHTS packet for a pass that releases weights; with
+    `commit` the half, or the weights, are handed to the sequencer. A RUN packet waits until no earlier run is pending.
+    A COUNTERS packet (count 0) waits until everything is done and sent; then the counters leave on the outgoing link
+    and are cleared.
 
-    A link word is on `bus`, and its memory's strobe in `writes`, one cycle after it was accepted.
+    A link word is on `bus`, and its memory's strobe in `writes`, `latency` cycles after it was accepted. A packet that
+    waits holds `link.ready` low.
+
+    | port | direction | shape | meaning |
+    |---|---|---|---|
+    | `link` | in | stream of `link_bits` | packets |
+    | `bus` | out | `load_bus` | one link word on its way to a memory |
+    | `writes` | out | one bit per loaded `Target` | the memory that it is written to |
+    | `input_half` | out | 1 | half of the input memory that INPUT packets write |
+    | `input_free` | in | 1 | a half of the input memory is free |
+    | `input_take` | out | 1 | an INPUT packet takes it |
+    | `input_commit` | out | 1 | the half is full |
+    | `weights_free` | in | 1 | a weights packet is permitted |
+    | `weights_take` | out | 1 | a WEIGHTS packet uses the permission |
+    | `weights_commit` | out | 1 | its weights are written |
+    | `run` | out | `RunCommand` | command of the pending run |
+    | `run_pending` | out | 1 | there is one |
+    | `run_taken` | in | 1 | it starts in this cycle |
+    | `counters` | out | 1 | a COUNTERS packet waits |
+    | `counters_done` | in | 1 | the last word of the counters leaves in this cycle |
     """
 
     def __init__(self, config: Config) -> None:
@@ -64,98 +77,62 @@ class Loader(wiring.Component):
         return 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Header, count, data."""
+        """Read packets; hold up those that must wait; pass their data on."""
         m = Module()
-        config = self._config
-        layout = Header.layout(config)
-        state = Signal(_State)
-        header, arriving = Signal(layout), Signal(layout)
-        remaining = Signal(32)
-        address, chunk, first = Signal(24), Signal(self.bus.chunk.shape()), Signal()
-        half, pending = Signal(), Signal()
-        run = Signal(RunCommand.layout(config))
-        last_chunks = Array(Const(chunks(word_bits(t, config), config) - 1, chunk.shape()) for t in Target)
-
-        def is_target(target: Target) -> Any:
-            return header.target == target
-
-        blocked = Signal()
-        m.d.comb += blocked.eq(
-            first
-            & (
-                (is_target(Target.INPUT) & header.acquire & ~self.input_free)
-                | (is_target(Target.WEIGHTS) & header.acquire & ~self.weights_free)
-                | (is_target(Target.RUN) & pending)
-            )
-        )
+        packets = PacketReader(self._config)
+        submodule(m, platform, "packets", packets)
+        wiring.connect(m, wiring.flipped(self.link), packets.link)
+        header, pending = packets.header, Signal()
+        is_target = {target: header.target == target for target in Target}
         m.d.comb += [
-            arriving.eq(self.link.payload),
-            self.link.ready.eq(
-                (state == _State.HEADER) | (state == _State.COUNT) | ((state == _State.DATA) & ~blocked)
+            packets.blocked.eq(
+                packets.first
+                & (
+                    (is_target[Target.INPUT] & header.acquire & ~self.input_free)
+                    | (is_target[Target.WEIGHTS] & header.acquire & ~self.weights_free)
+                    | (is_target[Target.RUN] & pending)
+                )
             ),
-            self.run.eq(run),
-            self.run_pending.eq(pending),
-            self.counters.eq(state == _State.COUNTERS),
+            packets.counters_done.eq(self.counters_done),
+            self.counters.eq(packets.counters),
         ]
-
-        accepted, last_chunk, last = Signal(), Signal(), Signal()
+        begun = packets.accepted & packets.first & header.acquire
         m.d.comb += [
-            accepted.eq(self.link.valid & self.link.ready & (state == _State.DATA)),
-            last_chunk.eq(chunk == last_chunks[header.target]),
-            last.eq(accepted & last_chunk & (remaining == 1)),
-            self.input_take.eq(accepted & first & is_target(Target.INPUT) & header.acquire),
-            self.weights_take.eq(accepted & first & is_target(Target.WEIGHTS) & header.acquire),
+            self.input_take.eq(begun & is_target[Target.INPUT]),
+            self.weights_take.eq(begun & is_target[Target.WEIGHTS]),
         ]
-        with m.Switch(state):
-            with m.Case(_State.HEADER):
-                with m.If(self.link.valid):
-                    m.d.sync += [header.eq(arriving), address.eq(arriving.address), state.eq(_State.COUNT)]
-            with m.Case(_State.COUNT):
-                with m.If(self.link.valid):
-                    m.d.sync += [
-                        remaining.eq(self.link.payload[:32]),
-                        chunk.eq(0),
-                        first.eq(1),
-                        state.eq(Mux(is_target(Target.COUNTERS), _State.COUNTERS, _State.DATA)),
-                    ]
-                    with m.If((self.link.payload[:32] == 0) & ~is_target(Target.COUNTERS)):
-                        m.d.sync += state.eq(_State.HEADER)
-            with m.Case(_State.DATA):
-                with m.If(accepted):
-                    m.d.sync += [first.eq(0), chunk.eq(chunk + 1)]
-                    with m.If(last_chunk):
-                        m.d.sync += [chunk.eq(0), address.eq(address + 1), remaining.eq(remaining - 1)]
-                    with m.If(last):
-                        m.d.sync += state.eq(_State.HEADER)
-            with m.Case(_State.COUNTERS):
-                with m.If(self.counters_done):
-                    m.d.sync += state.eq(_State.HEADER)
+        self._hold_run(m, packets, is_target[Target.RUN], pending)
+        self._drive_bus(m, packets, is_target)
+        return m
 
-        # A run command is one link word per field, counted by the address.
-        with m.If(accepted & is_target(Target.RUN)):
-            with m.Switch(address):
-                for index, (name, _) in enumerate(RunCommand.layout(config)):
-                    with m.Case(index):
-                        m.d.sync += run[name].eq(self.link.payload[:32])
+    def _hold_run(self, m: Module, packets: PacketReader, is_run: Value, pending: Signal) -> None:
+        """Collect a run command, one link word per field, and hold it until it is taken."""
+        run = Signal(RunCommand.layout(self._config))
+        m.d.comb += [self.run.eq(run), self.run_pending.eq(pending)]
+        with m.If(packets.accepted & is_run), m.Switch(packets.address):
+            for index, (name, _) in enumerate(RunCommand.layout(self._config)):
+                with m.Case(index):
+                    m.d.sync += run[name].eq(self.link.payload[:32])
         with m.If(self.run_taken):
             m.d.sync += pending.eq(0)
-        with m.If(last & is_target(Target.RUN)):
+        with m.If(packets.last & is_run):
             m.d.sync += pending.eq(1)
 
-        # Everything else goes out on the bus.
+    def _drive_bus(self, m: Module, packets: PacketReader, is_target: dict[Target, Value]) -> None:
+        """Register the data, the strobe of their memory, and the commits that come with the last of them."""
+        half, commit = Signal(), packets.last & packets.header.commit
         m.d.sync += [
-            self.bus.address.eq(address),
-            self.bus.chunk.eq(chunk),
+            self.bus.address.eq(packets.address),
+            self.bus.chunk.eq(packets.chunk),
             self.bus.data.eq(self.link.payload),
             self.input_half.eq(half),
-            self.input_commit.eq(last & is_target(Target.INPUT) & header.commit),
-            self.weights_commit.eq(last & is_target(Target.WEIGHTS) & header.commit),
+            self.input_commit.eq(commit & is_target[Target.INPUT]),
+            self.weights_commit.eq(commit & is_target[Target.WEIGHTS]),
         ]
-        # Nothing is written under reset: registers may power up as anything, and memories have initial contents.
+        with m.If(commit & is_target[Target.INPUT]):
+            m.d.sync += half.eq(~half)
+        # Nothing is written during reset: registers may power up with any value, and memories have initial contents.
         for name, _ in self.writes.shape():
             strobe = Signal(name=f"write_{name.lower()}")
-            m.d.sync += strobe.eq(accepted & is_target(Target[name]))
+            m.d.sync += strobe.eq(packets.accepted & is_target[Target[name]])
             m.d.comb += self.writes[name].eq(strobe & ~ResetSignal(allow_reset_less=True))
-        with m.If(last & is_target(Target.INPUT) & header.commit):
-            m.d.sync += half.eq(~half)
-        return m

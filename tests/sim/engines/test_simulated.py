@@ -33,7 +33,7 @@ def test_a_cycle_is_read_off_the_waveforms_where_vcd_time_says(tmp_path):
     for link, willing in (("link_in", engine.record.offers), ("link_out", engine.record.accepts)):
         moved = [cycle[f"{link}__valid"] & cycle[f"{link}__ready"] for cycle in cycles]
         assert np.array_equal(np.flatnonzero(moved), np.flatnonzero(willing))
-    entering = [cycle["entering"] for cycle in cycles]
+    entering = [cycle["pixel_reader.entering"] for cycle in cycles]
     assert any(entering)
     assert [cycle["array.skew_1_1"] for cycle in cycles[1:]] == [vector >> 8 for vector in entering[:-1]]
 

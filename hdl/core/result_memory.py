@@ -1,0 +1,84 @@
+"""The output memory: results on their way to the outgoing link, in two halves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.blocks.delay_line import delay
+from etchnet.hdl.blocks.hierarchy import submodule
+from etchnet.hdl.blocks.ram import Ram, read_port
+from etchnet.hdl.core.output.stage import OutputStage
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["ResultMemory"]
+
+
+class ResultMemory(wiring.Component):
+    """Two halves of `output_words` words: the output stage fills one while the sender reads the other.
+
+    Writes go to the current half until `commit`; then the other half is the current one. A half is sent with the number
+    of words that held when it was committed, though another run may have started since. Which half is free is not known
+    here: see `Tokens`.
+
+    | port | direction | shape | meaning |
+    |---|---|---|---|
+    | `write` | in | `OutputStage.write_layout` | a result; stored where its `output` is set |
+    | `commit` | in | 1 | this cycle's write is the last of the half |
+    | `output_words` | in | 0 to `output_words` | words sent of a half that is committed now |
+    | `committed` | out | 1 | the half may be read from the next cycle on: `commit`, `commit_delay` cycles later |
+    | `read` | in | `read_port` | read port of both halves, the half in the highest address bit; latency 1 |
+    | `words` | out | 0 to `output_words` | words to send of the half that `read.address` is in |
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        words = unsigned(config.output_words.bit_length())
+        super().__init__(
+            {
+                "write": In(OutputStage.write_layout(config)),
+                "commit": In(1),
+                "output_words": In(words),
+                "committed": Out(1),
+                "read": In(read_port(2 * config.output_words, 8 * config.rows)),
+                "words": Out(words),
+            }
+        )
+
+    @staticmethod
+    def commit_delay(config: Config) -> int:
+        """Cycles that writes wait in front of the memory, as they do in front of the other memories."""
+        return Ram.waits_of(config.memory_latency)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Delay the writes, count the halves, remember their lengths."""
+        m = Module()
+        config, write, waits = self._config, self.write, self.commit_delay(self._config)
+        memory = Ram(bits=8 * config.rows, depth=2 * config.output_words, lanes=config.tiles_per_word, name="results")
+        submodule(m, platform, "memory", memory)
+        committed = delay(m, self.commit, waits, name="commit")
+        write_half = Signal()
+        words = [Signal.like(self.words, name=f"words_{half}") for half in range(2)]
+        with m.If(committed):
+            m.d.sync += write_half.eq(~write_half)
+            with m.If(write_half):
+                m.d.sync += words[1].eq(self.output_words)
+            with m.Else():
+                m.d.sync += words[0].eq(self.output_words)
+        word = delay(m, Cat(write.data, write.address), waits, name="result", resets=False)
+        lanes = delay(m, write.lanes & write.output.replicate(config.tiles_per_word), waits, name="result_lanes")
+        address = word[len(write.data) :][: config.address_bits(config.output_words)]
+        m.d.comb += [
+            self.committed.eq(committed),
+            self.words.eq(Mux(self.read.address[-1], words[1], words[0])),
+            memory.write_address.eq(Cat(address, write_half)),
+            memory.write_data.eq(word),
+            memory.write_lanes.eq(lanes),
+            memory.address.eq(self.read.address),
+            memory.enable.eq(self.read.enable),
+            self.read.data.eq(memory.data),
+        ]
+        return m
