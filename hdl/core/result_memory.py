@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from etchnet.hdl.blocks.delay_line import delay
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.blocks.ram import Ram, read_port
-from etchnet.hdl.core.output.stage import OutputStage
+from etchnet.hdl.core.output.row_writer import RowWriter
 from etchnet.hdl.isa.config import Config
 
 __all__ = ["ResultMemory"]
@@ -26,7 +26,7 @@ class ResultMemory(wiring.Component):
 
     | port | direction | shape | meaning |
     |---|---|---|---|
-    | `write` | in | `OutputStage.write_layout` | a result; stored where its `output` is set |
+    | `write` | in | `RowWriter.write_layout` | a result; stored where its `output` is set |
     | `commit` | in | 1 | this cycle's write is the last of the half |
     | `output_words` | in | 0 to `output_words` | words sent of a half that is committed now |
     | `committed` | out | 1 | the half may be read from the next cycle on: `commit`, `commit_delay` cycles later |
@@ -39,7 +39,7 @@ class ResultMemory(wiring.Component):
         words = unsigned(config.output_words.bit_length())
         super().__init__(
             {
-                "write": In(OutputStage.write_layout(config)),
+                "write": In(RowWriter.write_layout(config)),
                 "commit": In(1),
                 "output_words": In(words),
                 "committed": Out(1),

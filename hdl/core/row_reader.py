@@ -12,7 +12,7 @@ from etchnet.hdl.blocks.delay_line import delay_line
 from etchnet.hdl.blocks.ram import read_port
 from etchnet.hdl.blocks.technology import technology_of
 from etchnet.hdl.core.accumulators import AccumulatorBank
-from etchnet.hdl.core.output.stage import OutputStage
+from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.isa.config import Config
 
 __all__ = ["RowReader"]
@@ -26,7 +26,7 @@ class RowReader(wiring.Component):
 
     | port | direction | shape | meaning |
     |---|---|---|---|
-    | `read` | in | `OutputStage.read_layout` | the row to read |
+    | `read` | in | `DrainWalk.read_layout` | the row to read |
     | `banks` | out | 2 x `read_port` | read ports of the two accumulator banks |
     | `residual` | out | `read_port` | that of the residual memory, on machines that have one |
     | `values` | out | columns x int32 | the row that was asked for `latency` cycles ago |
@@ -37,7 +37,7 @@ class RowReader(wiring.Component):
         residual = {"residual": Out(read_port(config.residual_words, 8 * config.rows))} if config.residual_words else {}
         super().__init__(
             {
-                "read": In(OutputStage.read_layout(config)),
+                "read": In(DrainWalk.read_layout(config)),
                 "banks": Out(read_port(config.accumulator_rows, 32 * config.columns)).array(2),
                 **residual,
                 "values": Out(data.ArrayLayout(signed(32), config.columns)),

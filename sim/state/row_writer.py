@@ -70,7 +70,9 @@ class RowWriter:
             "results.write_half": Register(lambda t: self._committed(t) & 1, 1),
         }
         for half in range(2):
-            found[f"results.words_{half}"] = Register(lambda t, h=half: self._words(h, t), config.output_words.bit_length())
+            found[f"results.words_{half}"] = Register(
+                lambda t, h=half: self._words(h, t), config.output_words.bit_length()
+            )
         return found
 
     def _rest(self, cycle: int) -> int:

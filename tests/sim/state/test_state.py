@@ -299,7 +299,7 @@ def test_a_real_network_is_looked_at_without_going_through_its_cycles():
     names = state.registers()
     for name, cycle in zip(random.choice(names, 300), random.integers(history.start, history.finish, 300), strict=True):
         assert -1 << state.width(name) < state.value(name, int(cycle)) < 1 << state.width(name)
-    words = [state.value(f"results.memory[{i}]", history.finish + 1) for i in range(program.output_words)]
+    words = [state.value(f"results.memory.memory[{i}]", history.finish + 1) for i in range(program.output_words)]
     raw = b"".join(word.to_bytes(16, "little") for word in words)
     assert np.array_equal(program.unpack_outputs(np.frombuffer(raw, np.uint8).reshape(-1, 16)), results)
     for index in random.integers(len(program.passes), size=20):
