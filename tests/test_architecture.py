@@ -11,19 +11,19 @@ SOURCES = sources()
 
 
 def module(path):
-    """The dotted name of a file, without `etchnet`."""
+    """Return the dotted name of a file, without `etchnet`."""
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     return name.removesuffix(".__init__")
 
 
 def wing(name):
-    """The wing of a module: the first two parts of its name; none for the packages above all wings."""
+    """Return the wing of a module, the first two parts of its name; None for the packages above all wings."""
     parts = name.split(".")
     return ".".join(parts[:2]) if len(parts) > 1 else None
 
 
 def imports(source):
-    """Every module of the package that a file imports, also inside functions, with the line."""
+    """Yield every module of the package that a file imports, also inside functions, with the line."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names if alias.name.split(".")[0] == "etchnet")
@@ -37,7 +37,7 @@ def imports(source):
 
 
 def violations(name, source):
-    """What a module must not import, one line each."""
+    """Return what a module imports against the rule, one line each."""
     own = wing(name)
     found = []
     for imported, line in imports(source):

@@ -20,7 +20,7 @@ DATA = {".cpp", ".npz", ".json", ".html", ".css", ".js", ".pyi"}
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, from a copy of the checkout so that nothing is left in it."""
+    """Build the wheel from a copy of the checkout, so that nothing is left in it."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     shutil.copytree(
@@ -45,7 +45,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def environment(wheel, tmp_path_factory):
-    """The commands of a new virtual environment with the wheel in it; what it depends on is this environment's."""
+    """Install the wheel in a new environment with the dependencies of this one; return its folder of commands."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     commands = folder / ("Scripts" if sys.platform == "win32" else "bin")
@@ -69,7 +69,7 @@ def environment(wheel, tmp_path_factory):
 
 
 def run(environment, command, *arguments):
-    """The output of a command of the environment, far from the checkout."""
+    """Run a command of the environment, far from the checkout, and return its output."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [environment / command, *map(str, arguments)],

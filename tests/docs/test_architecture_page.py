@@ -14,7 +14,7 @@ NAMES = re.compile(PATH + r": ((?:`[\w.]+`(?:, | and )?)+)")
 
 
 def defined(path):
-    """The names that a file defines, with those of classes as `Class.name`."""
+    """Return the names that a file defines, with those of classes as `Class.name`."""
     names = set()
 
     def walk(body, outer):

@@ -17,7 +17,7 @@ def name(path):
 
 
 def anchors(page):
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ +(.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
@@ -29,7 +29,7 @@ def links(page):
 
 
 def python_blocks(page):
-    """The Python blocks of a page with the line of the page that each starts on."""
+    """Return the Python blocks of a page, each with the line that it starts on."""
     text = page.read_text(encoding="utf-8")
     blocks = [(match, match[2]) for match in FENCED.finditer(text) if match[1] == "python"]
     return [(text[: match.start()].count("\n") + 1, source) for match, source in blocks]
@@ -68,3 +68,13 @@ def test_python_blocks(page, tmp_path, monkeypatch):
     for line, source in python_blocks(page):
         # Lines of the block are those of the page, so that a failure points into it.
         exec(compile("\n" * line + source, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=name)
+def test_pages_use_public_names(page):
+    """Modules are the package's own affair; only the pages for contributors lead into them."""
+    text = page.read_text(encoding="utf-8")
+    assert not re.findall(r"(?:from|import) (etchnet\.(?:hdl|sim|host)\.[\w.]+)", text)
+    if name(page) not in ("docs/architecture.md", "CONTRIBUTING.md"):
+        # A name of a folder, of a class or of a function may follow; a path to a module may not.
+        assert not re.findall(r"etchnet\.(?:hdl|sim|host)\.[a-z_]+\.[\w.]+", text)

@@ -16,7 +16,7 @@ WIDTH, ROW, GAP = 960, 40, 6
 
 
 def tree() -> str:
-    """Every folder, with the first line of its docstring."""
+    """List every folder, with the first line of its docstring."""
     folders = sorted({path.parent for path in sources()})
     rows = [(f"`{folder.relative_to(ROOT).as_posix()}/`", summary(folder)) for folder in folders]
     order = {name: number for number, name in enumerate(FOLDERS)}
@@ -25,12 +25,12 @@ def tree() -> str:
 
 
 def tables() -> dict[str, str]:
-    """Every table by its name in the page."""
+    """Return every table by its name in the page."""
     return {"tree": tree()}
 
 
 def picture() -> str:
-    """The wings as boxes, a level a row, the lowest at the bottom, as SVG."""
+    """Draw the wings as boxes, one row for each level with the lowest at the bottom, as SVG."""
     height = len(LEVELS) * (ROW + GAP) + GAP
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '

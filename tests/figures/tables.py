@@ -17,18 +17,18 @@ BLOCK = re.compile(r"(?<=<!-- table: )(\w+)( -->\n)(.*?)(?=<!-- end -->)", re.DO
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, without padding."""
+    """Return a Markdown table, without padding."""
     lines = [heading, ["---"] * len(heading), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
 
 
 def bits(first: int, count: int) -> str:
-    """A range of bits, as in Verilog."""
+    """Return a range of bits, as in Verilog."""
     return f"{first + count - 1}:{first}" if count > 1 else str(first)
 
 
 def member_docs(cls: type) -> dict[str, str]:
-    """The strings behind the members of a class, by name of the member."""
+    """Return the docstrings of the members of a class, by name of the member."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
     docs = {}
@@ -41,7 +41,7 @@ def member_docs(cls: type) -> dict[str, str]:
 
 
 def found(page: str) -> dict[str, str]:
-    """The tables that a page has between its marks."""
+    """Return the tables that a page has between its marks."""
     return {name: text for name, _, text in BLOCK.findall(page)}
 
 

@@ -28,11 +28,11 @@ LEVELS = [
 
 
 def sources() -> list[Path]:
-    """Every source file of the package."""
+    """List every source file of the package."""
     return sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
 def summary(folder: Path) -> str:
-    """The first line of a folder's docstring."""
+    """Return the first line of a folder's docstring."""
     doc = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
     return (doc or "").partition("\n")[0]
