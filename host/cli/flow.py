@@ -28,7 +28,7 @@ def flow() -> None:
 
 
 def _write(output: Path, as_json: bool, make: Callable[[], Mapping[str, str]], config: Config, then: str) -> None:
-    from etchnet.host.flows.flows import write_files
+    from etchnet.host.flows.project import write_files
 
     with progress(quiet=as_json) as report:
         report("generating the project")
@@ -47,7 +47,7 @@ def _period(clock: float | None) -> float | None:
 
 
 def _tiny(config: Config) -> Config:
-    from etchnet.host.flows.flows import TILE
+    from etchnet.host.flows.processes import TILE
 
     return TILE if config == Config() else config
 
@@ -58,12 +58,12 @@ def _tiny(config: Config) -> Config:
 @json_option
 def fusesoc(config: Config, output: Path, as_json: bool) -> None:
     """Write a FuseSoC core with targets default, lint, sim and synth."""
-    from etchnet.host.flows import flows
+    from etchnet.host.flows import fusesoc as project
 
     _write(
         output,
         as_json,
-        lambda: flows.fusesoc(config),
+        lambda: project.fusesoc(config),
         config,
         f"next: fusesoc --cores-root {output} run --target=lint etchnet",
     )
@@ -80,13 +80,13 @@ def librelane(config: Config, output: Path, clock: float | None, macros: bool, a
 
     Without machine options it is a tiny machine, with a 2 x 2 array; with --macros the default machine.
     """
-    from etchnet.host.flows import flows
+    from etchnet.host.flows import librelane as project
 
     chosen = _tiny(config) if not macros else config
     _write(
         output,
         as_json,
-        lambda: flows.librelane(chosen, period=_period(clock), macros=macros),
+        lambda: project.librelane(chosen, period=_period(clock), macros=macros),
         chosen,
         f"next: librelane --pdk sky130A {output / 'config.yaml'}",
     )
@@ -105,13 +105,13 @@ def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None
 
     Without machine options it is a tiny machine, with a 2 x 2 array.
     """
-    from etchnet.host.flows import flows
+    from etchnet.host.flows import tinytapeout as project
 
     chosen = _tiny(config)
     _write(
         output,
         as_json,
-        lambda: flows.tinytapeout(chosen, period=_period(clock), **options),
+        lambda: project.tinytapeout(chosen, period=_period(clock), **options),
         chosen,
         "next: copy these over a repository made from the shuttle's template",
     )
@@ -123,8 +123,8 @@ def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None
 @json_option
 def litex(config: Config, output: Path, as_json: bool) -> None:
     """Write a LiteX module with a stream to the machine and one from it."""
-    from etchnet.host.flows import flows
+    from etchnet.host.flows import litex as project
 
     _write(
-        output, as_json, lambda: flows.litex(config), config, f"next: from etchnet_litex import Etchnet (in {output})"
+        output, as_json, lambda: project.litex(config), config, f"next: from etchnet_litex import Etchnet (in {output})"
     )

@@ -68,7 +68,7 @@ def synth(
         if tile:
             from etchnet.hdl.targets.tinytapeout import TinyTapeout
             from etchnet.hdl.targets.verilog import generate
-            from etchnet.host.flows.flows import TILE
+            from etchnet.host.flows.processes import TILE
 
             report("generating Verilog")
             config = TILE if config == Config() else config

@@ -8,7 +8,7 @@ from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.tinytapeout import IN_READY, IN_VALID, OUT_READY, OUT_VALID, ByteSink, ByteSource, TinyTapeout
 from etchnet.host.driver.driver import Accelerator
-from etchnet.host.flows.flows import TILE
+from etchnet.host.flows.processes import TILE
 from etchnet.sim.engines.link import Engine, LinkTrace
 
 

@@ -1,0 +1,78 @@
+"""The open processes, and the machine that is small enough for silicon whose memories are flip-flops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from etchnet.hdl.isa.config import Config
+
+__all__ = ["PDKS", "TILE", "Pdk"]
+
+TILE = Config(
+    rows=2,
+    columns=2,
+    requantisers=1,
+    weight_tiles=2,
+    activation_words=2,
+    input_words=2,
+    output_words=4,
+    accumulator_rows=4,
+    passes=2,
+    drains=2,
+    parameter_tiles=1,
+    residual_words=0,
+)
+"""about the smallest machine that multiplies matrices of any size"""
+
+
+@dataclass(frozen=True)
+class Pdk:
+    """A process, and the area and clock of the machine `TILE` in it."""
+
+    name: str
+    """its name in LibreLane and Tiny Tapeout"""
+    about: str
+    """foundry and node"""
+    area: float
+    """area of the cells of `TILE` behind a tile's pins, in square micrometres, by `etchnet synth --tinytapeout`"""
+    period: float
+    """clock period in ns: twice the longest path that the same command finds, to allow for wires, clock tree and slow
+    corners, rounded up to a multiple of 5"""
+    tiles: Mapping[str, tuple[float, float]]
+    """width and height of Tiny Tapeout's tiles in micrometres, by name"""
+
+
+PDKS = {
+    pdk.name: pdk
+    for pdk in (
+        Pdk(
+            "sky130A",
+            "SkyWater 130 nm",
+            208_507,
+            20,
+            {
+                "8x2": (1378.16, 225.76),
+                "4x4": (682.64, 511.36),
+                "5x4": (856.52, 511.36),
+                "6x4": (1030.40, 511.36),
+                "8x4": (1378.16, 511.36),
+            },
+        ),
+        Pdk("gf180mcuD", "GlobalFoundries 180 nm", 675_033, 35, {"3x4": (1075.76, 736.96), "4x4": (1440.32, 736.96)}),
+        Pdk(
+            "ihp-sg13g2",
+            "IHP 130 nm SiGe",
+            427_660,
+            15,
+            {
+                "8x2": (1724.16, 313.74),
+                "4x4": (854.40, 710.64),
+                "5x4": (1071.84, 710.64),
+                "6x4": (1289.28, 710.64),
+                "8x4": (1724.16, 710.64),
+            },
+        ),
+    )
+}
+"""by name"""

@@ -1,0 +1,74 @@
+"""What all projects share: their files, and the memories in their Verilog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from etchnet.hdl.isa.config import Config, ConfigError
+from etchnet.hdl.targets.files import write_text
+from etchnet.hdl.targets.verilog import RAM_MODULE, VerilogDesign
+
+__all__ = ["MOST_BITS", "check_flip_flops", "describe", "memory_bits", "split_memory", "write_files"]
+
+MOST_BITS = 16384
+"""the most memory bits that a project may turn into flip-flops"""
+
+
+def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write texts by relative name to `folder`, each whole or not at all; return their paths."""
+    paths = []
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.append(write_text(path, text))
+    return paths
+
+
+def describe(config: Config) -> str:
+    """Return one line about a machine, for the descriptions in projects."""
+    return f"{config.rows} x {config.columns} int8 systolic array for matrix products and ReLU"
+
+
+def memory_bits(design: VerilogDesign) -> int:
+    """Return the bits of all memories of a design, from the parameters of their instances."""
+    modules = dict(re.findall(r"^module (\w+)(.*?)^endmodule", design.verilog, re.MULTILINE | re.DOTALL))
+
+    def inside(module: str) -> int:
+        total = 0
+        for kind, parameters in re.findall(
+            r"^  (\w+) (?:#\((.*?)\n  \) )?\S+ +\(", modules[module], re.MULTILINE | re.DOTALL
+        ):
+            if kind == RAM_MODULE:
+                sizes = dict(re.findall(r"\.(\w+)\(32'[sd]+(\d+)\)", parameters))
+                total += int(sizes["WIDTH"]) * int(sizes["DEPTH"])
+            elif kind in modules:
+                total += inside(kind)
+        return total
+
+    return inside(design.top)
+
+
+def split_memory(design: VerilogDesign) -> tuple[str, str]:
+    """Return the Verilog without the module of its memories, and that module."""
+    found = re.search(
+        rf"(?:^//[^\n]*\n)*^module {RAM_MODULE} .*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL
+    )
+    assert found is not None
+    return design.verilog.replace(found[0], ""), found[0]
+
+
+def check_flip_flops(bits: int) -> None:
+    """Refuse memories that are too large to become flip-flops.
+
+    Raises
+    ------
+    ConfigError
+        They have more than `MOST_BITS`.
+    """
+    if bits > MOST_BITS:
+        raise ConfigError(
+            f"memories of {bits:,} bits would become flip-flops, and at most {MOST_BITS:,} may: choose a "
+            f"smaller machine, or memories of the process (--macros)"
+        )
