@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.hdl.core.output import drain_walk
+from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.isa import Destination, Drain
 from etchnet.sim.state.events import Events, Head
 from etchnet.sim.state.issue import Issue
 from etchnet.sim.state.registers import Layout, Register, cached, delayed
 
-__all__ = ["DrainWalk", "WalkState"]
+__all__ = ["DrainWalkState", "WalkPosition"]
 
 
 @dataclass(frozen=True)
-class WalkState:
+class WalkPosition:
     """The position of the drain at the head of its stream; all zero while it does not read."""
 
     head: Head[Drain]
@@ -35,7 +35,7 @@ class WalkState:
     """memory words from the drain's address to the column tile's first"""
 
 
-class DrainWalk:
+class DrainWalkState:
     """The drain that reads in a cycle, its position, and the reads and groups that follow from it.
 
     While no drain reads, the groups that enter the pipeline are not valid. They hold the fields of the drain that comes
@@ -47,9 +47,9 @@ class DrainWalk:
         self.config = config = events.config
         self.widths = {str(name): field.width for name, field in Drain.layout(config)}
         """bits of the fields of a drain, by name"""
-        self.group_layout = Layout(drain_walk.DrainWalk.group_layout(config))
-        self.read_layout = Layout(drain_walk.DrainWalk.read_layout(config))
-        self.state = cached(self._state)
+        self.group_layout = Layout(DrainWalk.group_layout(config))
+        self.read_layout = Layout(DrainWalk.read_layout(config))
+        self.position = cached(self._position)
         self.group = cached(self._group)
         drains = events.drains
         unchained = [i for i in range(len(drains.begin)) if not drains.instruction(i).chained]
@@ -60,12 +60,12 @@ class DrainWalk:
         """Return a value modulo the range of a drain's field."""
         return value & (1 << self.widths[name]) - 1
 
-    def _state(self, cycle: int) -> WalkState:
+    def _position(self, cycle: int) -> WalkPosition:
         drains, config = self._events.drains, self.config
         head = drains.head(cycle)
         drain = head.instruction
         if head.index < 0 or (age := cycle - int(drains.begin[head.index])) < 0:
-            return WalkState(head, lane=self.mask("lane", drain.lane))
+            return WalkPosition(head, lane=self.mask("lane", drain.lane))
         row, step = divmod(age, drains.shape(head.index)[0])
         tile, pixel = divmod(row, drain.pixels)
         if drain.wide or drain.destination == Destination.ACCUMULATORS:
@@ -73,11 +73,11 @@ class DrainWalk:
         else:
             word, lane = divmod(drain.lane + tile, config.tiles_per_word)
         lane_offset = self.mask("lane", lane - drain.lane)
-        return WalkState(head, True, step, row, pixel, tile, lane, lane_offset, word * drain.tile_stride)
+        return WalkPosition(head, True, step, row, pixel, tile, lane, lane_offset, word * drain.tile_stride)
 
     def _group(self, cycle: int) -> int:
         """Return the group that enters the pipeline in a cycle."""
-        now, groups = self.state(cycle), self.config.groups
+        now, groups = self.position(cycle), self.config.groups
         drain = now.head.instruction
         valid = now.active and now.step < groups
         return self.group_layout.pack(
@@ -98,8 +98,8 @@ class DrainWalk:
         )
 
     def read(self, cycle: int) -> int:
-        """Return the read that a cycle requests, valid or not, as `drain_walk.DrainWalk.read_layout`."""
-        now = self.state(cycle)
+        """Return the read that a cycle requests, valid or not, as `DrainWalk.read_layout`."""
+        now = self.position(cycle)
         drain = now.head.instruction
         return self.read_layout.pack(
             valid=now.active and now.step < self.config.groups,
@@ -113,8 +113,8 @@ class DrainWalk:
         config, widths, issue = self.config, self.widths, self._issue
         found: dict[str, Register] = {}
 
-        def counter(name: str, width: int, value: Callable[[WalkState], int]) -> None:
-            found[f"output.walk.{name}"] = Register(lambda t: value(self.state(t)) & (1 << width) - 1, width)
+        def counter(name: str, width: int, value: Callable[[WalkPosition], int]) -> None:
+            found[f"output.walk.{name}"] = Register(lambda t: value(self.position(t)) & (1 << width) - 1, width)
 
         counter("active", 1, lambda s: int(s.active))
         counter("step", config.drain_cycles_per_row(wide=True).bit_length(), lambda s: s.step)
@@ -126,7 +126,7 @@ class DrainWalk:
         counter("pixel_word", widths["address"], lambda s: s.pixel * s.head.instruction.stride)
         counter("lane_offset", widths["lane"], lambda s: s.lane_offset)
         found["output.walk.idled"] = Register(self._idled, widths["idle"])
-        for stage in range(1, drain_walk.DrainWalk.start_delay(config)):
+        for stage in range(1, DrainWalk.start_delay(config)):
             for name, field in (("start", "release"), ("start_last", "release_last")):
                 found[f"output.walk.{name}_{stage}"] = Register(
                     delayed(lambda t, f=field: issue.fold_layout.get(issue.fold(t), f), issue.fold_delay + stage), 1

@@ -12,7 +12,7 @@ from etchnet.hdl.core.output.requantiser_bank import RequantiserBank
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Destination, Drain, Parameters, Target
 from etchnet.hdl.isa.packets import stored_slice, word_bits
-from etchnet.sim.state.drain_walk import DrainWalk
+from etchnet.sim.state.drain_walk import DrainWalkState
 from etchnet.sim.state.events import Events
 from etchnet.sim.state.issue import Issue
 from etchnet.sim.state.link_memory import link_view
@@ -28,7 +28,7 @@ from etchnet.sim.state.registers import (
     read_registers,
 )
 from etchnet.sim.state.results import DrainResults
-from etchnet.sim.state.row_writer import RowWriter
+from etchnet.sim.state.row_writer import RowWriterState
 from etchnet.sim.state.scalers import RequantiserState
 
 __all__ = ["OutputState"]
@@ -54,8 +54,8 @@ class OutputState:
     def __init__(self, events: Events, issue: Issue, results: DrainResults, residual: DrainMemory) -> None:
         self._events, self._results, self._residual = events, results, residual
         self.config = config = events.config
-        self.walk = DrainWalk(events, issue)
-        self._writer = RowWriter(events, self.walk, results)
+        self.walk = DrainWalkState(events, issue)
+        self._writer = RowWriterState(events, self.walk, results)
         self._drain_layout = Layout(Drain.layout(config))
         self.fold_layout = Layout(OutputStage.fold_layout(config))
         self.latency, self._select = OutputStage.latency(config), OperandSelect.latency(config)
@@ -123,7 +123,7 @@ class OutputState:
         read = self._events.drains.last_read(cycle - 1, self._all)
         if read < 0:
             return 0
-        now = self.walk.state(read)
+        now = self.walk.position(read)
         drain = now.head.instruction
         tile = 0 if drain.shared else now.tile * self.config.groups
         bits = self.config.address_bits(self.config.parameter_words)

@@ -6,19 +6,19 @@ import numpy as np
 
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Destination
-from etchnet.sim.state.drain_walk import DrainWalk
+from etchnet.sim.state.drain_walk import DrainWalkState
 from etchnet.sim.state.events import Events
 from etchnet.sim.state.memories import row_words
 from etchnet.sim.state.registers import Register
 from etchnet.sim.state.results import DrainResults
 
-__all__ = ["RowWriter"]
+__all__ = ["RowWriterState"]
 
 
-class RowWriter:
+class RowWriterState:
     """The shift register that cuts rows into memory words, and the registers that count committed output halves."""
 
-    def __init__(self, events: Events, walk: DrainWalk, results: DrainResults) -> None:
+    def __init__(self, events: Events, walk: DrainWalkState, results: DrainResults) -> None:
         self._events, self._walk, self._results = events, walk, results
         self.config = events.config
         self._latency = OutputStage.latency(self.config)
