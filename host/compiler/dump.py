@@ -1,4 +1,4 @@
-"""What each stage of the compiler produced, as values for JSON and as text."""
+"""Dumps of the compiler's stages: what each produced, as values for JSON and as text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etchnet.hdl.isa import Drain, Instruction, Pass
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.fusion import FusionGroup
-from etchnet.host.compiler.lowering import Addition, Part
+from etchnet.host.compiler.parts import Addition, Part
 from etchnet.host.compiler.reshapes import sources_of
 from etchnet.host.compiler.state import State
 from etchnet.host.network.layers import Linear
@@ -126,7 +127,7 @@ def allocated(state: State) -> Dump:
             }
         )
     for tensor, address in sorted(memory.residual.items()):
-        tiles = -(-memory.shapes[tensor][2] // state.config.columns)
+        tiles = ceil_div(memory.shapes[tensor][2], state.config.columns)
         tensors.append(
             {
                 "tensor": _tensor(state, tensor),

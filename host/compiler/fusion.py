@@ -10,7 +10,7 @@ import numpy as np
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.allocation import Lifetime, allocate
-from etchnet.host.compiler.lowering import Addition, Output, Part, Region
+from etchnet.host.compiler.parts import Addition, Output, Part, Region
 from etchnet.host.compiler.reshapes import sources_of
 from etchnet.host.network.layers import Add, Linear, Reshape
 from etchnet.host.network.network import INPUT, Network

@@ -1,4 +1,4 @@
-"""Proof, from the weights, that no int8 input can make a layer overflow."""
+"""Certificates that no int8 input can make a layer overflow, from its actual weights."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ __all__ = ["Certificate", "check_overflow"]
 
 @dataclass(frozen=True)
 class Certificate:
-    """The extremes that any int8 input can cause in one layer, against the widths that hold them."""
+    """The extremes that int8 inputs can cause in one layer, and the widths that must hold them.
+
+    Attributes
+    ----------
+    layer
+        Index of the layer.
+    sums, sum_bits
+        Smallest and largest sum of one array column, and its width.
+    accumulators
+        Smallest and largest sum with the bias, in 32 bits.
+    shifted
+        Smallest and largest sum after the left shift, in 32 bits; without the shift where the contract has none that
+        can overflow.
+    """
 
     layer: int
     sums: tuple[int, int]
-    """of one array column, in `sum_bits`"""
     sum_bits: int
     accumulators: tuple[int, int]
-    """with the bias, in 32 bits"""
     shifted: tuple[int, int]
-    """accumulators after the left shift, in 32 bits; the same where the contract has no such step"""
 
     @property
     def holds(self) -> bool:
@@ -55,11 +65,11 @@ def check_overflow(layer: Layer, index: int, config: Config) -> Certificate | No
 def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificate:
     weights = layer.matrix.astype(np.int64)
     low, high = np.minimum(-128 * weights, 127 * weights), np.maximum(-128 * weights, 127 * weights)
-    # Whichever products share a column of the array, they are no more than its rows.
+    # Any products may share a column of the array, but no more than it has rows.
     column = np.sort(low, axis=0)[: config.rows].sum(axis=0), np.sort(high, axis=0)[-config.rows :].sum(axis=0)
     exact_bias = layer.bias - layer.input_zero_point * weights.sum(axis=0)
     totals = low.sum(axis=0) + exact_bias, high.sum(axis=0) + exact_bias
-    # Only a contract whose shifted values wrap asks more of them than of the accumulators.
+    # Shifted values matter only under a contract in which they wrap.
     left = layer.shifts[0] if contract_of(config).wraps else np.zeros_like(layer.bias)
     shifted = [[int(t) << int(s) for t, s in zip(total, left, strict=True)] for total in totals]
     return Certificate(
@@ -73,7 +83,7 @@ def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificat
 
 @check_overflow.register(Add)
 def _addition_certificate(layer: Add, index: int, config: Config) -> Certificate:
-    """Both operands' extremes through their scalings, which are monotonous, and the sum's."""
+    """Certify the extremes of both operands through their scalings, which are monotonic, and their sum."""
     wraps, ends = contract_of(config).wraps, []
     shifted: list[int] = []
     for scaling, zero in zip((layer.first, layer.second), layer.zero_points, strict=True):

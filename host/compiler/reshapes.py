@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.lowering import is_alias
 from etchnet.host.network.layers import Dense, Layer, Reshape, Shape
 from etchnet.host.network.network import INPUT, Network
 
@@ -68,6 +67,14 @@ def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
     return subnetwork(network, sources, last, input_shape)
 
 
+def _same_in_memory(layer: Reshape, shape: Shape, config: Config) -> bool:
+    """Return whether a tensor of `shape` and its reshaped one have the same words in memory."""
+    if shape[2] == layer.size[2]:
+        return True
+    whole = config.rows if config.tiles_per_word > 1 or config.rows == config.columns else 0
+    return bool(whole) and shape[2] % whole == 0 and layer.size[2] % whole == 0
+
+
 def reshaped_in_place(network: Network, config: Config) -> set[int]:
     """Return the reshapes whose result is equal, in memory, to the tensor that they are made from.
 
@@ -78,7 +85,7 @@ def reshaped_in_place(network: Network, config: Config) -> set[int]:
         last = index == len(network.layers) - 1
         if not isinstance(layer, Reshape) or source == INPUT or last:
             continue
-        if is_alias(layer, network.source_shapes(index)[0], config):
+        if _same_in_memory(layer, network.source_shapes(index)[0], config):
             found.add(index)
     return found
 

@@ -16,8 +16,9 @@ from etchnet.host.compiler.capacity import CapacityError, require
 from etchnet.host.compiler.emit.emitter import Emitter
 from etchnet.host.compiler.emit.groups import Label, Write
 from etchnet.host.compiler.im2col import im2col_variants
-from etchnet.host.compiler.lowering import Addition, Part, addition
+from etchnet.host.compiler.lowering import addition
 from etchnet.host.compiler.lowering import lower as lower_layer
+from etchnet.host.compiler.parts import Addition, Part
 from etchnet.host.compiler.state import Code, State
 from etchnet.host.network.layers import Add
 from etchnet.sim import timing

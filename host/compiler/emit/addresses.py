@@ -9,7 +9,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.emit.strips import Strip
 from etchnet.host.compiler.layout import TensorLayout
-from etchnet.host.compiler.lowering import Operand
+from etchnet.host.compiler.parts import Operand
 from etchnet.host.network.network import INPUT
 
 __all__ = ["PassFields", "image_walk", "tap_walk", "window_walk"]

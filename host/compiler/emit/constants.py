@@ -7,8 +7,8 @@ import numpy as np
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.lowering import Operand, Output, parameter_words
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Operand, Output, parameter_words
 from etchnet.host.compiler.weight_tiles import TileTable
 
 __all__ = ["Constants"]

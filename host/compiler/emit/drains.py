@@ -11,8 +11,8 @@ from etchnet.host.compiler.emit.constants import Constants
 from etchnet.host.compiler.emit.groups import PassGroup, Write
 from etchnet.host.compiler.emit.strips import Strip, pixel_runs
 from etchnet.host.compiler.fusion import FusionGroup, column_tiles
-from etchnet.host.compiler.lowering import Output, Part
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Output, Part
 
 __all__ = ["DrainEmitter", "DrainFields", "chain"]
 

@@ -16,8 +16,8 @@ from etchnet.host.compiler.emit.groups import LabelledPasses, Order, PassGroup, 
 from etchnet.host.compiler.emit.passes import PassEmitter
 from etchnet.host.compiler.emit.strips import Strip, cut_into_strips, strips_and_tiles
 from etchnet.host.compiler.fusion import FusionGroup, column_tiles
-from etchnet.host.compiler.lowering import Part, passed
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Part, identity_output
 from etchnet.host.network.network import INPUT
 
 __all__ = ["Emitter"]
@@ -44,7 +44,7 @@ class Emitter:
         self.constants = Constants(config, memory, draft=draft)
         self._passes = PassEmitter(config, memory, self.constants)
         self._drains = DrainEmitter(config, memory, self.constants)
-        self._copy = passed(config.contract)
+        self._copy = identity_output(config.contract)
 
     def reserve(self, fusion: FusionGroup, method: str) -> None:
         """Store the weights and parameters of a fusion group by column tile, whatever the order of its passes."""

@@ -14,8 +14,8 @@ from etchnet.host.compiler.emit.constants import Constants
 from etchnet.host.compiler.emit.groups import Label, LabelledPasses, PassGroup
 from etchnet.host.compiler.emit.strips import Strip, pixel_runs
 from etchnet.host.compiler.fusion import FusionGroup
-from etchnet.host.compiler.lowering import Operand, Part
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Operand, Part
 from etchnet.host.network.network import INPUT
 from etchnet.sim.timing import InterleavedPasses, words_read
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.emit.groups import Order
-from etchnet.host.compiler.lowering import Part
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Part
 
 __all__ = ["Strip", "cut_into_strips", "pixel_runs", "strips_and_tiles"]
 

@@ -9,7 +9,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.emit.addresses import image_walk, tap_walk, window_walk
 from etchnet.host.compiler.emit.strips import Strip
 from etchnet.host.compiler.layout import TensorLayout
-from etchnet.host.compiler.lowering import Operand
+from etchnet.host.compiler.parts import Operand
 from etchnet.host.network.network import INPUT
 
 CONFIG = Config(rows=4, columns=4, depthwise=2, line_words=64)

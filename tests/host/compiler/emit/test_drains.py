@@ -13,8 +13,8 @@ from etchnet.host.compiler.emit.groups import LabelledPasses, PassGroup
 from etchnet.host.compiler.emit.strips import Strip
 from etchnet.host.compiler.fusion import FusedAddition, FusionGroup
 from etchnet.host.compiler.layout import TensorLayout
-from etchnet.host.compiler.lowering import Output, Part, Region, passed
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Output, Part, Region, identity_output
 
 SHAPE, IMAGES = (5, 6, 10), 2
 
@@ -29,7 +29,7 @@ def emitter(config, *, residual=None):
 
 def group(**options):
     """Return a fusion group that writes tensor 0, and its part."""
-    part = Part(Region(0, 0, *SHAPE[:2]), SHAPE[2], [], passed("tflite-double"))
+    part = Part(Region(0, 0, *SHAPE[:2]), SHAPE[2], [], identity_output("tflite-double"))
     return FusionGroup(0, 0, [part], **options), part
 
 
@@ -48,7 +48,7 @@ def test_each_result_goes_to_its_word_and_lane(shape, rectangle, data):
     tile = data.draw(st.integers(0, all_tiles - 1))
     tiles = data.draw(st.integers(1, all_tiles - tile))
     written = {}
-    for fields, write in drains.results(*group(), passed(config.contract), strip, tile, tiles, bank=1, row=3):
+    for fields, write in drains.results(*group(), identity_output(config.contract), strip, tile, tiles, bank=1, row=3):
         drain = Drain(**fields)
         assert (drain.bank, drain.destination) == (1, Destination.ACTIVATION)
         assert (write.layer, write.tiles * write.pixels) == (0, drain.tiles * drain.pixels)
@@ -69,7 +69,9 @@ def test_tensors_in_two_memories_are_written_twice():
     """In the residual memory column tiles are one after another, each with the pixels of all images."""
     config = Config(rows=4, columns=4)
     drains, _ = emitter(config, residual={0: 100})
-    found = [Drain(**f) for f, _ in drains.results(*group(), passed(config.contract), Strip(6, 5), 1, 2, bank=0)]
+    found = [
+        Drain(**f) for f, _ in drains.results(*group(), identity_output(config.contract), Strip(6, 5), 1, 2, bank=0)
+    ]
     assert [d.destination for d in found] == [Destination.ACTIVATION, Destination.RESIDUAL]
     pixels = IMAGES * 5 * 6
     assert (found[1].address, found[1].tile_stride, found[1].stride) == (100 + 1 * pixels + 6, pixels, 1)
@@ -77,7 +79,7 @@ def test_tensors_in_two_memories_are_written_twice():
 
 def test_a_fused_addition_is_a_chain_of_four_drains():
     config = Config(rows=4, columns=4)
-    outputs = [Output(passed(config.contract).records, zero_point=z) for z in (1, 2, 3)]
+    outputs = [Output(identity_output(config.contract).records, zero_point=z) for z in (1, 2, 3)]
     drains, _ = emitter(config, residual={1: 40})
     fusion, part = group(addition=FusedAddition(0, 1, *outputs))
     own, scaled, residual, result = (Drain(**f) for f, _ in drains.of_group(fusion, part, Strip(6, 5), 2, 1, bank=1))

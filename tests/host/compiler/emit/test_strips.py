@@ -8,8 +8,8 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.emit.groups import Order
 from etchnet.host.compiler.emit.strips import cut_into_strips, pixel_runs, strips_and_tiles
 from etchnet.host.compiler.layout import TensorLayout
-from etchnet.host.compiler.lowering import Operand, Output, Part, Region
 from etchnet.host.compiler.memory_map import MemoryMap
+from etchnet.host.compiler.parts import Operand, Output, Part, Region
 from etchnet.host.network.network import INPUT
 
 CONFIG = Config(rows=4, columns=4, weight_rows=2, accumulator_rows=16)
