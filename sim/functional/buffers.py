@@ -34,13 +34,16 @@ class Scratch:
         self._views: dict[tuple[str, tuple[int, ...], type], np.ndarray] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """Return an uninitialised array; it overwrites the last one of the same name and dtype."""
+        """Return an array of finite values; it overwrites the last one of the same name and dtype.
+
+        Values are 0 or of an earlier use: zero weights make either 0, as in the machine, which they would not of a NaN.
+        """
         view = self._views.get((name, shape, dtype))
         if view is not None:
             return view
         size, key = math.prod(shape), (name, dtype)
         if key not in self._buffers or self._buffers[key].size < size:
-            self._buffers[key] = np.empty(size, dtype)
+            self._buffers[key] = np.zeros(size, dtype)
             self._views = {known: v for known, v in self._views.items() if (known[0], known[2]) != key}
         self._views[name, shape, dtype] = view = self._buffers[key][:size].reshape(shape)
         return view
