@@ -116,7 +116,20 @@ class Trace:
 
     @cached_property
     def latencies(self) -> dict[str, int]:
-        """Cycles from the decision on a pixel, or from a drain's reads, to what becomes of it; see `docs/trace.md`."""
+        """Delays of the machine in cycles, by name.
+
+        ========== =======================================================================================
+        enter      from the decision to issue a pixel to its vector entering element (0, 0)
+        element    from an operand in an element to the sum in the element's register
+        read       from the decision to issue a pixel to its read from the memory
+        fold       from the decision to issue a pixel to the first cycle that shows its sum in the accumulators
+        result     from the last read of an accumulator row to the write of its first result word
+        feedback   from the last read of an accumulator row to the first cycle that shows the row it is folded into
+        sample     from a skewed vector to its samples in the last line of a depthwise window
+        line_delay from the decision on a depthwise pass's first pixel to the first decision whose samples are read from
+                   the line buffers with that pass's delay, at element (0, 0)
+        ========== =======================================================================================
+        """
         config, lat = self.config, Latencies.of(self.config)
         return {
             "enter": lat.decide + Machine.read_latency(config),
@@ -125,6 +138,8 @@ class Trace:
             "fold": lat.decide + lat.fold_visible,
             "result": lat.result,
             "feedback": lat.feedback + AccumulatorBank.latency(config) + 1,
+            "sample": config.sample_delay,
+            "line_delay": config.sample_delay + 2,
         }
 
     @cached_property

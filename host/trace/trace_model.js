@@ -1,14 +1,12 @@
 "use strict";
 /* The machine in any cycle, in closed form: nothing is stepped, every state follows from the events of the run.
 
-   Cycles are counted since reset. A pixel is decided on in some cycle d; it enters element (r, c) in cycle
-   d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes are
-   numbered over all repeats: pass `index` is pass index % passes of the program. Documented in docs/trace.md. */
+   Cycles are counted since reset. The decision to issue a pixel is made in some cycle d; the pixel enters element (r, c)
+   in cycle d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes
+   are numbered over all repeats: pass `index` is pass index % passes of the program. Enumerations, latencies, and what
+   passes and drains touch come from etchnet.host.trace.page_data. */
 
-const SET = 0, ADD = 1;
-const STORED = 0, DEPTHWISE = 3;
-const TO_ACTIVATION = 0, TO_OUTPUT = 1, TO_ACCUMULATORS = 2, TO_RESIDUAL = 3;
-const KEPT_VECTORS = 8192;
+const CACHED_VECTORS = 8192;
 
 /** The last index whose value is at most `value`, or -1: `sorted` ascends between `low` and `high`. */
 function latest(sorted, value, low = 0, high = sorted.length) {
@@ -44,6 +42,7 @@ class Machine {
     this.rows = this.config.rows;
     this.columns = this.config.columns;
     this.lat = description.latencies;
+    this.enums = description.enums;
     this.passes = arrays.pass_pixels.length;
     this.drains = arrays.drain_pixels.length;
     this.repeats = description.repeats;
@@ -52,8 +51,8 @@ class Machine {
     this.sums = new Map();
     this.windows = this.lastWindows();
     this.resultsAt = this.placeResults();
-    this.activation = this.memory(TO_ACTIVATION);
-    this.residual = this.memory(TO_RESIDUAL);
+    this.activation = this.memory("ACTIVATION");
+    this.residual = this.memory("RESIDUAL");
     this.accumulators = this.foldEvents();
   }
 
@@ -64,33 +63,31 @@ class Machine {
   tap(index) { return this.about.taps[this.label(index, "tap")]; }
   drain(number, field) { return this.arrays["drain_" + field][number % this.drains]; }
   write(number, field) { return this.arrays["write_" + field][number % this.drains]; }
-  slot(index) { return Math.max(this.pass(index, "pixels"), this.config.load_cycles); }
+  slot(index) { return this.pass(index, "slots"); }
+  isDepthwise(index) { return this.pass(index, "kind") === this.enums.TileKind.DEPTHWISE; }
+  isHeld(index) { return this.pass(index, "hold") !== this.enums.Fold.SET; }
+  readsInput(index) { return this.pass(index, "source") === this.enums.Source.INPUT; }
 
   /** The pass whose weights meet what is decided on in cycle `decided`: the last that was issued; -1 before the first. */
   passAt(decided) { return latest(this.issues, decided); }
 
-  linePixels(index) { return this.pass(index, "columns") || this.pass(index, "pixels"); }
-
-  /** For each pass, the last depthwise one up to it, or -1: the line buffers look back as that one says. */
+  /** For each pass, the last depthwise one up to it, or -1: that one sets the delay of the line buffers. */
   lastWindows() {
     const found = new Int32Array(this.issues.length);
     for (let i = 0, last = -1; i < found.length; i++) {
-      if (this.pass(i, "kind") === DEPTHWISE) last = i;
+      if (this.isDepthwise(i)) last = i;
       found[i] = last;
     }
     return found;
   }
 
-  /** Where pixel `k` of a pass is read: its word, or null outside of the border. */
+  /** The word that pixel `k` of a pass is read from, or null for a pixel outside of the image. */
   walked(index, k) {
-    const columns = this.linePixels(index), line = Math.floor(k / columns), column = k % columns;
-    const endColumn = this.pass(index, "end_column"), endLine = this.pass(index, "end_line");
-    const inside = column >= this.pass(index, "first_column") && line >= this.pass(index, "first_line") &&
-      (!endColumn || column < endColumn) && (!endLine || line < endLine);
-    return inside ? this.pass(index, "address") + line * this.pass(index, "line") + column * this.pass(index, "step") : null;
+    const word = this.arrays.walk_words[this.arrays.walk_start[this.pass(index, "walk")] + k];
+    return word === this.about.not_read ? null : this.pass(index, "address") + word;
   }
 
-  /** What enters the array of the decision of one cycle: `kind` is pixel, border or bubble; `values` int8 per row. */
+  /** What a decision in one cycle makes enter the array: `kind` is pixel, border or bubble; `values` is int8 per row. */
   vector(decided) {
     let found = this.vectors.get(decided);
     if (found) return found;
@@ -101,28 +98,28 @@ class Machine {
       const word = this.walked(index, k);
       const values = new Int8Array(this.rows);
       if (word === null) values.fill(this.pass(index, "pad"));
-      else if (this.pass(index, "source") === 0) {
+      else if (this.readsInput(index)) {
         const at = (Math.floor(index / this.passes) * this.about.input.size + word) * this.rows;
         values.set(this.arrays.inputs.subarray(at, at + this.rows));
       } else this.readActivation(word, decided, values);
       found = { kind: word === null ? "border" : "pixel", index, k, word, values };
     }
-    if (this.vectors.size > KEPT_VECTORS) this.vectors.clear();
+    if (this.vectors.size > CACHED_VECTORS) this.vectors.clear();
     this.vectors.set(decided, found);
     return found;
   }
 
   /** Whether elements of window rows multiply samples of the vector's pass. */
-  isWindowed(vector) { return vector.kind !== "bubble" && this.pass(vector.index, "kind") === DEPTHWISE; }
+  isWindowed(vector) { return vector.kind !== "bubble" && this.isDepthwise(vector.index); }
 
   /** The cycle whose decision brought the sample that row `row`, column `column` multiplies with this windowed vector. */
   sampled(decided, row, column) {
-    const taps = this.config.depthwise, behind = taps - 1 - Math.floor(row / taps);
-    if (!behind) return decided + row - 1;
-    const at = this.passAt(decided + row + column - 3), window = at < 0 ? -1 : this.windows[at];
-    const delay = (window < 0 ? 0 : this.linePixels(window) - taps) * behind;
-    // A line buffer goes round and round: shorter delays than two give what was written a whole round ago.
-    return decided + row - 1 - (delay < 2 ? delay + this.config.line_words : delay);
+    const taps = this.config.depthwise, newest = decided + row - this.lat.sample, back = taps - 1 - Math.floor(row / taps);
+    if (!back) return newest;
+    const at = this.passAt(decided + row + column - this.lat.line_delay), window = at < 0 ? -1 : this.windows[at];
+    // `line_age` begins with the delay before any depthwise pass.
+    const delays = window < 0 ? 0 : 1 + window % this.passes;
+    return newest - this.arrays.line_age[delays * (taps - 1) + back - 1];
   }
 
   /** The cycle of the decision that element (row, column) multiplies for a vector, and the byte of it: its operand. */
@@ -206,48 +203,28 @@ class Machine {
     return frame;
   }
 
-  // Which pixels are kept, and what their sums become
+  // Which sums are kept, and what they become
 
-  /** The place of a pixel's sum among the kept ones of its pass, or -1. */
+  /** Pixels of a pass whose sums are kept, in order. */
+  kept(index) {
+    const number = this.pass(index, "kept"), first = this.arrays.kept_start;
+    return this.arrays.kept_pixels.subarray(first[number], first[number + 1]);
+  }
+
+  keptCount(index) { return this.kept(index).length; }
+
+  /** The number of a pixel's sum among the kept ones of its pass, or -1. */
   keptNumber(index, k) {
-    if (this.pass(index, "kind") !== DEPTHWISE) return k;
     const kept = this.kept(index), at = latest(kept, k);
     return at >= 0 && kept[at] === k ? at : -1;
   }
 
-  /** Pixels of a depthwise pass whose sums are those of windows. */
-  kept(index) {
-    const p = index % this.passes;
-    this.keptPixels = this.keptPixels || new Map();
-    let found = this.keptPixels.get(p);
-    if (found) return found;
-    found = [];
-    const taps = this.config.depthwise, columns = this.linePixels(p), pixels = this.pass(p, "pixels");
-    const lead = 1 + (taps - 1) * (columns - taps), trail = taps * taps - 2;
-    for (let k = lead; k < pixels - trail; k++) {
-      const line = Math.floor((k - lead) / columns), column = (k - lead) % columns;
-      if (column < columns - this.pass(p, "dropped") && column % (this.pass(p, "skip_columns") + 1) === 0 &&
-          line % (this.pass(p, "skip_lines") + 1) === 0) found.push(k);
-    }
-    this.keptPixels.set(p, found);
-    return found;
-  }
-
-  keptCount(index) {
-    return this.pass(index, "kind") === DEPTHWISE ? this.kept(index).length : this.pass(index, "pixels");
-  }
-
   /** The pixel of the layer's result that kept sum `number` of a pass is for: {image, line, column}. */
   resultPixel(index, number) {
-    const layer = this.about.layers[this.label(index, "layer")], width = layer.shape[1];
-    const first = this.label(index, "pixel"), columns = this.pass(index, "columns");
-    let at = first + number;
-    if (this.pass(index, "hold") !== SET) at = first;
-    else if (this.pass(index, "kind") === DEPTHWISE) {
-      const each = Math.ceil((this.linePixels(index) - this.pass(index, "dropped")) / (this.pass(index, "skip_columns") + 1));
-      at = first + Math.floor(number / each) * width + (number % each);
-    } else if (columns) at = first + Math.floor(number / columns) * width + (number % columns);
-    return this.place(at, layer.shape);
+    const shape = this.about.layers[this.label(index, "layer")].shape, first = this.label(index, "pixel");
+    const each = this.arrays.kept_columns[this.pass(index, "kept")];
+    const after = this.isHeld(index) ? 0 : Math.floor(number / each) * shape[1] + (number % each);
+    return this.place(first + after, shape);
   }
 
   place(pixel, shape) {
@@ -277,7 +254,7 @@ class Machine {
     if (vector.kind === "bubble") return { kind: "bubble" };
     if (vector.kind === "border") return { kind: "border", index: vector.index, k: vector.k };
     const { index, word } = vector;
-    if (this.pass(index, "source") !== 0) return { kind: "pixel", memory: "activation", ...this.owner(this.activation, word, lane, decided) };
+    if (!this.readsInput(index)) return { kind: "pixel", memory: "activation", ...this.owner(this.activation, word, lane, decided) };
     const { shape, words } = this.about.input, pixel = Math.floor(word / words);
     let channel = (word % words) * this.rows + lane, at = this.place(pixel, shape), tap = null;
     if (channel >= shape[2]) return { kind: "padding", memory: "input", layer: -1, word };
@@ -322,7 +299,8 @@ class Machine {
     return { starts, sizes };
   }
 
-  drainRows(number) { return this.drain(number, "tiles") * this.drain(number, "pixels"); }
+  drainRows(number) { return this.drain(number, "rows"); }
+  drainsTo(number, destination) { return this.drain(number, "destination") === this.enums.Destination[destination]; }
 
   result(number, row, column) {
     const d = number % this.drains, wide = this.arrays.drain_is_wide[d];
@@ -337,27 +315,18 @@ class Machine {
   writeCycle(number, row) { return this.readCycle(number, row) + this.config.groups - 1 + this.lat.result; }
 
   /** The word, or accumulator row, that a row of a drain is written to. */
-  target(number, row) {
-    const pixels = this.drain(number, "pixels"), tile = Math.floor(row / pixels), lanes = this.config.tiles_per_word;
-    const plain = this.drain(number, "wide") || this.drain(number, "destination") === TO_ACCUMULATORS;
-    const word = plain ? tile : Math.floor((this.drain(number, "lane") + tile) / lanes);
-    return this.drain(number, "address") + word * this.drain(number, "tile_stride") + (row % pixels) * this.drain(number, "stride");
-  }
+  target(number, row) { return this.arrays.target_words[this.arrays.target_start[number % this.drains] + row]; }
 
   /** What the output stage does in a cycle: {number, row} being read, and being written; null for neither. */
   outputStage(cycle) {
     const at = latest(this.arrays.drain_starts, cycle);
     const within = (number, offset) => {
       const since = cycle - offset - this.arrays.drain_starts[number], row = Math.floor(since / this.drain(number, "pace"));
-      return since >= 0 && row < this.drainRows(number) && since % this.drain(number, "pace") < this.span(number) ? { number, row } : null;
+      return since >= 0 && row < this.drainRows(number) && since % this.drain(number, "pace") < this.drain(number, "span") ? { number, row } : null;
     };
     const offset = this.config.groups - 1 + this.lat.result;
     const writer = latest(this.arrays.drain_starts, cycle - offset);
     return { reading: at < 0 ? null : within(at, 0), writing: writer < 0 ? null : within(writer, offset) };
-  }
-
-  span(number) {
-    return Math.max(this.config.groups, this.drain(number, "wide") ? this.drain(number, "pace") : this.config.words_per_pixel);
   }
 
   // The activation and the residual memory
@@ -365,9 +334,9 @@ class Machine {
   /** Every value that a memory holds over the run: who wrote it, when, and in which cycle it is read for the last time. */
   memory(destination) {
     const words = [], cycle = [], drain = [], row = [], part = [], lanes = this.config.tiles_per_word;
-    const split = destination === TO_ACTIVATION ? this.config.words_per_pixel : 1;
+    const split = destination === "ACTIVATION" ? this.config.words_per_pixel : 1;
     for (let number = 0; number < this.drains * this.repeats; number++) {
-      if (this.drain(number, "destination") !== destination) continue;
+      if (!this.drainsTo(number, destination)) continue;
       for (let i = 0; i < this.drainRows(number); i++) {
         const tile = Math.floor(i / this.drain(number, "pixels"));
         const lane = (this.drain(number, "lane") + tile) % lanes;
@@ -378,7 +347,7 @@ class Machine {
         }
       }
     }
-    const size = (destination === TO_ACTIVATION ? this.config.activation_words : this.config.residual_words || 0) * lanes;
+    const size = (destination === "ACTIVATION" ? this.config.activation_words : this.config.residual_words || 0) * lanes;
     const memory = grouped(words, cycle, size);
     for (const [name, values] of [["drain", drain], ["row", row], ["part", part]])
       memory[name] = Int32Array.from(memory.order, (i) => values[i]);
@@ -392,9 +361,9 @@ class Machine {
         if (next[key] > memory.first[key]) memory.until[next[key] - 1] = Math.max(memory.until[next[key] - 1], when);
       }
     };
-    if (destination === TO_ACTIVATION) {
+    if (destination === "ACTIVATION") {
       for (let index = 0; index < this.issues.length; index++) {
-        if (this.pass(index, "source") !== 1) continue;
+        if (this.readsInput(index)) continue;
         for (let k = 0; k < this.pass(index, "pixels"); k++) {
           const word = this.walked(index, k);
           if (word !== null) read(word, this.issues[index] + k + this.lat.read);
@@ -450,15 +419,14 @@ class Machine {
     };
     for (let index = 0; index < this.issues.length; index++) {
       const bank = this.pass(index, "bank"), row = this.pass(index, "row"), hold = this.pass(index, "hold");
-      const fold = this.pass(index, "fold"), windowed = this.pass(index, "kind") === DEPTHWISE;
-      const kept = windowed ? this.kept(index) : null, count = this.keptCount(index);
-      for (let i = 0; i < count; i++) {
-        const k = windowed ? kept[i] : i, held = hold !== SET;
+      const fold = this.pass(index, "fold"), held = this.isHeld(index), kept = this.kept(index);
+      for (let i = 0; i < kept.length; i++) {
+        const k = kept[i];
         put(bank, held ? row : row + i, this.issues[index] + k + this.lat.fold, 0, index, k, held && i ? hold : fold);
       }
     }
     for (let number = 0; number < this.drains * this.repeats; number++) {
-      const into = this.drain(number, "destination") === TO_ACCUMULATORS, residual = this.drain(number, "residual");
+      const into = this.drainsTo(number, "ACCUMULATORS"), residual = this.drain(number, "residual");
       for (let i = 0; i < this.drainRows(number); i++) {
         const read = this.readCycle(number, i) + this.config.groups - 1;
         if (!residual) put(this.drain(number, "bank"), this.drain(number, "row") + i, read, 1, number, i, 0);
@@ -478,8 +446,8 @@ class Machine {
       let start = -1, last = -1;
       for (let i = events.first[key]; i < events.first[key + 1]; i++) {
         if (events.kind[i] === 1) { last = events.cycle[i]; continue; }
-        if (events.fold[i] === SET) {
-          // A row in place is set again behind its own read: the rows' life goes on.
+        if (events.fold[i] === this.enums.Fold.SET) {
+          // A row that is set again after its own read, in place, stays in use.
           if (start >= 0 && last >= 0 && events.kind[i] !== 2) { from.push(start); until.push(last); start = -1; }
           if (start < 0) start = events.cycle[i];
         }
@@ -499,16 +467,16 @@ class Machine {
     while (last >= first && events.kind[last] === 1) last--;
     if (last < first) return { state: "empty", folds: 0, of: 0, at: -1 };
     let begin = last;
-    while (begin > first && events.fold[begin] !== SET) begin--;
+    while (begin > first && events.fold[begin] !== this.enums.Fold.SET) begin--;
     let more = at + 1, of = 0;
-    while (more < end && (events.kind[more] === 1 || events.fold[more] !== SET)) more++;
+    while (more < end && (events.kind[more] === 1 || events.fold[more] !== this.enums.Fold.SET)) more++;
     let folds = 0, reads = 0, pending = false;
     for (let i = begin; i < more; i++) {
       if (events.kind[i] === 1) { if (i > at) pending = true; else reads++; continue; }
       of++;
       if (i <= at) folds++;
     }
-    // Rows that a drain puts back into its own bank are set again behind the read.
+    // Rows that a drain folds back into its own bank are set again after the read.
     const again = more < end && events.kind[more] === 2;
     const state = pending || folds < of || again ? (folds < of ? "filling" : "complete") : reads ? "read" : "complete";
     return { state, folds, of, at: last, begin };
@@ -525,7 +493,7 @@ class Machine {
     for (let i = begin; i <= at; i++) {
       if (events.kind[i] === 1) continue;
       const next = events.kind[i] === 0 ? this.fullSum(events.ref[i], events.at[i], column) : this.result(events.ref[i], events.at[i], column);
-      value = events.fold[i] === SET ? next : events.fold[i] === ADD ? (value + next) | 0 : Math.max(value, next);
+      value = events.fold[i] === this.enums.Fold.SET ? next : events.fold[i] === this.enums.Fold.ADD ? (value + next) | 0 : Math.max(value, next);
     }
     return value;
   }

@@ -9,7 +9,7 @@ const CLASS_NAMES = { useful: "useful", padding: "padding", weight_load: "weight
   fill_drain: "fill & drain", wait_in: "wait for link in", wait_out: "wait for link out" };
 const SPEEDS = [1, 2, 5, 10, 20, 60, 200, 1000, 5000, 20000];
 const LANES = [["layers", 15], ["cycles", 16], ["drains", 9], ["in", 6], ["out", 6], ["memory", 22]];
-const DESTINATIONS = ["activation memory", "output memory", "accumulators", "residual memory"];
+const DESTINATIONS = { ACTIVATION: "activation memory", OUTPUT: "output memory", ACCUMULATORS: "accumulators", RESIDUAL: "residual memory" };
 
 async function load() {
   const description = JSON.parse(byId("description").textContent);
@@ -184,6 +184,11 @@ class View {
     return index < 0 ? spent : `${spent} · ${this.layerName(machine.label(index, "layer"))} · pass ${index % machine.passes}`;
   }
 
+  destination(number) {
+    const [name] = Object.entries(this.machine.enums.Destination).find(([, value]) => value === this.machine.drain(number, "destination"));
+    return DESTINATIONS[name];
+  }
+
   layerName(layer) { return layer < 0 ? "input" : `layer ${layer}, ${this.about.layers[layer].operation}`; }
 
   drawArray() {
@@ -261,7 +266,7 @@ class View {
     if (from.kind === "empty") return `word ${from.word}: never written`;
     if (from.kind === "border") return "outside of the image: the pad value" + (from.packed ? `, put into word ${from.word} by the host` : "");
     const name = this.layerName(from.layer);
-    if (from.kind === "padding") return `${name}, word ${from.word}: padding behind the last channel`;
+    if (from.kind === "padding") return `${name}, word ${from.word}: padding after the last channel`;
     const image = this.about.batch * this.about.repeats > 1 ? `input ${from.image}, ` : "";
     return `${name}: ${image}line ${from.line}, column ${from.column}, channel ${from.channel} (${from.memory} word ${from.word})`;
   }
@@ -286,7 +291,7 @@ class View {
         const number = machine.keptNumber(found.index, k);
         if (number < 0) item("", "result", "–", "no window begins here: the sum is dropped");
         else {
-          const at = machine.resultPixel(found.index, number), held = machine.pass(found.index, "hold") !== SET;
+          const at = machine.resultPixel(found.index, number), held = machine.isHeld(found.index);
           const into = machine.pass(found.index, "row") + (held ? 0 : number);
           item("", "result", "", `line ${at.line}, column ${at.column}, channel ${channel}; accumulator row ${into} of bank ${machine.pass(found.index, "bank")}`);
         }
@@ -327,7 +332,7 @@ class View {
         context.fillStyle = this.inkOn(value, most);
         context.fillText(value, (c + 0.5) * cell, height / 2);
       });
-      say.push(`writes ${layer < 0 ? "" : `${this.layerName(layer)} `}to word ${machine.target(number, row)} of the ${DESTINATIONS[machine.drain(number, "destination")]}`);
+      say.push(`writes ${layer < 0 ? "" : `${this.layerName(layer)} `}to word ${machine.target(number, row)} of the ${this.destination(number)}`);
     }
     byId("stage-text").textContent = say.join(" · ");
   }

@@ -9,13 +9,23 @@ import numpy as np
 from etchnet.hdl.core.array.array import SystolicArray
 from etchnet.hdl.core.array.element import ProcessingElement
 from etchnet.hdl.core.array.weights import WeightMemory
-from etchnet.hdl.isa.config import sum_width
+from etchnet.hdl.isa.config import Config, sum_width
 from etchnet.sim.state.events import Events
 from etchnet.sim.state.issue import Issue
 from etchnet.sim.state.registers import MemoryView, Register, Wire, cached, delayed_view, pack_lanes, read_registers
 from etchnet.sim.state.results import tile_of
 
-__all__ = ["ArrayState"]
+__all__ = ["ArrayState", "line_age"]
+
+
+def line_age(delay: int, config: Config) -> int:
+    """Return how many cycles before a line buffer gives a word it was written, for the buffer's delay in cycles.
+
+    The buffers are circular: a word that is not yet written, as in the two cycles that writing takes, is the one that
+    was written a whole round before.
+    """
+    words = config.line_words
+    return 2 + ((delay & (1 << words.bit_length()) - 1) - 2) % words
 
 
 class ArrayState:
@@ -100,12 +110,9 @@ class ArrayState:
 
     def _line_read(self, line: int, cycle: int) -> int:
         """Return the cycle of the word that a line buffer gives in `cycle`; negative where none was written yet."""
-        words = self.config.line_words
         if cycle < 1:
             return -1
-        buffers = self._taps - 1 - line
-        delay = self._issue.line_delay(cycle - 1) * buffers & (1 << words.bit_length()) - 1
-        return self._line_written((cycle - delay) % words, cycle - 1)
+        return cycle - line_age(self._issue.line_delay(cycle - 1) * (self._taps - 1 - line), self.config)
 
     def _line_written(self, row: int, cycle: int) -> int:
         """Return the last cycle before `cycle` that wrote a row of the line buffers."""

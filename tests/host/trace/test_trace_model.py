@@ -1,0 +1,175 @@
+"""The model in the page's scripts, run by Node.js: in every cycle it holds what the machine holds.
+
+`MachineState` computes the same in Python and is compared with the RTL by its own tests.
+"""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.strategies import int8
+from support.traced import CONFIG, network
+
+from etchnet.hdl.isa import Source, TileKind
+from etchnet.hdl.isa.config import Config
+from etchnet.host.importers.load import plain_model
+from etchnet.host.network.layers import Add, AveragePool, Conv, MaxPool
+from etchnet.host.network.network import INPUT, Dense, Network
+from etchnet.host.trace.page import page
+from etchnet.host.trace.trace import gather
+from etchnet.sim.state.machine import MachineState
+
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(not NODE, reason="no node on the PATH")
+RUNNER = Path(__file__).with_name("model_runner.js")
+MODEL = resources.files("etchnet.host.trace").joinpath("trace_model.js")
+
+SMALL = Config(
+    rows=4,
+    columns=4,
+    accumulator_rows=16,
+    weight_tiles=64,
+    activation_words=128,
+    input_words=64,
+    output_words=64,
+    passes=256,
+    drains=128,
+    parameter_tiles=16,
+)
+
+
+def convolutions(random):
+    """A strided convolution with borders, pools, a residual addition and a dense layer."""
+    border = ((1, 1), (1, 1))
+    return Network(
+        [
+            Conv.from_scale(int8(random, (3, 3, 3, 4)), scale=0.01, stride=(2, 2), padding=border, input_zero_point=2),
+            Conv.from_scale(int8(random, (3, 3, 4, 4)), scale=0.01, padding=border),
+            Add.from_scales((1.0, 1.0), 2.0, zero_points=(0, 0)),
+            MaxPool((2, 2), stride=(1, 1), padding=((0, 1), (0, 1))),
+            AveragePool((4, 3)),
+            Dense.from_scale(int8(random, (4, 3)), scale=0.02),
+        ],
+        (7, 6, 3),
+        [[INPUT], [0], [0, 1], [2], [3], [4]],
+    )
+
+
+def dense(random):
+    shapes = ((20, 10), (10, 7), (7, 5))
+    return Network([Dense.from_scale(int8(random, shape), scale=0.01, low=0) for shape in shapes])
+
+
+MACHINES = {
+    "depthwise": (CONFIG, network),
+    "depthwise, slow memories": (
+        dataclasses.replace(CONFIG, memory_latency=2, multiplier_latency=2, weight_rows=3),
+        network,
+    ),
+    "images": (SMALL, convolutions),
+    "several tiles in a word": (
+        dataclasses.replace(SMALL, rows=8, residual_words=0, depthwise=0, weight_rows=4),
+        dense,
+    ),
+    "several words for a pixel": (
+        dataclasses.replace(SMALL, columns=8, residual_words=0, depthwise=0, requantisers=2),
+        dense,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=MACHINES)
+def traced(request):
+    random = np.random.default_rng(7)
+    config, make = MACHINES[request.param]
+    model = plain_model("small", make(random))
+    trace = gather(model, config, int8(random, (2, model.network.inputs)))
+    return trace, MachineState(trace.history, config)
+
+
+def ask(trace, queries):
+    """The answers of the page's model, from what the page itself holds."""
+    html = page(trace)
+    description, values = (
+        re.search(rf'<script type="[^"]*" id="{name}">(.*?)</script>', html, re.DOTALL)[1]
+        for name in ("description", "values")
+    )
+    given = json.dumps({"description": json.loads(description), "values": values, "queries": queries})
+    with resources.as_file(MODEL) as model:
+        done = subprocess.run([NODE, RUNNER, model], input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def cycles(trace, count):
+    """Random cycles of the run, and some before and after."""
+    inside = np.random.default_rng(0).integers(trace.run.start, trace.run.finish, count).tolist()
+    return [trace.run.start - 1, trace.run.start + 1, *inside, trace.run.finish, trace.run.finish + 1]
+
+
+def test_every_element_holds_what_the_machine_holds(traced):
+    trace, state = traced
+    config, at = trace.config, cycles(trace, 25)
+    shape = config.rows, config.columns
+    for cycle, frame in zip(at, ask(trace, [("array", cycle) for cycle in at]), strict=True):
+        expected = state.array(cycle)
+        assert np.array_equal(np.reshape(frame["weight"], shape), expected["weight"]), cycle
+        assert np.array_equal(np.reshape(frame["total"], shape), expected["total"]), cycle
+        operands = [[state.explain(r, c, cycle).operand for c in range(shape[1])] for r in range(shape[0])]
+        assert np.array_equal(np.reshape(frame["operand"], shape), operands), cycle
+
+
+def test_one_element_is_explained_alike(traced):
+    trace, state = traced
+    at = cycles(trace, 40)
+    elements = np.random.default_rng(1).integers((trace.config.rows, trace.config.columns), size=(len(at), 2)).tolist()
+    places = [(row, column, cycle) for (row, column), cycle in zip(elements, at, strict=True)]
+    for place, found in zip(places, ask(trace, [("element", *place) for place in places]), strict=True):
+        expected = state.explain(*place)
+        figures = found["operand"], found["weight"], found["lane"]
+        assert figures == (expected.operand, expected.weight, expected.byte), place
+        number = expected.number + expected.repeat * len(trace.program.passes) if expected.number >= 0 else -1
+        assert found["index"] == number, place
+
+
+def test_accumulators_hold_what_the_machine_holds(traced):
+    trace, state = traced
+    queries = [("accumulators", bank, cycle) for cycle in cycles(trace, 6) for bank in range(2)]
+    for query, found in zip(queries, ask(trace, queries), strict=True):
+        assert np.array_equal(found, state.accumulators(*query[1:])), query
+
+
+def test_the_activation_memory_holds_what_the_machine_holds(traced):
+    trace, state = traced
+    if not trace.program.activation_words:
+        pytest.skip("this program has no layer between others")
+    at = cycles(trace, 6)
+    for cycle, found in zip(at, ask(trace, [("activation", cycle) for cycle in at]), strict=True):
+        # The model's words are those that a decision in that cycle reads.
+        words = state.memory("activation.memory", cycle + trace.latencies["read"])[: trace.program.activation_words]
+        expected = [list(word.to_bytes(trace.config.rows, "little")) for word in words]
+        assert np.array_equal(np.array(found).astype(np.uint8), np.array(expected, np.uint8)), cycle
+
+
+def test_passes_touch_what_their_instructions_say(traced):
+    """The walk again, by the definition in the instruction set: line by line, pixel by pixel."""
+    trace, _ = traced
+    program, config = trace.program, trace.config
+    for p, found in zip(program.passes, ask(trace, [("pass", i) for i in range(len(program.passes))]), strict=True):
+        assert found["slot"] == max(p.pixels, config.rows // config.weight_rows)
+        columns, words = p.columns or p.pixels, []
+        for pixel in range(p.pixels):
+            line, column = divmod(pixel, columns)
+            inside = p.first_line <= line < (p.end_line or p.pixels)
+            inside &= p.first_column <= column < (p.end_column or p.pixels)
+            words.append(p.address + line * p.line + column * p.step if inside else None)
+        assert found["words"] == words
+        if p.kind != TileKind.DEPTHWISE:
+            assert found["kept"] == list(range(p.pixels))
+    assert any(p.source == Source.ACTIVATION for p in program.passes)
