@@ -1,12 +1,17 @@
 from .compiler.allocation import Lifetime as Lifetime
 from .compiler.allocation import allocate as allocate
 from .compiler.capacity import CapacityError as CapacityError
+from .compiler.compile import PIPELINE as PIPELINE
+from .compiler.compile import Stage as Stage
 from .compiler.compile import compile_network as compile_network
+from .compiler.compile import compile_stages as compile_stages
+from .compiler.compile import dump_after as dump_after
 from .compiler.layout import channel_positions as channel_positions
 from .compiler.lowering import lower as lower
 from .compiler.lowering import pool_scaling as pool_scaling
 from .compiler.overflow import check_overflow as check_overflow
 from .compiler.program import Program as Program
+from .compiler.reshapes import rewrite_network as rewrite_network
 from .driver.axi import AxiEngine as AxiEngine
 from .driver.axi import Bus as Bus
 from .driver.counts import Counts as Counts

@@ -8,7 +8,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.network.layers import Dense, Layer, Reshape, Shape
 from etchnet.host.network.network import INPUT, Network
 
-__all__ = ["reshaped_in_place", "sources_of", "stored_tensor", "strip_reshapes", "subnetwork"]
+__all__ = ["reshaped_in_place", "rewrite_network", "sources_of", "stored_tensor", "strip_reshapes"]
 
 
 def sources_of(network: Network) -> list[tuple[int, ...]]:
@@ -16,23 +16,35 @@ def sources_of(network: Network) -> list[tuple[int, ...]]:
     return [tuple(s) for s in network.sources]
 
 
-def subnetwork(
-    network: Network, sources: Sequence[Sequence[int]], last: int, input_shape: Shape | None = None
+def rewrite_network(
+    network: Network,
+    layers: Sequence[Layer],
+    sources: Sequence[Sequence[int]],
+    *,
+    last: int | None = None,
+    input_shape: Shape | None = None,
 ) -> tuple[Network, list[int]]:
-    """Return the layers that layer `last` needs where layers read `sources`, and the index in `network` of each.
+    """Return a network with other layers or sources, and the index in `layers` of each layer that is kept.
 
-    The new network ends with layer `last`; its input has `input_shape`, by default that of `network`.
+    Parameters
+    ----------
+    layers, sources
+        As of `Network`. Layers that the result does not need are removed.
+    last
+        The layer that gives the result; by default the last one.
+    input_shape
+        By default that of `network`.
     """
-    needed, stack = set(), [last]
+    needed, stack = set(), [len(layers) - 1 if last is None else last]
     while stack:
         if (index := stack.pop()) != INPUT and index not in needed:
             needed.add(index)
             stack += sources[index]
     kept = sorted(needed)
     number = {INPUT: INPUT} | {old: new for new, old in enumerate(kept)}
-    layers = [network.layers[index] for index in kept]
     renumbered = [[number[source] for source in sources[index]] for index in kept]
-    return Network(layers, input_shape or network.input_shape, renumbered, network.contract), kept
+    shape = input_shape or network.input_shape
+    return Network([layers[index] for index in kept], shape, renumbered, network.contract), kept
 
 
 def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
@@ -64,7 +76,7 @@ def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
     last = len(layers) - 1
     while isinstance(layers[last], Reshape) and sources[last] and sources[last][0] != INPUT:
         last = sources[last][0]
-    return subnetwork(network, sources, last, input_shape)
+    return rewrite_network(network, layers, sources, last=last, input_shape=input_shape)
 
 
 def _same_in_memory(layer: Reshape, shape: Shape, config: Config) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from support.strategies import int8
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.reshapes import reshaped_in_place, stored_tensor, strip_reshapes, subnetwork
+from etchnet.host.compiler.reshapes import reshaped_in_place, rewrite_network, stored_tensor, strip_reshapes
 from etchnet.host.network.layers import Conv, Dense, MaxPool, Reshape
 from etchnet.host.network.network import INPUT, Network
 
@@ -58,11 +58,14 @@ def test_a_chain_of_reshapes_is_stored_in_the_first_tensor():
     assert stored_tensor(network, 2, {2}) == 1
 
 
-def test_a_subnetwork_has_the_layers_that_its_result_needs():
+def test_rewritten_networks_keep_the_layers_that_their_result_needs():
     layer = Conv.from_scale(int8(np.random.default_rng(0), (1, 1, 4, 4)), scale=0.05)
     network = Network([layer, POOL, layer], (2, 3, 4))
-    found, kept = subnetwork(network, [(INPUT,), (0,), (0,)], 2)  # the last layer skips the pool
+    skipping, kept = rewrite_network(network, network.layers, [(INPUT,), (0,), (0,)])
     assert kept == [0, 2]
-    assert found.sources == ((INPUT,), (0,))
+    assert skipping.sources == ((INPUT,), (0,))
     x = int8(np.random.default_rng(1), (2, network.inputs))
-    assert np.array_equal(found.reference(x), network.reference(x))
+    assert np.array_equal(skipping.reference(x), network.reference(x))
+    shorter, kept = rewrite_network(network, network.layers, network.sources, last=1, input_shape=(3, 2, 4))
+    assert kept == [0, 1]
+    assert shorter.input_shape == (3, 2, 4)
