@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 
-from etchnet.hdl.blocks.delay_line import delay_line
+from etchnet.hdl.blocks.delay_line import delay, delay_line
 from etchnet.hdl.core.output.product import product
 from etchnet.hdl.core.output.scalers.base import Scaler
 from etchnet.hdl.isa.config import Config
@@ -28,38 +29,23 @@ class FloatScaler(Scaler):
         return 8 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Magnitude, its first bit to the top in two stages, 24 bits, product, sum, 24 bits, right shift, sign."""
+        """Magnitude, two stages to normalise, round to 24 bits, multiply, add, round to 24 bits, shift, sign."""
         m = Module()
         products = self._config.product_latency
         raw = delay_line(m, self.raw, products + 7, name="raw", resets=False)
         multiplier = delay_line(m, self.multiplier, 4, name="multiplier", resets=False)
         negative = delay_line(m, ~self.raw & (self.value < 0), products + 7, name="negative", resets=False)
 
-        # Magnitude; a raw value takes its left shift instead. The last shift goes to the right, by 1 + right - left
-        # and the zeros in front of the magnitude; one less where the product of the significands has its first bit
-        # in bit 47 and not in bit 46. That of a raw value goes by `right`.
-        normal = Signal(32, name="magnitude", reset_less=True)
+        # A raw value takes its left shift here. The last shift goes to the right, by 1 + right - left and the leading
+        # zeros of the magnitude; one less where the product of the significands has its leading one in bit 47 instead
+        # of bit 46. That of a raw value goes by `right`.
+        magnitude = Signal(32, reset_less=True)
         spread = Signal(signed(7), reset_less=True)
         m.d.sync += [
-            normal.eq(Mux(self.raw, self.value << self.left, Mux(self.value < 0, -self.value, self.value))),
+            magnitude.eq(Mux(self.raw, self.value << self.left, Mux(self.value < 0, -self.value, self.value))),
             spread.eq(self.right + Mux(self.raw, 0, 1 - self.left)),
         ]
-
-        # The first bit to the top. A value of 0 stays 0.
-        zeros: list[Any] = []
-        for stage, steps in enumerate(((16, 8), (4, 2, 1)), start=1):
-            for step in steps:
-                clear, moved = Signal(name=f"clear_{step}"), Signal(32, name=f"moved_{step}")
-                m.d.comb += [
-                    clear.eq(~raw[stage] & ~normal[-step:].any()),
-                    moved.eq(Mux(clear, normal << step, normal)),
-                ]
-                normal, zeros = moved, [clear, *zeros]
-            (_, normal), (_, counted) = (
-                delay_line(m, value, 1, name=f"{name}_{stage}", resets=False)
-                for name, value in (("normal", normal), ("zeros", Cat(*zeros)))
-            )
-            zeros = list(counted)
+        normal, zeros = self._normalise(m, magnitude, raw)
 
         # fl32 of the value: 24 bits, or 2**24 where they round up to it.
         rounded = normal[8:] + (normal[7] & (normal[:7].any() | normal[8]))
@@ -67,41 +53,15 @@ class FloatScaler(Scaler):
         shift = Signal(signed(7), reset_less=True)
         m.d.sync += [
             value.eq(Mux(raw[3], normal, rounded)),
-            shift.eq(delay_line(m, spread, 2, name="spread", resets=False)[2] + Cat(*zeros)),
+            shift.eq(delay_line(m, spread, 2, name="spread", resets=False)[2] + zeros),
         ]
-        shift_stages = delay_line(m, shift, 1 + products, name="shift", resets=False)
+        shifts = delay_line(m, shift, 1 + products, name="shift", resets=False)
 
         significand = Mux(multiplier[4][30], multiplier[4][7:], 0)
         total = Signal(signed(64), reset_less=True)
         m.d.sync += total.eq(product(m, platform, self._config, value, Mux(raw[4], multiplier[4], significand)))
-
-        # fl32 of the product, 2**24 at most, with the binary point of the last shift 8 bits below it.
-        top = total[47]
-        kept = Mux(top, total[24:48], total[23:47])
-        half = Mux(top, total[23], total[22])
-        below = total[:22].any() | (top & total[22])
-        scaled = Signal(signed(34), reset_less=True)
-        last_shift = Signal(signed(7), reset_less=True)
-        m.d.sync += [
-            scaled.eq(Mux(raw[products + 5], total[:32].as_signed(), Cat(C(0, 8), kept + (half & (below | kept[0]))))),
-            last_shift.eq(shift_stages[products + 1] - (top & ~raw[products + 5])),
-        ]
-
-        # Ties to even; those of raw values away from zero, as in the other contracts. A product that is not 0 is
-        # 2**31 or more before this shift, so that one to the left leaves int32.
-        with_half = Signal(signed(35))
-        below_half = Signal(34)
-        m.d.comb += [
-            with_half.eq(Cat(0, scaled).as_signed() >> last_shift[:6]),
-            below_half.eq(scaled & Cat(last_shift[:6] > bit + 1 for bit in range(34))),
-        ]
-        shifted = Signal(signed(34), reset_less=True)
-        up, too_large = (Signal(name=name, reset_less=True) for name in ("up", "too_large"))
-        m.d.sync += [
-            shifted.eq(with_half[1:]),
-            up.eq(with_half[0] & (below_half.any() | Mux(raw[products + 6], scaled >= 0, with_half[1]))),
-            too_large.eq(last_shift[-1] & scaled[31:33].any()),
-        ]
+        scaled, last_shift = self._round_product(m, total, shifts[products + 1], raw[products + 5])
+        shifted, up, too_large = self._shift_right(m, scaled, last_shift, raw[products + 6])
 
         # -(shifted + up) is ~shifted + 1 - up, and the magnitude of the smallest int32 is that of the largest plus 1.
         outside = ~raw[products + 7] & (too_large | shifted[31:33].any())
@@ -113,3 +73,55 @@ class FloatScaler(Scaler):
         ]
         m.d.comb += [self.quotient.eq(quotient), self.increment.eq(increment)]
         return m
+
+    def _normalise(self, m: Module, magnitude: Signal, raw: Sequence[Any]) -> tuple[Any, Any]:
+        """Move the leading one to the top in two stages; return that and the zeros that led it. 0 stays 0."""
+        normal: Any = magnitude
+        zeros: list[Any] = []
+        for stage, steps in enumerate(((16, 8), (4, 2, 1)), start=1):
+            for step in steps:
+                clear, moved = Signal(name=f"clear_{step}"), Signal(32, name=f"moved_{step}")
+                m.d.comb += [
+                    clear.eq(~raw[stage] & ~normal[-step:].any()),
+                    moved.eq(Mux(clear, normal << step, normal)),
+                ]
+                normal, zeros = moved, [clear, *zeros]
+            normal = delay(m, normal, 1, name=f"normal_{stage}", resets=False)
+            zeros = list(delay(m, Cat(*zeros), 1, name=f"zeros_{stage}", resets=False))
+        return normal, Cat(*zeros)
+
+    def _round_product(self, m: Module, total: Signal, shift: Any, raw: Any) -> tuple[Signal, Signal]:
+        """Take fl32 of the product, with the binary point of the last shift 8 bits below it, and that shift."""
+        # 24 bits; at most 2**24, where they round up to it.
+        top = total[47]
+        kept = Mux(top, total[24:48], total[23:47])
+        half = Mux(top, total[23], total[22])
+        below = total[:22].any() | (top & total[22])
+        scaled = Signal(signed(34), name="scaled", reset_less=True)
+        last_shift = Signal(signed(7), name="last_shift", reset_less=True)
+        m.d.sync += [
+            scaled.eq(Mux(raw, total[:32].as_signed(), Cat(C(0, 8), kept + (half & (below | kept[0]))))),
+            last_shift.eq(shift - (top & ~raw)),
+        ]
+        return scaled, last_shift
+
+    def _shift_right(self, m: Module, scaled: Signal, shift: Signal, raw: Any) -> tuple[Signal, Signal, Signal]:
+        """Shift to the right; return the quotient, whether it rounds up, and whether it was too large before.
+
+        Ties go to even; those of raw values away from zero, as in the other contracts. A product that is not 0 is 2**31
+        or more before this shift, so that a shift to the left leaves int32.
+        """
+        with_half = Signal(signed(35))
+        below_half = Signal(34)
+        m.d.comb += [
+            with_half.eq(Cat(0, scaled).as_signed() >> shift[:6]),
+            below_half.eq(scaled & Cat(shift[:6] > bit + 1 for bit in range(34))),
+        ]
+        shifted = Signal(signed(34), name="shifted", reset_less=True)
+        up, too_large = (Signal(name=name, reset_less=True) for name in ("up", "too_large"))
+        m.d.sync += [
+            shifted.eq(with_half[1:]),
+            up.eq(with_half[0] & (below_half.any() | Mux(raw, scaled >= 0, with_half[1]))),
+            too_large.eq(shift[-1] & scaled[31:33].any()),
+        ]
+        return shifted, up, too_large
