@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from etchnet.host.importers.builder import Value
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
@@ -43,16 +44,9 @@ def mean(context: Context, operator: Operator) -> None:
     """Import an average over axes, with a change of scale and zero point."""
     context.expect_inputs(operator, 2)
     source, (result, out) = context.value(operator, 0), context.output(operator)
-    context.builder.image(str(operator), source)
-    tensor, rank = context.reader.tensor(operator.inputs[1]), len(source.shape) + 1
-    context.reader.check_type(f"{operator}: the axes", tensor, "int32")
-    if len(tensor.shape) > 1 or not 1 <= math.prod(tensor.shape) <= rank:
-        raise ModelError(f"{operator}: the axes must be a list of 1 to {rank}, not shape {tensor.shape}")
-    given = context.reader.constant(f"{operator}: the axes", tensor, "<i4", tensor.shape)
-    axes = {int(axis) + rank * (axis < 0) for axis in given.ravel()}
-    if not axes <= set(range(1, rank)):
-        raise ModelError(f"{operator} must be over axes of an image, 1 to {rank - 1}, not {given.ravel().tolist()}")
-    count = math.prod(source.shape[axis - 1] for axis in axes)
+    axes = _axes(context, operator, source)
+    image = context.builder.image(str(operator), source)
+    count = math.prod(image[axis] for axis in axes)
     multiplier, shift = multiplier_of(operator, source.quantisation.scale / out.scale)
     # The reference divides the multiplier, rather than the sum, by the count, after shifting it left to keep its bits.
     extra = min(count.bit_length() - 1, 32, 31 + shift)
@@ -61,10 +55,24 @@ def mean(context: Context, operator: Operator) -> None:
     value = context.builder.mean(
         str(operator),
         source,
-        [axis - rank + 3 for axis in axes],
+        sorted(axes),
         scaling,
         out,
         name=context.label(operator),
         shape=result.shape[1:],
     )
     context.set(operator, value)
+
+
+def _axes(context: Context, operator: Operator, source: Value) -> set[int]:
+    """Return the axes of the image that an operator reduces, its second input: 0 height, 1 width, 2 channels."""
+    context.builder.image(str(operator), source)
+    tensor, rank = context.reader.tensor(operator.inputs[1]), len(source.shape) + 1
+    context.reader.check_type(f"{operator}: the axes", tensor, "int32")
+    if len(tensor.shape) > 1 or not 1 <= math.prod(tensor.shape) <= rank:
+        raise ModelError(f"{operator}: the axes must be a list of 1 to {rank}, not shape {tensor.shape}")
+    given = context.reader.constant(f"{operator}: the axes", tensor, "<i4", tensor.shape).ravel()
+    axes = {int(axis) + rank * (axis < 0) for axis in given}
+    if not axes <= set(range(1, rank)):
+        raise ModelError(f"{operator} must be over axes of an image, 1 to {rank - 1}, not {given.tolist()}")
+    return {axis - rank + 3 for axis in axes}
