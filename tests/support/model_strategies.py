@@ -164,6 +164,18 @@ def mean(draw: st.DrawFn, g: Graph, random: np.random.Generator, source: int) ->
     return g.mean(source, signed, result, keep_dims=keep)
 
 
+def reduce_max(draw: st.DrawFn, g: Graph, random: np.random.Generator, source: int) -> int | None:
+    shape = g.tensors[source].shape
+    if len(shape) > 4 or len(shape) < 3:
+        return None
+    axes = draw(st.lists(st.integers(1, len(shape) - 2), min_size=1, max_size=len(shape) - 2, unique=True))
+    keep = draw(st.booleans())
+    left = tuple((n, 1)[axis in axes] for axis, n in enumerate(shape) if keep or axis not in axes)
+    signed = [axis - len(shape) if draw(st.booleans()) else axis for axis in axes]
+    inputs = [source, g.constant(np.array(signed, np.int32))]
+    return g.operator("REDUCE_MAX", "ReducerOptions", {"KeepDims": keep}, inputs, g.like(source, left))
+
+
 def add(draw: st.DrawFn, g: Graph, random: np.random.Generator, source: int) -> int | None:
     """With any tensor of the same shape: the same one, an earlier one, or the source requantised."""
     others = [i for i in _activations(g) if g.tensors[i].shape == g.tensors[source].shape]
@@ -255,6 +267,7 @@ OPERATORS: dict[str, Part] = {
         average_pool,
         max_pool,
         mean,
+        reduce_max,
         add,
         concatenation,
         pad,
@@ -287,7 +300,7 @@ def tflite_operators(draw: st.DrawFn, kind: str, *, images: int = 3) -> tuple[by
     """A file with one operator of `OPERATORS` behind a QUANTIZE, and inputs for it."""
     g, random = Graph(), draw(randoms())
     wanted = kind in {"conv", "depthwise", "average_pool", "max_pool"}
-    first = _input(draw, g, random, [4] if wanted else [3, 4] if kind == "mean" else [2, 3, 4], 1)
+    first = _input(draw, g, random, [4] if wanted else [3, 4] if kind in {"mean", "reduce_max"} else [2, 3, 4], 1)
     at = OPERATORS["quantise"](draw, g, random, first)  # so that there is something to run
     if kind == "reshape":
         at = OPERATORS["max_pool"](draw, g, random, at) or at

@@ -1,4 +1,4 @@
-"""Operators that reduce windows or axes: pools and means."""
+"""Operators that reduce windows or axes: pools, means and maxima."""
 
 from __future__ import annotations
 
@@ -62,6 +62,26 @@ def mean(context: Context, operator: Operator) -> None:
         shape=result.shape[1:],
     )
     context.set(operator, value)
+
+
+@handles("REDUCE_MAX")
+def reduce_max(context: Context, operator: Operator) -> None:
+    """Import a maximum over height, width or both, as a max pool; scale and zero point stay."""
+    context.expect_inputs(operator, 2)
+    source, (result, out) = context.value(operator, 0), context.output(operator)
+    if source.quantisation != out:
+        raise ModelError(f"{operator} must keep scale and zero point: {source.quantisation}, not {out}")
+    axes = _axes(context, operator, source)
+    if 2 in axes:
+        raise ModelError(f"{operator} must be over height and width, not over channels, the last axis")
+    height, width, _ = context.builder.image(str(operator), source)
+    window = height if 0 in axes else 1, width if 1 in axes else 1
+    try:
+        layer = MaxPool(window)
+    except NetworkError as error:
+        raise ModelError(f"{operator}: {error}") from None
+    value = context.builder.add(str(operator), layer, [source], out, name=context.label(operator))
+    context.set(operator, context.builder.reshape(str(operator), value, result.shape[1:]))
 
 
 def _axes(context: Context, operator: Operator, source: Value) -> set[int]:

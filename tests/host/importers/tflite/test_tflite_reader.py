@@ -105,6 +105,16 @@ def mean(axes, shape, **values):
     return change
 
 
+def reduce_max(axes, shape, scale=None):
+    def change(c):
+        t = c.g.tensors[c.conv]
+        result = c.g.activation("largest", shape, scale or t.scales[0], t.zero_points[0])
+        inputs = [c.conv, c.g.constant(np.array(axes, np.int32))]
+        c.last = c.g.operator("REDUCE_MAX", "ReducerOptions", {"KeepDims": False}, inputs, result)
+
+    return change
+
+
 def add(first, second, shape=(1, 6, 5, 4), scale=0.5, kind="add"):
     def change(c):
         operands = [getattr(c, first), getattr(c, second)]
@@ -339,6 +349,14 @@ def deep(c):
         (mean([1, 7], (1, 6, 5, 4)), r"MEAN \(operator 4\) must be over axes of an image, 1 to 3, not \[1, 7\]"),
         (mean([], (1, 6, 5, 4)), r"MEAN \(operator 4\): the axes must be a list of 1 to 4"),
         (mean([1, 2], (1, 5)), r"MEAN \(operator 4\) must keep the number of values"),
+        # maxima
+        (
+            reduce_max([1, 2], (1, 4), 0.7),
+            r"REDUCE_MAX \(operator 4\) must keep scale and zero point: .*, not .*scale=0.69",
+        ),
+        (reduce_max([1, 3], (1, 5)), r"REDUCE_MAX \(operator 4\) must be over height and width, not over channels"),
+        (reduce_max([0], (1, 6, 5, 4)), r"REDUCE_MAX \(operator 4\) must be over axes of an image, 1 to 3, not \[0\]"),
+        (reduce_max([1, 2], (1, 5)), r"REDUCE_MAX \(operator 4\) must keep the number of values"),
         # values by themselves
         (lambda c: c.behind("RELU6", (1, 7), scale=0.4), r"RELU6 .* must keep scale and zero point: the ref"),
         (lambda c: c.behind("RELU", (1, 8)), r"RELU \(operator 4\) must keep the shape: \(1, 7\) to \(1, 8\)"),
