@@ -6,6 +6,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
+from etchnet.hdl.blocks.technology.portable import PORTABLE
 from etchnet.hdl.core.array.array import SystolicArray
 from etchnet.hdl.core.array.element import ProcessingElement
 from etchnet.hdl.core.array.weights import WeightMemory
@@ -224,8 +225,7 @@ class ArrayState:
             "load_right": Register(lambda t: self._down(t - 1 - r - c) & 1, 1),
             "total": Register(lambda t: self.total(r, c, t), sum_width(r + 1), True),
         }
-        # With two or more stages, the first registers the operands.
-        operands = int(self.config.multiplier_latency > 1)
+        operands = PORTABLE.operand_stages(self.config.multiplier_latency)
         if operands:
             found["product_a_1"] = Register(lambda t: self.operand(r, c, t - 1), 8, True)
             found["product_b_1"] = Register(lambda t: self.weight(r, c, t - 1), 8, True)
@@ -250,11 +250,11 @@ class ArrayState:
     def _requests(self) -> dict[str, Register]:
         config, issue, found = self.config, self._issue, {}
         layout, latency = issue.request_layout, WeightMemory.latency(config)
-        for stage in range(1, config.rows - config.load_cycles + config.columns + latency):
+        for stage in range(1, WeightMemory.request_stages(config) + 1):
             found[f"weights.request_{stage}"] = Register(
                 lambda t, s=stage: issue.request(t - s) if t >= s else 0, layout.width, layout=layout
             )
-        for stage in range(1, 2 * min(config.rows, config.columns) - 1 + latency):
+        for stage in range(1, WeightMemory.first_stages(config) + 1):
             found[f"weights.first_{stage}"] = Register(lambda t, s=stage: issue.first(t - s) if t >= s else 0, 1)
         for b in range(config.weight_rows):
             for c in range(config.columns):

@@ -6,8 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
+from etchnet.hdl.blocks.technology.portable import PORTABLE
 from etchnet.hdl.core.output.operands import OperandSelect
+from etchnet.hdl.core.output.product import sum_stages
 from etchnet.hdl.core.output.requantiser import Requantiser
+from etchnet.hdl.core.output.scalers.double import DoubleRoundingScaler
+from etchnet.hdl.core.output.scalers.float import FloatScaler
+from etchnet.hdl.core.output.scalers.single import SingleRoundingScaler
 from etchnet.hdl.isa import Parameters
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.contracts import ONNX_FLOAT, TFLITE_DOUBLE, TFLITE_SINGLE
@@ -61,10 +66,11 @@ class _Pipeline:
             chain.append(self.add(f"{name}_{stage}", width, chain[-1], signed=signed))
         return chain
 
-    def product(self, value: Wire, factor: Wire, latency: int) -> Wire:
+    def product(self, value: Wire, factor: Wire, config: Config) -> Wire:
         """Return a signed 32-bit value times an unsigned factor, as `etchnet.hdl.core.output.product` computes it."""
-        sums = min(1, latency - 1) + (latency > 4)
-        stages = latency - sums
+        sums = sum_stages(config)
+        latency = config.product_latency - sums
+        operands = PORTABLE.operand_stages(latency)
         parts: list[Wire] = []
         for name, a, b in (("high_high", 16, 16), ("high_low", 16, 0), ("low_high", 0, 16), ("low_low", 0, 0)):
             widths = (16, 15 if b else 16)
@@ -72,13 +78,13 @@ class _Pipeline:
                 lambda t, a=a: value(t) >> 16 if a else value(t) & 0xFFFF,
                 lambda t, b=b: factor(t) >> 16 if b else factor(t) & 0xFFFF,
             ]
-            if stages > 1:
+            if operands:
                 wires = [
                     self.add(f"{name}_{side}_1", width, wire, signed=bool(a) and side == "a")
                     for side, width, wire in zip("ab", widths, wires, strict=True)
                 ]
             whole: Wire = lambda t, wires=wires: wires[0](t) * wires[1](t)  # noqa: E731 - a wire between registers
-            parts.append(self.taps(name, sum(widths), whole, max(1, stages - 1), signed=bool(a))[-1])
+            parts.append(self.taps(name, sum(widths), whole, latency - operands, signed=bool(a))[-1])
         high_high, high_low, low_high, low_low = parts
 
         def outer(t: int) -> int:
@@ -87,7 +93,7 @@ class _Pipeline:
         def inner(t: int) -> int:
             return high_low(t) + low_high(t)
 
-        if latency > 4:
+        if sums > 1:
             outer = self.add("product_outer_1", 63, outer, signed=True)
             inner = self.add("product_inner_1", 33, inner, signed=True)
 
@@ -107,45 +113,47 @@ def _half_and_below(value: int, right: int, width: int) -> tuple[int, bool]:
 
 
 def _double(
-    p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
+    p: _Pipeline, config: Config, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
 ) -> tuple[Wire, Wire]:
     """Add the registers of `DoubleRoundingScaler`; return the wires of its quotient and increment."""
+    last = DoubleRoundingScaler.latency(config) - 1
     multipliers = p.taps("multiplier", 31, multiplier, 1)
-    rights, raws = p.taps("right", 5, right, 2 + products), p.taps("raw", 1, raw, 1 + products)
+    rights, raws = p.taps("right", 5, right, last), p.taps("raw", 1, raw, last - 1)
     shifted = p.add("shifted", 32, lambda t: value(t) << left(t), signed=True)
-    product = p.product(shifted, multipliers[1], products)
+    product = p.product(shifted, multipliers[1], config)
 
     def rounded(t: int) -> int:
-        return product(t) if raws[products + 1](t) else product(t) + (1 << 30) >> 31
+        return product(t) if raws[last - 1](t) else product(t) + (1 << 30) >> 31
 
     scaled = p.add("scaled", 32, rounded, signed=True)
 
     def increment(t: int) -> int:
-        with_half, below = _half_and_below(scaled(t), rights[products + 2](t), 32)
+        with_half, below = _half_and_below(scaled(t), rights[last](t), 32)
         return with_half & int(scaled(t) >= 0 or below)
 
-    quotient = p.add("quotient", 32, lambda t: scaled(t) >> rights[products + 2](t), signed=True)
+    quotient = p.add("quotient", 32, lambda t: scaled(t) >> rights[last](t), signed=True)
     return quotient, p.add("increment", 1, increment)
 
 
 def _single(
-    p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
+    p: _Pipeline, config: Config, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
 ) -> tuple[Wire, Wire]:
     """Add the registers of `SingleRoundingScaler`; return the wires of its quotient and increment."""
-    multipliers, raws = p.taps("multiplier", 31, multiplier, 1), p.taps("raw", 1, raw, products + 3)
+    last = SingleRoundingScaler.latency(config) - 1
+    multipliers, raws = p.taps("multiplier", 31, multiplier, 1), p.taps("raw", 1, raw, last)
     moved = p.add("value", 32, lambda t: value(t) << (left(t) if raw(t) else 0), signed=True)
     distance = p.add("right", 6, lambda t: right(t) + (0 if raw(t) else 31 - left(t)))
-    rights = p.taps("right", 6, distance, 1 + products)
-    product = p.product(moved, multipliers[1], products)
-    cut = raws[products + 1]
+    rights = p.taps("right", 6, distance, last - 2)
+    product = p.product(moved, multipliers[1], config)
+    cut = raws[last - 2]
     total = p.add("total", 64, lambda t: as_signed(product(t), 32) if cut(t) else product(t), signed=True)
 
     def tie(t: int) -> int:
-        with_half = (total(t) << 1) >> rights[products + 1](t)
-        below = _bits(total(t), 0, 32) & ((1 << (rights[products + 1](t) & 31)) - 1) >> 1
-        return with_half & int(not raws[products + 2](t) or total(t) >= 0 or below != 0)
+        with_half = (total(t) << 1) >> rights[last - 2](t)
+        below = _bits(total(t), 0, 32) & ((1 << (rights[last - 2](t) & 31)) - 1) >> 1
+        return with_half & int(not raws[last - 1](t) or total(t) >= 0 or below != 0)
 
-    shifted = p.add("shifted", 64, lambda t: total(t) >> rights[products + 1](t), signed=True)
+    shifted = p.add("shifted", 64, lambda t: total(t) >> rights[last - 2](t), signed=True)
     half = p.add("half", 1, tie)
 
     def outside(t: int) -> bool:
@@ -156,17 +164,18 @@ def _single(
 
     def increment(t: int) -> int:
         largest = _bits(shifted(t), 0, 32) == (1 << 31) - 1
-        return half(t) & int(not outside(t) and bool(raws[products + 3](t) or not largest))
+        return half(t) & int(not outside(t) and bool(raws[last](t) or not largest))
 
     return p.add("quotient", 32, saturated, signed=True), p.add("increment", 1, increment)
 
 
 def _float(
-    p: _Pipeline, products: int, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
+    p: _Pipeline, config: Config, value: Wire, multiplier: Wire, left: Wire, right: Wire, raw: Wire
 ) -> tuple[Wire, Wire]:
     """Add the registers of `FloatScaler`; return the wires of its quotient and increment."""
-    raws, multipliers = p.taps("raw", 1, raw, products + 7), p.taps("multiplier", 31, multiplier, 4)
-    negatives = p.taps("negative", 1, lambda t: int(not raw(t) and value(t) < 0), products + 7)
+    last = FloatScaler.latency(config) - 1
+    raws, multipliers = p.taps("raw", 1, raw, last), p.taps("multiplier", 31, multiplier, 4)
+    negatives = p.taps("negative", 1, lambda t: int(not raw(t) and value(t) < 0), last)
     normal = p.add("magnitude", 32, lambda t: value(t) << left(t) if raw(t) else abs(value(t)))
     spread = p.add("spread", 7, lambda t: right(t) + (0 if raw(t) else 1 - left(t)), signed=True)
 
@@ -194,7 +203,7 @@ def _float(
     short = p.add("value", 32, rounded, signed=True)
     spreads = p.taps("spread", 7, spread, 2, signed=True)
     shift = p.add("shift", 7, lambda t: spreads[2](t) + zeros_2(t), signed=True)
-    shifts = p.taps("shift", 7, shift, 1 + products, signed=True)
+    shifts = p.taps("shift", 7, shift, last - 6, signed=True)
 
     def factor(t: int) -> int:
         word = multipliers[4](t)
@@ -202,14 +211,14 @@ def _float(
             return word
         return word >> 7 if word >> 30 & 1 else 0
 
-    total = p.add("total", 64, p.product(short, factor, products), signed=True)
+    total = p.add("total", 64, p.product(short, factor, config), signed=True)
 
     def top(t: int) -> int:
         return total(t) >> 47 & 1
 
     def twice_rounded(t: int) -> int:
         word = total(t)
-        if raws[products + 5](t):
+        if raws[last - 2](t):
             return as_signed(word, 32)
         kept = _bits(word, 24, 48) if top(t) else _bits(word, 23, 47)
         half = word >> (23 if top(t) else 22) & 1
@@ -217,12 +226,12 @@ def _float(
         return kept + (half & int(below or bool(kept & 1))) << 8
 
     scaled = p.add("scaled", 34, twice_rounded, signed=True)
-    whole, shift = raws[products + 5], shifts[products + 1]
+    whole, shift = raws[last - 2], shifts[last - 6]
     last_shift = p.add("last_shift", 7, lambda t: shift(t) - int(top(t) and not whole(t)), signed=True)
 
     def up_of(t: int) -> int:
         with_half, below = _half_and_below(scaled(t), last_shift(t) & 63, 34)
-        even = scaled(t) >= 0 if raws[products + 6](t) else bool(with_half >> 1 & 1)
+        even = scaled(t) >= 0 if raws[last - 1](t) else bool(with_half >> 1 & 1)
         return with_half & int(below or even)
 
     shifted = p.add("shifted", 34, lambda t: scaled(t) >> (last_shift(t) & 63), signed=True)
@@ -230,14 +239,14 @@ def _float(
     too_large = p.add("too_large", 1, lambda t: int(last_shift(t) < 0 and bool(_bits(scaled(t), 31, 33))))
 
     def outside(t: int) -> bool:
-        return not raws[products + 7](t) and bool(too_large(t) or _bits(shifted(t), 31, 33))
+        return not raws[last](t) and bool(too_large(t) or _bits(shifted(t), 31, 33))
 
     def signed_result(t: int) -> int:
         magnitude = (1 << 31) - 1 if outside(t) else shifted(t)
-        return ~magnitude if negatives[products + 7](t) else magnitude
+        return ~magnitude if negatives[last](t) else magnitude
 
     def increment(t: int) -> int:
-        return (negatives[products + 7](t) if outside(t) else up(t)) ^ negatives[products + 7](t)
+        return (negatives[last](t) if outside(t) else up(t)) ^ negatives[last](t)
 
     return p.add("quotient", 32, signed_result, signed=True), p.add("increment", 1, increment)
 
@@ -275,7 +284,7 @@ class RequantiserState:
         )
         raw = outer.add("raw_1", 1, lambda t: inputs.field(t, select, "raw"))
         scaler = SCALERS[config.contract]
-        quotient, increment = scaler(inner, config.product_latency, biased, multiplier, left, right, raw)
+        quotient, increment = scaler(inner, config, biased, multiplier, left, right, raw)
         zero, clamp = Requantiser.zero_point_delay(config), Requantiser.clamp_delay(config)
         offset = outer.add(
             "offset", 34, lambda t: quotient(t) + increment(t) + inputs.late(t, zero, "zero_point"), signed=True

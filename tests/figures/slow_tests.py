@@ -3,8 +3,8 @@
 ``pytest -n 2 --durations=0 > times.txt; python tests/figures/slow_tests.py times.txt`` writes one line for each
 test that takes `LIMIT` seconds or more, its fixtures included. `pytest -m "not slow"` leaves these out.
 
-Measure a second run: the first use of YoWASP's Yosys or nextpnr on a machine compiles it, which takes half a minute, and
-counts for whichever test comes first.
+Measure a second run: the first use of YoWASP's Yosys or nextpnr on a machine compiles it, which takes half a minute,
+and counts for whichever test comes first.
 """
 
 from __future__ import annotations

@@ -40,12 +40,16 @@ class Technology:
         With a latency of 2 or more the operands are registered first. Registers are not reset. `hard` asks for a
         multiplier of the device.
         """
-        operands = [a, b]
-        if latency > 1:
-            operands = [delay(m, value, 1, name=f"{name}_{side}", resets=False) for side, value in (("a", a), ("b", b))]
+        stages = self.operand_stages(latency)
+        operands = [delay(m, v, stages, name=f"{name}_{side}", resets=False) for side, v in (("a", a), ("b", b))]
         whole = Signal(product_shape(a, b), name=name)
         m.d.comb += whole.eq(operands[0] * operands[1])
-        return delay(m, whole, max(1, latency - 1), name=name, resets=False)
+        return delay(m, whole, latency - stages, name=name, resets=False)
+
+    @staticmethod
+    def operand_stages(latency: int) -> int:
+        """Return how many cycles of a multiplier's latency register its operands; the others register its product."""
+        return int(latency > 1)
 
     def multiply_together(
         self, m: Module, factors: list[tuple[Value, Value]], latency: int, *, name: str

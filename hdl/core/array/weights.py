@@ -62,18 +62,24 @@ class WeightMemory(wiring.Component):
         """Cycles from a request to the weight of element (0, 0)."""
         return config.memory_latency
 
+    @staticmethod
+    def request_stages(config: Config) -> int:
+        """Stages of the delay line of requests: as far as the data of the last bank."""
+        return config.rows - config.load_cycles + config.columns - 1 + WeightMemory.latency(config)
+
+    @staticmethod
+    def first_stages(config: Config) -> int:
+        """Stages of the delay line of `first`: as far as the data of the last element of the diagonal."""
+        return 2 * (min(config.rows, config.columns) - 1) + WeightMemory.latency(config)
+
     def elaborate(self, platform: Any) -> Module:
         """Delay lines of requests, banks, expansion of diagonal tiles."""
         m = Module()
         config = self._config
         band = config.load_cycles
         latency = self.latency(config)
-        requests = delay_line(
-            m, self.request, config.rows - band + config.columns - 1 + latency, name="request", resets=False
-        )
-        diagonal = delay_line(
-            m, self.request.first, 2 * (min(config.rows, config.columns) - 1) + latency, name="first", resets=False
-        )
+        requests = delay_line(m, self.request, self.request_stages(config), name="request", resets=False)
+        diagonal = delay_line(m, self.request.first, self.first_stages(config), name="first", resets=False)
         # `load` changes the array's weights by itself, so that, unlike the lines above, a reset has to clear it.
         m.d.comb += self.load.eq(delay(m, self.request.first, latency, name="load"))
         lanes = config.link_bits // 8

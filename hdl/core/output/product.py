@@ -10,7 +10,12 @@ from etchnet.hdl.blocks.delay_line import delay
 from etchnet.hdl.blocks.technology import technology_of
 from etchnet.hdl.isa.config import Config
 
-__all__ = ["product"]
+__all__ = ["product", "sum_stages"]
+
+
+def sum_stages(config: Config) -> int:
+    """Return how many cycles of the product's latency add up the partial products; the multipliers take the others."""
+    return min(1, config.product_latency - 1) + (config.product_latency > 4)
 
 
 def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -> Any:
@@ -22,8 +27,7 @@ def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -
     """
     value_high, value_low = value[16:].as_signed(), value[:16]
     factor_high, factor_low = factor[16:], factor[:16]
-    sum_stages = min(1, config.product_latency - 1) + (config.product_latency > 4)
-    technology, latency = technology_of(platform), config.product_latency - sum_stages
+    technology, latency = technology_of(platform), config.product_latency - sum_stages(config)
     high_high, high_low, low_high, low_low = (
         technology.multiply(m, a, b, latency, name=name)
         for name, a, b in (
@@ -41,7 +45,7 @@ def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -
             for name, part in (("outer", outer), ("inner", inner))
         )
     whole: Any = outer + (inner << 16)
-    if sum_stages:
+    if sum_stages(config):
         total = Signal(signed(64), name="product_sum", reset_less=True)
         m.d.sync += total.eq(whole)
         return total
