@@ -20,7 +20,7 @@ from etchnet.host.importers.onnx.reader import Graph, read_graph
 from etchnet.host.importers.onnx.values import Dequantised, FloatInput, Pending, Tensor, same_order
 from etchnet.host.network.model import Model, ModelError, Quantisation
 
-__all__ = ["HANDLER_MODULES", "load_onnx", "parse_onnx"]
+__all__ = ["HANDLER_MODULES", "OPERATORS", "load_onnx", "parse_onnx"]
 
 HANDLER_MODULES = (additions, host, pools, products, quantise, shapes)
 """modules that register handlers"""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from etchnet.host.importers.files import parse_guarded, read_file
 from etchnet.host.importers.tflite import additions, host, pools, products, quantise, shapes
-from etchnet.host.importers.tflite.context import Context
+from etchnet.host.importers.tflite.context import OPERATORS, Context
 from etchnet.host.importers.tflite.reader import Reader
 from etchnet.host.network.model import Model, ModelError
 
-__all__ = ["HANDLER_MODULES", "load_tflite", "parse_tflite"]
+__all__ = ["HANDLER_MODULES", "OPERATORS", "load_tflite", "parse_tflite"]
 
 HANDLER_MODULES = (additions, host, pools, products, quantise, shapes)
 """modules that register handlers"""

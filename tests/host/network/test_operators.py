@@ -8,9 +8,9 @@ import etchnet.host.network.layers as layers_module
 from etchnet.host.compiler.lowering import lower
 from etchnet.host.compiler.overflow import check_overflow
 from etchnet.host.exporters.tflite import write_layer
-from etchnet.host.importers.onnx.context import OPERATORS as ONNX
+from etchnet.host.importers.onnx.importer import OPERATORS as ONNX
 from etchnet.host.importers.registry import OperatorRegistry
-from etchnet.host.importers.tflite.context import OPERATORS as TFLITE
+from etchnet.host.importers.tflite.importer import OPERATORS as TFLITE
 from etchnet.host.network.layers import LAYERS, Layer
 from etchnet.host.network.model import ModelError
 from etchnet.host.reports.numpy_network import numpy_step
