@@ -32,6 +32,11 @@ def port(component: Any, path: str) -> Value:
     return Value.cast(found)
 
 
+def int32_lanes(values: Any) -> int:
+    """Return int32 values as a port of that many lanes takes them: one number, the first value lowest."""
+    return int.from_bytes(np.asarray(values, dtype="<i4").tobytes(), "little")
+
+
 class Outputs:
     """The ports of a component in the current cycle, by path."""
 

@@ -1,0 +1,67 @@
+"""The bank of requantisers: every lane by its parameters, and every group by the late fields of its drain."""
+
+import numpy as np
+import pytest
+from support import rtl
+from support.drains import random_drains
+
+from etchnet.hdl.core.output.requantiser_bank import RequantiserBank
+from etchnet.hdl.isa import CONTRACTS, Drain, Parameters
+from etchnet.hdl.isa.config import Config
+from etchnet.sim.arithmetic.contracts import contract_of
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+@pytest.mark.parametrize("memory_latency", [1, 4])
+def test_every_lane_follows_its_parameters_and_the_late_fields_of_the_drain(contract, memory_latency):
+    config = Config(rows=2, columns=2, contract=contract, memory_latency=memory_latency, drains=8)
+    rng, count, latency = np.random.default_rng(memory_latency), 60, RequantiserBank.latency(config)
+    drains, formula = random_drains(config, rng, 8), contract_of(config)
+    values = rng.integers(-(1 << 20), 1 << 20, (count, 2))
+    parameters = [
+        [
+            Parameters(bias=int(b), multiplier=int(m) << 7, left=0, right=int(r))
+            for b, m, r in zip(
+                rng.integers(-1000, 1000, 2), rng.integers(1 << 23, 1 << 24, 2), rng.integers(0, 12, 2), strict=True
+            )
+        ]
+        for _ in range(count)
+    ]
+    place = rng.integers(len(drains), size=count).tolist()
+    delays = RequantiserBank.late_delays(config)
+
+    def bench():
+        size = Parameters.layout(config).size
+        for cycle in range(count + latency):
+            now = min(cycle, count - 1)
+            words = [p.encode(config) for p in parameters[now]]
+            outputs = yield {
+                "values": rtl.int32_lanes(values[now]),
+                "parameters": words[0] | words[1] << size,
+                **{
+                    f"places.{memory}": place[index]
+                    for memory, delay in delays.items()
+                    if 0 <= (index := cycle - delay + memory_latency) < count
+                },
+            }
+            if (index := cycle - latency) >= 0:
+                drain = drains[place[index]]
+                wanted = [
+                    formula.requantise(
+                        np.array([values[index][lane] + p.bias]),
+                        p.multiplier,
+                        p.left,
+                        p.right,
+                        zero_point=drain.zero_point,
+                        low=drain.low,
+                        high=drain.high,
+                    )[0]
+                    for lane, p in enumerate(parameters[index])
+                ]
+                assert outputs["results"] == rtl.int32_lanes(wanted), index
+
+    rtl.run(RequantiserBank(config, init=[drain.encode(config) for drain in drains]), bench())
+
+
+def test_every_memory_of_late_fields_has_a_delay():
+    assert RequantiserBank.late_delays(Config()).keys() == Drain.LATE.keys()
