@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -257,7 +259,37 @@ def _to_verilog(modules: Sequence[str], technology: Technology) -> str:
         ]
     )
     text = yosys().run(["-q", "-"], script, ignore_warnings=True)
-    return text[text.index("module ") :]
+    return _compact(text[text.index("module ") :])
+
+
+_REDECLARED = re.compile(r"^(  (?:input|output) (.*;)\n)  wire \2\n", re.MULTILINE)
+"""a port, and the declaration of a wire that Yosys writes after it, which adds nothing"""
+_NUMBERED = re.compile(r"^  wire (\[\d+:0\] )?(_\d+_);\n", re.MULTILINE)
+"""a wire that Yosys numbered"""
+
+
+def _compact(verilog: str) -> str:
+    """Return modules with each port declared once, and all numbered wires of one width in one declaration."""
+    return re.sub(
+        r"^module .*?^endmodule\n",
+        lambda module: _join_wires(module[0]),
+        _REDECLARED.sub(r"\1", verilog),
+        flags=re.MULTILINE | re.DOTALL,
+    )
+
+
+def _join_wires(module: str) -> str:
+    """Return one module with its numbered wires, sorted by width, where the first of them was declared."""
+    first = _NUMBERED.search(module)
+    if first is None:
+        return module
+    names: dict[str, list[str]] = {}
+    for wire in _NUMBERED.finditer(module):
+        names.setdefault(wire[1] or "", []).append(wire[2])
+    lines = [f"wire {width}{', '.join(names[width])};" for width in sorted(names)]
+    fill = textwrap.TextWrapper(width=120, initial_indent="  ", subsequent_indent="    ").fill
+    declarations = "".join(fill(line) + "\n" for line in lines)
+    return module[: first.start()] + declarations + _NUMBERED.sub("", module[first.start() :])
 
 
 def manifest(
