@@ -9,6 +9,9 @@ from typing import Any
 
 __all__ = ["to_yaml"]
 
+_PLAIN = re.compile(r"[A-Za-z_][\w./+-]*(?:::[\w*./-]+)?", re.ASCII)
+_KEYWORDS = ("yes", "no", "on", "off", "true", "false", "null")
+
 
 def to_yaml(value: Any, depth: int = 0) -> str:
     """Return a value of mappings, lists and scalars as YAML in block style, at a depth of two spaces each.
@@ -29,10 +32,8 @@ def _nested(value: Any, depth: int) -> str:
 
 
 def _scalar(value: Any) -> str:
-    """Return a plain or a quoted scalar; JSON is YAML."""
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w./+-]*(?:::[\w*./-]+)?", value)
-    return (
-        value
-        if plain and value.lower() not in ("yes", "no", "on", "off", "true", "false", "null")
-        else json.dumps(value)
-    )
+    """Return a scalar, plain where YAML reads it as itself, else as JSON with the escapes of YAML."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _KEYWORDS:
+        return value
+    quoted = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", quoted)
