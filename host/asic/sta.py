@@ -1,15 +1,19 @@
-"""Mapped netlists that Yosys wrote as JSON: what is in each module, and the longest path through all of them."""
+"""Static timing of a mapped netlist: the longest path from clock edge to clock edge that ends in each module."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from etchnet.host.asic.liberty import Arc, Cell, Pin, Table
+from etchnet.host.asic.netlist import Instance, Netlist
 
-__all__ = ["Instance", "LogicPath", "Netlist", "UnitCells", "longest_paths"]
+__all__ = ["FANOUT", "LogicPath", "UnitCells", "longest_paths"]
+
+FANOUT = 16
+"""pins that a net drives without a tree of buffers"""
 
 _EDGES = ("rise", "fall")
 _CONSTANT = Table([0.0], [0.0], [[0.0]])
@@ -17,140 +21,12 @@ _LEVEL = Table([0.0], [0.0], [[1.0]])
 _BUFFER_TABLES = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
 _Changes = tuple[tuple[int, int], ...]
 _SENSES: dict[str, _Changes] = {"positive_unate": ((0, 0), (1, 1)), "negative_unate": ((1, 0), (0, 1))}
-FANOUT = 16
-"""pins that a net drives without a tree of buffers"""
+"""edges of an input, and the edges of the output that they cause; 0 rises, 1 falls"""
 _BOTH: _Changes = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
-@dataclass(frozen=True)
-class Instance:
-    """A cell somewhere in the design that is no module of it."""
-
-    path: str
-    """where it is; a flip-flop is called after what it drives"""
-    module: str
-    """the module that it stands in"""
-    kind: str
-    """its cell"""
-    inputs: list[tuple[str, int]]
-    """pins and nets; pins at a constant are left out"""
-    outputs: list[tuple[str, int]]
-
-
-class Netlist:
-    """A design as `write_json` writes it.
-
-    Parameters
-    ----------
-    data
-        The JSON object.
-    top
-        Its top module.
-    """
-
-    def __init__(self, data: Mapping[str, Any], top: str) -> None:
-        def black(module: Mapping[str, Any]) -> bool:
-            return any(int(str(module.get("attributes", {}).get(name, "0")), 2) for name in ("blackbox", "whitebox"))
-
-        self.modules: dict[str, Any] = {name: m for name, m in data["modules"].items() if not black(m)}
-        self.top = top
-
-    def counts(self, module: str) -> Counter[str]:
-        """Cells that stand in a module itself, by kind; other modules are kinds too."""
-        return Counter(cell["type"] for cell in self.modules[module]["cells"].values() if cell["type"] != "$scopeinfo")
-
-    def instances(self) -> Counter[str]:
-        """How often each module is in the design."""
-        total: Counter[str] = Counter()
-
-        def add(module: str, times: int) -> None:
-            total[module] += times
-            for kind, count in self.counts(module).items():
-                if kind in self.modules:
-                    add(kind, times * count)
-
-        add(self.top, 1)
-        return total
-
-    def expand(self, cells: Mapping[str, Cell]) -> tuple[list[Instance], dict[str, list[int]]]:
-        """Every cell of the design, and the nets of the top module's ports; -1 is a constant.
-
-        `cells` say which pins of the library's cells are inputs: the file does not.
-        """
-        instances: list[Instance] = []
-        fresh = iter(range(1 << 62))
-        nets = {"0": -1, "1": -1, "x": -1, "z": -1}
-        top = self.modules[self.top]
-        outer: dict[Any, int] = {}
-        for port in top["ports"].values():
-            for bit in port["bits"]:
-                if bit not in nets and bit not in outer:
-                    outer[bit] = next(fresh)
-        self._expand(self.top, "", outer, nets, fresh, cells, instances)
-        return instances, {name: [outer.get(bit, -1) for bit in port["bits"]] for name, port in top["ports"].items()}
-
-    def _expand(
-        self,
-        module: str,
-        path: str,
-        local: dict[Any, int],
-        constants: dict[str, int],
-        fresh: Iterator[int],
-        cells: Mapping[str, Cell],
-        into: list[Instance],
-    ) -> None:
-        def net(bit: Any) -> int:
-            if bit in constants:
-                return -1
-            if bit not in local:
-                local[bit] = next(fresh)
-            return local[bit]
-
-        names = self._names(module)
-        for name, cell in self.modules[module]["cells"].items():
-            kind = cell["type"]
-            if kind == "$scopeinfo":
-                continue
-            connections = cell["connections"]
-            if kind in cells and cells[kind].sequential:
-                name = next(
-                    (names[bits[0]] for pin, bits in connections.items() if pin[0] == "Q" and bits[0] in names), name
-                )
-            if kind in self.modules:
-                inner: dict[Any, int] = {}
-                for port, described in self.modules[kind]["ports"].items():
-                    for bit, outside in zip(described["bits"], connections.get(port, ()), strict=False):
-                        if bit not in constants:
-                            inner[bit] = net(outside)
-                self._expand(kind, f"{path}{name}.", inner, constants, fresh, cells, into)
-                continue
-            pins: dict[bool, list[tuple[str, int]]] = {True: [], False: []}
-            directions = cell.get("port_directions") or {n: p.direction for n, p in cells[kind].pins.items()}
-            for pin, bits in connections.items():
-                into_cell = directions[pin] == "input"
-                pins[into_cell] += [(pin, n) for bit in bits if (n := net(bit)) >= 0 or not into_cell]
-            into.append(Instance(path + name, module, kind, pins[True], pins[False]))
-
-    def _names(self, module: str) -> dict[int, str]:
-        """What the Verilog calls the nets that flip-flops of a module drive; the shortest name of each."""
-        driven = {
-            bits[0]
-            for cell in self.modules[module]["cells"].values()
-            for pin, bits in cell["connections"].items()
-            if pin.startswith("Q") and bits
-        }
-        names: dict[int, str] = {}
-        for name, net in self.modules[module]["netnames"].items():
-            if net["hide_name"]:
-                continue
-            for index, bit in enumerate(net["bits"]):
-                if bit in driven and len(names.get(bit, "x" * 999)) > len(name) + 4:
-                    names[bit] = f"{name}[{index}]" if len(net["bits"]) > 1 else name
-        return names
-
-
 class UnitCells(Mapping[str, Cell]):
-    """Yosys's own gates, each of which takes one level of logic and no area."""
+    """Yosys's own gates, each of which has a delay of one level of logic and no area."""
 
     def __init__(self, netlist: Netlist) -> None:
         self._cells: dict[str, Cell] = {}
@@ -180,20 +56,102 @@ class UnitCells(Mapping[str, Cell]):
 
 @dataclass(frozen=True)
 class LogicPath:
-    """From a register, a memory or an input to the next register or memory, or an output."""
+    """A path from a register, a memory or an input to the next register or memory, or to an output."""
 
     delay: float
-    """from clock edge to clock edge: with the first register's own delay and the last one's setup time"""
+    """from clock edge to clock edge: includes the delay of the first register and the setup time of the last"""
     start: str
+    """the cell that it starts at"""
     end: str
+    """the cell and the pin that it ends at, or a port of the top module"""
     end_module: str
+    """the module that has the cell; empty for a port"""
     steps: list[tuple[str, float]] = field(repr=False)
-    """the cells on the way, without the registers: their kinds, and when their outputs have changed"""
+    """the cells on the way, without the registers: their types, and when their outputs have changed"""
 
     @property
     def levels(self) -> int:
-        """Gates on the way."""
+        """The number of gates on the way."""
         return len(self.steps)
+
+
+def longest_paths(
+    netlist: Netlist, cells: Mapping[str, Cell], *, report: Callable[[str, float], None] = lambda text, share: None
+) -> list[LogicPath]:
+    """Return the longest path that ends in each module, and the one that ends at the top's outputs, longest first.
+
+    Wires have no delay and no capacitance. The clock is ideal. Inputs, and outputs of cells that are not in `cells`
+    (memories), change at the clock edge; inputs of such cells need no setup time. The load of a net is the capacitance
+    of the pins that it drives. A net of more than `FANOUT` pins gets a tree of buffers of that many branches, as in
+    layout, if the library has a buffer. Where several arcs lead to a net, the latest arrival and the longest transition
+    count.
+
+    Raises
+    ------
+    ValueError
+        There is a loop of gates.
+    """
+    design = _Design.of(netlist, cells)
+    timing = _Timing(_Loads.of(design), _Buffer.best(cells))
+    for net in design.inputs:
+        timing.start(net)
+    for index, (instance, cell) in enumerate(design.placed):
+        if cell is None or cell.sequential:
+            timing.launch(index, instance, cell)
+    gates = sum(cell is not None and not cell.sequential for _, cell in design.placed)
+    for done, index in enumerate(_in_order(design), start=1):
+        instance, cell = design.placed[index]
+        assert cell is not None
+        timing.propagate(index, instance, cell)
+        if not done % 5000:
+            report("timing", done / gates)
+    worst: dict[str, _End] = {}
+    for end in _ends(design, timing):
+        if end.module not in worst or end.time > worst[end.module].time:
+            worst[end.module] = end
+    return sorted((_traced(end, design, timing) for end in worst.values()), key=lambda path: -path.delay)
+
+
+@dataclass(frozen=True)
+class _Design:
+    """All cells of a design, and its ports."""
+
+    placed: Sequence[tuple[Instance, Cell | None]]
+    """every instance with its cell; None for one that is not in the library, such as a memory"""
+    inputs: Sequence[int]
+    """nets of the top module's inputs"""
+    outputs: Sequence[tuple[str, int]]
+    """names and nets of its outputs"""
+
+    @classmethod
+    def of(cls, netlist: Netlist, cells: Mapping[str, Cell]) -> _Design:
+        instances, ports = netlist.expand(cells)
+        described = netlist.modules[netlist.top]["ports"]
+        directed = [(described[name]["direction"], name, net) for name, nets in ports.items() for net in nets]
+        return cls(
+            [(instance, cells.get(instance.kind)) for instance in instances],
+            [net for direction, _, net in directed if direction == "input"],
+            [(name, net) for direction, name, net in directed if direction == "output"],
+        )
+
+
+@dataclass(frozen=True)
+class _Loads:
+    """Loads of nets: the pins that each drives, and their capacitance."""
+
+    capacitance: Mapping[int, float]
+    pins: Mapping[int, int]
+
+    @classmethod
+    def of(cls, design: _Design) -> _Loads:
+        capacitance: dict[int, float] = {}
+        pins: dict[int, int] = {}
+        for instance, cell in design.placed:
+            for pin, net in instance.inputs:
+                if cell is not None and pin in cell.pins:
+                    capacitance[net] = capacitance.get(net, 0.0) + cell.pins[pin].capacitance
+                    pins[net] = pins.get(net, 0) + 1
+        return cls(capacitance, pins)
 
 
 @dataclass(frozen=True)
@@ -207,7 +165,7 @@ class _Buffer:
 
     @classmethod
     def best(cls, cells: Mapping[str, Cell]) -> _Buffer | None:
-        """The buffer that drives `FANOUT` of itself fastest."""
+        """Return the buffer that drives `FANOUT` of itself fastest; None if the library has no buffer."""
         found = []
         for cell in cells.values():
             inputs = [(name, pin) for name, pin in cell.pins.items() if pin.direction == "input"]
@@ -220,144 +178,159 @@ class _Buffer:
                 found.append(cls(inputs[0][1].capacitance, tables[:2], tables[2:]))
 
         def stage(buffer: _Buffer) -> float:
-            load = FANOUT * buffer.capacitance
+            load = buffer.branches
             ramp = buffer.transition[0](0.0, load)
             return max(delay(ramp, load) for delay in buffer.delay)
 
         return min(found, key=stage, default=None)
 
+    @property
+    def branches(self) -> float:
+        """The capacitance of the next stage of a tree."""
+        return FANOUT * self.capacitance
+
+    def tree(self, pins: int, capacitance: float) -> list[float]:
+        """Return the loads of the buffers on the way to `pins` pins, stage by stage; the last drives the pins."""
+        stages = ceil_log(pins, FANOUT) - 1
+        return [self.branches] * (stages - 1) + [FANOUT * capacitance / pins]
+
 
 def ceil_log(value: int, base: int) -> int:
-    """The smallest n with base ** n >= value."""
+    """Return the smallest n with base ** n >= value."""
     n = 0
     while base**n < value:
         n += 1
     return n
 
 
-def longest_paths(
-    netlist: Netlist, cells: Mapping[str, Cell], *, report: Callable[[str, float], None] = lambda text, share: None
-) -> list[LogicPath]:
-    """The longest path that ends in each module, and at the top's outputs (`end_module` is empty), longest first.
+class _Timing:
+    """Arrival times and transitions of all nets, by edge; an arrival of -1 is an edge that never comes."""
 
-    Wires have no delay and no capacitance. The clock is ideal. Inputs and the outputs of cells that are not in `cells`
-    (memories) change at the clock edge; their inputs need no setup time. Loads are the capacitances of the pins that a
-    net drives. A net of more than `FANOUT` pins gets, as in layout, a tree of buffers of so many branches, where the
-    library has one. Where several arcs lead to a net, the latest arrival and the longest transition count.
+    def __init__(self, loads: _Loads, buffer: _Buffer | None) -> None:
+        self._loads, self._buffer = loads, buffer
+        self.arrival: dict[int, list[float]] = {}
+        self.slew: dict[int, list[float]] = {}
+        self.before: dict[tuple[int, int], tuple[int, int, int]] = {}
+        """from a net and its edge to the instance, the net and the edge that it follows"""
+        self.source: dict[int, int] = {}
+        """the registers and memories that drive nets"""
 
-    Raises
-    ------
-    ValueError
-        There is a loop of gates.
-    """
-    instances, ports = netlist.expand(cells)
-    directions = {name: port["direction"] for name, port in netlist.modules[netlist.top]["ports"].items()}
-    inputs = [net for name, nets in ports.items() if directions[name] == "input" for net in nets]
-    load: dict[int, float] = {}
-    fanout: dict[int, int] = {}
-    buffer = _Buffer.best(cells)
-    sinks: dict[int, list[int]] = {}
-    waiting = [0] * len(instances)
-    driven: dict[int, int] = {}
-    known = [cells.get(i.kind) for i in instances]
-    for index, (instance, cell) in enumerate(zip(instances, known, strict=True)):
-        for pin, net in instance.inputs:
-            if cell is not None and pin in cell.pins:
-                load[net] = load.get(net, 0.0) + cell.pins[pin].capacitance
-                fanout[net] = fanout.get(net, 0) + 1
-        for _, net in instance.outputs:
-            if net >= 0 and cell is not None and not cell.sequential:
-                driven[net] = index
-    for index, (instance, cell) in enumerate(zip(instances, known, strict=True)):
-        if cell is not None and not cell.sequential:
-            for _, net in instance.inputs:
-                if net in driven:
-                    sinks.setdefault(net, []).append(index)
-                    waiting[index] += 1
+    def start(self, net: int) -> None:
+        """Let a net change at the clock edge."""
+        self.arrival[net], self.slew[net] = [0.0, 0.0], [0.0, 0.0]
 
-    arrival: dict[int, list[float]] = {net: [0.0, 0.0] for net in inputs}
-    slew: dict[int, list[float]] = {net: [0.0, 0.0] for net in inputs}
-    before: dict[tuple[int, int], tuple[int, int, int]] = {}  # (net, edge) to (instance, net, edge)
-    source: dict[int, int] = {}
-
-    def put(index: int, pin: Pin, net: int, nets: Mapping[str, int]) -> None:
-        times, slews = [-1.0, -1.0], [0.0, 0.0]
-        capacitance, stages = load.get(net, 0.0), 0
-        if buffer is not None and fanout.get(net, 0) > FANOUT:
-            last = FANOUT * capacitance / fanout[net]
-            stages = ceil_log(fanout[net], FANOUT) - 1
-            capacitance = FANOUT * buffer.capacitance
-        for arc in pin.arcs:
-            if arc.clocked:
-                origin, changes = None, _BOTH
-            elif arc.combinational and arc.related in nets:
-                origin, changes = nets[arc.related], _SENSES.get(arc.sense, _BOTH)
-                if origin not in arrival:
-                    continue
-            else:
+    def launch(self, index: int, instance: Instance, cell: Cell | None) -> None:
+        """Let the outputs of a register change after its delay, and those of a memory at the clock edge."""
+        for name, net in instance.outputs:
+            if net < 0:
                 continue
+            self.source[net] = index
+            if cell is None:
+                self.start(net)
+            else:
+                self._drive(index, cell.pins[name], net, {})
+
+    def propagate(self, index: int, instance: Instance, cell: Cell) -> None:
+        """Let the outputs of a gate change after its inputs, whose times are known."""
+        inputs = dict(instance.inputs)
+        for name, net in instance.outputs:
+            if net >= 0:
+                self._drive(index, cell.pins[name], net, inputs)
+
+    def _drive(self, index: int, pin: Pin, net: int, inputs: Mapping[str, int]) -> None:
+        """Find when a pin and the buffers after it change a net; `inputs` are the nets of the cell's inputs."""
+        capacitance, pins = self._loads.capacitance.get(net, 0.0), self._loads.pins.get(net, 0)
+        buffer, tree = self._buffer, []
+        if buffer is not None and pins > FANOUT:
+            tree, capacitance = buffer.tree(pins, capacitance), buffer.branches
+        times, slews = self._through_cell(index, pin, net, inputs, capacitance)
+        for load in tree:
+            assert buffer is not None
+            for edge in (0, 1):
+                if times[edge] >= 0:
+                    times[edge] += buffer.delay[edge](slews[edge], load)
+                    slews[edge] = buffer.transition[edge](slews[edge], load)
+        if max(times) >= 0:
+            self.arrival[net], self.slew[net] = times, slews
+
+    def _through_cell(
+        self, index: int, pin: Pin, net: int, inputs: Mapping[str, int], capacitance: float
+    ) -> tuple[list[float], list[float]]:
+        """Return the latest times and the longest transitions of a pin, over all arcs that lead to it."""
+        times, slews = [-1.0, -1.0], [0.0, 0.0]
+        for arc in pin.arcs:
+            origin: int | None = None
+            changes = _BOTH
+            if not arc.clocked:
+                if not arc.combinational or arc.related not in inputs or inputs[arc.related] not in self.arrival:
+                    continue
+                origin, changes = inputs[arc.related], _SENSES.get(arc.sense, _BOTH)
             for edge_in, edge in changes:
                 delay = arc.tables.get(f"cell_{_EDGES[edge]}")
-                if delay is None:
-                    continue
-                start, ramp = (0.0, 0.0) if origin is None else (arrival[origin][edge_in], slew[origin][edge_in])
-                if start < 0:
+                start, ramp = (
+                    (0.0, 0.0) if origin is None else (self.arrival[origin][edge_in], self.slew[origin][edge_in])
+                )
+                if delay is None or start < 0:
                     continue
                 time = start + delay(ramp, capacitance)
                 if time > times[edge]:
                     times[edge] = time
                     if origin is not None:
-                        before[net, edge] = (index, origin, edge_in)
+                        self.before[net, edge] = (index, origin, edge_in)
                 transition = arc.tables.get(f"{_EDGES[edge]}_transition")
                 if transition is not None:
                     slews[edge] = max(slews[edge], transition(ramp, capacitance))
-        for stage in range(stages):
-            assert buffer is not None
-            branch = last if stage == stages - 1 else capacitance
-            for edge in (0, 1):
-                if times[edge] >= 0:
-                    times[edge] += buffer.delay[edge](slews[edge], branch)
-                    slews[edge] = buffer.transition[edge](slews[edge], branch)
-        if max(times) >= 0:
-            arrival[net], slew[net] = times, slews
+        return times, slews
 
-    for index, (instance, cell) in enumerate(zip(instances, known, strict=True)):
-        if cell is None or cell.sequential:
-            for name, net in instance.outputs:
-                if net >= 0:
-                    source[net] = index
-                    if cell is None:
-                        arrival[net], slew[net] = [0.0, 0.0], [0.0, 0.0]
-                    else:
-                        put(index, cell.pins[name], net, {})
-    ready = deque(i for i, cell in enumerate(known) if cell is not None and not cell.sequential and not waiting[i])
-    done, total = 0, sum(cell is not None and not cell.sequential for cell in known)
+
+def _in_order(design: _Design) -> Iterator[int]:
+    """Yield the indexes of all gates, each after those that drive it."""
+    gates = [cell is not None and not cell.sequential for _, cell in design.placed]
+    driver = {
+        net: index
+        for index, (instance, _) in enumerate(design.placed)
+        if gates[index]
+        for _, net in instance.outputs
+        if net >= 0
+    }
+    sinks: dict[int, list[int]] = {}
+    waiting = [0] * len(gates)
+    for index, (instance, _) in enumerate(design.placed):
+        for _, net in instance.inputs if gates[index] else ():
+            if net in driver:
+                sinks.setdefault(net, []).append(index)
+                waiting[index] += 1
+    ready = deque(index for index, gate in enumerate(gates) if gate and not waiting[index])
+    left = sum(gates)
     while ready:
         index = ready.popleft()
-        instance, cell = instances[index], known[index]
-        assert cell is not None
-        nets = dict(instance.inputs)
-        for name, net in instance.outputs:
-            if net < 0:
-                continue
-            put(index, cell.pins[name], net, nets)
+        yield index
+        left -= 1
+        for _, net in design.placed[index][0].outputs:
             for sink in sinks.get(net, ()):
                 waiting[sink] -= 1
                 if not waiting[sink]:
                     ready.append(sink)
-        done += 1
-        if not done % 5000:
-            report("timing", done / total)
-    if done < total:
-        raise ValueError(f"{total - done} gates are in or behind a loop of gates")
+    if left:
+        raise ValueError(f"{left} gates are in a loop of gates or after one")
 
-    worst: dict[str, tuple[float, int, int, str]] = {}
 
-    def consider(module: str, time: float, net: int, edge: int, end: str) -> None:
-        if module not in worst or time > worst[module][0]:
-            worst[module] = (time, net, edge, end)
+@dataclass(frozen=True)
+class _End:
+    """Where a path ends, and when."""
 
-    for instance, cell in zip(instances, known, strict=True):
+    module: str
+    time: float
+    """with the setup time"""
+    net: int
+    edge: int
+    name: str
+
+
+def _ends(design: _Design, timing: _Timing) -> Iterator[_End]:
+    """Yield every end of a path: inputs of registers and memories, then outputs of the top module."""
+    arrival = timing.arrival
+    for instance, cell in design.placed:
         if cell is not None and not cell.sequential:
             continue
         clocks = {arc.related for pin in cell.pins.values() for arc in pin.arcs if arc.clocked} if cell else {"clk"}
@@ -366,24 +339,28 @@ def longest_paths(
                 continue
             setups = [arc for arc in cell.pins[name].arcs if arc.setup] if cell else []
             for edge in (0, 1):
-                if arrival[net][edge] < 0:
-                    continue
-                tables = [t for arc in setups if (t := arc.tables.get(f"{_EDGES[edge]}_constraint")) is not None]
-                setup = max((table(slew[net][edge], 0.0) for table in tables), default=0.0)
-                consider(instance.module, arrival[net][edge] + setup, net, edge, f"{instance.path}/{name}")
-    for name in (name for name in ports if directions[name] == "output"):
-        for net in ports[name]:
-            for edge in (0, 1):
-                if net in arrival and arrival[net][edge] >= 0:
-                    consider("", arrival[net][edge], net, edge, name)
+                if arrival[net][edge] >= 0:
+                    time = arrival[net][edge] + _setup_time(setups, edge, timing.slew[net][edge])
+                    yield _End(instance.module, time, net, edge, f"{instance.path}/{name}")
+    for name, net in design.outputs:
+        for edge in (0, 1):
+            if net in arrival and arrival[net][edge] >= 0:
+                yield _End("", arrival[net][edge], net, edge, name)
 
-    paths = []
-    for module, (time, net, edge, end) in worst.items():
-        steps = []
-        while (net, edge) in before:
-            at = arrival[net][edge]
-            index, net, edge = before[net, edge]
-            steps.append((instances[index].kind, at))
-        start = instances[source[net]].path if net in source else "an input"
-        paths.append(LogicPath(time, start, end, module, steps[::-1]))
-    return sorted(paths, key=lambda p: -p.delay)
+
+def _setup_time(setups: Sequence[Arc], edge: int, slew: float) -> float:
+    """Return the longest time that data must be stable before the clock edge, for an ideal clock."""
+    tables = [table for arc in setups if (table := arc.tables.get(f"{_EDGES[edge]}_constraint")) is not None]
+    return max((table(slew, 0.0) for table in tables), default=0.0)
+
+
+def _traced(end: _End, design: _Design, timing: _Timing) -> LogicPath:
+    """Return the path to an end, followed back to where it starts."""
+    steps = []
+    net, edge = end.net, end.edge
+    while (net, edge) in timing.before:
+        at = timing.arrival[net][edge]
+        index, net, edge = timing.before[net, edge]
+        steps.append((design.placed[index][0].kind, at))
+    start = design.placed[timing.source[net]][0].path if net in timing.source else "an input"
+    return LogicPath(end.time, start, end.name, end.module, steps[::-1])

@@ -17,7 +17,8 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import write_bytes
 from etchnet.hdl.targets.verilog import RAM_MODULE, VerilogDesign, generate
 from etchnet.host.asic.liberty import Cell, Liberty, read_liberty
-from etchnet.host.asic.sta import LogicPath, Netlist, UnitCells, longest_paths
+from etchnet.host.asic.netlist import Netlist
+from etchnet.host.asic.sta import LogicPath, UnitCells, longest_paths
 from etchnet.host.tools.yosys import SynthesisError, run_yosys, yosys_version
 
 __all__ = ["Block", "Memory", "Synthesis", "find_module", "synthesise"]

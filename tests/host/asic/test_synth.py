@@ -12,7 +12,8 @@ from support.tiny_liberty import CELLS, CLOCK_TO_OUTPUT, GATES, PIN, SETUP
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.verilog import VerilogDesign
 from etchnet.host.asic.liberty import LibertyError, Table, read_liberty
-from etchnet.host.asic.sta import FANOUT, Netlist, longest_paths
+from etchnet.host.asic.netlist import Netlist
+from etchnet.host.asic.sta import FANOUT, longest_paths
 from etchnet.host.asic.synth import synthesise
 from etchnet.host.tools import tool as tools
 from etchnet.host.tools import yosys
@@ -216,7 +217,7 @@ def test_the_table_as_text_and_as_markdown(capsys, library):
     arguments = ["synth", *TINY, "--top", "element", "--liberty", str(library)]
     status, out, _ = run(capsys, *arguments)
     assert status == 0
-    for part in ("processing_element", "longest path:", "estimate before layout and without wires:", "tiny"):
+    for part in ("processing_element", "longest path:", "estimated before layout and without wires:", "tiny"):
         assert part in out
     arguments[arguments.index("element")] = "array"
     status, out, _ = run(capsys, *arguments, "--markdown")
