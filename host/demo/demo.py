@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from etchnet.host.network.layers import Conv
 from etchnet.host.network.network import Network
 from etchnet.host.reports.fit import one_and_many
 from etchnet.host.reports.numpy_network import NumpyNetwork
+from etchnet.host.reports.stopwatch import shortest
 from etchnet.sim.engines.link import Disagreement
 
 __all__ = ["DemoResult", "RtlCheck", "check_on_rtl", "run_demo"]
@@ -97,18 +97,6 @@ class DemoResult:
         }
 
 
-def _rate(function: Callable[[], Any], images: int, *, seconds: float = 0.3) -> float:
-    """Images per second, by the shortest of repeated calls: others on the machine only ever make them longer."""
-    function()
-    times: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 5:
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return images / min(times)
-
-
 def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None) -> DemoResult:
     """Classify all images of `split`, one by itself first and then `batch` at once; time numpy on the same images.
 
@@ -140,8 +128,8 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None
         alone=alone,
         together=together,
         simulation_seconds=seconds,
-        numpy_alone=_rate(lambda: on_cpu(x[:1]), 1),
-        numpy_together=_rate(lambda: on_cpu(x[:batch]), len(x[:batch])),
+        numpy_alone=1 / shortest(lambda: on_cpu(x[:1])),
+        numpy_together=len(x[:batch]) / shortest(lambda: on_cpu(x[:batch])),
         numpy_agreement=float((on_cpu(x).argmax(axis=1) == answers).mean()),
     )
 

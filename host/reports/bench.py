@@ -27,6 +27,7 @@ from etchnet.host.reports.compare import default_inputs
 from etchnet.host.reports.fit import one_and_many
 from etchnet.host.reports.numpy_network import NumpyNetwork
 from etchnet.host.reports.runtimes import Runtime, runtimes
+from etchnet.host.reports.stopwatch import shortest
 from etchnet.sim.arithmetic.contracts import contract_of
 from etchnet.sim.engines.link import Disagreement
 
@@ -111,18 +112,6 @@ class GemmResult:
         }
 
 
-def _seconds(function: Callable[[], Any], *, least: float = 0.3) -> float:
-    """The shortest wall time of repeated calls: others on the machine only ever make it longer."""
-    function()
-    times: list[float] = []
-    end = time.perf_counter() + least
-    while len(times) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
     """Numpy's float32 product alone, and the int8 product through float32 with scaling and clamping."""
     x32, w32 = x.astype(np.float32), w.astype(np.float32)
@@ -131,7 +120,7 @@ def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
         sums = x.astype(np.float32) @ w32
         return np.clip(np.rint(sums * np.float32(_SCALE)), 0, 127).astype(np.int8)
 
-    return {"numpy_float32": _seconds(lambda: x32 @ w32), "numpy_int8_through_float32": _seconds(through_float32)}
+    return {"numpy_float32": shortest(lambda: x32 @ w32), "numpy_int8_through_float32": shortest(through_float32)}
 
 
 @dataclass(frozen=True)
@@ -200,7 +189,7 @@ def bench_model(
         others = runtimes(model, some, accepted, left_out=left_out.setdefault)
         for runtime in chain([Runtime("numpy float32", partial(on_cpu, some))], others):
             report(f"{runtime.name}, batch {size}")
-            cpu.setdefault(runtime.name, {})[size] = _seconds(runtime.run) / size
+            cpu.setdefault(runtime.name, {})[size] = shortest(runtime.run) / size
     batched = many.repeat_cycles / batch
     return ModelResult(model.name, batch, cycles[0], one.repeat_cycles, batched, config, cpu, list(left_out))
 
@@ -249,7 +238,7 @@ def bench_gemm(
         cpu = _on_cpu(x, w)
         layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
         for runtime in runtimes(plain_model("gemm", Network([layer], contract=config.contract)), x, [expected]):
-            cpu[f"{runtime.name}, int8"] = _seconds(runtime.run)
+            cpu[f"{runtime.name}, int8"] = shortest(runtime.run)
         results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))
     return results
 
@@ -304,7 +293,7 @@ def bench_engines(
                 raise Disagreement(f"{engine} does not give the results and counters of {engines[0]} for {name}")
             seen = got, accelerator.counts
             if engine == "exact" or seconds[engine] < _OFTEN:
-                seconds[engine] = _seconds(partial(accelerator.run, x), least=1.0)
+                seconds[engine] = shortest(partial(accelerator.run, x), least=1.0)
         assert seen is not None
         results.append(EngineResult(name, len(x), seen[1].cycles, seconds))
     return results

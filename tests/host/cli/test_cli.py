@@ -14,7 +14,10 @@ import pytest
 from support.command_line import error, run
 
 from etchnet.host.cli import doctor, entry, main
+from etchnet.host.data import fashion
+from etchnet.host.demo.demo import check_on_rtl
 from etchnet.host.network.network import Dense, Network
+from etchnet.host.reports import stopwatch
 from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import toolchain
 
@@ -50,6 +53,20 @@ def test_help_imports_neither_compiler_nor_simulator():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.fixture(scope="module")
+def rtl_check():
+    """What the demonstration's convolution gives on the RTL: `test_fashion` has tests of it."""
+    return check_on_rtl(fashion.held_out())
+
+
+@pytest.fixture
+def quick(monkeypatch, rtl_check):
+    """The RTL is simulated once for all tests, and nothing is timed for longer than three calls take."""
+    monkeypatch.setattr("etchnet.host.demo.demo.check_on_rtl", lambda split: rtl_check)
+    monkeypatch.setattr(stopwatch, "LEAST", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
 def test_demo_prints_answers_and_figures(capsys):
     status, out, err = run(capsys, "demo", "--images", "40")
     assert (status, err) == (0, "")
@@ -67,6 +84,7 @@ def test_demo_prints_answers_and_figures(capsys):
         assert part in out
 
 
+@pytest.mark.usefixtures("quick")
 def test_demo_as_json_is_one_object(capsys):
     status, out, err = run(capsys, "demo", "--images", "32", "--json", "--clock", "50")
     assert (status, err) == (0, "")
@@ -78,6 +96,7 @@ def test_demo_as_json_is_one_object(capsys):
     assert figures["accuracy"] > 0.8
 
 
+@pytest.mark.usefixtures("quick")
 def test_demo_takes_the_whole_test_set_where_it_is(capsys, tmp_path):
     images = np.zeros((20, 28, 28), np.uint8)
     write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", images)
@@ -143,6 +162,7 @@ def test_verilog_takes_a_network_inside(capsys, tmp_path):
     assert message.startswith("activation_words: ")
 
 
+@pytest.mark.usefixtures("quick")
 def test_bench_gemm_as_json_is_one_object(capsys):
     status, out, err = run(capsys, "bench", "gemm", "--size", "16", "--size", "20", "--engine", "exact", "--json")
     assert (status, err) == (0, "")
@@ -152,6 +172,7 @@ def test_bench_gemm_as_json_is_one_object(capsys):
     assert all(r["cpu_seconds"]["numpy_float32"] > 0 for r in results)
 
 
+@pytest.mark.usefixtures("quick")
 def test_bench_gemm_prints_a_table(capsys):
     status, out, _ = run(capsys, "bench", "gemm", "--size", "16", "--engine", "exact", "--rows", "8", "--cols", "8")
     assert status == 0
@@ -159,6 +180,7 @@ def test_bench_gemm_prints_a_table(capsys):
         assert part in out
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_config_file_describes_a_machine(capsys, tmp_path):
     path = tmp_path / "machine.toml"
     path.write_text("rows = 4\ncolumns = 8\n")

@@ -25,6 +25,7 @@ from etchnet.host.importers.load import load_input, load_model, plain_model
 from etchnet.host.network.layers import Add, AveragePool, Conv, Depthwise, MaxPool, Reshape
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.host.network.network import Dense, Network
+from etchnet.host.reports import stopwatch
 from etchnet.host.reports.compare import compare, default_inputs
 from etchnet.host.reports.report import layer_reports, memory_use, totals
 from etchnet.sim.engines.exact import ExactEngine
@@ -366,7 +367,13 @@ def test_the_autoencoder_on_the_compiled_verilog():
 # bench
 
 
-def test_bench_of_a_model(capsys, model):
+@pytest.fixture
+def quick(monkeypatch):
+    """Nothing is timed for longer than three calls take."""
+    monkeypatch.setattr(stopwatch, "LEAST", 0.0)
+
+
+def test_bench_of_a_model(capsys, quick, model):
     status, out, _ = run(capsys, "bench", model, *SMALL, "--batch", "4", "--json")
     assert status == 0
     figures = json.loads(out)
@@ -374,7 +381,7 @@ def test_bench_of_a_model(capsys, model):
     assert figures["inferences_per_second"]["numpy float32, batch 4"] > 0
 
 
-def test_bench_of_a_network_of_convolutions(capsys, tmp_path):
+def test_bench_of_a_network_of_convolutions(capsys, quick, tmp_path):
     """The best batch by default; 1 where more do not fit. What is left out is said."""
     layers = [
         Conv.from_scale(np.ones((3, 3, 2, 4), np.int8), scale=0.05, zero_point=-128),
@@ -396,7 +403,7 @@ def test_bench_of_a_network_of_convolutions(capsys, tmp_path):
     assert "at once" not in out
 
 
-def test_bench_of_int32_results(capsys, tmp_path):
+def test_bench_of_int32_results(capsys, quick, tmp_path):
     Network([Dense(np.ones((9, 4), np.int8))]).save(tmp_path / "sums.npz")
     status, out, _ = run(capsys, "bench", str(tmp_path / "sums.npz"), *SMALL, "--json")
     figures = json.loads(out)

@@ -1,0 +1,35 @@
+"""The shortest of several calls counts, by a clock that the test sets."""
+
+import itertools
+
+import pytest
+
+from etchnet.host.reports import stopwatch
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """A function whose calls take 9, 5, 3, 4, 2, 6, ... seconds of the clock, and how often it was called."""
+    made, now = [], [0.0]
+    times = itertools.chain([9, 5, 3, 4, 2], itertools.repeat(6))
+
+    def call():
+        made.append(next(times))
+        now[0] += made[-1]
+
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: now[0])
+    return call, made
+
+
+@pytest.mark.parametrize(("least", "count", "shortest"), [(0.0, 3, 3), (12.5, 4, 2), (20.0, 5, 2)])
+def test_the_first_call_does_not_count_and_the_shortest_is_returned(calls, least, count, shortest):
+    call, made = calls
+    assert stopwatch.shortest(call, least=least) == shortest
+    assert len(made) == 1 + count
+
+
+def test_the_default_can_be_set(calls, monkeypatch):
+    call, made = calls
+    monkeypatch.setattr(stopwatch, "LEAST", 13.0)
+    assert stopwatch.shortest(call) == 2
+    assert len(made) == 5
