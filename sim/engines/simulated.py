@@ -58,6 +58,9 @@ class AmaranthEngine(Engine):
         self._machine = machine or Machine(config)
         self._progress, self._patience = progress, patience
         self._vcd, self._files = vcd, ExitStack()
+        self._clear()
+
+    def _clear(self) -> None:
         self._cycle = 0
         self._sent: list[int] = []
         self._received: list[int] = []
@@ -74,6 +77,23 @@ class AmaranthEngine(Engine):
         if self._vcd is not None:
             self._files.enter_context(simulator.write_vcd(fspath(self._vcd)))
         return simulator
+
+    def reset(self, trace: LinkTrace | None = None) -> None:
+        """Return to the state after construction, with another trace: registers, memories, cycle and record.
+
+        This takes far less time than a new engine, whose gateware has to be elaborated.
+
+        Raises
+        ------
+        ValueError
+            The engine writes waveforms, which cannot go back in time.
+        """
+        if self._vcd is not None:
+            raise ValueError("an engine that writes waveforms cannot be reset: make another one")
+        if self._cycle:
+            self._simulator.reset()
+        self.trace = trace or LinkTrace()
+        self._clear()
 
     @property
     def cycle(self) -> int:

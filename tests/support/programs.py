@@ -1,10 +1,11 @@
-"""Programs made by hand, and what runs them on both engines."""
+"""Programs made by hand, and the functions that run them on both engines."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from hypothesis import strategies as st
-from support.strategies import configs, int8
+from support.strategies import MACHINES, configs, int8
 
 from etchnet.hdl.isa import (
     Counter,
@@ -37,7 +38,7 @@ def parameter_word(config, records):
 
 
 def parameter_words(config, channels):
-    """Parameters of whole column tiles, channel after channel."""
+    """Return the parameter words of whole column tiles, channel after channel."""
     n = config.requantisers
     return [parameter_word(config, channels[i : i + n]) for i in range(0, len(channels), n)]
 
@@ -69,7 +70,7 @@ def counters_packet(config):
 
 
 def execute(engine, packets, output_words, repeats=1):
-    """Result bytes (repeats, output_words, rows), counters, cycle."""
+    """Send packets and read the counters: result bytes (repeats, output_words, rows), counters, cycle."""
     config = engine.config
     beats = output_words * chunks(8 * config.rows, config) * repeats
     words = engine.exchange(np.concatenate([*packets, counters_packet(config)]), beats + 2 * len(Counter))
@@ -78,9 +79,23 @@ def execute(engine, packets, output_words, repeats=1):
     return raw, {c: int(totals[2 * c] | totals[2 * c + 1] << 32) for c in Counter}, engine.cycle
 
 
+@functools.lru_cache(maxsize=8)
+def _elaborated(config):
+    return AmaranthEngine(config)
+
+
+def amaranth_engine(config, trace=None):
+    """Return the machine in Amaranth's simulator, reset: it is elaborated once for all tests with the same config."""
+    engine = _elaborated(config)
+    engine.reset(trace)
+    return engine
+
+
 def on_both(config, packets, output_words, repeats=1, trace=None):
+    """Run packets on the exact engine and on the gateware, check that all is equal, and return what `execute` does."""
     exact, rtl = (
-        execute(engine(config, trace=trace), packets, output_words, repeats) for engine in (ExactEngine, AmaranthEngine)
+        execute(engine, packets, output_words, repeats)
+        for engine in (ExactEngine(config, trace=trace), amaranth_engine(config, trace))
     )
     assert np.array_equal(exact[0], rtl[0])
     assert exact[1] == rtl[1]
@@ -106,7 +121,7 @@ PLAIN = Parameters(multiplier=1 << 30, left=1)
 
 
 def streamed_weights(config, tiles, x):
-    """Two segments of the weight memory, refilled by turns: each repeat waits for its weights and gives them back."""
+    """Make a program that waits for two segments of the weight memory in turn, and releases them, in each repeat."""
     passes = [
         Pass(
             weights=4 * segment,
@@ -142,7 +157,7 @@ def streamed_weights(config, tiles, x):
 
 
 def feedback_program(config, x):
-    """Two column tiles into rows of the other bank that lie in turns, then to the output: packets and output words."""
+    """Fold two column tiles into alternating rows of the other bank, then write these: packets and output words."""
     columns = config.columns
     passes = [
         Pass(kind=TileKind.IDENTITY, pixels=6, wait_input=True, wait_output=True, release=True, release_input=True),
@@ -172,19 +187,35 @@ def feedback_program(config, x):
     return packets, words
 
 
+def contract_machines():
+    """Return one of `MACHINES`, which have the rounding contracts in turn."""
+    found = [dataclasses.replace(c, contract=CONTRACTS[i % len(CONTRACTS)]) for i, c in enumerate(MACHINES)]
+    return st.sampled_from(found)
+
+
+def any_machines():
+    """Return machines of any shape and contract."""
+    return st.builds(
+        lambda config, contract: dataclasses.replace(config, contract=contract),
+        configs(largest=5),
+        st.sampled_from(CONTRACTS),
+    )
+
+
 @st.composite
-def chains(draw):
-    """A machine, and the parts of a random program on it: groups of passes, each with its drain."""
-    config = draw(configs(largest=5))
+def chains(draw, machines):
+    """Return a machine, and the groups of passes of a program on it, each with its drain."""
+    config = draw(machines)
     groups = draw(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)), min_size=1, max_size=5))
     return config, groups
 
 
 def chain_program(chain, random):
-    """Random folds, tiles, sources and destinations: config, passes, drains, packets, output words and repeats."""
+    """Make a program of random folds, tiles, sources: config, passes, drains, packets, output words and repeats."""
     config, groups = chain
-    contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
-    config = dataclasses.replace(config, output_words=1024, input_words=64, contract=contract)
+    config = dataclasses.replace(config, output_words=1024, input_words=32)
+    # Only what the program may use is loaded: most of the time of a simulation would go by loading.
+    stored_tiles, parameter_sets = min(config.weight_tiles, 6), 4
     passes, drains, words, written = [], [], 0, 0
     for number, (pixels, tiles, depth) in enumerate(groups):
         tiles = min(tiles, config.accumulator_rows // pixels)
@@ -196,7 +227,7 @@ def chain_program(chain, random):
                 passes.append(
                     Pass(
                         kind=TileKind(int(random.integers(3))),
-                        weights=int(random.integers(config.weight_tiles)) * config.load_cycles,
+                        weights=int(random.integers(stored_tiles)) * config.load_cycles,
                         source=Source.ACTIVATION if from_activation else Source.INPUT,
                         address=int(random.integers(written - pixels + 1 if from_activation else 20)),
                         step=1 if from_activation else int(random.integers(1, 4)),
@@ -214,7 +245,7 @@ def chain_program(chain, random):
         wide = last and bool(random.integers(2))
         size = config.words_per_pixel(wide=wide)
         shape = {"tiles": tiles, "pixels": pixels, "bank": bank, "stride": size, "tile_stride": size * pixels}
-        parameters = int(random.integers(8)) * config.groups
+        parameters = int(random.integers(parameter_sets)) * config.groups
         if last:
             words = size * pixels * tiles
             drains.append(
@@ -258,9 +289,9 @@ def chain_program(chain, random):
             left=int(random.integers(3)),
             right=int(random.integers(12)),
         )
-        for _ in range(11 * config.columns)
+        for _ in range((parameter_sets + 2) * config.columns)
     ]
-    weights = int8(random, (config.weight_words, config.weight_rows, config.columns))
+    weights = int8(random, (stored_tiles * config.load_cycles, config.weight_rows, config.columns))
     repeats = int(random.integers(1, 4))
     packets = [
         *load(config, passes, drains, parameter_words(config, channels), weights),

@@ -27,11 +27,12 @@ SQUARE = Config(
 )
 
 
+PARAMETER_SETS = 4
 INT32 = {"low": -(1 << 31), "high": (1 << 31) - 1}
 
 
 def depthwise_pass(config, height, width, *, stride=(1, 1), pad=0, margin=1, **options):
-    """Windows over the image in the first height x width input words; `margin` pads before and between lines."""
+    """Make a pass of windows over the image in the first height x width input words, with `margin` pads around it."""
     taps = config.depthwise
     columns = max(width + margin, config.shortest_line)
     out_height, out_width = (height + 2 * margin - taps) // stride[0] + 1, (width + 2 * margin - taps) // stride[1] + 1
@@ -58,30 +59,56 @@ def depthwise_pass(config, height, width, *, stride=(1, 1), pad=0, margin=1, **o
     )
 
 
-@st.composite
-def programs(draw):
-    """A small square machine, and groups of passes: (passes as kind, lines, columns), drains behind each."""
-    rows, taps = draw(st.sampled_from([(4, 2), (4, 2), (3, 0)]))
-    config = dataclasses.replace(
+def _square(rows, requantisers, weight_rows, multiplier_latency, memory_latency, product_latency):
+    """Return a machine of 4 x 4 elements with depthwise passes, or of 3 x 3 without."""
+    return dataclasses.replace(
         SQUARE,
         rows=rows,
         columns=rows,
-        depthwise=taps,
-        requantisers=draw(st.sampled_from([1, rows])),
-        weight_rows=draw(st.sampled_from([1, rows])),
-        multiplier_latency=draw(st.integers(1, 2)),
-        accumulator_rows=32,
-        memory_latency=draw(st.integers(1, 4)),
-        product_latency=draw(st.integers(1, 5)),
+        depthwise=2 if rows == 4 else 0,
+        requantisers=requantisers,
+        weight_rows=weight_rows,
+        multiplier_latency=multiplier_latency,
+        memory_latency=memory_latency,
+        product_latency=product_latency,
+        input_words=32,
+        weight_tiles=8,
         passes=64,
         output_words=256,
     )
+
+
+SQUARES = [
+    _square(4, 1, 1, 1, 1, 1),
+    _square(4, 4, 4, 2, 2, 2),
+    _square(4, 1, 4, 1, 3, 5),
+    _square(4, 4, 1, 2, 4, 3),
+    _square(3, 3, 1, 1, 2, 4),
+    _square(3, 1, 3, 2, 1, 1),
+]
+"""machines that between them have every value that `squares` draws"""
+
+
+@st.composite
+def squares(draw):
+    """Return small square machines."""
+    rows = draw(st.sampled_from([4, 4, 3]))
+    some = st.sampled_from([1, rows])
+    return _square(
+        rows, draw(some), draw(some), draw(st.integers(1, 2)), draw(st.integers(1, 4)), draw(st.integers(1, 5))
+    )
+
+
+@st.composite
+def programs(draw, machines):
+    """Return a machine, and groups of passes, each pass being a number that stands for its kind."""
+    config = draw(machines)
     groups = draw(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=4))
     return config, groups
 
 
 def walk_program(program, random):
-    """Any mixture of walks and chains: config, passes, drains, packets, output words and repeats."""
+    """Make a mixture of walks and chains: config, passes, drains, packets, output words and repeats."""
     config, groups = program
     passes, drains, kept_words = [], [], 0
     for number, group in enumerate(groups):
@@ -151,7 +178,10 @@ def walk_program(program, random):
                 )
             passes.append(p)
         accumulators = {"pixels": rows, "bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
-        parameters = {"parameters": int(random.integers(7)) * config.groups, "zero_point": int(random.integers(-9, 9))}
+        parameters = {
+            "parameters": int(random.integers(PARAMETER_SETS)) * config.groups,
+            "zero_point": int(random.integers(-9, 9)),
+        }
         drains.append(Drain(**accumulators, **INT32, **parameters))
         if kept_words >= rows and random.random() < 0.6:
             drains.append(
@@ -183,7 +213,7 @@ def walk_program(program, random):
             left=int(random.integers(3)),
             right=int(random.integers(12)),
         )
-        for _ in range(8 * config.columns)
+        for _ in range(PARAMETER_SETS * config.columns)
     ]
     weights = int8(random, (config.weight_words, config.weight_rows, config.columns))
     repeats = int(random.integers(1, 3))

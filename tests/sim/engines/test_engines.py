@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.strategies import configs, int8, randoms, traces
+from support.programs import amaranth_engine
+from support.strategies import CHOICES, MACHINES, configs, int8, machines, randoms, traces
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
@@ -47,8 +48,15 @@ def layer(random, terms, channels, *, wide):
     )
 
 
+def accelerator_on(config, engine, trace=None):
+    """Return an accelerator; machines in Amaranth's simulator are elaborated once."""
+    if engine == "amaranth":
+        return Accelerator(engine=amaranth_engine(config, trace))
+    return Accelerator(config, engine=engine, trace=trace)
+
+
 def outcome(config, engine, layers, x, batch, trace):
-    accelerator = Accelerator(config, engine=engine, trace=trace)
+    accelerator = accelerator_on(config, engine, trace)
     accelerator.load(Network(layers), batch=batch)
     result = accelerator.run(x)
     return result, accelerator.counts.totals, accelerator.engine
@@ -66,9 +74,9 @@ def agree(config, engines, layers, x, batch, trace):
 
 
 @st.composite
-def products(draw):
-    """A machine, and M, K and N from 1 to 70, half of them small."""
-    return draw(configs()), [draw(st.one_of(st.integers(1, 12), st.integers(1, 70))) for _ in range(3)]
+def products(draw, machines):
+    """Return a machine, and M, K and N from 1 to 70, half of them small."""
+    return draw(machines), [draw(st.one_of(st.integers(1, 12), st.integers(1, 70))) for _ in range(3)]
 
 
 def product_agrees(product, random, wide, *, most):
@@ -80,21 +88,29 @@ def product_agrees(product, random, wide, *, most):
     expected = exact._product(x, one)
     assert np.array_equal(expected, one.reference(x))
     if exact.engine.cycle <= most:
-        rtl = Accelerator(config, engine="amaranth", trace=trace)
+        rtl = accelerator_on(config, "amaranth", trace)
         assert np.array_equal(rtl._product(x, one), expected)
         assert rtl.counts == exact.counts
         assert rtl.engine.cycle == exact.engine.cycle
 
 
-@settings(max_examples=25)
-@given(products(), randoms(), st.booleans())
+def test_the_shared_machines_have_every_value():
+    for name, values in CHOICES.items():
+        assert {getattr(config, name) for config in MACHINES} == set(values), name
+    shapes = {(c.rows > c.columns, c.rows < c.columns, c.tiles_per_word > 1) for c in MACHINES}
+    assert len(shapes) == 4
+    assert {1, 2} <= {c.groups for c in MACHINES}
+
+
+@settings(max_examples=30)
+@given(products(machines()), randoms(), st.booleans())
 def test_any_product_on_any_machine(product, random, wide):
     """Cut into programs where the machine is smaller, with links that stall."""
-    product_agrees(product, random, wide, most=2500)
+    product_agrees(product, random, wide, most=1200)
 
 
-@settings(max_examples=12)
-@given(configs(), randoms(), st.integers(1, 3), st.integers(1, 3), st.booleans())
+@settings(max_examples=9)
+@given(machines(), randoms(), st.integers(1, 3), st.integers(1, 3), st.booleans())
 def test_networks_keep_their_activations_on_the_chip(config, random, depth, batch, wide):
     config = dataclasses.replace(
         config,
@@ -114,8 +130,8 @@ def test_networks_keep_their_activations_on_the_chip(config, random, depth, batc
     agree(config, ("exact", "amaranth"), layers, x, batch, traces(random))
 
 
-@settings(max_examples=5)
-@given(configs(largest=5), randoms())
+@settings(max_examples=3)
+@given(machines(3), randoms())
 def test_time_never_depends_on_data(config, random):
     """One trace: the same counters for any data. No trace: all but waits the same. A recorded one: the same totals."""
     config = dataclasses.replace(config, weight_tiles=200, output_words=256, input_words=64)
@@ -210,7 +226,7 @@ def test_the_compiled_verilog_agrees(config):
 
 @pytest.mark.campaign
 @settings(settings.get_profile("campaign"))
-@given(products(), randoms(), st.booleans())
+@given(products(configs()), randoms(), st.booleans())
 def test_campaign_of_random_products(product, random, wide):
     """A thousand random products on random machines, exact against RTL."""
     product_agrees(product, random, wide, most=20_000)

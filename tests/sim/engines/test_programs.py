@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from support.programs import (
     PLAIN,
     SMALL,
+    amaranth_engine,
+    any_machines,
     chain_program,
     chains,
+    contract_machines,
     counters_packet,
     feedback_program,
     input_packet,
@@ -38,7 +41,6 @@ from etchnet.hdl.isa.config import Config
 from etchnet.sim.arithmetic.reference import requantise
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.link import LinkError, LinkTrace
-from etchnet.sim.engines.simulated import AmaranthEngine
 from etchnet.sim.timing import ProgramError, check, run_counts, schedule
 
 
@@ -191,7 +193,8 @@ def test_runs_queue_up_behind_each_other():
         packets += [input_packet(config, x), packet(Target.RUN, command.words(config), config)]
     for trace in (None, LinkTrace(accepts=np.arange(400) % 9 == 0)):
         exact, rtl = (
-            engine(config, trace=trace).exchange(np.concatenate(packets), 5) for engine in (ExactEngine, AmaranthEngine)
+            engine.exchange(np.concatenate(packets), 5)
+            for engine in (ExactEngine(config, trace=trace), amaranth_engine(config, trace))
         )
         wanted = np.concatenate([x, x[:1]]).view(np.uint8)
         assert np.array_equal(exact.view(np.uint8).reshape(5, 4), wanted)
@@ -215,7 +218,9 @@ def test_what_ran_before_new_parameters_came_used_the_old_ones():
             counters_packet(config),
         ]
     count = 2 * (3 + 2 * len(Counter))
-    exact, rtl = (engine(config).exchange(np.concatenate(packets), count) for engine in (ExactEngine, AmaranthEngine))
+    exact, rtl = (
+        engine.exchange(np.concatenate(packets), count) for engine in (ExactEngine(config), amaranth_engine(config))
+    )
     assert np.array_equal(exact, rtl)
     second = exact[count // 2 :][:3].view(np.int8).reshape(3, 4)
     assert np.array_equal(second, np.clip(x.astype(int) + 10, -128, 127))
@@ -224,7 +229,7 @@ def test_what_ran_before_new_parameters_came_used_the_old_ones():
 def test_packets_without_words_and_of_no_target():
     config = SMALL
     empty = packet(Target.INPUT, np.zeros((0, 1, 1), np.uint32), config, commit=True)
-    for engine in (ExactEngine, AmaranthEngine):
+    for engine in (ExactEngine, amaranth_engine):
         words = engine(config).exchange(np.concatenate([empty, empty, counters_packet(config)]), 2 * len(Counter))
         assert not words.any()
     unknown = empty.copy()
@@ -281,7 +286,7 @@ def test_feedback_waits_for_the_row_that_it_adds_to():
 
 
 def test_counters_may_be_asked_for_in_one_exchange_and_read_in_others():
-    for engine in (ExactEngine, AmaranthEngine):
+    for engine in (ExactEngine, amaranth_engine):
         machine = engine(SMALL)
         assert len(machine.exchange(counters_packet(SMALL), 0)) == 0
         assert not machine.exchange(np.zeros((0, 1), np.uint32), 5).any()
@@ -303,8 +308,8 @@ def test_damaged_packets_are_refused(words, message):
         ExactEngine(SMALL).exchange(np.array(words, np.uint32)[:, None], 0)
 
 
-@settings(max_examples=30)
-@given(chains(), randoms())
+@settings(max_examples=20)
+@given(chains(contract_machines()), randoms())
 def test_random_programs_agree(chain, random):
     """Outputs, counters and cycles of both engines, links stalling."""
     config, passes, drains, packets, words, repeats = chain_program(chain, random)
@@ -319,7 +324,7 @@ def test_random_programs_agree(chain, random):
 
 @pytest.mark.campaign
 @settings(settings.get_profile("campaign"), max_examples=500)
-@given(chains(), randoms())
+@given(chains(any_machines()), randoms())
 def test_campaign_of_random_programs(chain, random):
     """500 programs, new ones each time; as many walks are in `test_walks`."""
     config, _, _, packets, words, repeats = chain_program(chain, random)

@@ -1,6 +1,8 @@
-"""Waveforms of the RTL in Amaranth's simulator."""
+"""The Amaranth engine: its waveforms, and that a reset leaves nothing behind."""
 
 import numpy as np
+import pytest
+from support.programs import input_packet
 from support.strategies import int8, traces
 from support.waveforms import snapshots
 
@@ -42,3 +44,26 @@ def test_no_words_no_waveforms(tmp_path):
     engine = Accelerator(CONFIG, engine="amaranth", vcd=tmp_path / "machine.vcd").engine
     engine.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reset_engine_is_a_new_one():
+    """The same words in the same cycles, under another trace, after a run that was not read to its end."""
+    random = np.random.default_rng(1)
+    x, w, trace = int8(random, (3, 4)), int8(random, (4, 5)), traces(random, 100)
+    used = Accelerator(CONFIG, engine="amaranth")
+    used.matmul(w.T, x.T)
+    used.engine.exchange(input_packet(CONFIG, int8(random, (8, 2))), 0)
+    used.engine.reset(trace)
+    assert used.engine.cycle == 0
+    assert not len(used.engine.record.offers)
+    reset, new = Accelerator(engine=used.engine), Accelerator(CONFIG, engine="amaranth", trace=trace)
+    assert np.array_equal(reset.matmul(x, w), new.matmul(x, w))
+    assert reset.counts == new.counts
+    for cycles in ("offers", "accepts"):
+        assert np.array_equal(getattr(reset.engine.record, cycles), getattr(new.engine.record, cycles))
+
+
+def test_an_engine_that_writes_waveforms_is_not_reset(tmp_path):
+    engine = Accelerator(CONFIG, engine="amaranth", vcd=tmp_path / "machine.vcd").engine
+    with pytest.raises(ValueError, match="writes waveforms"):
+        engine.reset()

@@ -15,6 +15,7 @@ from support.needs import MODELS, needs_models
 from support.programs import (
     PLAIN,
     SMALL,
+    any_machines,
     chain_program,
     chains,
     feedback_program,
@@ -24,7 +25,7 @@ from support.programs import (
     streamed_weights,
 )
 from support.strategies import int8, randoms, traces
-from support.walks import SQUARE, programs, walk_program
+from support.walks import SQUARE, programs, squares, walk_program
 from support.waveforms import snapshots
 
 from etchnet.hdl.core.machine import Machine
@@ -271,7 +272,7 @@ def test_a_crop_of_a_network(tmp_path):
 
 @pytest.mark.campaign
 @settings(settings.get_profile("campaign"), max_examples=150)
-@given(st.one_of(programs(), chains()), randoms())
+@given(st.one_of(programs(squares()), chains(any_machines())), randoms())
 def test_campaign_of_states(tmp_path_factory, program, random):
     """150 random programs, all registers and memories in 24 cycles of each: some millions of values."""
     config, groups = program
