@@ -191,77 +191,14 @@ class Graph:
     def write(self, source: int, result: int) -> bytes:
         """Return the bytes of the file of a model with that input and output."""
         b = flatbuffers.Builder(1024)
-
-        def vector(start: Any, items: list[int]) -> int:
-            start(b, len(items))
-            for item in reversed(items):
-                b.PrependUOffsetTRelative(item)
-            return b.EndVector()
-
         codes = sorted({operator[0] for operator in self.operators})
-        buffers, tensors = [], []
         tflite.BufferStart(b)
-        buffers.append(tflite.BufferEnd(b))
-        for tensor in self.tensors:
-            buffer = 0
-            if tensor.data is not None:
-                data = b.CreateNumpyVector(np.frombuffer(tensor.data.tobytes(), np.uint8))
-                tflite.BufferStart(b)
-                tflite.BufferAddData(b, data)
-                buffer = len(buffers)
-                buffers.append(tflite.BufferEnd(b))
-            name, shape = b.CreateString(tensor.name), b.CreateNumpyVector(np.array(tensor.shape, np.int32))
-            quantisation = None
-            if tensor.scales is not None:
-                scales = b.CreateNumpyVector(np.array(tensor.scales, np.float32))
-                points = b.CreateNumpyVector(np.array(tensor.zero_points, np.int64))
-                tflite.QuantizationParametersStart(b)
-                tflite.QuantizationParametersAddScale(b, scales)
-                tflite.QuantizationParametersAddZeroPoint(b, points)
-                tflite.QuantizationParametersAddQuantizedDimension(b, tensor.axis)
-                quantisation = tflite.QuantizationParametersEnd(b)
-            tflite.TensorStart(b)
-            tflite.TensorAddShape(b, shape)
-            tflite.TensorAddType(b, tensor.type)
-            tflite.TensorAddBuffer(b, buffer)
-            tflite.TensorAddName(b, name)
-            if quantisation is not None:
-                tflite.TensorAddQuantization(b, quantisation)
-            tensors.append(tflite.TensorEnd(b))
-
-        operators = []
-        for code, kind, options, inputs, outputs in self.operators:
-            table = None
-            if kind:
-                name = {v: k for k, v in vars(tflite.BuiltinOptions).items() if not k.startswith("_")}[kind]
-                options = {
-                    key: b.CreateNumpyVector(value) if isinstance(value, np.ndarray) else value
-                    for key, value in options.items()
-                }
-                getattr(tflite, f"{name}Start")(b)
-                for key, value in options.items():
-                    getattr(tflite, f"{name}Add{key}")(b, value)
-                table = getattr(tflite, f"{name}End")(b)
-            inputs_vector = b.CreateNumpyVector(np.array(inputs, np.int32))
-            outputs_vector = b.CreateNumpyVector(np.array(outputs, np.int32))
-            tflite.OperatorStart(b)
-            tflite.OperatorAddOpcodeIndex(b, codes.index(code))
-            tflite.OperatorAddInputs(b, inputs_vector)
-            tflite.OperatorAddOutputs(b, outputs_vector)
-            if table is not None:
-                tflite.OperatorAddBuiltinOptionsType(b, kind)
-                tflite.OperatorAddBuiltinOptions(b, table)
-            operators.append(tflite.OperatorEnd(b))
-
-        code_tables = []
-        for code in codes:
-            tflite.OperatorCodeStart(b)
-            tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
-            tflite.OperatorCodeAddBuiltinCode(b, code)
-            tflite.OperatorCodeAddVersion(b, 1)
-            code_tables.append(tflite.OperatorCodeEnd(b))
-        tensors_vector = vector(tflite.SubGraphStartTensorsVector, tensors)
-        operators_vector = vector(tflite.SubGraphStartOperatorsVector, operators)
+        buffers = [tflite.BufferEnd(b)]  # the buffer of all tensors without data
+        tensors = [_write_tensor(b, tensor, buffers) for tensor in self.tensors]
+        operators = [_write_operator(b, codes.index(operator[0]), *operator[1:]) for operator in self.operators]
+        code_tables = [_write_code(b, code) for code in codes]
+        tensors_vector = _vector(b, tflite.SubGraphStartTensorsVector, tensors)
+        operators_vector = _vector(b, tflite.SubGraphStartOperatorsVector, operators)
         ends = [b.CreateNumpyVector(np.array([end], np.int32)) for end in (source, result)]
         tflite.SubGraphStart(b)
         tflite.SubGraphAddTensors(b, tensors_vector)
@@ -269,9 +206,9 @@ class Graph:
         tflite.SubGraphAddOutputs(b, ends[1])
         tflite.SubGraphAddOperators(b, operators_vector)
         graph = tflite.SubGraphEnd(b)
-        graphs = vector(tflite.ModelStartSubgraphsVector, [graph])
-        codes_vector = vector(tflite.ModelStartOperatorCodesVector, code_tables)
-        buffers_vector = vector(tflite.ModelStartBuffersVector, buffers)
+        graphs = _vector(b, tflite.ModelStartSubgraphsVector, [graph])
+        codes_vector = _vector(b, tflite.ModelStartOperatorCodesVector, code_tables)
+        buffers_vector = _vector(b, tflite.ModelStartBuffersVector, buffers)
         description = b.CreateString("test")
         tflite.ModelStart(b)
         tflite.ModelAddVersion(b, 3)
@@ -281,6 +218,78 @@ class Graph:
         tflite.ModelAddBuffers(b, buffers_vector)
         b.Finish(tflite.ModelEnd(b), file_identifier=b"TFL3")
         return bytes(b.Output())
+
+
+def _vector(b: flatbuffers.Builder, start: Any, items: list[int]) -> int:
+    start(b, len(items))
+    for item in reversed(items):
+        b.PrependUOffsetTRelative(item)
+    return int(b.EndVector())
+
+
+def _write_tensor(b: flatbuffers.Builder, tensor: Tensor, buffers: list[int]) -> int:
+    """Write a tensor; its data becomes one more of `buffers`."""
+    buffer = 0
+    if tensor.data is not None:
+        data = b.CreateNumpyVector(np.frombuffer(tensor.data.tobytes(), np.uint8))
+        tflite.BufferStart(b)
+        tflite.BufferAddData(b, data)
+        buffer = len(buffers)
+        buffers.append(tflite.BufferEnd(b))
+    name, shape = b.CreateString(tensor.name), b.CreateNumpyVector(np.array(tensor.shape, np.int32))
+    quantisation = None
+    if tensor.scales is not None:
+        scales = b.CreateNumpyVector(np.array(tensor.scales, np.float32))
+        points = b.CreateNumpyVector(np.array(tensor.zero_points, np.int64))
+        tflite.QuantizationParametersStart(b)
+        tflite.QuantizationParametersAddScale(b, scales)
+        tflite.QuantizationParametersAddZeroPoint(b, points)
+        tflite.QuantizationParametersAddQuantizedDimension(b, tensor.axis)
+        quantisation = tflite.QuantizationParametersEnd(b)
+    tflite.TensorStart(b)
+    tflite.TensorAddShape(b, shape)
+    tflite.TensorAddType(b, tensor.type)
+    tflite.TensorAddBuffer(b, buffer)
+    tflite.TensorAddName(b, name)
+    if quantisation is not None:
+        tflite.TensorAddQuantization(b, quantisation)
+    return int(tflite.TensorEnd(b))
+
+
+def _write_operator(
+    b: flatbuffers.Builder, code: int, kind: int, options: dict[str, Any], inputs: list[int], outputs: list[int]
+) -> int:
+    """Write an operator, whose code is an index, and its options if `kind` is not 0."""
+    table = None
+    if kind:
+        name = {v: k for k, v in vars(tflite.BuiltinOptions).items() if not k.startswith("_")}[kind]
+        options = {
+            key: b.CreateNumpyVector(value) if isinstance(value, np.ndarray) else value
+            for key, value in options.items()
+        }
+        getattr(tflite, f"{name}Start")(b)
+        for key, value in options.items():
+            getattr(tflite, f"{name}Add{key}")(b, value)
+        table = getattr(tflite, f"{name}End")(b)
+    inputs_vector = b.CreateNumpyVector(np.array(inputs, np.int32))
+    outputs_vector = b.CreateNumpyVector(np.array(outputs, np.int32))
+    tflite.OperatorStart(b)
+    tflite.OperatorAddOpcodeIndex(b, code)
+    tflite.OperatorAddInputs(b, inputs_vector)
+    tflite.OperatorAddOutputs(b, outputs_vector)
+    if table is not None:
+        tflite.OperatorAddBuiltinOptionsType(b, kind)
+        tflite.OperatorAddBuiltinOptions(b, table)
+    return int(tflite.OperatorEnd(b))
+
+
+def _write_code(b: flatbuffers.Builder, code: int) -> int:
+    """Write the code of a kind of operator, also into the field of older files, which holds codes up to 127."""
+    tflite.OperatorCodeStart(b)
+    tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
+    tflite.OperatorCodeAddBuiltinCode(b, code)
+    tflite.OperatorCodeAddVersion(b, 1)
+    return int(tflite.OperatorCodeEnd(b))
 
 
 def _sliding(stride: tuple[int, int], same: bool, activation: int) -> dict[str, int]:
