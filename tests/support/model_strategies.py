@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import tflite
 from hypothesis import strategies as st
 from support.strategies import int8, randoms
 
@@ -326,3 +327,32 @@ def tflite_graphs(
         result = OPERATORS[kind](draw, g, random, source)
         at = at if result is None else result
     return g.write(first, at), _inputs(g, random, first, images)
+
+
+def random_chain(random, *, softmax=False, float_ends=False):
+    """A chain of one to four fully connected layers with every kind of scale, and a softmax or float ends."""
+    g, batch = Graph(), 1
+    widths = [int(w) for w in random.integers(1, 40, random.integers(2, 6))]
+    scale, point = float(random.uniform(0.01, 2)), int(random.integers(-128, 128))
+    at = first = g.activation("input", (batch, widths[0]), scale, point)
+    if float_ends:
+        first = g.tensor("real", (batch, widths[0]), tflite.TensorType.FLOAT32)
+        g.simple(tflite.BuiltinOperator.QUANTIZE, first, at)
+    for terms, channels in zip(widths, widths[1:], strict=False):
+        per_channel = bool(random.integers(2))
+        scales = np.exp(random.uniform(-9, 0, channels if per_channel else 1)).astype(np.float32)
+        if per_channel and channels > 1 and random.random() < 0.3:
+            scales[random.integers(channels)] = 1e-20  # its multiplier is flushed to zero
+        out = float(scale * np.median(scales) * random.uniform(5, 200) * np.sqrt(terms))
+        zero = int(random.integers(-128, 128))
+        result = g.activation(f"layer{len(g.operators)}", (batch, channels), out, zero)
+        bias = random.integers(-(1 << 14), 1 << 14, channels).astype(np.int32) if random.random() < 0.8 else None
+        weights = int8(random, (channels, terms))
+        at = g.fully_connected(at, weights, scales, bias, result, activation=int(random.choice([0, 1, 2, 3])))
+        scale = out
+    if softmax:
+        at = g.softmax(at, (batch, widths[-1]), float(random.choice([1.0, 0.5])))
+    if float_ends:
+        real = g.tensor("out", (batch, widths[-1]), tflite.TensorType.FLOAT32)
+        at = g.simple(tflite.BuiltinOperator.DEQUANTIZE, at, real)
+    return g.write(first, at), widths[0]

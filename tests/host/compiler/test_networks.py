@@ -87,14 +87,14 @@ def agrees(network, config, random, *, batch=1, most=0):
 @settings(max_examples=14)
 @given(tflite_graphs(), machines(largest=5), randoms(), st.integers(1, 3))
 def test_random_tflite_networks_on_any_machine(graph, config, random, batch):
-    """What the file says, on a machine of any shape; the numpy reference equals TensorFlow Lite Micro (test_tflite)."""
+    """What the file says, on a machine of any shape; the numpy reference equals TensorFlow Lite Micro elsewhere."""
     agrees(parse_tflite(graph[0]).network, config, random, batch=batch, most=1000)
 
 
 @settings(max_examples=8)
 @given(onnx_models(), machines(largest=5), randoms())
 def test_random_onnx_networks_on_any_machine(graph, config, random):
-    """The same for ONNX files, on machines that round as ONNX Runtime does (test_onnx holds the reference to it)."""
+    """The same for ONNX files, on machines that round as ONNX Runtime does (other tests hold the reference to it)."""
     network = parse_onnx(graph[0]).network
     agrees(network, dataclasses.replace(config, contract=network.contract), random, most=700)
 

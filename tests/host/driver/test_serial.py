@@ -146,7 +146,7 @@ def test_campaign_of_bad_lines(seed, rate, late, bit):
 def test_what_comes_before_the_first_frame_is_ignored():
     banner = iter([b"\x00boot v1.2\r\n~~ready~\r\n"])
 
-    def step(data, board=boards()):  # noqa: B008 - one board
+    def step(data, board=boards()):
         return next(banner, b"") + board(data)
 
     with Terminal(step) as terminal:

@@ -15,7 +15,8 @@ from etchnet.sim.arithmetic import onnx_ops
 pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 from onnx import TensorProto, helper, numpy_helper
-from support.onnx_strategies import CONTRIBUTED, same_formulas, session
+from support.onnx_runtime import same_formulas, session
+from support.onnx_strategies import CONTRIBUTED
 
 ALL = np.arange(-128, 128)
 A, B = (grid.ravel().astype(np.int8) for grid in np.meshgrid(ALL, ALL, indexing="ij"))

@@ -1,0 +1,213 @@
+"""Operators of TensorFlow Lite files, and graphs of them, against TensorFlow Lite Micro, byte for byte."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.strategies import int8, randoms
+
+from etchnet.sim.arithmetic.reference import quantise_multiplier, requantise
+
+pytest.importorskip("tflite", reason="the package tflite is not installed")
+import tflite
+from support.model_strategies import OPERATORS, random_chain, tflite_graphs, tflite_operators
+from support.tflm import run
+
+from etchnet.host.exporters.flatbuffer import Graph
+from etchnet.host.importers.tflite.importer import parse_tflite
+
+INT32 = tflite.TensorType.INT32
+
+
+def ours(data, x):
+    model = parse_tflite(data)
+    return model.finish(model.network.reference(model.prepare(x)))
+
+
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_every_operator_equals_the_runtime(kind):
+    @settings(max_examples=60)
+    @given(tflite_operators(kind))
+    def check(case):
+        data, x = case
+        assert np.array_equal(ours(data, x), run(data, x))
+
+    check()
+
+
+@settings(max_examples=150)
+@given(tflite_graphs())
+def test_random_graphs_equal_the_runtime(case):
+    data, x = case
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
+@settings(max_examples=40)
+@given(tflite_graphs(batch=2, images=4))
+def test_files_with_a_batch_equal_the_runtime(case):
+    data, x = case
+    assert np.array_equal(ours(data, x), run(data, x, batch=2))
+
+
+@pytest.mark.campaign
+@settings(max_examples=20_000)
+@given(tflite_graphs(operators=14))
+def test_a_campaign_of_random_graphs(case):
+    data, x = case
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
+@settings(max_examples=60)
+@given(randoms(), st.booleans(), st.booleans())
+def test_random_chains_with_float_ends_and_softmax_equal_the_runtime(random, softmax, float_ends):
+    data, terms = random_chain(random, softmax=softmax, float_ends=float_ends)
+    x = int8(random, (8, terms))
+    if float_ends:
+        x = (x.astype(np.float32) * random.uniform(0.001, 3)).astype(np.float32)
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
+# Ties: where another rounding, or a multiplier from another double, shows
+
+
+@pytest.mark.parametrize("kind", ["fully_connected", "conv_2d", "depthwise_conv_2d"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_biases_at_ties_equal_the_runtime(kind, per_channel):
+    """Inputs at their zero point leave the biases alone, which lie where their products, or shifted products, are ties.
+
+    So a multiplier made from another double, or another rounding, shows.
+    """
+    random = np.random.default_rng(0)
+    channels = 128
+    for _ in range(30):
+        scales = np.exp(random.uniform(-8, -1, channels if per_channel else 1)).astype(np.float32)
+        out = float(np.float32(np.exp(random.uniform(-4, 2))))
+        source = float(np.float32(np.exp(random.uniform(-4, 1))))
+        # The real value of a bias in results is an odd number of halves, give or take one step.
+        factor = source * scales.astype(np.float64) / out
+        bias = np.rint((random.integers(-120, 120, channels) + 0.5) / factor) + random.integers(-1, 2, channels)
+        bias = np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)
+        g = Graph()
+        shape, weights = {
+            "fully_connected": ((1, 2), (channels, 2)),
+            "conv_2d": ((1, 1, 1, 2), (channels, 1, 1, 2)),
+            "depthwise_conv_2d": ((1, 1, 1, 1), (1, 1, 1, channels)),
+        }[kind]
+        first = g.activation("input", shape, source, 3)
+        result = g.activation("result", (*shape[:-1], channels), out, -5)
+        options = {"multiplier": channels} if kind == "depthwise_conv_2d" else {}
+        getattr(g, kind)(first, np.ones(weights, np.int8), scales, bias, result, **options)
+        data = g.write(first, result)
+        x = np.full(shape, 3, np.int8)
+        assert np.array_equal(ours(data, x), run(data, x))
+
+
+def every_value(kind, scales, zeros):
+    """A file with one operator, and all 256 inputs for it."""
+    g = Graph()
+    first = g.activation("input", (1, 16, 16, 1), scales[0], zeros[0])
+    result = g.activation("result", (1, 16, 16, 1), scales[1], zeros[1])
+    if kind == "MEAN":
+        g.mean(first, [3], result, keep_dims=True)
+    else:
+        g.operator(kind, "", {}, [first], result)
+    return g.write(first, result), np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
+
+
+def by_factor(x, factor, zeros, low=-128):
+    multiplier, shift = quantise_multiplier(factor)
+    return requantise(
+        x.astype(np.int64) - zeros[0], multiplier, max(shift, 0), max(-shift, 0), zero_point=zeros[1], low=low
+    )
+
+
+def telling_scales(random, count):
+    """Scales (before, behind) and zero points for which a quotient in float32 gives other results than in double."""
+    found, x = [], np.arange(-128, 128)
+    while len(found) < count:
+        out = np.float32(random.uniform(0.01, 0.02))
+        tie = (2 * random.integers(0, 100) + 1) / (2 * random.integers(50, 128))
+        source, zeros = np.float32(out * tie), tuple(int(z) for z in random.integers(-128, 128, 2))
+        single, double = float(source / out), float(source) / float(out)
+        if not np.array_equal(by_factor(x, single, zeros), by_factor(x, double, zeros)):
+            found.append(((float(source), float(out)), zeros))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["RELU", "QUANTIZE", "MEAN"])
+def test_every_value_requantised_equals_the_runtime(kind):
+    cases = [((a, b), z) for a in (1.0, 0.5, 3.0) for b in (1.5, 2.0, 0.25) for z in ((0, 0), (-128, 5), (127, -128))]
+    for scales, zeros in cases + telling_scales(np.random.default_rng(0), 80):
+        data, x = every_value(kind, scales, zeros)
+        assert np.array_equal(ours(data, x), run(data, x)), (scales, zeros)
+
+
+@pytest.mark.parametrize("zero", [-128, 0, 17, 127])
+@pytest.mark.parametrize("scale", [6 / 255, 0.04, 6 / 2.5, 100.0])
+def test_relu6_clamps_like_the_runtime(zero, scale):
+    g = Graph()
+    first = g.activation("input", (1, 16, 16, 1), scale, zero)
+    result = g.operator("RELU6", "", {}, [first], g.like(first))
+    at = g.operator("QUANTIZE", "", {}, [result], g.activation("out", (1, 16, 16, 1), scale * 1.1, zero))
+    data, x = g.write(first, at), every_value("RELU", (1, 1), (0, 0))[1]
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
+@pytest.mark.parametrize(
+    ("scales", "zeros"),
+    [
+        ((1.0, 1.0, 2.0), (0, 0, 0)),
+        ((1.0, 1.0, 2.0), (-128, 127, -1)),
+        ((1.0, 0.5, 1.0), (3, -9, 0)),
+        ((0.25, 1.0, 1.5), (127, -128, 11)),
+        ((0.1, 0.3, 0.25), (0, 5, -128)),
+        ((0.7, 1e-9, 0.5), (0, 5, 0)),  # the second operand's multiplier is flushed to zero
+        ((0.037, 0.0123, 0.041), (-11, 99, 4)),
+        ((0.037, 0.037, 4.0), (-128, -128, -128)),
+        ((0.5, 0.25, 1e6), (-128, -128, 3)),
+        ((1.0, 1.0, 2.0**-18.9), (0, 0, 0)),  # as small as the result's scale may be
+    ],
+)
+@pytest.mark.parametrize("activation", [0, 1, 3])
+def test_every_pair_added_equals_the_runtime(scales, zeros, activation):
+    """A channel for each operand, taken apart by kernels that move values as they are."""
+    g, x = Graph(), np.arange(-128, 128).astype(np.int8)
+    first = g.activation("input", (1, 256, 256, 2), 1.0, 0)
+    operands = []
+    for channel in range(2):
+        weights = np.zeros((1, 1, 1, 2), np.int8)
+        weights[..., channel] = 1
+        apart = g.activation(f"apart {channel}", (1, 256, 256, 1), scales[channel], zeros[channel])
+        bias = np.array([-zeros[channel]], np.int32)
+        operands.append(g.conv_2d(first, weights, [scales[channel]], bias, apart))
+    result = g.activation("result", (1, 256, 256, 1), scales[2], zeros[2])
+    g.add(*operands, result, activation=activation)
+    data = g.write(first, result)
+    pairs = np.stack(np.meshgrid(x, x, indexing="ij"), axis=-1)[None]
+    assert np.array_equal(ours(data, pairs), run(data, pairs))
+
+
+@pytest.mark.parametrize("count", [(1, 2), (2, 2), (3, 5), (7, 7), (6, 8)])
+@pytest.mark.parametrize("scales", [(1.0, 1.0), (0.5, 1.0), (1.0, 0.125), (0.3, 0.7), (1e-12, 1.0)])
+def test_means_at_ties_equal_the_runtime(count, scales):
+    random, g = np.random.default_rng(1), Graph()
+    first = g.activation("input", (1, *count, 40), scales[0], -7)
+    result = g.activation("result", (1, 40), scales[1], 9)
+    g.mean(first, [1, 2], result)
+    data = g.write(first, result)
+    x = np.concatenate([int8(random, (6, *count, 40)), random.integers(-9, -4, (6, *count, 40)).astype(np.int8)])
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
+def test_relu_n1_to_1_equals_the_reference_kernels_of_litert():
+    """TensorFlow Lite Micro has no such operator."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="ai_edge_litert is not installed")
+    for scales, zeros in telling_scales(np.random.default_rng(2), 40):
+        data, x = every_value("RELU_N1_TO_1", scales, zeros)
+        runtime = interpreter.Interpreter(
+            model_content=data, experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF
+        )
+        runtime.allocate_tensors()
+        runtime.set_tensor(runtime.get_input_details()[0]["index"], x)
+        runtime.invoke()
+        assert np.array_equal(ours(data, x), runtime.get_tensor(runtime.get_output_details()[0]["index"]))
