@@ -1,8 +1,8 @@
-"""What host and gateware agree on: the machine's parameters, its instructions, its packets and its counters.
+"""The contract between host and gateware: the machine's parameters, instructions, packets and counters.
 
 A program is two flat lists. A *pass* holds one weight tile and streams pixels through it into an accumulator bank;
-a *drain* empties accumulator rows through the output stage. A pass with `release` starts the next drain of the
-list. Nothing branches: every field is a constant, and every count follows from the fields alone.
+a *drain* reads accumulator rows through the output stage. A pass with `release` starts the next drain of the list.
+There are no branches: every field is a constant, and every cycle count follows from the fields alone.
 """
 
 from etchnet.hdl.isa.config import Config, ConfigError, sum_width

@@ -1,4 +1,4 @@
-"""The parameters of one machine, checked once and read by gateware, assembler, simulators and docs."""
+"""The parameters of one machine, checked once and used by gateware, assembler, simulators and docs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
 
 
 class ConfigError(EtchnetError, ValueError):
-    """A machine that cannot exist; the message names the parameter, its value and what would be right."""
+    """Parameters that no machine can have; the message names the parameter, its value and the valid range."""
 
 
 def sum_width(terms: int) -> int:
-    """Bits of a signed sum of `terms` int8 x int8 products.
+    """Return the bits of a signed sum of `terms` int8 x int8 products, of which there is at least one.
 
-    One product lies in [-16256, 16384], so `terms` of them need 16 + floor(log2(terms)) bits.
+    A product is in [-16256, 16384], so a sum needs 16 + floor(log2(terms)) bits.
     """
     return 15 + terms.bit_length()
 
@@ -41,22 +41,20 @@ def _choice(choices: tuple[str, ...], doc: str) -> Any:
 class Config:
     """One machine: the size of its array, its output stage, its memories and its link.
 
-    Every field is a whole number, but for `contract`, which is a name. The array multiplies vectors of `rows` int8
-    values with tiles of `rows` x `columns` int8 weights. Memories are counted in the words of their users:
-    activations, inputs and outputs in words of `rows` bytes, weights in tiles, programs in instructions.
+    Every field is a whole number, except `contract`, which is a name. The array multiplies vectors of `rows` int8
+    values by tiles of `rows` x `columns` int8 weights. Memory sizes are given in the units of their contents: words of
+    `rows` bytes for activations, inputs and outputs, tiles for weights, instructions for programs.
 
     Raises
     ------
     ConfigError
-        A value has the wrong type or lies out of its range, or two of them contradict each other.
+        A value has the wrong type or is out of range, or two values contradict each other.
     """
 
     rows: int = _parameter(16, 1, 64, "rows of the array: int8 inputs taken per cycle")
     columns: int = _parameter(16, 1, 64, "columns of the array: sums delivered per cycle")
     weight_rows: int = _parameter(1, 1, 64, "weight rows loaded per cycle (W); divides `rows`")
-    requantisers: int = _parameter(
-        None, 1, 64, "requantisers of the output stage (n); divides `columns`, which is the default"
-    )
+    requantisers: int = _parameter(None, 1, 64, "requantisers of the output stage (n); divides `columns`, its default")
     weight_tiles: int = _parameter(1152, 1, 1 << 16, "stored weight tiles of rows x columns bytes")
     activation_words: int = _parameter(4096, 2, 1 << 20, "words of `rows` bytes in the activation memory")
     input_words: int = _parameter(
@@ -73,23 +71,23 @@ class Config:
         None,
         0,
         1 << 16,
-        "words of `rows` bytes in the residual memory, from which the output stage adds; only square machines have "
-        "one, by default of as many words as four accumulator banks have rows",
+        "words of `rows` bytes in the residual memory, the operand of residual additions; must be 0 unless rows = "
+        "columns, where the default is 4 x `accumulator_rows`",
     )
     depthwise: int = _parameter(
         None,
         0,
         8,
-        "taps along each side of the window that a depthwise pass multiplies, 0 for no such passes; only square "
-        "machines of at least that many squared rows have them, by default with 3",
+        "taps along each side of the window of a depthwise pass, or 0 for no such passes; needs rows = columns, at "
+        "least its square; the default is 3 where possible, else 0",
     )
     line_words: int = _parameter(
-        512, 16, 1 << 12, "pixels that the line buffers of depthwise passes look back", power=True
+        512, 16, 1 << 12, "longest delay, in pixels, of the line buffers of depthwise passes", power=True
     )
     link_bits: int = _parameter(32, 32, 512, "width of both links; a multiple of 32")
     multiplier_latency: int = _parameter(1, 1, 8, "register stages of the multiplier of a processing element")
     memory_latency: int = _parameter(
-        1, 1, 4, "register stages of a read from the memories between link and array, array and link"
+        1, 1, 4, "register stages of a read from the memories on the way from link to array and back"
     )
     product_latency: int = _parameter(1, 1, 5, "register stages of the product in a requantiser")
     contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
@@ -149,53 +147,53 @@ class Config:
 
     @property
     def load_cycles(self) -> int:
-        """Cycles that one tile's weights take to load; the shortest time between two passes."""
+        """Cycles to load the weights of a tile (R / W): the least time between the first pixels of two passes."""
         return self.rows // self.weight_rows
 
     def pass_cycles(self, pixels: int) -> int:
-        """Cycles that a pass issues for: one for each of its pixels, or the loading of a tile where that is longer."""
+        """Return the cycles that a pass of `pixels` pixels occupies: one per pixel, and at least `load_cycles`."""
         return max(pixels, self.load_cycles)
 
     @property
     def weight_words(self) -> int:
-        """Words of weight_rows x columns bytes in the weight memory."""
+        """Number of words, of weight_rows x columns bytes, in the weight memory."""
         return self.weight_tiles * self.load_cycles
 
     @property
     def multipliers(self) -> int:
-        """Processing elements, each of which multiplies and adds once per cycle."""
+        """Number of processing elements, each of which multiplies and adds once per cycle."""
         return self.rows * self.columns
 
     # The output stage
 
     @property
     def groups(self) -> int:
-        """Cycles in which the requantisers take one accumulator row: columns / requantisers."""
+        """Cycles that the requantisers take for one accumulator row: columns / requantisers."""
         return self.columns // self.requantisers
 
     @property
     def parameter_words(self) -> int:
-        """Words in the parameter memory, each with the parameters of `requantisers` channels."""
+        """Number of words in the parameter memory, each with the parameters of `requantisers` channels."""
         return self.parameter_tiles * self.groups
 
     @property
     def tiles_per_word(self) -> int:
-        """Column tiles stored side by side in one activation word: rows / columns where that is whole."""
+        """Column tiles stored side by side in one activation word: rows / columns if that is whole, or else 1."""
         return max(1, self.rows // self.columns) if self.rows % self.columns == 0 else 1
 
     def words_per_pixel(self, *, wide: bool = False) -> int:
-        """Memory words that one column tile's results fill: int8, or int32 if `wide`."""
+        """Return the memory words that hold one pixel's results of a column tile: int8, or int32 if `wide`."""
         return ceil_div(self.columns * (4 if wide else 1), self.rows)
 
     def drain_cycles_per_row(self, *, wide: bool = False) -> int:
-        """Cycles the output stage takes per accumulator row: requantisers or memory words, whichever is slower."""
+        """Return the cycles that the output stage takes per accumulator row: to requantise or to write, if longer."""
         return max(self.groups, self.words_per_pixel(wide=wide))
 
     @property
     def pass_pixels(self) -> int:
-        """Pixels that a pass may walk at most.
+        """Most pixels that a pass may walk.
 
-        A depthwise pass walks, besides a bank's worth of windows, their borders and what strides skip.
+        A depthwise pass of a full bank of windows also walks their borders and the pixels that a stride skips.
         """
         return 4 * self.accumulator_rows if self.depthwise else self.accumulator_rows
 
@@ -203,52 +201,52 @@ class Config:
 
     @property
     def shortest_line(self) -> int:
-        """Pixels of a line that a depthwise pass walks at least: a window's, and as many as the line buffers take."""
+        """Fewest pixels in a line of a depthwise pass: a window, and the shortest delay of the line buffers, 2."""
         return self.depthwise + 2
 
     @property
     def longest_line(self) -> int:
-        """Pixels of a line that a depthwise pass walks at most: all lines of a window but one are looked back on."""
+        """Most pixels in a line of a depthwise pass: the line buffers delay by depthwise - 1 lines."""
         return self.depthwise + self.line_words // max(1, self.depthwise - 1)
 
     sample_delay = 1
-    """Cycles from a skewed vector to its samples at the elements of a depthwise window's last line."""
+    """cycles from a skewed vector to its samples at the elements of the last line of a depthwise window"""
 
     def window_lead(self, line_pixels: int) -> int:
-        """Cycles from the first vector of a depthwise window to the vector whose sum is the window's.
+        """Return the cycles from the first vector of a depthwise window to the vector whose sum is the window's.
 
-        The sum meets the last line's first tap when that sample arrives: depthwise - 1 lines behind the first vector,
-        less the rows of the array that lie above it.
+        The sum has to meet the first tap of the last line when that tap's sample arrives: depthwise - 1 lines after the
+        first vector, less the rows of the array above that tap.
         """
         return self.sample_delay + (self.depthwise - 1) * (line_pixels - self.depthwise)
 
     @property
     def window_trail(self) -> int:
-        """Cycles from the vector whose sum is a depthwise window's to the last vector that the sum meets."""
+        """Cycles from the vector whose sum is that of a depthwise window to the last vector of the window."""
         return self.depthwise**2 - 1 - self.sample_delay
 
     # Addresses
 
     def address_bits(self, words: int) -> int:
-        """Bits of an address of a memory of `words` words (at least one)."""
+        """Return the bits of an address of a memory of `words` words, at least 1."""
         return max(1, ceil_log2(words))
 
     # Files
 
     def to_dict(self) -> dict[str, int | str]:
-        """All fields, by name."""
+        """Return all fields by name."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
-        """The machine that `to_dict` described; unknown names are refused."""
+        """Return the machine that `to_dict` described; raise ConfigError for an unknown name."""
         known = {f.name for f in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise ConfigError(f"unknown config parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
         return cls(**values)
 
     def to_toml(self) -> str:
-        """`to_dict` as a file that commands take as --config."""
+        """Return the fields as TOML, the format of the files that commands take as --config."""
         lines = (
             f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
             for name, value in self.to_dict().items()
@@ -256,5 +254,5 @@ class Config:
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> str:
-        """`to_dict` as one line of JSON, the same for equal machines."""
+        """Return the fields as one line of JSON, the same for equal machines."""
         return json.dumps(self.to_dict(), sort_keys=True)

@@ -1,4 +1,4 @@
-"""What the machine counts."""
+"""The machine's counters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ __all__ = ["COUNTER_BITS", "Counter", "by_name"]
 
 
 COUNTER_BITS = 48
+"""bits of a counter"""
 
 
 class Counter(enum.IntEnum):
-    """What the machine counts, in cycles but for `USEFUL`, since the counters were last read.
+    """Totals since the counters were last read: cycles, except `USEFUL`.
 
-    Every cycle of a run is exactly one of ISSUE, WAIT_IN, WAIT_OUT, WEIGHT_LOAD, REQUANTISE and FILL_DRAIN.
+    Every cycle of a run belongs to exactly one of ISSUE, WAIT_IN, WAIT_OUT, WEIGHT_LOAD, REQUANTISE and FILL_DRAIN.
     """
 
     CYCLES = 0
@@ -22,13 +23,13 @@ class Counter(enum.IntEnum):
     ISSUE = 1
     """a pixel enters the array"""
     USEFUL = 2
-    """multiplications of stored values: the part of rows x columns x ISSUE that is not padding"""
+    """multiplications by weights of the network: the part of rows x columns x ISSUE that is not padding"""
     WAIT_IN = 3
     """waiting for the incoming link: an input or weights"""
     WAIT_OUT = 4
-    """waiting for the outgoing link: a half of the output memory"""
+    """waiting for the outgoing link: a free half of the output memory"""
     WEIGHT_LOAD = 5
-    """a pass shorter than the loading of a tile"""
+    """a pass with fewer pixels than cycles to load a tile: the rest of those cycles"""
     REQUANTISE = 6
     """idle while the output stage reads accumulators"""
     FILL_DRAIN = 7

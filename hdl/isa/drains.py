@@ -1,4 +1,4 @@
-"""The drain, which empties accumulator rows through the output stage, and the parameters it requantises with."""
+"""The drain, the instruction of the output stage, and the parameters that it requantises with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Destination", "Drain", "Parameters"]
 
 
 class Destination(enum.IntEnum):
-    """Where a drain writes its results."""
+    """The memory that a drain writes its results to."""
 
     ACTIVATION = 0
     OUTPUT = 1
@@ -33,11 +33,11 @@ def _drain_words(c: Config) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Drain(Instruction):
-    """Take `tiles` x `pixels` rows through the output stage to a memory.
+    """Read `tiles` x `pixels` rows, requantise them, and write the results to a memory.
 
     Rows are read in order, from an accumulator bank or from the residual memory; the parameters and the destination
-    advance from tile to tile. A drain starts behind a pass with `release`, or, if it is `chained`, behind the drain
-    before it.
+    advance from tile to tile. A drain starts after a pass with `release` or, if it is `chained`, after the drain before
+    it.
     """
 
     LATE = {"bounds": ("low", "high"), "zero_points": ("zero_point",)}
@@ -45,35 +45,39 @@ class Drain(Instruction):
     low: int = field(lambda c: signed(32), "lower clamp", -128)
     high: int = field(lambda c: signed(32), "upper clamp", 127)
     zero_point: int = field(lambda c: signed(8), "added after the shift")
-    chained: bool = field(lambda c: unsigned(1), "start behind the drain before, not behind a pass")
-    idle: int = field(lambda c: unsigned(5), "cycles that a chained drain waits first")
-    residual: bool = field(lambda c: unsigned(_residual_words(c) > 0), "read the residual memory, not a bank")
+    chained: bool = field(lambda c: unsigned(1), "start after the drain before it instead of after a pass")
+    idle: int = field(lambda c: unsigned(5), "cycles to wait before a chained drain")
+    residual: bool = field(lambda c: unsigned(_residual_words(c) > 0), "read the residual memory instead of a bank")
     bank: int = field(lambda c: unsigned(1), "accumulator bank to read")
     row: int = field(address_shape(lambda c: max(c.accumulator_rows, _residual_words(c))), "first row to read")
     tiles: int = field(count_shape(lambda c: c.accumulator_rows), "column tiles, at least 1", 1)
     pixels: int = field(count_shape(lambda c: c.accumulator_rows), "rows per column tile, at least 1", 1)
     parameters: int = field(address_shape(lambda c: c.parameter_words), "first parameter word of the first tile")
-    shared: bool = field(lambda c: unsigned(1), "all tiles use the parameters of the first")
+    shared: bool = field(lambda c: unsigned(1), "use the parameters of the first tile for all tiles")
     raw: bool = field(lambda c: unsigned(1), "take the low 32 bits of the product instead of requantising")
-    destination: Destination = field(lambda c: unsigned(2), "activation, output, accumulators, residual memory")
+    destination: Destination = field(lambda c: Destination, "activation, output, accumulators, residual memory")
     wide: bool = field(lambda c: unsigned(1), "write int32 instead of int8 (output memory)")
     address: int = field(
         address_shape(lambda c: max(_drain_words(c), c.accumulator_rows)),
         "first word written; for accumulators, first row",
     )
     stride: int = field(count_shape(_drain_words), "words from pixel to pixel", 1)
-    tile_stride: int = field(count_shape(_drain_words), "words from a word's tiles to the next word's", 1)
+    tile_stride: int = field(
+        count_shape(_drain_words),
+        "words from the word of a tile to the word of the next tile that does not share it",
+        1,
+    )
     lane: int = field(
-        address_shape(lambda c: c.tiles_per_word), "place of the first tile in its word, where columns divide rows"
+        address_shape(lambda c: c.tiles_per_word), "position of the first tile in its word, where columns divide rows"
     )
     into: int = field(lambda c: unsigned(1), "bank that takes the results (destination accumulators)")
-    fold: Fold = field(lambda c: unsigned(2), "how accumulators take the results", Fold.SET)
-    commit: bool = field(lambda c: unsigned(1), "hand the half of the output memory to the link after the last write")
+    fold: Fold = field(lambda c: Fold, "how accumulators take the results", Fold.SET)
+    commit: bool = field(lambda c: unsigned(1), "hand the half of the output memory to the link with the last write")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameters(Instruction):
-    """How one output channel is requantised: (x + bias) x multiplier x 2**(left - right - 31), rounded by contract."""
+    """Parameters of one output channel: (x + bias) x multiplier x 2**(left - right - 31), rounded by the contract."""
 
     bias: int = field(lambda c: signed(32), "added to the accumulator, modulo 2**32")
     multiplier: int = field(lambda c: unsigned(31), "fraction with its binary point at 31", 1)

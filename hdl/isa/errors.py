@@ -6,8 +6,8 @@ __all__ = ["EtchnetError"]
 
 
 class EtchnetError(Exception):
-    """Something that a user gave, or that this machine lacks; the message is one line that says what would be right.
+    """A wrong input, or something missing on this computer; the message is one line that says what would be right.
 
-    Every error of the package that is not a defect of the package derives from it, so that one `except` catches what
-    may come from bad input. The command line prints its message and ends with exit status 2.
+    All errors that are not defects of the package derive from it, so that one `except` catches whatever bad input may
+    cause. The command line prints the message and exits with status 2.
     """

@@ -1,4 +1,4 @@
-"""Records whose fields are the bits of a memory word: declared once, for gateware, assembler and documentation."""
+"""Records whose fields are bits of a memory word, declared once for gateware, assembler and documentation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Instruction", "InstructionError", "address_shape", "count_shape", "f
 
 
 class InstructionError(EtchnetError, ValueError):
-    """A field that its machine cannot hold; the message names the field, the value and the range."""
+    """A value that does not fit its field on a machine; the message names the field, the value and the range."""
 
 
 def field(shape: Callable[[Config], Any], doc: str, default: Any = 0) -> Any:
-    """Declare a field: its shape on a machine, its meaning, and the value it has unless one is given."""
+    """Declare a field of an `Instruction`: its shape on a machine, its meaning, and its default value."""
     return dataclasses.field(default=default, metadata={"shape": shape, "doc": doc})
 
 
@@ -36,12 +36,12 @@ def count_shape(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
 
 
 def signed_address_shape(words: Callable[[Config], int]) -> Callable[[Config], Shape]:
-    """Return the shape of an address that may also be as far below word 0."""
+    """Return the shape of an address that may also be negative, as far below word 0 as the last word is above."""
     return lambda c: signed(c.address_bits(words(c)) + 1)
 
 
 class Instruction:
-    """A frozen record whose fields, in order, are the bits of a memory word."""
+    """A frozen record whose fields, in order from bit 0, make up a memory word."""
 
     LATE: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """the leading fields that gateware looks up long after the others: names of memories, and the fields of each"""
@@ -49,32 +49,32 @@ class Instruction:
     @classmethod
     @functools.cache
     def layout(cls, config: Config) -> data.StructLayout:
-        """The record as the gateware of `config` sees it."""
+        """Return the layout of the record in the gateware of `config`."""
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         return data.StructLayout({f.name: Shape.cast(f.metadata["shape"](config)) for f in fields})
 
     @classmethod
     @functools.cache
     def streamed(cls, config: Config) -> data.StructLayout:
-        """The fields that are not late."""
+        """Return the layout of the fields that are not late."""
         late = {name for names in cls.LATE.values() for name in names}
         return data.StructLayout({name: f.shape for name, f in cls.layout(config) if name not in late})
 
     @classmethod
     @functools.cache
     def late_layout(cls, config: Config, memory: str) -> data.StructLayout:
-        """The fields that one of the memories of late fields stores."""
+        """Return the layout of the fields that the memory of late fields named `memory` stores."""
         return data.StructLayout({name: cls.layout(config)[name].shape for name in cls.LATE[memory]})
 
     @classmethod
     def late_offset(cls, config: Config, memory: str) -> int:
-        """The first bit of an instruction that one of the memories of late fields stores."""
+        """Return the first bit, within the instruction, of the fields that this memory stores."""
         return cls.layout(config)[cls.LATE[memory][0]].offset
 
     @classmethod
     @functools.cache
     def _bounds(cls, config: Config) -> list[tuple[str, int, int, int, int]]:
-        """Name, least and most value, mask and first bit of every field."""
+        """Return name, least and greatest value, mask and first bit of every field."""
         found = []
         for name, f in cls.layout(config):
             width, is_signed = f.width, Shape.cast(f.shape).signed
@@ -84,12 +84,12 @@ class Instruction:
 
     @classmethod
     def describe(cls, config: Config) -> list[tuple[str, int, int, str]]:
-        """Name, first bit, bits and meaning of every field."""
+        """Return name, first bit, number of bits and meaning of every field."""
         layout, docs = cls.layout(config), {f.name: f.metadata["doc"] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         return [(name, f.offset, f.width, docs[str(name)]) for name, f in layout]
 
     def encode(self, config: Config) -> int:
-        """The record as one whole number, field by field from bit 0; raises InstructionError."""
+        """Return the record as one whole number; raise InstructionError for a value that does not fit its field."""
         word = 0
         for name, low, high, mask, offset in self._bounds(config):
             value = int(getattr(self, name))
@@ -102,7 +102,7 @@ class Instruction:
 
     @classmethod
     def decode(cls, word: int, config: Config) -> Self:
-        """The record that `encode` made `word` of."""
+        """Return the record that `encode` turned into `word`."""
         values = {}
         for name, f in cls.layout(config):
             value = word >> f.offset & (1 << f.width) - 1

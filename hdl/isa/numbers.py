@@ -1,4 +1,4 @@
-"""Arithmetic on whole numbers that every part of the project needs."""
+"""Arithmetic on whole numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes over the links: packets for memories, the command that starts a run, and how words are cut into chunks."""
+"""The format of the links: packets for memories, the command that starts a run, and words cut into chunks."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class Header(Instruction):
 
 
 def chunks(bits: int, config: Config) -> int:
-    """Link words that carry one memory word of `bits` bits."""
+    """Return the number of link words that carry one memory word of `bits` bits."""
     return ceil_div(bits, config.link_bits)
 
 
 def word_bits(target: Target, config: Config) -> int:
-    """Bits of one memory word that packets of `target` carry."""
+    """Return the bits of one memory word in packets of `target`."""
     match target:
         case Target.PASSES:
             return Pass.layout(config).size
@@ -117,46 +117,49 @@ def stored_slice(config: Config, *, bits: int, first: int = 0) -> StoredSlice:
 
 @dataclass(frozen=True, kw_only=True)
 class RunCommand(Instruction):
-    """What a RUN packet carries, one link word per field."""
+    """The contents of a RUN packet, one link word per field."""
 
     first_pass: int = field(lambda c: unsigned(c.address_bits(c.passes)), "first pass")
     passes: int = field(lambda c: unsigned(c.passes.bit_length()), "passes in the program, at least 1", 1)
     first_drain: int = field(lambda c: unsigned(c.address_bits(c.drains)), "first drain")
     drains: int = field(lambda c: unsigned(c.drains.bit_length()), "drains in the program, at least 1", 1)
     output_words: int = field(
-        lambda c: unsigned(c.output_words.bit_length()), "memory words sent for every committed half", 1
+        lambda c: unsigned(c.output_words.bit_length()), "memory words to send of every committed half", 1
     )
-    repeats: int = field(lambda c: unsigned(32), "times the program runs, back to back, at least 1", 1)
+    repeats: int = field(lambda c: unsigned(32), "number of times to run the program, back to back, at least 1", 1)
 
     def words(self, config: Config) -> np.ndarray:
-        """The memory words of a RUN packet."""
+        """Return the memory words of a RUN packet, as `pack` lays them out; raise InstructionError as `encode` does."""
         self.encode(config)
         return pack([int(getattr(self, f.name)) for f in dataclasses.fields(self)], config.link_bits, config)
 
 
 def machine_hash(config: Config) -> int:
-    """CRC-32 of all that a program for a machine depends on: its parameters, and where fields of instructions lie."""
+    """Return a CRC-32 of everything a program depends on: the machine's parameters and the layout of instructions."""
     layouts = [kind.layout(config) for kind in (Pass, Drain, Parameters, RunCommand)]
     fields = [[(str(name), field.offset, field.width) for name, field in layout] for layout in layouts]
     return zlib.crc32(json.dumps([config.to_dict(), fields], sort_keys=True).encode())
 
 
 def pack(words: Iterable[int], bits: int, config: Config) -> np.ndarray:
-    """Memory words of `bits` bits as link words, lowest bits first: uint32 of shape (words, chunks, link_bits / 32)."""
+    """Cut memory words of `bits` bits into link words, lowest bits first.
+
+    Returns uint32 of shape (words, chunks, link_bits / 32).
+    """
     size = chunks(bits, config) * config.link_bits // 8
     raw = b"".join(word.to_bytes(size, "little") for word in words)
     return np.frombuffer(raw, dtype="<u4").reshape(-1, chunks(bits, config), config.link_bits // 32)
 
 
 def unpack(beats: np.ndarray, bits: int, config: Config) -> list[int]:
-    """The memory words that `pack` laid out as link words."""
+    """Return the memory words that `pack` cut into link words."""
     size = chunks(bits, config) * config.link_bits // 8
     raw = np.ascontiguousarray(beats, dtype="<u4").tobytes()
     return [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]
 
 
 def pack_bytes(values: np.ndarray, config: Config) -> np.ndarray:
-    """Rows of bytes, (words, bytes), as memory words: uint32 of shape (words, chunks, link_bits / 32)."""
+    """Cut memory words given as bytes, int8 or uint8 (words, bytes), into link words as `pack` does."""
     size = chunks(8 * values.shape[1], config) * config.link_bits // 8
     if values.shape[1] == size:
         return np.ascontiguousarray(values).view("<u4").reshape(len(values), -1, config.link_bits // 32)

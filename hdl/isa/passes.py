@@ -19,10 +19,10 @@ __all__ = ["Fold", "Pass", "Source", "TileKind", "is_stored"]
 
 
 class TileKind(enum.IntEnum):
-    """Where the weights of a pass come from."""
+    """The weights of a pass, and where they come from."""
 
     STORED = 0
-    """rows x columns bytes in the weight memory"""
+    """rows x columns bytes of the weight memory"""
     DIAGONAL = 1
     """one weight word: element (i, i) takes byte b * columns + i, b = i // load_cycles; zero elsewhere"""
     IDENTITY = 2
@@ -32,7 +32,7 @@ class TileKind(enum.IntEnum):
 
 
 def is_stored(kind: Any) -> Any:
-    """Whether all rows x columns bytes of a tile are in the weight memory; of a number, an array, or a signal."""
+    """Return whether all rows x columns bytes of a tile are in the weight memory; for numbers, arrays and signals."""
     return (kind == TileKind.STORED) | (kind == TileKind.DEPTHWISE)
 
 
@@ -44,7 +44,7 @@ class Source(enum.IntEnum):
 
 
 class Fold(enum.IntEnum):
-    """How a sum meets the accumulator that it is written to."""
+    """How a sum is combined with the accumulator that it is written to."""
 
     SET = 0
     ADD = 1
@@ -52,7 +52,7 @@ class Fold(enum.IntEnum):
 
 
 def _depthwise_only(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
-    """A field that only machines with depthwise passes have."""
+    """Return the shape of a number from 0 to `top`, of no bits on machines without depthwise passes."""
     return lambda c: unsigned(top(c).bit_length() if c.depthwise else 0)
 
 
@@ -65,7 +65,7 @@ def _pass_pixels(c: Config) -> int:
 
 
 def _idle_limit(c: Config) -> int:
-    # The longest wait is for a whole bank through the slowest drain, and the pipeline behind it.
+    # The longest wait is for a whole bank through the slowest drain and the pipeline after it.
     return c.accumulator_rows * c.drain_cycles_per_row(wide=True) * 2 + 8 * (c.rows + c.columns) + 256
 
 
@@ -74,15 +74,14 @@ class Pass(Instruction):
     """Hold one weight tile, stream `pixels` words through it, fold the sums into an accumulator bank.
 
     Pixels are walked line by line: pixel (i, j) is the word `address` + i x `line` + j x `step`, for j from 0 to
-    `columns` - 1, until there were `pixels` of them. One whose line or column lies outside of `first_line` to
-    `end_line` - 1 and `first_column` to `end_column` - 1 is not read: every byte of it is `pad`. A pass occupies
-    max(pixels, rows / weight_rows) cycles after its idle cycles and waits.
+    `columns` - 1, until `pixels` have been walked. A pixel outside lines `first_line` to `end_line` - 1 or columns
+    `first_column` to `end_column` - 1 is not read: every byte of it is `pad`. A pass occupies max(pixels, rows /
+    weight_rows) cycles after its idle cycles and waits.
 
-    A depthwise pass multiplies, in every column c, the channel c of a window of `depthwise` x `depthwise` walked pixels
-    by the column's weights. The sum of the window whose first pixel is walked pixel s is the one of walked pixel
-    s + `config.window_lead(columns)`; it is kept where the window lies within the walk, s is not among the last
-    `dropped` columns of its line, and lies `skip_columns` + 1 columns and `skip_lines` + 1 lines from the kept one
-    before.
+    A depthwise pass multiplies, in every column c, channel c of a window of `depthwise` x `depthwise` walked pixels by
+    the weights of the column. The sum of the window whose first pixel is walked pixel s is that of walked pixel
+    s + `config.window_lead(columns)`. It is kept if the window is within the walk, s is not among the last `dropped`
+    columns of its line, and both the line and the column of s are multiples of `skip_lines` + 1 and `skip_columns` + 1.
     """
 
     idle: int = field(count_shape(_idle_limit), "cycles to wait before the pass, counted as fill and drain")
@@ -90,32 +89,37 @@ class Pass(Instruction):
     wait_input: bool = field(lambda c: unsigned(1), "wait until the current half of the input memory is full")
     wait_output: bool = field(lambda c: unsigned(1), "wait for a free half of the output memory and take it")
     wait_weights: bool = field(lambda c: unsigned(1), "wait for a committed weights packet and take it")
-    release_input: bool = field(lambda c: unsigned(1), "give the half of the input memory back after the last pixel")
-    release_weights: bool = field(lambda c: unsigned(1), "allow one more acquiring weights packet")
-    release: bool = field(lambda c: unsigned(1), "start the next drain behind the last pixel")
-    kind: TileKind = field(lambda c: unsigned(2), "stored, diagonal, identity or depthwise tile", TileKind.STORED)
+    release_input: bool = field(lambda c: unsigned(1), "free the half of the input memory with the last pixel")
+    release_weights: bool = field(lambda c: unsigned(1), "permit one more weights packet with `acquire`")
+    release: bool = field(lambda c: unsigned(1), "start the next drain after the last pixel")
+    kind: TileKind = field(lambda c: TileKind, "stored, diagonal, identity or depthwise tile", TileKind.STORED)
     weights: int = field(address_shape(lambda c: c.weight_words), "first weight word of the tile")
-    source: Source = field(lambda c: unsigned(1), "input or activation memory", Source.INPUT)
-    address: int = field(signed_address_shape(_pixel_words), "word of pixel (0, 0), also where that lies outside")
+    source: Source = field(lambda c: Source, "input or activation memory", Source.INPUT)
+    address: int = field(signed_address_shape(_pixel_words), "word of pixel (0, 0), even if that is outside")
     step: int = field(count_shape(_pixel_words), "words from column to column", 1)
     line: int = field(count_shape(_pixel_words), "words from line to line")
     pixels: int = field(count_shape(_pass_pixels), "pixels to stream, at least 1", 1)
     columns: int = field(count_shape(_pass_pixels), "pixels of a line; 0: all", 0)
     first_column: int = field(count_shape(_pass_pixels), "first column inside")
-    end_column: int = field(count_shape(_pass_pixels), "first column behind the inside; 0: no end")
+    end_column: int = field(count_shape(_pass_pixels), "first column after the inside; 0: no end")
     first_line: int = field(count_shape(_pass_pixels), "first line inside")
-    end_line: int = field(count_shape(_pass_pixels), "first line behind the inside; 0: no end")
-    pad: int = field(lambda c: signed(8), "what pixels outside hold")
+    end_line: int = field(count_shape(_pass_pixels), "first line after the inside; 0: no end")
+    pad: int = field(lambda c: signed(8), "value of every byte of a pixel outside")
     bank: int = field(lambda c: unsigned(1), "accumulator bank")
     row: int = field(address_shape(lambda c: c.accumulator_rows), "accumulator row of the first kept sum")
-    fold: Fold = field(lambda c: unsigned(2), "set, add or max", Fold.SET)
+    fold: Fold = field(lambda c: Fold, "set, add or max", Fold.SET)
     hold: Fold = field(
-        lambda c: unsigned(2), "set: each kept sum has the next row; add, max: all fold so into one row, after `fold`"
+        lambda c: Fold,
+        "set: each kept sum goes to the next row; add, max: all go to one row, where `fold` is for the first",
     )
-    useful: int = field(count_shape(lambda c: c.multipliers), "elements of the tile that hold weights of the network")
-    dropped: int = field(_depthwise_only(lambda c: 15), "depthwise: columns at the end of a line that begin no window")
-    skip_columns: int = field(_depthwise_only(lambda c: 3), "depthwise: columns between windows, less one")
-    skip_lines: int = field(_depthwise_only(lambda c: 3), "depthwise: lines between windows, less one")
+    useful: int = field(
+        count_shape(lambda c: c.multipliers), "number of elements of the tile that hold weights of the network"
+    )
+    dropped: int = field(
+        _depthwise_only(lambda c: 15), "depthwise: columns at the end of a line at which no window starts"
+    )
+    skip_columns: int = field(_depthwise_only(lambda c: 3), "depthwise: horizontal stride of windows, less one")
+    skip_lines: int = field(_depthwise_only(lambda c: 3), "depthwise: vertical stride of windows, less one")
 
     @property
     def line_pixels(self) -> int:
@@ -123,7 +127,7 @@ class Pass(Instruction):
         return self.columns or self.pixels
 
     def walk(self) -> np.ndarray:
-        """The words that its pixels are read from, int64 (pixels,); `OUTSIDE` for those that are not read."""
+        """Return the word that each pixel is read from, int64 (pixels,); `OUTSIDE` for pixels that are not read."""
         line, column = np.divmod(np.arange(self.pixels), self.line_pixels)
         return np.where(is_inside(self, line, column), self.address + line * self.line + column * self.step, OUTSIDE)
 
@@ -140,7 +144,7 @@ class Pass(Instruction):
         return first, self.address + last_line * self.line + last_column * self.step + 1
 
     def kept(self, config: Config) -> np.ndarray:
-        """The pixels whose sums are folded, in order: int64."""
+        """Return the pixels whose sums are folded, in order: int64."""
         pixel = np.arange(self.pixels)
         if self.kind != TileKind.DEPTHWISE:
             return pixel
@@ -152,10 +156,10 @@ class Pass(Instruction):
         return pixel[kept]
 
     def sums(self, config: Config) -> int:
-        """How many sums are folded."""
+        """Return the number of sums that are folded."""
         return len(self.kept(config)) if self.kind == TileKind.DEPTHWISE else self.pixels
 
     def rows(self, config: Config) -> np.ndarray:
-        """The accumulator row of each kept sum: int64."""
+        """Return the accumulator row of each kept sum, in order: int64."""
         kept = self.kept(config)
         return self.row + (np.zeros_like(kept) if self.hold != Fold.SET else np.arange(len(kept)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from figures import isa_tables
+from figures.tables import found
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("README.md")])
@@ -41,12 +42,12 @@ def test_there_are_pages():
 
 @pytest.mark.parametrize("key", isa_tables.tables())
 def test_table(key):
-    written = isa_tables.found(isa_tables.PAGE.read_text(encoding="utf-8"))
+    written = found(isa_tables.PAGE.read_text(encoding="utf-8"))
     assert written[key].splitlines() == isa_tables.tables()[key].splitlines(), "run nox -s figures"
 
 
 def test_no_other_tables():
-    assert set(isa_tables.found(isa_tables.PAGE.read_text(encoding="utf-8"))) == set(isa_tables.tables())
+    assert set(found(isa_tables.PAGE.read_text(encoding="utf-8"))) == set(isa_tables.tables())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -15,28 +15,28 @@ PAGE = DOCS / "isa.md"
 
 
 def fields(instruction: type[Instruction]) -> str:
-    """One memory word."""
+    """Return the fields of a memory word."""
     described = instruction.describe(Config())
     rows = [(f"`{name}`", bits(first, count), doc) for name, first, count, doc in described]
     return table(("field", "bits", "meaning"), rows)
 
 
 def run() -> str:
-    """A run command: a link word per field, each from bit 0."""
+    """Return the fields of a run command: a link word per field, each from bit 0."""
     described = enumerate(RunCommand.describe(Config()))
     rows = [(word, f"`{name}`", bits(0, count), doc) for word, (name, _, count, doc) in described]
     return table(("word", "field", "bits", "meaning"), rows)
 
 
 def counters() -> str:
-    """The counters in the order in which they are sent, each as two words of 32 bits."""
+    """Return the counters in the order in which they are sent, each as two words of 32 bits."""
     docs = member_docs(Counter)
     rows = [(f"{2 * c}, {2 * c + 1}", f"`{c.name}`", docs[c.name]) for c in Counter]
     return table(("words", "counter", "meaning"), rows)
 
 
 def targets() -> str:
-    """What packets carry, with the sizes of the memory behind each target."""
+    """Return the targets of packets, with the size of the memory of each."""
     memories = manifest(Config())["memories"]
     rows = []
     for target in Target:
@@ -49,7 +49,7 @@ def targets() -> str:
 
 
 def tables() -> dict[str, str]:
-    """Every table by its name in the page."""
+    """Return every table by its name in the page."""
     return {
         "pass": fields(Pass),
         "drain": fields(Drain),

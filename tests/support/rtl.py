@@ -73,9 +73,9 @@ def run(component: Any, bench: Generator[Mapping[str, int], Outputs, Any]) -> An
 
 
 def requantise(config: Config, rows: Sequence[dict[str, int]], *, raw: bool = False) -> list[int]:
-    """One result for each of `rows`: value, bias, multiplier, left, right, zero_point, low, high; one a cycle.
+    """Return one result for each of `rows`: value, bias, multiplier, left, right, zero_point, low, high; one a cycle.
 
-    A row's own `raw` goes before that of all.
+    The `raw` of a row takes precedence over that of all.
     """
     component = Requantiser(config)
     latency = component.latency(config)
@@ -106,7 +106,7 @@ def requantise(config: Config, rows: Sequence[dict[str, int]], *, raw: bool = Fa
 
 
 def array(config: Config, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-    """Passes of (tile, pixels), back to back at the machine's own pace; the sums of each.
+    """Run passes of (tile, pixels) back to back at the machine's own pace, and return the sums of each.
 
     Tiles are int8 (rows, columns), pixels int8 (M, rows). Weights ride the wavefront, as `SystolicArray` expects.
     """
@@ -145,7 +145,7 @@ def array(config: Config, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> li
 
 
 def weight_wavefront(config: Config, words: Sequence[int], requests: Sequence[tuple[int, int]]) -> dict[Any, int]:
-    """What a weight memory with `words` delivers: (cycle, row, column) to weight, for requests of (kind, address).
+    """Return what a weight memory with `words` delivers for (kind, address) requests: (request, row, column) to weight.
 
     Requests come back to back; element (r, c) of request k is looked at when the wavefront reaches it.
     """
