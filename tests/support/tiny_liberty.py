@@ -1,10 +1,10 @@
 """A standard-cell library small enough to compute with by hand."""
 
 CELLS = {"INV": 1.0, "BUF": 1.5, "NAND2": 2.0, "NOR2": 2.5, "DFF": 7.0}
-"""areas"""
+"""areas by cell"""
 
 PIN = 0.01
-"""capacitance of every input"""
+"""capacitance of every input pin"""
 
 # name: (pins, function, sense, delay without a load, delay per unit of load)
 GATES = {
@@ -14,17 +14,24 @@ GATES = {
     "NOR2": ("AB", "!(A | B)", "negative_unate", 0.12, 4.0),
 }
 CLOCK_TO_OUTPUT, SETUP = 0.3, 0.08
-"""of the flip-flop; the former besides 1 per unit of load"""
+"""times of the flip-flop; the first is without a load and grows by 1 per unit of load"""
 
 
 def _delays(base, slope):
+    """Return the tables of an arc whose delay is linear in the load."""
     values = ", ".join(f"{base + slope * load:g}" for load in (0, 1))
     names = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
     return "\n".join(f'{name} (over) {{ values ("{values}", "{values}"); }}' for name in names)
 
 
+def gate(name, pins):
+    """Return the delay of a gate whose output goes to a number of pins."""
+    base, slope = GATES[name][3:]
+    return base + slope * PIN * pins
+
+
 def text():
-    """The library as a Liberty file."""
+    """Return the library as a Liberty file."""
     parts = [
         """library (tiny) { /* by hand */
   time_unit : "1ns" ; capacitive_load_unit (1, pf);

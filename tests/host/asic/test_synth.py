@@ -1,19 +1,14 @@
-"""Areas and paths of synthesis, against a library whose figures are computed by hand, and against Yosys's own sums."""
+"""Synthesis: areas and memories of each block, against Yosys's own sums, and errors."""
 
-import gzip
 import json
 import re
 
 import pytest
 from support import tiny_liberty
 from support.command_line import error, run
-from support.tiny_liberty import CELLS, CLOCK_TO_OUTPUT, GATES, PIN, SETUP
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.verilog import VerilogDesign
-from etchnet.host.asic.liberty import LibertyError, Table, read_liberty
-from etchnet.host.asic.netlist import Netlist
-from etchnet.host.asic.sta import FANOUT, longest_paths
 from etchnet.host.asic.synth import synthesise
 from etchnet.host.tools import tool as tools
 from etchnet.host.tools import yosys
@@ -22,150 +17,11 @@ from etchnet.host.tools.yosys import SynthesisError, run_yosys
 TINY = ["--rows", "2", "--cols", "2"]
 
 
-@pytest.fixture
-def library(tmp_path):
-    path = tmp_path / "tiny.lib"
-    path.write_text(tiny_liberty.text())
-    return path
-
-
-def circuit(text, library, **options):
-    return synthesise(
-        Config(), design=VerilogDesign(Config(), {"etchnet.v": text}, "top"), libraries=[library], **options
-    )
-
-
-def gate(name, pins):
-    """The delay of a gate whose output goes to so many pins."""
-    base, slope = GATES[name][3:]
-    return base + slope * PIN * pins
-
-
-def test_a_table_is_linear_between_its_points_and_beyond_the_last():
-    table = Table([0.0, 1.0], [1.0, 2.0, 4.0], [[0.0, 1.0, 2.0], [10.0, 11.0, 12.0]])
-    assert table(0.5, 1.0) == 5
-    assert table(0.0, 3.0) == 1.5
-    assert table(1.0, 6.0) == 13
-    assert table(2.0, 1.0) == 20
-    assert table(-1.0, 0.0) == 0
-
-
-def test_a_library_is_read_with_its_units(library):
-    tiny = read_liberty(library)
-    assert (tiny.name, tiny.nanoseconds) == ("tiny", 1.0)
-    assert {name: cell.area for name, cell in tiny.cells.items()} == CELLS
-    assert [name for name, cell in tiny.cells.items() if cell.sequential] == ["DFF"]
-    arc = tiny.cells["NAND2"].pins["Y"].arcs[1]
-    assert (arc.related, arc.sense) == ("B", "negative_unate")
-    assert arc.tables["cell_rise"](5.0, 0.03) == pytest.approx(0.19)
-    library.write_text(tiny_liberty.text().replace('"1ns"', '"10ps"'))
-    assert read_liberty(library).nanoseconds == pytest.approx(0.01)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text[: text.index("cell (BUF)")], "group library has no end"),
-        (lambda text: text.replace("area : 1.0", "area : x"), "cell INV: could not convert string to float: 'x'"),
-        (lambda text: text.replace('"1ns"', '"1 minute"'), "time_unit must be a time such as 1ns, not '1 minute'"),
-        (lambda text: text.replace("0.05, 2.05", "0.05"), "must have as many values as its indexes say, not 2"),
-        (lambda text: "module top; endmodule", "':' or '(' was expected"),
-        (lambda text: "library (x) { }", "has no cell"),
-        (lambda text: "", "it must hold one group"),
-    ],
-)
-def test_what_is_no_library_is_refused_by_name(library, change, message):
-    library.write_text(change(tiny_liberty.text()))
-    with pytest.raises(LibertyError, match=re.escape(message)) as refused:
-        read_liberty(library)
-    assert str(library) in str(refused.value)
-
-
-def test_areas_and_the_longest_path_are_those_computed_by_hand(library):
-    found = circuit(
-        """module top (input clk, input a, input b, output reg q);
-             reg first, second;
-             always @(posedge clk) begin first <= a; second <= b; q <= first & second; end
-           endmodule""",
-        library,
-    )
-    # AND is a NAND2 and an INV here; a NOR2 and two INV would be larger.
-    assert found.area == 3 * CELLS["DFF"] + CELLS["NAND2"] + CELLS["INV"]
-    assert (found.cells, found.flip_flops, found.memory_bits) == (5, 3, 0)
-    path = found.path
-    assert [kind for kind, _ in path.steps] == ["NAND2", "INV"]
-    assert path.start in ("first", "second")
-    assert path.end == "q/D"
-    delay = CLOCK_TO_OUTPUT + PIN + gate("NAND2", 1) + gate("INV", 1) + SETUP
-    assert path.delay == pytest.approx(delay)
-    assert found.megahertz == pytest.approx(1e3 / delay)
-
-
-def test_paths_go_through_modules_and_areas_count_every_instance(library):
-    found = circuit(
-        """module inverter (input a, output y); assign y = ~a; endmodule
-           module pair (input clk, input a, output reg q);
-             wire y; inverter i (.a(a), .y(y)); always @(posedge clk) q <= y;
-           endmodule
-           module top (input clk, input a, output q);
-             wire middle; pair one (.clk(clk), .a(a), .q(middle)); pair two (.clk(clk), .a(middle), .q(q));
-           endmodule""",
-        library,
-    )
-    assert {b.name: (b.instances, b.area) for b in found.blocks} == {
-        "pair": (2, CELLS["DFF"]),
-        "inverter": (2, CELLS["INV"]),
-        "top": (1, 0),
-    }
-    assert (found.path.start, found.path.end) == ("one.q", "two.q/D")
-    assert found.path.delay == pytest.approx(CLOCK_TO_OUTPUT + PIN + gate("INV", 1) + SETUP)
-
-
-def test_delays_are_those_that_abc_finds(library):
-    """A multiplier without registers; ABC writes its own delay, in whole picoseconds, to a file."""
-    folder = library.parent
-    (folder / "m.v").write_text("module m (input [5:0] a, b, output [11:0] y); assign y = a * b; endmodule\n")
-    (folder / "abc.script").write_text("strash\n&get -n\n&dch -f\n&nf\n&put\nbuffer\nstime -d\n")
-    run_yosys(
-        "read_verilog m.v; synth -noabc -top m; abc -liberty tiny.lib -script abc.script; opt_clean -purge; "
-        "write_json m.json",
-        folder=folder,
-    )
-    area, delay = (folder / "stats.txt").read_text().split()[4:6]
-    cells = read_liberty(library).cells
-    netlist = Netlist(json.loads((folder / "m.json").read_text()), "m")
-    assert sum(n * cells[kind].area for kind, n in netlist.counts("m").items()) == pytest.approx(float(area), abs=1)
-    assert longest_paths(netlist, cells)[0].delay == pytest.approx(float(delay) / 1e3, abs=0.002)
-
-
-def test_wide_nets_are_buffered_by_a_tree(library):
-    pins = FANOUT * FANOUT
-    found = circuit(
-        f"""module top (input clk, input a, input [{pins - 1}:0] b, output reg [{pins - 1}:0] q);
-             reg all;
-             always @(posedge clk) begin all <= a; q <= ~({{{pins}{{all}}}} & b); end
-           endmodule""",
-        library,
-    )
-    tree = CLOCK_TO_OUTPUT + FANOUT * PIN + gate("BUF", FANOUT)  # one stage: 16 buffers, each for 16 gates
-    assert found.path.start == "all"
-    assert found.path.delay == pytest.approx(tree + gate("NAND2", 1) + SETUP)
-
-
-def test_without_a_library_gates_and_levels_are_counted():
-    text = """module top (input clk, input [3:0] a, output reg q);
-                reg [3:0] r;
-                always @(posedge clk) begin r <= a; q <= (r[0] & r[1]) & (r[2] ^ r[3]); end
-              endmodule"""
-    found = synthesise(Config(), design=VerilogDesign(Config(), {"etchnet.v": text}, "top"))
-    assert (found.cells, found.flip_flops, found.path.levels, found.megahertz, found.area) == (8, 5, 2, None, 0)
-
-
 def test_a_library_without_a_needed_cell_says_so(library, tmp_path):
     library.write_text(re.sub(r"cell \(DFF\).*", "}", tiny_liberty.text(), flags=re.DOTALL))
     text = "module top (input clk, input a, output reg q); always @(posedge clk) q <= a; endmodule"
     with pytest.raises(SynthesisError, match="_DFF_P_"):
-        circuit(text, library)
+        synthesise(Config(), design=VerilogDesign(Config(), {"etchnet.v": text}, "top"), libraries=[library])
 
 
 def test_the_array_adds_up_to_what_yosys_says(library, capsys, tmp_path):
@@ -224,15 +80,6 @@ def test_the_table_as_text_and_as_markdown(capsys, library):
     assert " kinds, mean | 4 | " in out
     assert out.startswith("| block, without those inside | instances |")
     assert "exclude each other" in error(capsys, *arguments, "--markdown", "--json")
-
-
-def test_a_compressed_library_is_the_same(library, tmp_path):
-    packed = tmp_path / "tiny.lib.gz"
-    packed.write_bytes(gzip.compress(library.read_bytes()))
-    assert read_liberty(packed) == read_liberty(library)
-    packed.write_bytes(packed.read_bytes()[:100])
-    with pytest.raises(LibertyError, match="cannot be read"):
-        read_liberty(packed)
 
 
 def test_what_is_wrong_is_one_line(capsys, library, tmp_path, monkeypatch):
