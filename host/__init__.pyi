@@ -19,6 +19,7 @@ from .driver.driver import Accelerator as Accelerator
 from .driver.engines import ENGINES as ENGINES
 from .driver.engines import make_engine as make_engine
 from .driver.frames import Frame as Frame
+from .exporters.tflite import to_tflite as to_tflite
 from .flows.processes import TILE as TILE
 from .importers.load import load_input as load_input
 from .importers.load import load_model as load_model
