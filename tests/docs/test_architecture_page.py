@@ -10,7 +10,7 @@ from support.wings import ROOT
 
 PAGES = [ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md"]
 PATH = r"`((?:hdl|sim|host|tests|docs)/[\w/]*(?:\.\w+)?)`"
-NAMES = re.compile(PATH + r": ((?:`[\w.]+`(?:, | and )?)+)")
+NAMES = re.compile(PATH + r":\s+((?:`[\w.]+`(?:,\s+|\s+and\s+)?)+)")
 
 
 def defined(path):
@@ -42,9 +42,13 @@ def test_every_path_exists(page):
 def test_every_name_is_defined_where_the_page_says():
     pairs = [match for page in PAGES for match in NAMES.findall(page.read_text())]
     assert len(pairs) > 20
-    for path, names in pairs:
-        for name in re.findall(r"`([\w.]+)`", names):
-            assert name in defined(ROOT / path), f"{path} has no {name}"
+    missing = [
+        f"{path}: {name}"
+        for path, names in pairs
+        for name in re.findall(r"`([\w.]+)`", names)
+        if name not in defined(ROOT / path)
+    ]
+    assert not missing
 
 
 def test_the_table_of_folders_is_that_of_the_code():
