@@ -1,4 +1,4 @@
-"""The registers of `etchnet.hdl.buses.registers` for other languages and tools: a C header and a CMSIS-SVD file."""
+"""The register map (`etchnet.hdl.buses.registers`) for other languages and tools: a C header, a CMSIS-SVD file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["c_header", "register_files", "svd"]
 
 
 def register_files(config: Config) -> Mapping[str, str]:
-    """The files that go with the Verilog of a machine on a bus, as name to text."""
+    """Return the files that accompany the Verilog of a machine on a bus, as name to text."""
     return {"etchnet.h": c_header(config), "etchnet.svd": svd(config)}
 
 
 def _known(f: Field) -> bool:
-    """Whether what a field holds after reset follows from the machine."""
+    """Return whether the value of a field after reset follows from the machine."""
     return f.source is not Source.STATUS
 
 
@@ -36,7 +36,7 @@ static inline void etchnet_write(volatile void *base, uint32_t offset, uint32_t 
   *(volatile uint32_t *)((volatile unsigned char *)base + offset) = value;
 }
 
-/* 1 where `base` is a machine that this header is for, 0 where it is not. */
+/* 1 if the machine at `base` is the one that this header was generated for, else 0. */
 static inline int etchnet_matches(const volatile void *base)
 {
   return etchnet_read(base, ETCHNET_ID) == ETCHNET_ID_DEFAULT &&
@@ -45,14 +45,14 @@ static inline int etchnet_matches(const volatile void *base)
          etchnet_read(base, ETCHNET_FINGERPRINT) == ETCHNET_FINGERPRINT_DEFAULT;
 }
 
-/* Reset the machine; its memories and what the bus has on offer stay. */
+/* Reset the machine; its memories, and a word that the bus already offers, stay. */
 static inline void etchnet_reset(volatile void *base)
 {
   etchnet_write(base, ETCHNET_CONTROL, ETCHNET_CONTROL_RESET_MASK);
   etchnet_write(base, ETCHNET_CONTROL, 0);
 }
 
-/* All counters as they are in one cycle, by enum etchnet_counter. They are not cleared. */
+/* All counters as of one cycle, indexed by enum etchnet_counter. They are not cleared. */
 static inline void etchnet_counters(volatile void *base, uint64_t counters[ETCHNET_COUNTERS])
 {
   uint32_t i;
@@ -65,13 +65,13 @@ static inline void etchnet_counters(volatile void *base, uint64_t counters[ETCHN
 
 
 def c_header(config: Config) -> str:
-    """A header of C99 and C++: offsets, masks and shifts, what constants hold on this machine, and a few accessors."""
+    """Return a header for C99 and C++: offsets, masks, shifts, the values of constants on this machine, accessors."""
     lines = [
         "/* Generated; do not edit.",
         f" * Etchnet: registers of a machine with an array of {config.rows} x {config.columns}.",
         " *",
-        " * ETCHNET_R is the offset of register R in bytes, ETCHNET_R_DEFAULT what it holds after reset.",
-        " * ETCHNET_R_F_MASK and ETCHNET_R_F_SHIFT are the place of its field F, where F does not take all of R.",
+        " * ETCHNET_R is the offset of register R in bytes, ETCHNET_R_DEFAULT its value after reset.",
+        " * ETCHNET_R_F_MASK and ETCHNET_R_F_SHIFT locate its field F, unless F fills R.",
         " */",
         "#ifndef ETCHNET_H",
         "#define ETCHNET_H",
@@ -117,7 +117,7 @@ def c_header(config: Config) -> str:
 
 
 def svd(config: Config) -> str:
-    """A CMSIS-SVD file (version 1.3) of one peripheral, at address 0: debuggers and generators of drivers read it."""
+    """Return a CMSIS-SVD file (version 1.3) of one peripheral at address 0, for debuggers and driver generators."""
     device = xml.Element(
         "device",
         {

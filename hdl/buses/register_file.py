@@ -1,4 +1,4 @@
-"""The registers of `etchnet.hdl.buses.registers` as gateware."""
+"""The register map (`etchnet.hdl.buses.registers`) as gateware."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORD_BITS = ADDRESS_BITS - 2
 
 
 def write_layout() -> data.StructLayout:
-    """One write: of the bytes of `data` that `strobes` names, to the register at word `address`."""
+    """Return the layout of a write: the bytes of `data` that `strobes` enables, to the register at word `address`."""
     return data.StructLayout(
         {
             "valid": unsigned(1),
@@ -31,14 +31,26 @@ def write_layout() -> data.StructLayout:
 
 
 class RegisterFile(wiring.Component):
-    """All registers, with a read and a write port of their own.
+    """All registers, with separate ports to read and to write.
 
-    What `read_address` names is on `read_data` in the same cycle, and `read_error` says that nothing is to be read
-    there. `write_error` says in the cycle of a write that nothing is to be written there; then nothing is. Bytes
-    without a strobe stay as they are.
+    Reads and errors are combinational; a write takes effect in the next cycle. Bytes without a strobe keep their value.
 
-    `status` is what may be read; `stored` is what was written; a bit of `pulses` is high in the cycle that writes a one
-    there. A bit of `happened` sets its event, also in a cycle that clears it; `events` is what is set.
+    ============  =========  ======================  ===================================================================
+    port          direction  shape                   meaning
+    ============  =========  ======================  ===================================================================
+    read_address  in         10                      word address to read
+    read_data     out        32                      value of the register there
+    read_error    out        1                       there is no register that can be read
+    write         in         `write_layout`          a write
+    write_error   out        1                       there is no register that can be written; nothing is
+    status        in         fields of STATUS        live values to read
+    stored        out        fields of STORED        values last written
+    pulses        out        fields of PULSE         bits that the write of this cycle sets
+    happened      in         fields of EVENT         set these events, even in a cycle that clears them
+    events        out        fields of EVENT         events that are set
+    ============  =========  ======================  ===================================================================
+
+    Fields are those of one `Source`, laid out by `field_layout`.
     """
 
     def __init__(self, config: Config) -> None:
@@ -59,7 +71,7 @@ class RegisterFile(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """What fields hold, then what is read and written."""
+        """Create the fields, then connect reads and writes."""
         m = Module()
         values: dict[str, Any] = {}
         for register in REGISTERS:
@@ -112,7 +124,7 @@ class RegisterFile(wiring.Component):
 
 
 def _word(register: Register, values: Mapping[str, Any]) -> Any:
-    """All fields in their places. One assignment of a word makes one multiplexer, those of fields make one per bit."""
+    """Return all fields of a register as one word: assigning them one by one would make a multiplexer per bit."""
     parts: list[Any] = []
     for f in sorted(register.fields, key=lambda f: f.first):
         parts += [C(0, f.first - sum(map(len, parts))), values[member(register, f)]]

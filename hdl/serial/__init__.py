@@ -1,1 +1,1 @@
-"""The machine behind a serial port: a UART, and frames that survive a bad line."""
+"""The machine behind a serial port: a UART, and a framing that survives transmission errors."""

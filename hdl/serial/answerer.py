@@ -1,4 +1,4 @@
-"""The answerer: frames of the board, one for each that it is told to send."""
+"""The answerer: sends frames of the board."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class _Step(IntEnum):
 
 
 class Answerer(wiring.Component):
-    """Sends a frame (`etchnet.hdl.serial.framing`): a flag, header, body, check, a flag.
+    """The sender of answers (`etchnet.hdl.serial.framing`): a flag, header, body, check, a flag.
 
     `start` begins an answer, which lasts until `answering` falls. The opening flag is on `bytes` in the cycle after
     `start`. A byte of the body takes six cycles at an always ready `bytes`, any other two.
 
-    The body comes from a memory outside: `fetch` asks for the byte at its present position, which has to be on `data`
-    two cycles later; `step` goes to the next position. `at_end` says that there is no byte at the present one.
+    The body comes from an external memory with a position: `fetch` reads the byte at the position, which must be on
+    `data` two cycles later; `step` moves to the next byte. `at_end` is high when there is no byte at the position.
 
-    The check is computed outside too, as a frame is answered when it is over and one unit does for both directions:
-    `check_start` clears it, and `check_value` is that of all `check_byte` before.
+    The check is computed externally too, so that one unit serves both directions: `check_start` clears it, and
+    `check_value` is the check of all `check_byte` since.
 
     ===========  =========  ================================  =========================================================
     port         direction  shape                             meaning
@@ -80,7 +80,7 @@ class Answerer(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """The byte of each step of a frame, and its check."""
+        """Give the byte of each step of a frame, and feed the check."""
         m = Module()
         step, out, plain, present = Signal(_Step), Signal(8), Signal(), Signal()
         free, advance = Signal(8), Signal()
@@ -115,20 +115,20 @@ class Answerer(wiring.Component):
             with m.Default():
                 m.d.comb += out.eq(self.check_value.word_select((step - _Step.CHECK)[:2], 8))
 
-        # The check follows a cycle later: at the end of the body there is time.
+        # The check lags by a cycle; the end of the body leaves time for it.
         in_content = (step >= _Step.KIND) & (step <= _Step.BODY)
         m.d.sync += [self.check_byte.eq(out), self.check_valid.eq(advance & in_content)]
         m.d.comb += self.check_start.eq(step == _Step.OPENING)
         return m
 
     def _body(self, m: Module, step: Signal, out: Signal, present: Signal, advance: Signal) -> None:
-        """Compare, read, send, a byte at a time, until the body is at its end."""
+        """Compare, read and send one byte after another until the end of the body."""
         flags = [Signal(name=name) for name in ("compared", "fetched", "arrived", "loaded")]
         compared, fetched, arrived, loaded = flags
         at_end, body = Signal(name="at_end_before"), Signal(8, name="body")
         m.d.comb += [self.fetch.eq(~fetched), present.eq(loaded), out.eq(body)]
-        # A cycle to compare, in which the memory may still get what this answer then leaves to the next one; two cycles
-        # to read, and one to choose.
+        # One cycle to compare, two to read, one to choose. What enters the memory after the comparison is left to the
+        # next answer.
         m.d.sync += [compared.eq(1), at_end.eq(self.at_end)]
         with m.If(loaded):
             with m.If(advance):

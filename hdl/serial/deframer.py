@@ -14,11 +14,11 @@ __all__ = ["Deframer"]
 
 
 class Deframer(wiring.Component):
-    """Finds frames of the host (`etchnet.hdl.serial.framing`) on a line, undoes their escapes and takes their headers.
+    """The receiver of the host's frames (`etchnet.hdl.serial.framing`): finds them, and removes flags and escapes.
 
-    A byte appears on `byte` one cycle after it came; flags and escapes are not content. `closed` follows a closing flag
-    by one cycle. It says that the frame is long enough, of a known kind and did not end in an escape; whether its check
-    holds is not looked at here. The header is valid from before its frame's `closed` until the next frame.
+    A byte appears on `byte` one cycle after it arrived. `closed` follows a closing flag by one cycle; it means that the
+    frame is long enough, of a known kind and does not end in an escape. The check is verified elsewhere. The header is
+    valid from before its frame's `closed` until the next frame.
 
     ========  =========  =====  =======================================================================================
     port      direction  shape  meaning
@@ -27,7 +27,7 @@ class Deframer(wiring.Component):
     rx_valid  in         1      there is a byte
     ignore    in         1      drop what arrives
     accept    in         1      with `closed`: drop what arrives up to the next flag
-    flag      out        1      a flag arrived: the content begins anew
+    flag      out        1      a flag arrived: a new frame begins
     byte      out        8      a byte of header, body or check
     valid     out        1      there is a byte of content
     is_body   out        1      it belongs to the body or the check
@@ -57,7 +57,7 @@ class Deframer(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Flags and escapes, then the header, byte by byte."""
+        """Recognise flags and escapes, then take the header byte by byte."""
         m = Module()
         got, got_valid, got_flag, got_escape = Signal(8), Signal(), Signal(), Signal()
         m.d.sync += [

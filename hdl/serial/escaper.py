@@ -14,17 +14,17 @@ __all__ = ["Escaper"]
 
 
 class Escaper(wiring.Component):
-    """Sends FLAG and ESCAPE as two bytes, ESCAPE and the byte with FLIP inverted; every other byte as it is.
+    """The byte stuffing of frames: FLAG and ESCAPE become two bytes, ESCAPE and the byte with FLIP inverted.
 
-    One register stage: a byte appears on `tx` in the cycle after it was taken, and the next one is taken once it is
-    gone.
+    There is one register stage: a byte appears on `tx` in the cycle after it was accepted, and the next one is accepted
+    once it has been sent.
 
-    =====  =========  ======================  =========================================================================
-    port   direction  shape                   meaning
-    =====  =========  ======================  =========================================================================
-    bytes  in         stream of `byte_layout`  bytes of a frame; `plain` ones are sent as they are: the flags around it
-    tx     out        stream of 8             bytes on the line
-    =====  =========  ======================  =========================================================================
+    =====  =========  =======================  ========================================================================
+    port   direction  shape                    meaning
+    =====  =========  =======================  ========================================================================
+    bytes  in         stream of `byte_layout`  bytes of a frame; `plain` ones, the flags around it, are sent unchanged
+    tx     out        stream of 8              bytes on the line
+    =====  =========  =======================  ========================================================================
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Escaper(wiring.Component):
 
     @staticmethod
     def byte_layout() -> data.StructLayout:
-        """A byte, and whether it is sent without an escape."""
+        """Return the layout of a byte, and whether it is sent without an escape."""
         return data.StructLayout({"byte": unsigned(8), "plain": unsigned(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """The byte that is being sent, by itself or as two."""
+        """Send the present byte, by itself or as two."""
         m = Module()
         sending, plain, valid, second = Signal(8), Signal(), Signal(), Signal()
         special = Signal()

@@ -20,7 +20,7 @@ __all__ = ["FramedLink"]
 
 
 class FramedLink(wiring.Component):
-    """Answers every valid frame of the host (`etchnet.hdl.serial.framing`) with one frame, and sends nothing else.
+    """The board's end of the framing (`etchnet.hdl.serial.framing`): one answer to every valid frame, nothing else.
 
     The links are two streams of bytes here, a link word being its bytes from the lowest upwards; frames cut them
     anywhere. Bytes to the machine go through a ring of `buffer_bytes`. Those of a frame join it when the frame's check
@@ -42,7 +42,7 @@ class FramedLink(wiring.Component):
     link_out       in         stream of `link_bits`  link words from the machine
     reset_machine  out        1                      reset the machine
     session        out        1                      there was a HELLO since reset
-    answering      out        1                      an answer is being sent; bytes that come meanwhile are ignored
+    answering      out        1                      an answer is being sent; bytes that arrive meanwhile are ignored
     =============  =========  =====================  ==================================================================
 
     An answer begins three cycles after the closing flag; a byte of its body takes six cycles, any other two. A link
@@ -83,7 +83,7 @@ class FramedLink(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Frames in, their verdict, the answer out."""
+        """Connect the parts, judge frames, and answer them."""
         m = Module()
         deframer, incoming, outgoing, answerer = self.deframer, self.incoming, self.outgoing, self.answerer
         check_start = Signal()
@@ -115,9 +115,9 @@ class FramedLink(wiring.Component):
         return m
 
     def _judge(self, m: Module) -> Signal:
-        """Decide on a frame in the cycle after its closing flag, before which nothing of it has had any effect.
+        """Decide on a frame in the cycle after its closing flag; nothing of it has an effect before.
 
-        Returns whether it is lost: neither the next frame nor the last one again.
+        Returns the register that holds whether it is lost: neither the next frame nor the last one again.
         """
         deframer, incoming, outgoing = self.deframer, self.incoming, self.outgoing
         sequence = deframer.sequence
@@ -126,7 +126,7 @@ class FramedLink(wiring.Component):
         following = Signal()
         m.d.sync += [
             matched.eq(self.check.match),
-            # The sequence number has been there since before the check.
+            # The sequence number arrived before the check.
             follows.eq(self.session & (sequence == (last + 1)[:8])),
             repeats.eq(self.session & (sequence == last)),
         ]
@@ -153,7 +153,7 @@ class FramedLink(wiring.Component):
         return lost
 
     def _answer(self, m: Module, lost: Signal) -> None:
-        """Give the answer its header and its body: the identity to HELLO, none to a lost frame, else the machine's."""
+        """Connect the answer's header and body: identity for HELLO, nothing for a lost frame, else machine bytes."""
         hello, outgoing, answerer = self.deframer.hello, self.outgoing, self.answerer
         identity = Array(Const(value, 8) for value in self._identity)
         # HELLO resets the ring: its position counts the bytes of the identity.

@@ -1,8 +1,8 @@
-"""Frames between a host and a board: what both ends of a serial line agree on.
+"""The protocol on a serial line between a host and a board: frames, their kinds, and the identity of a board.
 
 Frames are those of RFC 1662 (HDLC-like framing of octets, with a 32-bit check sequence): one or more `FLAG`, the
-content and its check, and a `FLAG`, where every `FLAG` and `ESCAPE` in between is sent as `ESCAPE` and the byte with
-`FLIP` inverted. The content is a kind, a sequence number, `limit` or `free`, and the body.
+content and its check, and a `FLAG`. Every `FLAG` and `ESCAPE` in between is sent as two bytes: `ESCAPE`, and the byte
+XOR `FLIP`. The content is a kind, a sequence number, `limit` or `free`, and the body.
 """
 
 from __future__ import annotations
@@ -39,33 +39,33 @@ HEADER_BYTES = 3
 CHECK_BYTES = 4
 """CRC-32 (that of Ethernet and zlib) of header and body, lowest byte first"""
 UNIT = 8
-"""bytes that `limit` and `free` are counted in"""
+"""bytes per unit of `limit` and `free`"""
 BUFFER_BYTES = (256, 512, 1024)
-"""what each of a board's two buffers may hold"""
+"""possible sizes of each of a board's two buffers"""
 DEFAULT_BAUD = 1_000_000
-"""divides the clocks of most boards; common USB adapters reach it"""
+"""bits per second; divides the clocks of most boards, and common USB adapters support it"""
 
 
 class Kind(IntEnum):
-    """First byte of a frame: who sends it, and what it says."""
+    """The first byte of a frame: its sender and its meaning."""
 
     HELLO = ord("H")
-    """host: reset the machine, empty the buffers, and count frames from this sequence number on"""
+    """host: reset the machine, empty the buffers, and count frames from this sequence number"""
     DATA = ord("D")
     """host: bytes for the machine in the body; `limit` is the most that the answer may carry"""
     IDENTITY = ord("I")
-    """board: answers HELLO; the body says which machine this is"""
+    """board: answers HELLO; the body is the `Identity` of the machine"""
     ACCEPTED = ord("A")
-    """board: answers DATA, whose body is on its way to the machine; the machine's next bytes are in this body"""
+    """board: answers DATA whose body was accepted for the machine; the body holds the machine's next bytes"""
     REFUSED = ord("R")
-    """board: answers DATA, whose body did not fit and is forgotten; otherwise like ACCEPTED"""
+    """board: answers DATA whose body did not fit and was dropped; otherwise like ACCEPTED"""
     LOST = ord("L")
-    """board: answers DATA whose sequence number is neither the last nor the next, or that comes before any HELLO"""
+    """board: answers DATA whose sequence number is neither the last nor the next, or that precedes any HELLO"""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a board says of itself: bytes in the order of the fields, numbers of several bytes lowest byte first."""
+    """The description that a board gives of itself, sent field by field, little-endian."""
 
     version: int = dataclasses.field(metadata={"code": "B", "doc": "of the protocol"})
     buffer: int = dataclasses.field(metadata={"code": "B", "doc": "base-2 logarithm of the bytes of each buffer"})
@@ -77,7 +77,7 @@ class Identity:
 
     @classmethod
     def of(cls, config: Config, *, buffer_bytes: int, clock_hz: int) -> Identity:
-        """The identity of a board with the machine of `config`."""
+        """Return the identity of a board with the machine of `config`."""
         return cls(
             VERSION,
             buffer_bytes.bit_length() - 1,
@@ -93,12 +93,12 @@ class Identity:
         return "<" + "".join(field.metadata["code"] for field in dataclasses.fields(cls))
 
     def encode(self) -> bytes:
-        """The body of an IDENTITY frame."""
+        """Return the body of an IDENTITY frame."""
         return struct.pack(self._format(), *dataclasses.astuple(self))
 
     @classmethod
     def decode(cls, body: bytes) -> Identity:
-        """What `encode` wrote, and perhaps more behind it; ValueError where it is too short."""
+        """Return the identity in a body that `encode` wrote; later bytes are ignored. ValueError if it is too short."""
         size = struct.calcsize(cls._format())
         if len(body) < size:
             raise ValueError(f"an identity has {size} bytes, not {len(body)}")

@@ -12,11 +12,19 @@ __all__ = ["UartReceiver"]
 
 
 class UartReceiver(wiring.Component):
-    """Takes bytes from a line: one start bit, eight data bits, lowest first, one stop bit.
+    """A UART receiver: one start bit, eight data bits, lowest first, one stop bit.
 
-    `valid` is high for one cycle per byte, in the middle of its stop bit; there is no flow control. Every bit is
-    sampled once, in its middle, timed from the falling edge of the start bit. A start bit that is gone by its middle is
-    noise and ignored. A byte without its stop bit is dropped, and so is all until the line is high again.
+    Every bit is sampled once, in its middle, timed from the falling edge of the start bit. A start bit that is high
+    again by its middle is ignored as noise. A byte without a stop bit is dropped, and so is everything until the line
+    is high again. There is no flow control.
+
+    =====  =========  =====  ==========================================================================================
+    port   direction  shape  meaning
+    =====  =========  =====  ==========================================================================================
+    rx     in         1      the line, asynchronous, high when idle
+    data   out        8      the byte received last
+    valid  out        1      high for one cycle per byte, in the middle of its stop bit
+    =====  =========  =====  ==========================================================================================
 
     Parameters
     ----------
@@ -31,7 +39,7 @@ class UartReceiver(wiring.Component):
         super().__init__({"rx": In(1), "data": Out(8), "valid": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Synchroniser, bit timer, shift register."""
+        """Synchronise the line, time its bits, and shift them in."""
         m = Module()
         last = 9  # the stop bit; the start bit is 0
         settling, line, before = Signal(init=1), Signal(init=1), Signal(init=1)
@@ -46,7 +54,7 @@ class UartReceiver(wiring.Component):
             with m.If(bit == 0):
                 m.d.sync += busy.eq(~line)
             with m.Elif(bit == last):
-                # Half a stop bit before its end: a sender that is a little faster is not missed.
+                # Half a bit before the stop bit ends, so that the start bit of a slightly faster sender is not missed.
                 m.d.sync += [busy.eq(0), self.valid.eq(line)]
             with m.Else():
                 m.d.sync += self.data.eq(Cat(self.data[1:], line))

@@ -16,26 +16,26 @@ __all__ = ["IncomingRing", "OutgoingRing"]
 
 
 def _pointer(size: int, name: str) -> Signal:
-    """A pointer into a ring, one bit wider than addresses so that a full ring differs from an empty one."""
+    """Return a pointer into a ring, one bit wider than addresses so that a full ring differs from an empty one."""
     return Signal(range(2 * size), name=name)
 
 
 class IncomingRing(wiring.Component):
-    """Bytes on their way to the machine: those of a frame join the ring when the frame proves valid, or never.
+    """The bytes on their way to the machine: those of a frame join the ring once the frame has proved valid.
 
     Bytes that are `put` are pending until the next `rewind`. A `commit` in the cycle after a `rewind` keeps the bytes
-    that were pending, except the last CHECK_BYTES; without it they are gone. Link words are made of committed bytes,
-    lowest byte first; one takes at least three cycles a byte.
+    that were pending, except the last CHECK_BYTES; without it they are lost. Link words consist of committed bytes,
+    lowest byte first, and take at least three cycles a byte.
 
     ==========  =========  =====================  =====================================================================
     port        direction  shape                  meaning
     ==========  =========  =====================  =====================================================================
     put         in         1                      take `data`; dropped if the ring is full
     data        in         8                      byte of a frame's body or check
-    rewind      in         1                      a frame begins: no byte is pending any more
+    rewind      in         1                      a frame begins: drop the pending bytes
     commit      in         1                      keep the bytes that the last cycle's `rewind` dropped
     overflowed  out        1                      with `commit`: some of them were dropped as the ring was full
-    free        out        8                      units of UNIT bytes that are free, of committed bytes alone
+    free        out        8                      free units of UNIT bytes, counting committed bytes alone
     link        out        stream of `link_bits`  link words to the machine
     ==========  =========  =====================  =====================================================================
     """
@@ -55,7 +55,7 @@ class IncomingRing(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """The memory, its side of the line, and its side of the machine."""
+        """Build the memory, its side of the line, and its side of the machine."""
         m = Module()
         size = self._size
         memory = Ram(bits=8, depth=size, name="frames_in", latency=self._latency)
@@ -82,7 +82,7 @@ class IncomingRing(wiring.Component):
         with m.If(self.commit):
             m.d.sync += [end.eq(frame_end), write.eq(frame_end)]
 
-        # Bytes are put together to link words.
+        # Bytes are assembled into link words.
         link_bytes = self._link_bits // 8
         asked, fetching, whole = Signal(), Signal(), Signal()
         count, word = Signal(range(link_bytes)), Signal(self._link_bits, reset_less=True)
@@ -103,19 +103,18 @@ class IncomingRing(wiring.Component):
 
 
 class OutgoingRing(wiring.Component):
-    """Bytes on their way from the machine: those of an answer are kept until the host has it.
+    """The bytes on their way from the machine: those of an answer are kept until the host has received it.
 
-    The present answer begins where the last one ended. `advance` gives up the bytes of the last answer and begins the
-    next one, of at most UNIT x `limit` bytes; `rewind` begins the last one again. The answer is read byte by byte:
-    `data` is the byte of two cycles ago's `fetch`, until the next `fetch`. A link word takes two cycles a byte and one
-    more.
+    An answer begins where the one before it ended. `advance` discards the bytes of the last answer and begins the next
+    one, of at most UNIT x `limit` bytes; `rewind` begins the last one again. The answer is read byte by byte: `data`
+    holds the byte that `fetch` read two cycles before. A link word takes two cycles a byte and one more.
 
     =========  =========  =====================  ======================================================================
     port       direction  shape                  meaning
     =========  =========  =====================  ======================================================================
     link       in         stream of `link_bits`  link words from the machine
     rewind     in         1                      go to the first byte of the last answer
-    advance    in         1                      go to the first byte of a new answer; goes before `rewind`
+    advance    in         1                      go to the first byte of a new answer; overrides `rewind`
     limit      in         8                      with `advance`: most units of UNIT bytes that it may take
     fetch      in         1                      read the byte at `position`
     data       out        8                      that byte
@@ -144,7 +143,7 @@ class OutgoingRing(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """The memory, its side of the line, and its side of the machine."""
+        """Build the memory, its side of the line, and its side of the machine."""
         m = Module()
         size = self._size
         memory = Ram(bits=8, depth=size, name="frames_out", latency=self._latency)
@@ -159,7 +158,7 @@ class OutgoingRing(wiring.Component):
             self.exhausted.eq((read == end) | (read == write)),
         ]
         with m.If(self.advance):
-            # As far as the answer may go; where it ends is known when it does.
+            # The most that the answer may take; `stop` moves it to its true end.
             m.d.sync += [begin.eq(end), read.eq(end), end.eq(end + self.limit * UNIT)]
         with m.Elif(self.rewind):
             m.d.sync += read.eq(begin)
@@ -168,7 +167,7 @@ class OutgoingRing(wiring.Component):
         with m.If(self.stop):
             m.d.sync += end.eq(read)
 
-        # A link word is kept until its last byte is written: a cycle to see whether there is room, a cycle to write.
+        # A link word is held until its last byte is written: one cycle to see whether there is room, one to write.
         link_bytes = self._link_bits // 8
         room, kept = Signal(), Signal()
         count, word = Signal(range(link_bytes)), Signal(self._link_bits, reset_less=True)

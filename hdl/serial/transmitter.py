@@ -12,9 +12,16 @@ __all__ = ["UartTransmitter"]
 
 
 class UartTransmitter(wiring.Component):
-    """Puts bytes on a line: one start bit, eight data bits, lowest first, one stop bit; high between bytes.
+    """A UART transmitter: one start bit, eight data bits, lowest first, one stop bit.
 
-    A byte takes 10 `divisor` cycles, and one more to be accepted.
+    A byte takes 10 x `divisor` cycles, and one more to be accepted.
+
+    =====  =========  ===========  ====================================================================================
+    port   direction  shape        meaning
+    =====  =========  ===========  ====================================================================================
+    bytes  in         stream of 8  bytes to send
+    tx     out        1            the line, high between bytes; a register
+    =====  =========  ===========  ====================================================================================
 
     Parameters
     ----------
@@ -29,7 +36,7 @@ class UartTransmitter(wiring.Component):
         super().__init__({"bytes": In(stream.Signature(8)), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Bit timer, shift register."""
+        """Time the bits, and shift them out."""
         m = Module()
         left, timer, shift = Signal(range(10)), Signal(range(self._divisor)), Signal(9)
         busy = Signal()

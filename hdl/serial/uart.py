@@ -1,4 +1,4 @@
-"""A machine for boards with nothing but a serial port."""
+"""The machine behind a UART, for boards whose only interface is a serial port."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ from etchnet.hdl.serial.transmitter import UartTransmitter
 __all__ = ["TOLERANCE", "Uart", "baud_divisor"]
 
 TOLERANCE = 0.02
-"""how far the baud rate of a board may be from the one asked for"""
+"""largest relative error of a board's baud rate"""
 _FASTEST = 4
 """cycles per bit that the receiver needs"""
 
 
 def baud_divisor(clock_hz: float, baud: float) -> int:
-    """Cycles per bit; raises ValueError where the rate is too high or `TOLERANCE` is missed."""
+    """Return the clock cycles per bit.
+
+    Raises
+    ------
+    ValueError
+        The rate is too high for the clock, or the nearest divisor misses it by more than `TOLERANCE`.
+    """
     if not clock_hz > 0 or not baud > 0:
         raise ValueError(f"clock_hz and baud must be positive, not {clock_hz!r} and {baud!r}")
     divisor = round(clock_hz / baud)
@@ -45,17 +51,26 @@ def baud_divisor(clock_hz: float, baud: float) -> int:
 class Uart(wiring.Component):
     """The machine behind a UART: `rx` and `tx`, idle high, one start bit, eight data bits, no parity, one stop bit.
 
-    `framing` says what goes over them. `activity` is for an LED: high while there is a session with a host,
-    but for the answers in it. A HELLO frame resets the machine as `rst` does; memories keep what they hold.
+    The protocol is that of `etchnet.hdl.serial.framing`. A HELLO frame resets the machine as `rst` does; memories keep
+    their contents.
+
+    ========  =========  =====  =======================================================================================
+    port      direction  shape  meaning
+    ========  =========  =====  =======================================================================================
+    rx        in         1      line from the host
+    tx        out        1      line to the host
+    activity  out        1      for an LED: high during a session with a host, except while an answer is being sent
+    ========  =========  =====  =======================================================================================
 
     Parameters
     ----------
     machine
         The machine.
     clock_hz, baud
-        The clock, and bits per second on the line; ValueError where `baud_divisor` finds no divisor.
+        The clock, and bits per second on the line; ValueError if `baud_divisor` finds no divisor.
     buffer_bytes
-        Size of each of two buffers, in block RAM: one of `BUFFER_BYTES`. Larger frames make better use of the line.
+        Size of each of two buffers, in block RAM: one of `BUFFER_BYTES`. Larger buffers allow longer frames, which use
+        the line better.
     """
 
     def __init__(
@@ -80,7 +95,7 @@ class Uart(wiring.Component):
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "activity": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Line to frames, frames to links."""
+        """Connect the line to frames, and frames to the links."""
         m = Module()
         receiver, framed, transmitter = self.receiver, self.framed_link, self.transmitter
         submodule(m, platform, "receiver", receiver)

@@ -1,4 +1,4 @@
-"""How large the memories of a machine are, and how many block RAMs of an FPGA they take."""
+"""The sizes of a machine's memories, and the block RAMs of an FPGA that they take."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ __all__ = ["ECP5_BLOCKS", "GOWIN_BLOCKS", "ICE40_BLOCKS", "BlockRams", "MemorySi
 
 @dataclass(frozen=True)
 class BlockRams:
-    """What the block RAMs of a device can be, and which memories synthesis makes of its registers or lookup tables."""
+    """The block RAMs of a device, and the limit below which synthesis builds a memory of registers or LUTs instead."""
 
     shapes: tuple[tuple[int, int], ...]
-    """words and bits"""
+    """possible shapes: words and bits per word"""
     words: int
-    """memories of up to so many words are none"""
+    """a memory of at most this many words takes no block RAM"""
     bits: int
-    """nor are memories of up to so many bits"""
+    """a memory of at most this many bits takes no block RAM"""
     masked: bool = False
-    """whether parts of a word that are written by themselves share one"""
+    """whether parts of a word with write enables of their own can share a block RAM"""
 
     def needed(self, words: int, bits: int) -> int:
-        """The fewest for a memory, in any one of the shapes."""
+        """Return the fewest block RAMs for a memory, all of one shape."""
         if words <= self.words or words * bits <= self.bits:
             return 0
         return min(ceil_div(words, deep) * ceil_div(bits, wide) for deep, wide in self.shapes)
 
 
-# Shapes are those of Lattice FPGA-TN-02204 and FPGA-TN-02002, and of Gowin UG285; limits are what Yosys 0.70 does.
+# Shapes are those of Lattice FPGA-TN-02204 and FPGA-TN-02002, and of Gowin UG285; limits were observed with Yosys 0.70.
 _EIGHTEEN_KBITS = ((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36))
 ECP5_BLOCKS = BlockRams(_EIGHTEEN_KBITS, words=32, bits=1024)
 GOWIN_BLOCKS = BlockRams(_EIGHTEEN_KBITS, words=16, bits=1024)
@@ -41,14 +41,14 @@ ICE40_BLOCKS = BlockRams(((256, 16), (512, 8), (1024, 4), (2048, 2)), words=4, b
 
 @dataclass(frozen=True)
 class MemorySize:
-    """`copies` memories of `words` words of `bits` bits, each with a read and a write port of its own."""
+    """The size of `copies` equal memories of `words` words of `bits` bits, with a read and a write port each."""
 
     name: str
     words: int
     bits: int
     copies: int = 1
     parts: tuple[int, ...] = ()
-    """bits in use of the parts of a word that are written by themselves; without any it is written as a whole"""
+    """bits in use of each part of a word with a write enable of its own; empty if words are written as a whole"""
 
     @property
     def bytes(self) -> float:
@@ -57,24 +57,24 @@ class MemorySize:
 
     def block_rams(self, blocks: BlockRams = ECP5_BLOCKS) -> int:
         """Block RAMs for all copies."""
-        return self.copies * sum(blocks.needed(self.words, part) for part in self._apart(blocks))
+        return self.copies * sum(blocks.needed(self.words, part) for part in self._separate(blocks))
 
     def small_bits(self, blocks: BlockRams) -> int:
         """Bits of all copies that are in no block RAM."""
-        small = sum(part for part in self._apart(blocks) if not blocks.needed(self.words, part))
+        small = sum(part for part in self._separate(blocks) if not blocks.needed(self.words, part))
         return self.copies * self.words * small
 
-    def _apart(self, blocks: BlockRams) -> tuple[int, ...]:
-        """Bits of what cannot share a block RAM."""
+    def _separate(self, blocks: BlockRams) -> tuple[int, ...]:
+        """Return the bits of each part of a word that cannot share a block RAM with another."""
         parts = self.parts or (self.bits,)
         return (sum(parts),) if blocks.masked else parts
 
 
 def memories(config: Config) -> list[MemorySize]:
-    """Every memory of a machine, with the bits that its gateware gives it."""
+    """Return every memory of a machine, with the bits that its gateware allocates."""
 
     def loaded(name: str, words: int, bits: int, first: int = 0) -> MemorySize:
-        """A memory that packets write, chunk by chunk, with some bits of their words."""
+        """Return a memory of some bits of packet words, which packets write chunk by chunk."""
         held = stored_slice(config, first=first, bits=bits)
         return MemorySize(name, words, held.bits, parts=held.parts)
 

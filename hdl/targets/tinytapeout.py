@@ -31,14 +31,21 @@ PINS = {
         "",
     ],
 }
-"""what each pin is for"""
+"""the meaning of each pin"""
 
 
 class ByteSink(wiring.Component):
-    """Link words out of bytes, lowest first.
+    """The assembly of link words from bytes, lowest byte first.
 
-    A byte moves in a cycle with both `valid` and `ready`. `ready` is a register, and so are the word and its `valid`:
-    a word of n bytes takes at least n + 1 cycles.
+    A byte is transferred in a cycle with both `valid` and `ready`. All outputs are registers, so that a word of n bytes
+    takes at least n + 1 cycles.
+
+    =====  =========  =====================  =========================================================================
+    port   direction  shape                  meaning
+    =====  =========  =====================  =========================================================================
+    bytes  in         stream of 8            bytes from the pins
+    words  out        stream of `link_bits`  link words to the machine
+    =====  =========  =====================  =========================================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -46,7 +53,7 @@ class ByteSink(wiring.Component):
         super().__init__({"bytes": In(stream.Signature(8)), "words": Out(stream.Signature(config.link_bits))})
 
     def elaborate(self, platform: Any) -> Module:
-        """A shift register and a count."""
+        """Shift the bytes, and count them."""
         m = Module()
         word, count, full = Signal.like(self.words.payload), Signal(range(self._bytes)), Signal()
         m.d.comb += [self.words.payload.eq(word), self.words.valid.eq(full), self.bytes.ready.eq(~full)]
@@ -61,14 +68,22 @@ class ByteSink(wiring.Component):
 
 
 class ByteSource(wiring.Component):
-    """Bytes out of link words, lowest first; otherwise as `ByteSink`."""
+    """The disassembly of link words into bytes, lowest byte first; timed as `ByteSink`.
+
+    =====  =========  =====================  =========================================================================
+    port   direction  shape                  meaning
+    =====  =========  =====================  =========================================================================
+    words  in         stream of `link_bits`  link words from the machine
+    bytes  out        stream of 8            bytes to the pins
+    =====  =========  =====================  =========================================================================
+    """
 
     def __init__(self, config: Config) -> None:
         self._bytes = config.link_bits // 8
         super().__init__({"words": In(stream.Signature(config.link_bits)), "bytes": Out(stream.Signature(8))})
 
     def elaborate(self, platform: Any) -> Module:
-        """A shift register and a count."""
+        """Shift the bytes, and count them."""
         m = Module()
         word, count, full = Signal.like(self.words.payload), Signal(range(self._bytes)), Signal()
         m.d.comb += [self.bytes.payload.eq(word[:8]), self.bytes.valid.eq(full), self.words.ready.eq(~full)]
@@ -83,11 +98,21 @@ class ByteSource(wiring.Component):
 
 
 class TinyTapeout(wiring.Component):
-    """A machine with a tile's pins; `PINS` says what each is for.
+    """A machine behind the pins of a tile; `PINS` gives the meaning of each pin.
 
-    All pins are synchronous to `clk`: the host makes the clock, or follows it. Outputs are registers, so a host that
-    changes its pins well before an edge and reads them well behind one sees no timing but the clock's. `ena` is not
-    used: the tile's clock and inputs are quiet while it is not selected.
+    All pins are synchronous to `clk`, which the host generates or follows. Outputs are registers: a host that changes
+    its pins well before a clock edge and samples them well after one sees no other timing than the clock's.
+
+    =======  =========  =====  ========================================================================================
+    port     direction  shape  meaning
+    =======  =========  =====  ========================================================================================
+    ui_in    in         8      dedicated inputs
+    uo_out   out        8      dedicated outputs
+    uio_in   in         8      inputs of the bidirectional pins
+    uio_out  out        8      outputs of the bidirectional pins
+    uio_oe   out        8      which of these drive, constant
+    ena      in         1      not used: clock and inputs of a tile that is not selected do not change
+    =======  =========  =====  ========================================================================================
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -101,7 +126,7 @@ class TinyTapeout(wiring.Component):
         return self._machine.config
 
     def elaborate(self, platform: Any) -> Module:
-        """Bytes to words, the machine, words to bytes."""
+        """Connect bytes to words, words to the machine, and back."""
         m = Module()
         machine, sink, source = self._machine, ByteSink(self.config), ByteSource(self.config)
         submodule(m, platform, "machine", machine)

@@ -1,1 +1,1 @@
-"""The output stage: accumulators in, requantised words out."""
+"""The output stage: accumulators in, requantised memory words out."""

@@ -18,7 +18,7 @@ __all__ = ["DrainWalk"]
 
 
 class DrainWalk(wiring.Component):
-    """Executes drains: counts through steps, pixels and tiles, and describes one group in every cycle.
+    """The control of drains: counts through steps, pixels and tiles, and describes one group in every cycle.
 
     A *group* is the `requantisers` results of one step, a part of a row. A row takes max(groups, memory words per row)
     steps; steps after the last group read nothing.
@@ -75,7 +75,7 @@ class DrainWalk(wiring.Component):
 
     @staticmethod
     def derived_layout(config: Config) -> data.StructLayout:
-        """Values that the counters of a drain are compared with, computed before the drain heads the stream."""
+        """Return the layout of what the counters are compared with, computed before a drain heads the stream."""
         layout = Drain.layout(config)
         return data.StructLayout(
             {
@@ -91,7 +91,7 @@ class DrainWalk(wiring.Component):
 
     @staticmethod
     def derived_reset(config: Config) -> dict[str, int]:
-        """The values of `derived_layout` for fields that are all 0."""
+        """Return the values of `derived_layout` for fields that are all 0."""
         pixels, tiles = (Drain.layout(config)[name].shape.width for name in ("pixels", "tiles"))
         return {
             "one_step": int(config.drain_cycles_per_row() == 1),
@@ -102,7 +102,7 @@ class DrainWalk(wiring.Component):
 
     @staticmethod
     def derive(config: Config, fields: Any) -> dict[str, Any]:
-        """The values of `derived_layout` for the fields of a drain."""
+        """Return the values of `derived_layout` for the fields of a drain."""
         wide, narrow = (config.drain_cycles_per_row(wide=w) - 1 for w in (True, False))
         one_step = Mux(fields.wide, int(wide == 0), int(narrow == 0))
         return {
@@ -117,7 +117,7 @@ class DrainWalk(wiring.Component):
 
     @staticmethod
     def group_layout(config: Config) -> data.StructLayout:
-        """A group of `requantisers` results: its index in the row, what ends with it, and the fields of its drain."""
+        """Return the layout of a group: its index in the row, what ends with it, and fields of its drain."""
         drain = Drain.layout(config)
         return data.StructLayout(
             {
@@ -140,7 +140,7 @@ class DrainWalk(wiring.Component):
 
     @staticmethod
     def read_layout(config: Config) -> data.StructLayout:
-        """A row to read, of an accumulator bank or of the residual memory."""
+        """Return the layout of a read: a row of an accumulator bank or of the residual memory."""
         row = Drain.layout(config)["row"].shape
         return data.StructLayout({"valid": unsigned(1), "residual": unsigned(1), "bank": unsigned(1), "row": row})
 

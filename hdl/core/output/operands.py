@@ -21,7 +21,7 @@ __all__ = ["OperandSelect"]
 
 
 class OperandSelect(wiring.Component):
-    """Reads the parameters of a group, and selects the group's accumulators from their row.
+    """The reader of a group's parameters, and the selector of its accumulators from their row.
 
     A group's parameters are asked for in cycle t, with the read of its row. In cycle t + `read_latency` of
     `AccumulatorBank` the row is on `accumulators` and `index` names the group. `values` and `parameters` give both in
@@ -64,7 +64,7 @@ class OperandSelect(wiring.Component):
         return AccumulatorBank.read_latency(config) + 1
 
     def elaborate(self, platform: Any) -> Module:
-        """The parameter memory, and a multiplexer per requantiser, both followed by a register."""
+        """Read the parameter memory, and select with a multiplexer per requantiser; both end in a register."""
         m = Module()
         config, n = self._config, self._config.requantisers
         memory = LoadableMemory(

@@ -1,4 +1,4 @@
-"""The product of a requantiser."""
+"""The wide multiplication of a requantiser, cut for the multipliers of FPGAs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def sum_stages(config: Config) -> int:
 
 
 def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -> Any:
-    """Signed 32-bit `value` times unsigned 32-bit `factor`, 64 bits, `config.product_latency` cycles later.
+    """Multiply signed 32-bit `value` by unsigned 32-bit `factor`: 64 bits, `config.product_latency` cycles later.
 
-    Four partial products of at most 17 x 17 signed bits, the size of common FPGA multipliers, are registered. Their sum
-    is registered too from two cycles on, and with five that of the inner two; the rest of the latency is the
-    multipliers'.
+    Four partial products of at most 17 x 17 signed bits, the size of common FPGA multipliers, are registered. At a
+    latency of 2 or more their sum is registered too, at 5 also the sum of the inner two; the remaining stages are
+    inside the multipliers.
     """
     value_high, value_low = value[16:].as_signed(), value[:16]
     factor_high, factor_low = factor[16:], factor[:16]
@@ -37,7 +37,7 @@ def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -
             ("low_low", value_low, factor_low),
         )
     )
-    # The outer products do not overlap: together they are one number, and there is one addition less.
+    # The outer products do not overlap: concatenated they are one number, which saves an addition.
     outer, inner = Cat(low_low, high_high).as_signed(), high_low + low_high
     if config.product_latency > 4:
         outer, inner = (

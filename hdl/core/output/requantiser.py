@@ -30,14 +30,23 @@ SCALERS: dict[str, type[Scaler]] = {
 
 
 class Requantiser(wiring.Component):
-    """One value a cycle: ``clamp(scale(value + bias) + zero_point)``, where the scaler of the contract scales.
+    """``clamp(scale(value + bias) + zero_point)``, one value a cycle, without flow control.
 
-    ``value + bias`` is taken modulo 2**32. The scaler multiplies by ``multiplier * 2**(left - right - 31)`` and rounds
-    to int32, by `Contract.scale` of the machine's contract. With `raw` every contract does the same: the low 32 bits of
-    the product stand in for it, so that multiplier 1 and no shifts pass the biased value on exactly.
+    ``value + bias`` is taken modulo 2**32. The scaler of the machine's contract multiplies by ``multiplier *
+    2**(left - right - 31)`` and rounds to int32, as `Contract.scale` in `sim.arithmetic`. With `raw` every contract
+    does the same: the low 32 bits of the product take its place, so that multiplier 1 without shifts passes the biased
+    value on exactly.
 
-    `zero_point` belongs to the value of `zero_point_delay` cycles ago, `low` and `high` to that of `clamp_delay`
-    cycles ago.
+    ==========  =========  ============  ==============================================================================
+    port        direction  shape         meaning
+    ==========  =========  ============  ==============================================================================
+    value       in         signed(32)    an accumulator
+    parameters  in         `Parameters`  bias, multiplier and shifts, together with `value`
+    raw         in         1             pass on the low bits of the product, together with `value`
+    zero_point  in         signed(8)     added to the scaled value, `zero_point_delay` cycles after `value`
+    low, high   in         signed(32)    bounds of the result, `clamp_delay` cycles after `value`
+    result      out        signed(32)    the result, `latency` cycles after `value`
+    ==========  =========  ============  ==============================================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -56,7 +65,7 @@ class Requantiser(wiring.Component):
 
     @staticmethod
     def zero_point_delay(config: Config) -> int:
-        """Cycles from a value to its zero point: one for the bias, and those of the scaler."""
+        """Cycles from a value to its zero point: one for the bias, then the scaler's."""
         return 1 + SCALERS[config.contract].latency(config)
 
     @staticmethod
@@ -70,7 +79,7 @@ class Requantiser(wiring.Component):
         return Requantiser.clamp_delay(config) + 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Bias, scaler, zero point, clamp: one register stage each, but for the scaler."""
+        """Add the bias, scale, add the zero point, clamp: a register stage each, and those of the scaler."""
         m = Module()
         biased = Signal(signed(32), reset_less=True)
         m.d.sync += biased.eq(self.value + self.parameters.bias)

@@ -65,7 +65,7 @@ class RequantiserBank(wiring.Component):
         return {"bounds": Requantiser.clamp_delay(config), "zero_points": Requantiser.zero_point_delay(config)}
 
     def elaborate(self, platform: Any) -> Module:
-        """The memories of late fields, and a requantiser per lane."""
+        """Look up the late fields, and give them to a requantiser per lane."""
         m = Module()
         config = self._config
         late: dict[str, Any] = {name: self._late_fields(m, platform, name) for name in Drain.LATE}
@@ -84,7 +84,7 @@ class RequantiserBank(wiring.Component):
         return m
 
     def _late_fields(self, m: Module, platform: Any, name: str) -> Any:
-        """The late fields that the memory `name` stores, of the drain that `places` names."""
+        """Look up the late fields in the memory `name`, of the drain that `places` names."""
         config, layout = self._config, Drain.late_layout(self._config, name)
         memory = LoadableMemory(
             config,

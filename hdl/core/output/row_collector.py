@@ -14,7 +14,7 @@ __all__ = ["RowCollector"]
 
 
 class RowCollector(wiring.Component):
-    """Holds the groups of a row until its last one arrives, which passes straight through.
+    """Registers that hold the groups of a row until its last one arrives, which passes straight through.
 
     `row` is whole in the cycle of the last group; there is no flow control.
 
@@ -40,7 +40,7 @@ class RowCollector(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """A register for each group but the last."""
+        """Hold every group but the last in a register."""
         m = Module()
         groups = []
         for index in range(self._config.groups - 1):

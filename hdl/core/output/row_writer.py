@@ -17,7 +17,7 @@ __all__ = ["RowWriter"]
 
 
 class RowWriter(wiring.Component):
-    """Cuts a row into memory words and writes them, one a cycle, the first in the cycle of the row.
+    """The writer of rows: cuts each into memory words and writes one a cycle, the first in the cycle of the row.
 
     A row of int8 fills ceil(columns / rows) words, the last padded with zeros; where columns divide rows, rows /
     columns column tiles share a word. A `wide` row (int32, little-endian) always starts a word of its own. A row for
@@ -54,7 +54,7 @@ class RowWriter(wiring.Component):
 
     @staticmethod
     def write_layout(config: Config) -> data.StructLayout:
-        """One memory word; `lanes` enables the column tiles that share it."""
+        """Return the layout of a memory word to write; `lanes` enables the column tiles that share it."""
         return data.StructLayout(
             {
                 "activation": unsigned(1),
@@ -67,11 +67,11 @@ class RowWriter(wiring.Component):
         )
 
     def _words(self, group: Any) -> Any:
-        """Memory words of the row of a group."""
+        """Return how many memory words the row of a group fills."""
         return Mux(group.wide, self._config.words_per_pixel(wide=True), self._config.words_per_pixel())
 
     def elaborate(self, platform: Any) -> Module:
-        """The first word goes out at once; the others follow from a shift register."""
+        """Write the first word at once, and the others from a shift register."""
         m = Module()
         config, now, soon = self._config, self.now, self.soon
         # What ends with this cycle's word, or with the last of those that follow, is known a cycle ahead.
@@ -110,7 +110,7 @@ class RowWriter(wiring.Component):
         return m
 
     def _cut(self, m: Module, platform: Any, to_memory_soon: Signal, to_memory: Signal) -> Value:
-        """The word to write: the first of the row if `to_memory`, else the next of those that follow."""
+        """Return the word to write: the first of the row if `to_memory`, else the next of the remaining ones."""
         config = self._config
         word_bits = 8 * config.rows
         narrow_bits, wide_bits = (config.words_per_pixel(wide=w) * word_bits for w in (False, True))

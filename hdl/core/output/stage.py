@@ -26,7 +26,7 @@ __all__ = ["OutputStage"]
 
 
 class OutputStage(wiring.Component):
-    """Executes drains: reads rows, requantises them, and writes the results to a memory or back to the accumulators.
+    """The executor of drains: reads rows, requantises them, writes the results to a memory or to the accumulators.
 
     The parts, in the order in which data flow: `DrainWalk` decides, `OperandSelect` reads, `RequantiserBank` computes,
     `RowCollector` and `RowWriter` write. A group of `requantisers` results takes `latency` cycles from the read of its
@@ -89,7 +89,7 @@ class OutputStage(wiring.Component):
 
     @staticmethod
     def fold_layout(config: Config) -> data.StructLayout:
-        """The accumulator row that takes the results of a row."""
+        """Return the layout of an accumulator row that takes results, and how it folds them."""
         row = unsigned(config.address_bits(config.accumulator_rows))
         return data.StructLayout({"valid": unsigned(1), "bank": unsigned(1), "row": row, "fold": Fold})
 

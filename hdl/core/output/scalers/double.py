@@ -18,8 +18,8 @@ class DoubleRoundingScaler(Scaler):
     """``round(round(value * 2**left * multiplier / 2**31) / 2**right)``: `arithmetic.reference.scale_double`.
 
     The first rounding is to nearest with ties upwards, the second to nearest with ties away from zero: TensorFlow
-    Lite's MultiplyByQuantizedMultiplier with a double-rounding shift. ``value * 2**left`` is taken modulo 2**32;
-    whoever chooses the parameters makes sure that it fits.
+    Lite's MultiplyByQuantizedMultiplier with double rounding. ``value * 2**left`` is taken modulo 2**32; the compiler
+    refuses parameters for which it does not fit.
     """
 
     @staticmethod
@@ -28,12 +28,12 @@ class DoubleRoundingScaler(Scaler):
         return 3 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Left shift, product, first rounding, right shift: one register stage each."""
+        """Shift to the left, multiply, round, shift to the right: a register stage each, and those of the product."""
         m = Module()
-        behind = self.latency(self._config) - 1
+        last = self.latency(self._config) - 1  # the stage before the last shift
         multiplier = delay_line(m, self.multiplier, 1, name="multiplier", resets=False)
-        right = delay_line(m, self.right, behind, name="right", resets=False)
-        raw = delay_line(m, self.raw, behind - 1, name="raw", resets=False)
+        right = delay_line(m, self.right, last, name="right", resets=False)
+        raw = delay_line(m, self.raw, last - 1, name="raw", resets=False)
 
         shifted = Signal(signed(32), reset_less=True)
         m.d.sync += shifted.eq(self.value << self.left)
@@ -41,15 +41,15 @@ class DoubleRoundingScaler(Scaler):
         total = Signal(signed(64))
         scaled = Signal(signed(32), reset_less=True)
         whole = product(m, platform, self._config, shifted, multiplier[1])
-        m.d.comb += total.eq(whole + Mux(raw[behind - 1], 0, 1 << 30))
-        m.d.sync += scaled.eq(Mux(raw[behind - 1], total[:32], total[31:63]))
+        m.d.comb += total.eq(whole + Mux(raw[last - 1], 0, 1 << 30))
+        m.d.sync += scaled.eq(Mux(raw[last - 1], total[:32], total[31:63]))
 
-        # Ties away from zero: round the half up, but for a negative value only when something below the half is set.
+        # Ties away from zero: a half rounds up, for a negative value only if a bit below the half is set.
         with_half = Signal(signed(33))
         below_half = Signal(32)
         m.d.comb += [
-            with_half.eq(Cat(0, scaled).as_signed() >> right[behind]),
-            below_half.eq(scaled & Cat(right[behind] > bit + 1 for bit in range(30))),
+            with_half.eq(Cat(0, scaled).as_signed() >> right[last]),
+            below_half.eq(scaled & Cat(right[last] > bit + 1 for bit in range(30))),
         ]
         quotient = Signal(signed(32), reset_less=True)
         increment = Signal(reset_less=True)

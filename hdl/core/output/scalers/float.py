@@ -19,8 +19,8 @@ class FloatScaler(Scaler):
     """``rint(fl32(fl32(value) * g))``, saturated to int32: `arithmetic.contracts.scale_float`.
 
     All roundings are to nearest, ties to even. The 24-bit significand of g is bits 7 to 30 of the multiplier; where
-    bit 30 is clear, g is 0. Signs are kept apart from magnitudes until the end. A raw value goes the same way: it
-    meets no normalisation and no rounding before the last shift.
+    bit 30 is clear, g is 0. Sign and magnitude are separate until the end. A raw value takes the same path, without
+    normalisation and without rounding before the last shift.
     """
 
     @staticmethod

@@ -17,7 +17,7 @@ __all__ = ["SingleRoundingScaler"]
 class SingleRoundingScaler(Scaler):
     """``value * multiplier / 2**(31 - left + right)`` to nearest, ties upwards, saturated to int32.
 
-    This is `arithmetic.contracts.scale_single`: TensorFlow Lite's MultiplyByQuantizedMultiplier with one rounding.
+    This is `arithmetic.contracts.scale_single`: TensorFlow Lite's MultiplyByQuantizedMultiplier with single rounding.
     """
 
     @staticmethod
@@ -26,14 +26,13 @@ class SingleRoundingScaler(Scaler):
         return 4 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Left shift (raw only), product, sum of the partial products, right shift, saturation: a stage each."""
+        """Shift to the left (raw only), multiply, sum up, shift to the right, saturate: a stage each."""
         m = Module()
-        # Stages behind the product, by what follows it.
         products = self._config.product_latency
         multiplier = delay_line(m, self.multiplier, 1, name="multiplier", resets=False)
         raw = delay_line(m, self.raw, products + 3, name="raw", resets=False)
 
-        # One right shift by 0 to 62; raw values take the left shift apart, modulo 2**32.
+        # One right shift by 0 to 62. Raw values take the left shift by itself, modulo 2**32.
         value = Signal(signed(32), reset_less=True)
         right = Signal(unsigned(6), reset_less=True)
         m.d.sync += [
@@ -46,7 +45,7 @@ class SingleRoundingScaler(Scaler):
         total = Signal(signed(64), reset_less=True)
         m.d.sync += total.eq(Mux(raw[products + 1], whole[:32].as_signed(), whole))
 
-        # A tie goes up; a raw one away from zero, so that below it something has to be set where it is negative.
+        # A tie goes up. A raw tie goes away from zero: a negative value needs a bit below the half to go up.
         with_half = Signal(signed(65))
         below_half = Signal(32)
         m.d.comb += [
@@ -60,7 +59,7 @@ class SingleRoundingScaler(Scaler):
             half.eq(with_half[0] & (~raw[products + 2] | (total >= 0) | below_half.any())),
         ]
 
-        # Nothing is added to the largest int32: the sum with `half` is within int32 like the value.
+        # The largest int32 is not incremented, so that the sum stays within int32.
         negative = shifted[-1]
         outside = shifted[31:] != negative.replicate(33)
         quotient = Signal(signed(32), reset_less=True)
