@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import textwrap
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amaranth import __version__ as amaranth_version
 from amaranth.back import rtlil
 from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
 from amaranth.lib import wiring
@@ -22,17 +20,16 @@ from etchnet.hdl.blocks.hierarchy import module_name
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.technology import PORTABLE, Technology
 from etchnet.hdl.core.machine import Machine
-from etchnet.hdl.isa import COUNTER_BITS, Counter, Drain, Header, Parameters, Pass, RunCommand, Target, chunks
+from etchnet.hdl.isa import RunCommand, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.hdl.isa.packets import word_bits
 from etchnet.hdl.targets.files import write_text
+from etchnet.hdl.targets.manifest import TOP, manifest, port_name
 
-__all__ = ["GATEWARE", "TOP", "VerilogDesign", "generate", "generate_component", "manifest"]
+__all__ = ["GATEWARE", "TOP", "VerilogDesign", "generate", "generate_component"]
 
-TOP = "etchnet"
 GATEWARE = Path(__file__).parents[1]
-"""the folder of all source that generated Verilog depends on"""
+"""the folder with all source that generated Verilog depends on"""
 RAM_MODULE = "etchnet_ram"
 
 _RAM = f"""\
@@ -55,7 +52,7 @@ module {RAM_MODULE} #(
   output [WIDTH-1:0] data
 );
   localparam LANE = WIDTH / LANES;
-  // A word is never read in the cycle that writes it: no logic need care for that (read by Yosys).
+  // A word is never read in the cycle that writes it, so that Yosys need not add logic for that case.
   (* no_rw_check *)
   reg [WIDTH-1:0] words [0:DEPTH-1];
   reg [WIDTH-1:0] read;
@@ -88,25 +85,21 @@ module {RAM_MODULE} #(
     if (LATENCY == 1) begin : direct
       assign data = read;
     end else begin : registered
-      reg [WIDTH-1:0] behind;
-      always @(posedge clk) behind <= read;
-      assign data = behind;
+      reg [WIDTH-1:0] last;
+      always @(posedge clk) last <= read;
+      assign data = last;
     end
   endgenerate
 endmodule
 """
 
 
-def _port_name(path: tuple[str | int, ...]) -> str:
-    return "_".join(map(str, path))
-
-
 def _ports(component: wiring.Component) -> dict[str, tuple[Value, None]]:
-    """The ports of a component by name; which are inputs follows from what drives them."""
-    return {_port_name(path): (Value.cast(value), None) for path, _, value in component.signature.flatten(component)}
+    """Return the ports of a component by name; their directions follow from what drives them."""
+    return {port_name(path): (Value.cast(value), None) for path, _, value in component.signature.flatten(component)}
 
 
-# Operands of unequal widths are meant to be extended, and results to be cut, as Verilog does it.
+# Operands of unequal widths are extended and results truncated on purpose, by the rules of Verilog.
 _LINT = "".join(
     f"/* verilator lint_off {warning} */\n"
     for warning in ("CASEOVERLAP", "DECLFILENAME", "UNUSEDSIGNAL", "WIDTHEXPAND", "WIDTHTRUNC")
@@ -114,7 +107,7 @@ _LINT = "".join(
 
 
 class _Platform:
-    """Collects a module for every distinct component, and the contents of memories."""
+    """The collection of modules, one for every distinct component, and of the contents of memories."""
 
     def __init__(self, technology: Technology) -> None:
         self.technology = technology
@@ -132,11 +125,11 @@ class _Platform:
             else:
                 name, parameters = RAM_MODULE, self._ram(component)
         if name != RAM_MODULE and name not in self.modules:
-            self.modules[name] = ""  # keeps its place: modules come out in the order in which they are met
+            self.modules[name] = ""  # keeps its place: modules come out in the order of their first instances
             self.modules[name] = self.convert(name, inside)
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
-            ports[f"{'i' if member.flow is wiring.In else 'o'}_{_port_name(path)}"] = value
+            ports[f"{'i' if member.flow is wiring.In else 'o'}_{port_name(path)}"] = value
         resets: Any = ResetSignal(allow_reset_less=True)
         if reset is not None:
             resets |= reset
@@ -146,7 +139,7 @@ class _Platform:
         return Instance(name, **parameters, **ports)
 
     def convert(self, name: str, component: wiring.Component) -> str:
-        """One module, as RTLIL; its children go to `modules`."""
+        """Return a module as RTLIL, and add its children to `modules`."""
         return rtlil.convert(component, name=name, platform=self, emit_src=False, ports=_ports(component))
 
     def _ram(self, ram: Ram) -> dict[str, Any]:
@@ -174,7 +167,7 @@ class _Platform:
 
 @dataclass(frozen=True)
 class VerilogDesign:
-    """Generated files, as name to text; the Verilog is `etchnet.v`."""
+    """The generated files, as name to text; `etchnet.v` is the Verilog."""
 
     config: Config
     files: Mapping[str, str] = field(repr=False)
@@ -187,7 +180,7 @@ class VerilogDesign:
         return self.files[f"{TOP}.v"]
 
     def write(self, folder: Path) -> list[Path]:
-        """Write all files to `folder`, each whole or not at all; returns their paths."""
+        """Write all files to `folder`, each whole or not at all, and return their paths."""
         folder.mkdir(parents=True, exist_ok=True)
         return [write_text(folder / name, text) for name, text in self.files.items()]
 
@@ -200,16 +193,24 @@ def generate(
     wrapper: Callable[[Machine], wiring.Component] | None = None,
     technology: Technology = PORTABLE,
 ) -> VerilogDesign:
-    """The machine of `config`, with `init` (see `Machine`) as initial memory contents.
+    """Generate a machine as Verilog, with a manifest and the initial contents of its memories.
 
-    `run` is the command that starts the program inside; the manifest tells it.
+    Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`, so that tools must run in
+    that folder.
 
-    `wrapper` makes the top module out of the machine, for other interfaces than its two links; the module is called
-    after the wrapper's class, `etchnet_` and its name in lower case.
-
-    `technology` is what multipliers are made of; any tool takes the portable one.
-
-    Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`: tools run in that folder.
+    Parameters
+    ----------
+    config
+        The machine.
+    init
+        Initial contents of its memories; see `Machine`.
+    run
+        The command that starts the program in `init`, for the manifest.
+    wrapper
+        Makes the top component from the machine, for another interface than its two links. The top module is named
+        after the wrapper's class: `etchnet_` and its name in lower case.
+    technology
+        Primitives for multipliers and registers; every tool accepts the portable ones.
     """
     platform = _Platform(technology)
     top: wiring.Component = Machine(config, init=init, status=wrapper is not None)
@@ -217,7 +218,7 @@ def generate(
     if wrapper is not None:
         top = wrapper(top)
         name = module_name(top)
-    platform.modules[name] = platform.convert(name, top)  # behind its children
+    platform.modules[name] = platform.convert(name, top)  # after its children
     body = _to_verilog(list(platform.modules.values()), technology)
     header = (
         f"// Etchnet: {config.rows} x {config.columns} array, {config.requantisers} requantisers, "
@@ -236,24 +237,24 @@ def generate(
 
 
 def generate_component(component: wiring.Component, *, technology: Technology = PORTABLE) -> str:
-    """One block of a machine as Verilog, for measurements; its module is called by `hierarchy.module_name`."""
+    """Return one block of a machine as Verilog, for measurements; `hierarchy.module_name` names its module."""
     platform = _Platform(technology)
     top = platform.convert(module_name(component), component)
     return _LINT + "\n" + _RAM + "\n" + _to_verilog([*platform.modules.values(), top], technology)
 
 
 def _to_verilog(modules: Sequence[str], technology: Technology) -> str:
-    """RTLIL texts as one Verilog text."""
+    """Convert RTLIL modules to one Verilog text."""
     script = "\n".join(
         [
             "read_rtlil <<rtlil\n" + "\n".join(modules) + "\nrtlil",
-            # Registers with their enables and resets, and no wires that only rename others.
+            # Registers with enables and resets, and no wires that only rename others.
             "proc -norom",
             "opt_expr",
             "opt_clean -purge",
             "opt_dff",
             "opt_clean -purge",
-            # Where reset, not power-up, sets registers, as in ASIC flows, there are no initial values.
+            # No initial values if registers are set by reset rather than at power-up, as in ASICs.
             *([] if technology.powers_up else ["attrmap -remove init"]),
             "write_verilog -noattr",
         ]
@@ -290,71 +291,3 @@ def _join_wires(module: str) -> str:
     fill = textwrap.TextWrapper(width=120, initial_indent="  ", subsequent_indent="    ").fill
     declarations = "".join(fill(line) + "\n" for line in lines)
     return module[: first.start()] + declarations + _NUMBERED.sub("", module[first.start() :])
-
-
-def manifest(
-    config: Config,
-    *,
-    top: wiring.Component | None = None,
-    name: str = TOP,
-    contents: Sequence[str] = (),
-    run: RunCommand | None = None,
-    clocked: bool = True,
-) -> dict[str, Any]:
-    """Parameters, ports and memory map of the machine, as written to `etchnet.json`.
-
-    The ports are those of `top`, whose module is called `name`: of the machine itself, or of what it is wrapped in.
-    `clocked` says that the module has `clk` and `rst`, and not a clock and a reset among the ports of `top`.
-    """
-    top = top or Machine(config)
-    clock = {
-        "clk": {"direction": "input", "width": 1},
-        "rst": {"direction": "input", "width": 1, "note": "synchronous, active high"},
-    }
-    depths = {
-        Target.PASSES: config.passes,
-        Target.DRAINS: config.drains,
-        Target.PARAMETERS: config.parameter_words,
-        Target.WEIGHTS: config.weight_words,
-        Target.INPUT: config.input_words,
-    }
-
-    def fields(layout: Any) -> dict[str, list[int]]:
-        return {str(name): [f.offset, f.width] for name, f in layout}
-
-    return {
-        "generator": {"amaranth": amaranth_version},
-        "top": name,
-        "parameters": config.to_dict(),
-        "ports": {
-            **(clock if clocked else {}),
-            **{
-                _port_name(path): {
-                    "direction": "input" if member.flow is wiring.In else "output",
-                    "width": len(Value.cast(value)),
-                }
-                for path, member, value in top.signature.flatten(top)
-            },
-        },
-        "packet": {
-            "header": fields(Header.layout(config)),
-            "targets": {t.name.lower(): int(t) for t in Target},
-            "note": "fields as [first bit, bits]; the second link word is the number of memory words that follow",
-        },
-        "memories": {
-            target.name.lower(): {
-                "words": depth,
-                "bits": word_bits(target, config),
-                "link_words_per_word": chunks(word_bits(target, config), config),
-            }
-            for target, depth in depths.items()
-        },
-        "instructions": {
-            "pass": fields(Pass.layout(config)),
-            "drain": fields(Drain.layout(config)),
-            "parameters": fields(Parameters.layout(config)),
-        },
-        "counters": {"names": [c.name.lower() for c in Counter], "bits": COUNTER_BITS},
-        "contents": list(contents),
-        "run": None if run is None else dataclasses.asdict(run),
-    }

@@ -9,7 +9,7 @@ from figures.tables import DOCS, bits, member_docs, table, write
 
 from etchnet.hdl.isa import Counter, Drain, Header, Instruction, Parameters, Pass, RunCommand, Target
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.targets.verilog import manifest
+from etchnet.hdl.targets.manifest import manifest
 
 PAGE = DOCS / "isa.md"
 
