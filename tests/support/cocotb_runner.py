@@ -15,7 +15,7 @@ import pytest
 from cocotb_tools.runner import Runner, get_runner
 
 from etchnet.hdl.targets.verilog import TOP
-from etchnet.sim.engines.verilated import MissingToolError, find_compiler, find_verilator
+from etchnet.sim.engines.verilated import MissingToolError, cache_folder, find_compiler, find_verilator
 
 
 def make_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
@@ -35,11 +35,14 @@ def make_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     tools_folder.mkdir()
     (tools_folder / "verilator").write_text(f'#!/bin/sh\nexec {shlex.quote(str(verilator))} "$@"\n')
     (tools_folder / "verilator").chmod(0o755)
+    cached = [sys.executable, str(Path(__file__).with_name("object_cache.py")), str(cache_folder())]
+    (tools_folder / "cached").write_text(f'#!/bin/sh\nexec {shlex.join(cached)} "$@"\n')
+    (tools_folder / "cached").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools_folder), prepend=os.pathsep)
     monkeypatch.setenv("VERILATOR_ROOT", str(include.parent))
     # The package's makefile names the tools of the machine that it was made on. One source file at a time would need
     # precompiled headers, whose options it does not know either.
-    tools = {"CXX": compiler, "LINK": compiler, "AR": "ar", "PYTHON3": sys.executable}
+    tools = {"OBJCACHE": "cached", "CXX": compiler, "LINK": compiler, "AR": "ar", "PYTHON3": sys.executable}
     options = {"VM_PARALLEL_BUILDS": "0", "OPT_FAST": "-O0", "OPT_GLOBAL": "-O0"}
     monkeypatch.setenv("MAKEFLAGS", " -- " + " ".join(f"{k}={v}" for k, v in (tools | options).items()))
     return get_runner("verilator")
