@@ -27,23 +27,23 @@ CORNERS = [0, 1, -1, 127, -128, (1 << 24) - 1, 1 << 24, -(1 << 24), (1 << 30) - 
 
 
 def function(contract, kind, channels):
-    """A drain function of (bias, multiplier, left, right) for each channel."""
+    """Return a drain function with (bias, multiplier, left, right) for each channel."""
     return DrainFunction(contract, kind, *np.array(channels, dtype=np.int64).T)
 
 
 def wrap(value):
-    """A whole number as int32."""
+    """Return whole numbers modulo 2**32, within int32."""
     return (value + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
 def round_away(value, right):
-    """``value / 2**right`` to nearest, ties away from zero."""
+    """Return ``value / 2**right`` to nearest, ties away from zero."""
     magnitude = (abs(value) + ((1 << right) >> 1)) >> right
     return -magnitude if value < 0 else magnitude
 
 
 def expected(f, sums):
-    """The results by the contract of `sim.arithmetic`, or for raw drains in Python's integers; sums (n, channels)."""
+    """Return the results for sums (n, channels): by `sim.arithmetic`, or for raw drains with Python's integers."""
     biased = np.vectorize(wrap, otypes=[np.int64])(sums + f.bias)
     if f.kind.raw:
 
@@ -59,7 +59,7 @@ def expected(f, sums):
 
 
 def applied(epilogue, f, sums, *, rows=1, dtype=np.float64):
-    """What an epilogue makes of sums (n, channels), in blocks of `rows` rows."""
+    """Return an epilogue's results for sums (n, channels), in blocks of `rows` rows."""
     blocks = 1, len(sums) // rows, rows * f.channels
     out = np.full(blocks, np.nan, np.float64 if f.kind.wide else np.float32)
     epilogue.apply(sums.astype(dtype).reshape(blocks), out, Scratch())

@@ -18,7 +18,7 @@ SETS = 6
 
 
 def wrap(values):
-    """Modulo 2**32, as int64 within int32."""
+    """Return whole numbers modulo 2**32, within int32."""
     return (values + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
@@ -29,7 +29,7 @@ def fold(old, new, how):
 
 
 class Interpreter:
-    """The machine's memories and what instructions do to them, as the instruction set's documents say."""
+    """The memories of a machine, and the effect of each instruction on them as `etchnet.hdl.isa` defines it."""
 
     def __init__(self, config, tiles, fields, halves):
         self.config, self.tiles, self.fields, self.halves = config, tiles, fields, halves
@@ -44,7 +44,7 @@ class Interpreter:
         self.results = []
 
     def run(self, passes, drains):
-        """Each pass with `release` starts the next drain, and those chained to it."""
+        """Execute a program; each pass with `release` starts the next drain and those chained to it."""
         drains = list(drains)
         for index, p in enumerate(passes):
             self.execute(p, self.tiles[index])
@@ -57,7 +57,7 @@ class Interpreter:
         return self
 
     def vectors(self, p):
-        """The pixels as they are walked, (pixels, rows)."""
+        """Return the pixels in the order of the walk: (pixels, rows)."""
         found = []
         line = column = 0
         for _ in range(p.pixels):
@@ -73,7 +73,7 @@ class Interpreter:
         return np.array(found)
 
     def sums(self, p, tile):
-        """The sums that are folded, (kept, columns)."""
+        """Return the sums that are folded: (kept, columns)."""
         vectors, config = self.vectors(p), self.config
         if p.kind != TileKind.DEPTHWISE:
             return vectors @ tile.astype(np.int64)
@@ -130,7 +130,7 @@ class Interpreter:
         return np.clip(scaled + d.zero_point, d.low, d.high)
 
     def write(self, where, address, values, lane):
-        """Bytes of one row: into one lane of a word, or into as many whole words as they need."""
+        """Write the bytes of one row: into one lane of a word, or into as many whole words as they need."""
         memory, rows = self.memories[where], self.config.rows
         if lane is not None and len(values) < rows:
             memory[address, lane * len(values) : (lane + 1) * len(values)] = values
@@ -140,7 +140,7 @@ class Interpreter:
 
 
 def tiles_of(passes, config, random, *, versioned):
-    """A tile for each pass; passes that name the same weights have the same, unless they are versioned."""
+    """Return a tile for each pass: the same for the same weight words, unless they are versioned."""
     size = min(config.rows, config.columns)
     made, found = {}, []
     for index, p in enumerate(passes):
@@ -156,7 +156,7 @@ def tiles_of(passes, config, random, *, versioned):
 
 
 def fields_of(config, random, **given):
-    """Channel parameters, int64 (sets, columns); `given` fields are the same for all."""
+    """Draw channel parameters, int64 (sets, columns); `given` fields are the same for all."""
     shape = SETS, config.columns
     fields = {
         "bias": random.integers(-300, 300, shape),
@@ -168,7 +168,7 @@ def fields_of(config, random, **given):
 
 
 def check(passes, drains, config, *, fields=None, inputs=None, versioned=False, seed=0, batch=3):
-    """Results of every drain, and the output memory, for a batch of inputs; returns the plan."""
+    """Compare the results of every drain and the output memory, for a batch of inputs; return the plan."""
     random = np.random.default_rng(seed)
     released = np.cumsum([0, *(p.release_input for p in passes)])[:-1]
     plan = Plan(passes, drains, released.tolist(), config, versioned=versioned)
@@ -267,7 +267,7 @@ def test_borders_read_the_pad():
 @pytest.mark.parametrize("kind", [TileKind.IDENTITY, TileKind.STORED])
 @pytest.mark.parametrize("first", [Fold.SET, Fold.ADD, Fold.MAX])
 def test_held_rows(hold, kind, first):
-    """A pool over all pixels of a pass, into a row that may hold something."""
+    """A pool over all pixels of a pass, into a row with earlier sums."""
     passes = [
         Pass(pixels=3),
         ending(Pass(kind=kind, weights=4, address=8, pixels=7, row=1, hold=hold, fold=first)),
@@ -275,7 +275,7 @@ def test_held_rows(hold, kind, first):
     check(passes, [output(3)], SQUARE)
 
 
-def test_chained_drains_and_what_they_read_back():
+def test_chained_drains_read_back_results():
     """Results to the activation memory, in place into the bank, and from there to the output."""
     in_place = {"pixels": 4, "destination": Destination.ACCUMULATORS, "chained": True, **INT32}
     passes = [ending(Pass(pixels=4)), ending(Pass(source=Source.ACTIVATION, address=2, pixels=4, weights=4, bank=1))]
@@ -293,7 +293,7 @@ def test_chained_drains_and_what_they_read_back():
 
 @pytest.mark.parametrize("how", [Fold.ADD, Fold.MAX])
 def test_residuals(how):
-    """A result that is kept, then folded into later sums: an addition with three requantisations."""
+    """A stored result that is folded into later sums: an addition with three requantisations."""
     kept = {"pixels": 5, "destination": Destination.RESIDUAL, "address": 3}
     accumulate = {"pixels": 5, "destination": Destination.ACCUMULATORS, "chained": True, **INT32}
     passes = [ending(Pass(pixels=5)), ending(Pass(address=9, weights=4, pixels=5))]
@@ -419,8 +419,8 @@ def test_a_later_drain_overwrites_the_output():
     check(passes, drains, SQUARE)
 
 
-def test_rows_that_are_made_alike_are_one_step():
-    """Two strips of two column tiles and two taps each, and a drain that is there twice."""
+def test_rows_computed_alike_are_one_step():
+    """Two strips of two column tiles and two taps each, and two drains of the same sums."""
     passes, drains = [], []
     for strip in range(2):
         for tile in range(2):
@@ -448,7 +448,7 @@ def test_rows_that_are_made_alike_are_one_step():
 
 
 def test_versioned_plans_have_a_tile_for_each_pass():
-    """The same weight words hold other tiles for each pass."""
+    """The same weight words hold a different tile in each pass."""
     passes = [Pass(pixels=4), Pass(pixels=4, fold=Fold.ADD), ending(Pass(pixels=4, row=4))]
     drains = [output(8), output(8, chained=True, address=8)]
     plan = check(passes, drains, SQUARE, versioned=True)

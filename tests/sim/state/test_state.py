@@ -1,4 +1,4 @@
-"""The state in closed form against every register and memory of the RTL, read off its waveforms."""
+"""The state in closed form against every register and memory of the RTL, read from its waveforms."""
 
 import dataclasses
 import functools
@@ -43,7 +43,7 @@ from etchnet.sim.timing import schedule
 
 @functools.cache
 def rtl_registers(config):
-    """Every register and memory of the gateware: {name: name in waveforms}, and {memory: (that name, words)}."""
+    """Return the gateware's registers as {name: name in waveforms}, and memories as {name: (that name, words)}."""
     registers, memories = {}, {}
     for fragment, info in Fragment.get(Machine(config), None).prepare().fragments.items():
         path = info.name[1:]
@@ -61,7 +61,7 @@ def rtl_registers(config):
 
 
 def plain(name):
-    """A name without the numbers that tell equal names in one module apart; nameless signals have nothing else."""
+    """Strip the numbers that distinguish equal names in one module; nameless signals consist of nothing else."""
     return re.sub(r"(?<=[a-z0-9_])(?<!\$signal)(?<!\$like)\$\d+", "", name)
 
 
@@ -70,10 +70,10 @@ def is_uncovered(name):
 
 
 def compare(config, drive, trace, path, random, *, cycles):
-    """Both engines are driven alike, then looked at; returns how many values were equal.
+    """Drive both engines with the same words, then compare them; return how many values were equal.
 
-    All registers and memories are looked at, in the first cycles and in others at random, most of them within runs, in
-    random order.
+    Compares all registers and memories in the first cycles and in others at random, most of them within runs, in random
+    order.
     """
     exact = ExactEngine(config, trace=trace, history=True)
     rtl = AmaranthEngine(config, trace=trace, vcd=path)
@@ -100,7 +100,7 @@ def compare(config, drive, trace, path, random, *, cycles):
 
 
 def exchanges(config, *parts):
-    """What sends packets and takes the memory words that come back, for (packets, words) one after the other."""
+    """Return a function that exchanges, for each (packets, words) in order, packets for result words."""
 
     def drive(engine):
         for packets, words in parts:
@@ -164,13 +164,16 @@ def some_chain(chain, random, path, *, cycles):
     ("contract", "options", "seed"),
     [
         ("tflite-double", {"multiplier_latency": 3, "requantisers": 1, "memory_latency": 2, "product_latency": 4}, 0),
-        ("tflite-single", {"weight_rows": 4, "memory_latency": 3}, 1),
-        ("onnx-float", {"requantisers": 2, "weight_rows": 2}, 2),
-        ("tflite-double", {"requantisers": 2, "memory_latency": 4, "product_latency": 5}, 3),
+        ("tflite-single", {"weight_rows": 4, "memory_latency": 3, "link_bits": 128}, 1),
+        ("onnx-float", {"requantisers": 2, "weight_rows": 2, "link_bits": 64}, 2),
+        ("tflite-double", {"requantisers": 2, "memory_latency": 4, "product_latency": 5, "link_bits": 128}, 3),
     ],
 )
 def test_walks_and_chained_drains(tmp_path, contract, options, seed):
-    """Depthwise windows, held rows, tiles of all kinds, residuals, drains in place."""
+    """Depthwise windows, held rows, tiles of all kinds, residuals, drains in place.
+
+    Wide links keep the loading short, which takes as long to simulate as the runs.
+    """
     config = dataclasses.replace(
         SQUARE, contract=contract, passes=64, output_words=256, weight_tiles=4, input_words=32, **options
     )
@@ -270,6 +273,22 @@ def test_a_crop_of_a_network(tmp_path):
     assert compare(config, drive, None, tmp_path / "machine.vcd", random, cycles=6)
 
 
+def test_names_that_do_not_exist_and_cycles_outside_the_history():
+    engine = ExactEngine(SMALL, history=True)
+    state = MachineState.of(engine)
+    assert repr(state) == f"<MachineState: 4 x 4 array, cycles 0 to 0, 0 runs, {len(state.registers())} registers>"
+    for name in ("array", "array.element_4_0.weight", "sequencer.pixel.nothing", "activation.memory[32]"):
+        with pytest.raises(ValueError, match=f"there is no register {re.escape(repr(name))}"):
+            state.value(name, 0)
+    for cycle in (-1, 1):
+        with pytest.raises(ValueError, match=f"the cycle must be at least 0 and at most 0, not {cycle}"):
+            state.value("run", cycle)
+    with pytest.raises(ValueError, match=r"there is no element \(4, 0\) in an array of 4 x 4"):
+        state.explain(4, 0, 0)
+    with pytest.raises(ValueError, match="make it with history=True"):
+        MachineState.of(ExactEngine(SMALL))
+
+
 @pytest.mark.campaign
 @settings(settings.get_profile("campaign"), max_examples=150)
 @given(st.one_of(programs(squares()), chains(any_machines())), randoms())
@@ -289,8 +308,8 @@ def test_campaign_of_states(tmp_path_factory, program, random):
 
 
 @needs_models
-def test_a_real_network_is_looked_at_without_going_through_its_cycles():
-    """ResNet-8: random registers at random cycles; what enters, what is folded and what is written fit each other."""
+def test_a_real_network_is_queried_without_stepping_its_cycles():
+    """ResNet-8: random registers at random cycles, its results in the output memory, and the elements' work."""
     model, random = load_tflite(Path(MODELS) / "resnet8_cifar10_int8.tflite"), np.random.default_rng(8)
     engine = ExactEngine(Config(), history=True)
     accelerator = Driver(engine=engine)
