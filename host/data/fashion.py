@@ -1,6 +1,6 @@
-"""The demonstration network, a small int8 classifier of Fashion-MNIST images, and the images it is shown.
+"""The demonstration's network, a small int8 classifier of Fashion-MNIST images, and its images.
 
-`etchnet.host.demo.training` trained it and wrote the two files in `host/data`.
+`etchnet.host.demo.training` trains the network and writes the two files in `host/data`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DataError(EtchnetError, ValueError):
 
 
 def _read_idx(path: Path, ndim: int) -> np.ndarray:
-    """An IDX file of unsigned bytes, gzipped; raises ValueError where it is not one."""
+    """Read a gzipped IDX file of unsigned bytes with `ndim` dimensions; raises DataError where it is not one."""
     try:
         raw = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
@@ -56,7 +56,13 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
 
 
 def read_split(folder: Path, name: str) -> Split:
-    """`train` or `t10k` from the four files as Zalando Research publishes them."""
+    """Read the split `train` or `t10k` from a folder of the four files that Zalando Research publishes.
+
+    Raises
+    ------
+    DataError
+        A file is missing or damaged, or the two files of the split do not match.
+    """
     images = _read_idx(folder / f"{name}-images-idx3-ubyte.gz", 3)
     labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", 1)
     if images.shape != (len(labels), SIZE, SIZE):
@@ -67,18 +73,18 @@ def read_split(folder: Path, name: str) -> Split:
 
 
 def quantise_image(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, 28, 28) to the network's input, int8 (N, 784): value - 128, so that zero point is -128."""
+    """Convert images, uint8 (N, 28, 28), to the network's inputs, int8 (N, 784) with the zero point -128."""
     return (images.reshape(len(images), -1).astype(np.int16) - 128).astype(np.int8)
 
 
 def held_out() -> Split:
-    """The images that come with the package: the first of the test set, which training never saw."""
+    """Return the images that come with the package: the first of the test set, which training does not use."""
     with resources.files("etchnet.host.data").joinpath("fashion_held_out.npz").open("rb") as file:
         data = np.load(file, allow_pickle=False)
         return Split(data["images"], data["labels"].astype(np.int64))
 
 
 def network() -> Network:
-    """The trained network: images (28, 28, 1), three 3 x 3 convolutions with ReLU, a dense layer; int8 scores out."""
+    """Return the trained network: three 3 x 3 convolutions with ReLU and a dense layer; its results are int8 scores."""
     with resources.as_file(resources.files("etchnet.host.data").joinpath("fashion_network.npz")) as path:
         return Network.load(path)

@@ -33,20 +33,20 @@ class RtlCheck:
     columns: int
     kernel: tuple[int, int]
     pixels: tuple[int, int]
-    """height and width of input and result"""
+    """height and width of input and output"""
     channels: int
     """in and out"""
     cycles: int
     equal: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, by name."""
+        """Return all fields by name."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demonstration found; speeds in images per second."""
+    """Accuracy, cycles and speed of the demonstration; speeds are in images per second."""
 
     engine: str
     config: Config
@@ -72,7 +72,7 @@ class DemoResult:
         return self.together.cycles / self.images
 
     def to_dict(self, clock: float) -> dict[str, Any]:
-        """All figures by name, for a clock in Hz."""
+        """Return all figures by name, for a clock in Hz."""
         return {
             "engine": self.engine,
             "config": self.config.to_dict(),
@@ -98,9 +98,14 @@ class DemoResult:
 
 
 def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None) -> DemoResult:
-    """Classify all images of `split`, one by itself first and then `batch` at once; time numpy on the same images.
+    """Classify the images of `split`: the first one alone, then all with `batch` at once; time numpy on the same.
 
-    By default as many at once as `one_and_many` finds best.
+    The default batch is the best one that `one_and_many` finds.
+
+    Raises
+    ------
+    Disagreement
+        The first image has other scores alone than in a batch.
     """
     network = fashion.network()
     x = fashion.quantise_image(split.images)
@@ -135,10 +140,10 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None
 
 
 def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
-    """The last convolution with `size` of its channels in and out, on what the layers before it give for an image.
+    """Run a part of the last convolution on the exact engine and on the RTL, and compare results and counters.
 
-    It runs on a size x size array on two engines, whose results and counters are compared. Its windows reach beyond
-    every edge of the image.
+    The part has `size` of the input and output channels and runs on an array of size x size. Its input is what the
+    layers before it compute from the first image; its windows extend beyond every edge of the image.
     """
     network = fashion.network()
     index = max(i for i, layer in enumerate(network.layers) if isinstance(layer, Conv))
@@ -146,7 +151,7 @@ def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
     assert isinstance(layer, Conv)
     (source,) = network.source_shapes(index)
     before = network.upto(index - 1).reference(fashion.quantise_image(split.images[:1])).reshape(source)
-    # The channels that say most about the image: others may be zero everywhere.
+    # Channels with the most variation: others may be zero everywhere.
     chosen = np.sort(np.argsort(before.reshape(-1, source[2]).std(axis=0))[-size:])
     piece = dataclasses.replace(
         layer,

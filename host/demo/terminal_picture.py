@@ -1,4 +1,4 @@
-"""Pictures in a terminal, from characters."""
+"""Pictures drawn with characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHADES = {True: " ░▒▓█", False: " .:*#"}
 
 
 def sketch(image: np.ndarray, *, unicode: bool = True) -> list[str]:
-    """A uint8 image, dark to light, as lines of characters; one character stands for one column and two rows."""
+    """Draw a uint8 image, dark to light, as lines of characters, each for one column and two rows of pixels."""
     if len(image) % 2:
         image = np.concatenate([image, image[-1:]])
     shades = _SHADES[unicode]
@@ -21,7 +21,7 @@ def sketch(image: np.ndarray, *, unicode: bool = True) -> list[str]:
 
 
 def side_by_side(pictures: Sequence[Sequence[str]], captions: Sequence[str], *, gap: int = 3) -> list[str]:
-    """Pictures of equal height beside each other, each over its caption."""
+    """Arrange pictures of equal height side by side, with captions below; returns lines."""
     width = max(len(line) for picture in pictures for line in picture)
     width = max([width, *map(len, captions)])
     rows = [*zip(*pictures, strict=True), tuple(captions)]

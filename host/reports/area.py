@@ -1,7 +1,7 @@
-"""How much of a device a machine takes, estimated from what synthesis made of others.
+"""Area of a machine on a device, estimated from machines that were synthesised.
 
-Logic cells and flip-flops are sums of what a machine consists of, each part with a weight of its family of devices. The
-weights are those, none negative, with the least relative error over random machines; `python tests/area_figures.py`
+Logic cells and flip-flops are weighted sums of a machine's parts, with weights for each family of devices. The weights
+are non-negative and minimise the relative error over random machines; `python tests/area_figures.py`
 finds them. Multipliers and block RAMs follow from the machine.
 """
 
@@ -38,14 +38,14 @@ _BUFFERS = 2
 
 @dataclass(frozen=True)
 class Area:
-    """What a machine behind its serial port takes of a board's device, by the names of `fpga.request.BuildReport`."""
+    """Resources of a board's device that a machine with its serial port uses, by the names of `BuildReport.used`."""
 
     used: Mapping[str, int]
     errors: Mapping[str, float]
-    """how far off an estimate was at most, of machines that the weights were not made of, as a share"""
+    """largest relative error over machines that the weights were not fitted to"""
 
     def over(self, available: Mapping[str, int], *, surely: bool = True) -> list[str]:
-        """What it needs too much of, in words; with `surely`, by more than the estimate's error."""
+        """Return in words which resources exceed those available; with `surely`, by more than the estimate's error."""
         found = []
         for name, have in available.items():
             error = self.errors.get(name, 0.0)
@@ -55,7 +55,7 @@ class Area:
 
 
 def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str, float]:
-    """What logic cells and flip-flops are counted by."""
+    """Return the quantities that the weights of logic cells and flip-flops apply to, by name."""
     hard = hard_elements(config, technology)
     delayed = (
         OutputStage.latency(config) * DrainWalk.group_layout(config).size
@@ -83,13 +83,13 @@ def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str
 
 @cache
 def weights() -> dict[str, dict[str, dict[str, float]]]:
-    """By family and name: the weights of all parts, and under `error` the largest error."""
+    """Read, by family and resource, the weights of all parts, and under `error` the largest relative error."""
     found: dict[str, dict[str, dict[str, float]]] = json.loads(WEIGHTS.read_text())["families"]
     return found
 
 
 def estimate(config: Config, board: Board) -> Area:
-    """What a machine takes of a board's device."""
+    """Estimate the area of a machine on a board's device."""
     known, counted = weights()[board.device.family], parts(config, board.device.technology, board.device.blocks)
     used = {
         name: round(sum(known[name].get(part, 0.0) * count for part, count in counted.items())) for name in ESTIMATED
@@ -101,14 +101,14 @@ def estimate(config: Config, board: Board) -> Area:
 
 
 _SIZES = ("drains", "parameter_tiles", "passes", "weight_tiles", "activation_words", "input_words", "output_words")
-"""parameters that may be larger than a program needs, with no effect on its cycles"""
+"""parameters that may be larger than a program needs without an effect on its cycles"""
 
 
 def eased(config: Config, board: Board) -> Config:
-    """A machine with some memories larger, where it only fits with less of them in logic cells, and more in block RAMs.
+    """Enlarge memories of a machine until they are block RAMs, where it would not fit the board otherwise.
 
-    Memories of a few words are made of logic cells. As long as these run out, as far as an estimate can tell, and block
-    RAMs do not, the memory goes into block RAMs that frees the most logic cells.
+    Small memories are made of logic cells. While the estimate exceeds the board's logic cells or flip-flops and there
+    are block RAMs left, the memory whose move to block RAMs frees the most logic cells is enlarged.
     """
     while estimate(config, board).over(_logic(board), surely=False):
         larger = [found for name in _SIZES if (found := _in_block_rams(config, name, board))]
@@ -125,7 +125,7 @@ def _logic(board: Board) -> dict[str, int]:
 
 
 def _in_block_rams(config: Config, name: str, board: Board) -> Config | None:
-    """The machine with what one parameter sizes in block RAMs, if any of it is not."""
+    """Enlarge one parameter until a memory moves to block RAMs; returns None if all of its memories are there."""
 
     def small(c: Config) -> int:
         return sum(memory.small_bits(board.device.blocks) for memory in memories(c))

@@ -1,4 +1,4 @@
-"""Benchmarks: the chip's cycles, how long simulating them takes, and this CPU in the same run."""
+"""Benchmarks: cycles of the chip, time to simulate them, and time on this CPU, measured in the same run."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ __all__ = [
 
 _SCALE = 1 / 1024
 _OFTEN = 0.5
-"""seconds up to which a run of an engine that steps is repeated; the shortest of repeated runs counts"""
+"""runs shorter than this many seconds are repeated, on engines that step through cycles"""
 
 
 def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
-    """``relu(x @ w)`` of square int8 matrices as a network, x, and how many of its rows go through at once.
+    """Return ``relu(x @ w)`` of square int8 matrices as a network, x, and the rows of x to process at once.
 
     Raises
     ------
@@ -69,33 +69,33 @@ def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
 
 
 def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
-    """`gemm_network` compiled, and x."""
+    """Compile `gemm_network`; returns the program, and x."""
     network, x, batch = gemm_network(size, config)
     return compile_network(network, config, batch=batch), x
 
 
 @dataclass(frozen=True)
 class GemmResult:
-    """One square product, int8 in and out, operands and results in the chip's memories but for `streamed`."""
+    """One square product, int8 in and out; operands and results are in the chip's memories except for `streamed`."""
 
     size: int
     counts: Counts
     streamed: int | None
-    """cycles from the first link word to the last, weights streaming in; None where they do not fit at once"""
+    """cycles from the first link word to the last, with weights streaming in; None if the weights do not fit"""
     simulation: dict[str, float]
-    """seconds per engine, links included"""
+    """seconds by engine, links included"""
     simulated: int
     """cycles that each engine simulated, loading included"""
     cpu: dict[str, float]
-    """seconds on this CPU"""
+    """seconds on this CPU by runtime"""
 
     @property
     def ideal(self) -> int:
-        """Cycles if every multiplier were busy in every cycle."""
+        """Cycles if every multiplier did useful work in every cycle."""
         return ceil_div(self.size**3, self.counts.config.multipliers)
 
     def to_dict(self, clock: float) -> dict[str, Any]:
-        """All figures by name, for a clock in Hz."""
+        """Return all figures by name, for a clock in Hz."""
         return {
             "size": self.size,
             "cycles": self.counts.cycles,
@@ -113,7 +113,7 @@ class GemmResult:
 
 
 def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
-    """Numpy's float32 product alone, and the int8 product through float32 with scaling and clamping."""
+    """Time numpy's float32 product alone, and the int8 product through float32 with scaling and clamping."""
     x32, w32 = x.astype(np.float32), w.astype(np.float32)
 
     def through_float32() -> np.ndarray:
@@ -125,7 +125,7 @@ def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One network: the chip's cycles, and seconds per inference on this CPU by runtime and batch."""
+    """One network: cycles of the chip, and seconds per inference on this CPU by runtime and batch."""
 
     name: str
     batch: int
@@ -137,12 +137,12 @@ class ModelResult:
     """cycles per input, `batch` in the array at once, links overlapped"""
     config: Config
     cpu: dict[str, dict[int, float]]
-    """runtime to batch to seconds per input, each checked for the right answer first"""
+    """seconds per input by runtime and batch; results are checked before they are timed"""
     left_out: list[str]
-    """lines that say why a runtime is not in `cpu`, or not at a batch"""
+    """messages that say why a runtime is missing from `cpu`, or missing at a batch"""
 
     def to_dict(self, clock: float) -> dict[str, Any]:
-        """All figures by name, for a clock in Hz."""
+        """Return all figures by name, for a clock in Hz."""
         return {
             "model": self.name,
             "config": self.config.to_dict(),
@@ -161,9 +161,14 @@ class ModelResult:
 def bench_model(
     model: Model, config: Config, *, batch: int | None = None, report: Callable[[str], None] = lambda line: None
 ) -> ModelResult:
-    """The chip from its counters, each output checked; then numpy, LiteRT and ONNX Runtime on the same inputs.
+    """Run a model on the chip, and time numpy, LiteRT and ONNX Runtime on the same inputs; all results are checked.
 
-    By default `batch` is what `one_and_many` finds best.
+    The default batch is the best one that `one_and_many` finds.
+
+    Raises
+    ------
+    Disagreement
+        The chip or a runtime gives other results than the reference.
     """
     network = model.network
     report("compiling")
@@ -202,7 +207,7 @@ def bench_gemm(
     report: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> list[GemmResult]:
-    """``relu(x @ w)`` requantised to int8 for each size, on every engine, each result checked against numpy first."""
+    """Run ``relu(x @ w)`` requantised to int8 for each size on every engine; all results are checked against numpy."""
     random = np.random.default_rng(0)
     contract = contract_of(config)
     multiplier, shift = contract.quantise(_SCALE)
@@ -245,7 +250,7 @@ def bench_gemm(
 
 @dataclass(frozen=True)
 class EngineResult:
-    """One program on several engines, loaded before and run on the same inputs in one process."""
+    """One loaded program, run on the same inputs on several engines in one process."""
 
     name: str
     inputs: int
@@ -255,7 +260,7 @@ class EngineResult:
     """wall time of the run by engine: inputs packed and sent, results received and unpacked, counters read"""
 
     def to_dict(self, clock: float) -> dict[str, Any]:
-        """All figures by name, for a clock in Hz."""
+        """Return all figures by name, for a clock in Hz."""
         return {
             "name": self.name,
             "inputs": self.inputs,
@@ -273,10 +278,14 @@ def bench_engines(
     report: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> list[EngineResult]:
-    """How fast engines simulate: each program, by name, on its inputs, int8 (M, inputs).
+    """Time how fast engines simulate programs, given as (name, program, inputs), with inputs int8 (M, inputs).
 
-    Results and counters have to be the same on all engines. What `exact` prepares in its first run does not count; slow
-    engines run once.
+    The preparations of `exact` in its first run do not count. Slow engines run once.
+
+    Raises
+    ------
+    Disagreement
+        Results or counters differ between engines.
     """
     results = []
     for name, program, x in programs:

@@ -1,4 +1,4 @@
-"""Two engines side by side: equal, or the first layer, element, pass and cycle in which they differ."""
+"""Comparison of two engines: the first layer, element, pass and cycle in which they differ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Difference", "compare", "default_inputs"]
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two engines part: in a result, or in a count."""
+    """The first difference between two engines."""
 
     layer: int
     name: str
@@ -31,11 +31,11 @@ class Difference:
     element: tuple[int, int] | None = None
     """input and channel of the first result that differs"""
     pass_index: int | None = None
-    """the pass whose drain wrote it"""
+    """pass that released the drain which wrote it"""
     cycle: int | None = None
-    """of an output, the cycle of an unstalled run that wrote it; of the link, the first cycle that differs"""
+    """for `output`, the cycle of an unstalled run that writes it; otherwise the first in which the link differs"""
     values: tuple[list[int], list[int]] | None = None
-    """results around it, of both engines"""
+    """results around it, from each engine"""
 
 
 def compare(
@@ -46,15 +46,14 @@ def compare(
     *,
     report: Callable[[str], None] = lambda line: None,
 ) -> Difference | None:
-    """Run every beginning of the network, one layer longer each time, on both engines, until they differ.
+    """Run the first layer on both engines, then the first two, and so on, until the engines differ.
 
     Parameters
     ----------
     first, second
-        Make the engines, of one config; each run gets a new one, so that what one run leaves behind cannot hide in
-        the next.
+        Make the engines, for the same config. Each run gets a new one, so that no state is left from another run.
     x
-        int8 (M, inputs), all of which go through one at a time.
+        int8 (M, inputs), processed one at a time.
     """
     for layer, name in enumerate(model.names):
         network = model.network.upto(layer)
@@ -96,7 +95,7 @@ def _outputs(
 
 
 def _written(program: Program, element: int) -> tuple[int, int]:
-    """The releasing pass and the cycle of the result for one element of the first input."""
+    """Return, for one element of the first input, the pass that releases its drain and the cycle that writes it."""
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
@@ -139,5 +138,5 @@ def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, nam
 
 
 def default_inputs(model: Model, count: int) -> np.ndarray:
-    """Full-range int8 inputs for a model, the same every time."""
+    """Return random full-range int8 inputs for a model, the same in every call."""
     return np.random.default_rng(0).integers(-128, 128, (count, model.network.inputs)).astype(np.int8)

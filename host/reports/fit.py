@@ -1,4 +1,4 @@
-"""The smallest memories that hold a network on a machine, and how many inputs at once a machine takes best."""
+"""The smallest memories that hold a network, and the best number of inputs at once."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", 
 
 
 def roomy(config: Config) -> Config:
-    """The machine with the largest memories that a `Config` may have for what networks differ in."""
+    """Return the machine with its memories for programs, weights and values as large as a `Config` allows."""
     fields = {f.name: f.metadata for f in dataclasses.fields(Config)}
     return dataclasses.replace(config, **{name: min(1 << 16, fields[name]["high"]) for name in _MEMORIES})
 
 
 def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | None = None) -> Program:
-    """The network compiled for a machine like `config` whose memories are just large enough for it.
+    """Compile a network for a machine like `config` whose memories are just large enough for it.
 
-    For a `board` some may be larger, so that the machine fits it: `etchnet.host.reports.area.eased`.
+    For a `board` some may be larger, so that the machine fits it: see `etchnet.host.reports.area.eased`.
 
-    What has an effect on the order of passes stays as it is: array, output stage, accumulators, residual memory (as
-    much of it as is used) and line buffers.
+    Parameters that affect the order of passes are kept: array, output stage, accumulators, line buffers, and the part
+    of the residual memory that is used.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | N
         try:
             return compile_network(network, config, batch=batch, packed=program.im2col.name)
         except CapacityError:
-            # With other sizes another order may be as fast and need other memories: give it a little more of them.
+            # With other sizes another order of passes may be as fast and need a little more memory.
             program = compile_network(network, _more(config), batch=batch, packed=program.im2col.name)
     return program
 
@@ -57,7 +57,7 @@ def _power(words: int) -> int:
 
 
 def shrunk(program: Program) -> Config:
-    """The machine that holds just this program."""
+    """Return the machine whose memories are just large enough for a program."""
     config = program.config
     uses_windows = any(option.method == "window" for option in program.orders.values())
     return dataclasses.replace(
@@ -77,7 +77,7 @@ def shrunk(program: Program) -> Config:
 def one_and_many(
     network: Network, config: Config, *, batch: int | None = None, most: int = 16
 ) -> tuple[Program, Program]:
-    """The network compiled for one input at once, and for `batch`.
+    """Compile a network for one input at once, and for `batch` inputs.
 
     By default `batch` is the power of two up to `most` with the fewest cycles per input: larger ones may not fit, or
     leave no room for a faster order of passes.

@@ -1,4 +1,4 @@
-"""Networks on this CPU with numpy alone: what the chip's speed is set beside."""
+"""Networks in numpy on this CPU, for comparison with the chip's speed."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ Step = Callable[..., np.ndarray]
 
 
 class NumpyNetwork:
-    """A network on this CPU: float32 matrix products by BLAS, scaled, rounded and clamped.
+    """A network as float32 matrix products by BLAS, scaled, rounded and clamped.
 
-    Convolutions are matrix products of their windows, laid out side by side. float32 holds sums of int8 products
-    exactly below 2**24; scaling rounds once, half to even, whatever the contract, which changes a result now and then
-    by one.
+    Convolutions are matrix products of their windows (im2col). float32 is exact for sums of int8 products below 2**24.
+    Scaling rounds once, half to even, whatever the contract, so that some results differ from the reference by one.
     """
 
     def __init__(self, network: Network) -> None:
@@ -47,7 +46,7 @@ class NumpyNetwork:
         self._dead = [[s for s in set(sources) if last[s] == i] for i, sources in enumerate(network.sources)]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """int8 (M, inputs) to int8 or int32 (M, outputs)."""
+        """Compute int8 or int32 results (M, outputs) from int8 inputs (M, inputs)."""
         tensors = {INPUT: x.reshape(len(x), *self._shape).astype(np.float32)}
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
             tensors[index] = step(*(tensors[source] for source in sources))
@@ -59,14 +58,14 @@ class NumpyNetwork:
         return np.clip(result.astype(np.float64), -(1 << 31), (1 << 31) - 1).astype(np.int32)
 
     def check(self, network: Network, x: np.ndarray) -> None:
-        """Refuse a layer of which a result differs by more than one from that of `network`, for the same inputs.
+        """Compare every layer with that of `network` on the same inputs; results may differ by one.
 
         Differences of one grow from layer to layer, so that the last results say little about deep networks.
 
         Raises
         ------
         Disagreement
-            The message names the layer.
+            A result differs by more than one; the message names the layer.
         """
         wanted = [x.reshape(len(x), *self._shape), *network.tensors(x)]
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
@@ -86,7 +85,7 @@ def numpy_step(layer: Layer) -> Step:
 
 
 def _finish(layer: Linear) -> Callable[[np.ndarray], np.ndarray]:
-    """Bias, scale, zero point and clamp, on sums of raw int8 products and in place."""
+    """Return the function that applies bias, scale, zero point and clamp to sums of raw int8 products, in place."""
     bias = (layer.bias - layer.input_zero_point * layer.matrix.sum(axis=0, dtype=np.int64)).astype(np.float32)
     low, high = np.float32(layer.low), np.float32(layer.high)
     scale, zero_point = None, np.float32(layer.zero_point)
@@ -109,7 +108,7 @@ def _padded(x: np.ndarray, padding: Padding, value: float) -> np.ndarray:
 
 
 def _taps(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> np.ndarray:
-    """Every window of padded images: (N, Ho, Wo, kernel y, kernel x, C), a view."""
+    """Return every window of padded images as a view: (N, Ho, Wo, kernel y, kernel x, C)."""
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     views = np.lib.stride_tricks.sliding_window_view(x, spans, axis=(1, 2))
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]].transpose(0, 1, 2, 4, 5, 3)
@@ -148,7 +147,7 @@ def _depthwise(layer: Depthwise) -> Step:
 
 
 def _folded(layer: Pool, x: np.ndarray, fold: np.ufunc) -> np.ndarray:
-    """The windows of padded images folded, first along columns and then along rows."""
+    """Fold the windows of padded images, first vertically and then horizontally."""
     for axis, window, stride in zip((1, 2), layer.window, layer.stride, strict=True):
         count = (x.shape[axis] - window) // stride + 1
         parts = [np.moveaxis(x, axis, 0)[tap : tap + (count - 1) * stride + 1 : stride] for tap in range(window)]
@@ -181,8 +180,8 @@ def _factor(scaling: Scaling) -> np.float32:
 
 @numpy_step.register(Add)
 def _add(layer: Add) -> Step:
-    behind = _factor(layer.result)
-    first, second = (_factor(scaling) * behind for scaling in (layer.first, layer.second))
+    last = _factor(layer.result)
+    first, second = (_factor(scaling) * last for scaling in (layer.first, layer.second))
     rest = np.float32(-layer.zero_points[0] * float(first) - layer.zero_points[1] * float(second))
 
     def step(a: np.ndarray, b: np.ndarray) -> np.ndarray:

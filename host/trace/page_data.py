@@ -157,7 +157,7 @@ def _walks(trace: Trace) -> Arrays:
 
 
 def _distinct(items: Sequence[np.ndarray], keys: Sequence[Hashable]) -> tuple[list[int], list[np.ndarray]]:
-    """Number items by their keys; returns the number of each, and the distinct ones."""
+    """Give items numbers by their keys; returns the number of each, and the distinct ones."""
     numbers: dict[Hashable, int] = {}
     which = [numbers.setdefault(key, len(numbers)) for key in keys]
     return which, [items[which.index(number)] for number in range(len(numbers))]

@@ -168,7 +168,7 @@ def test_what_does_not_fit_after_synthesis_is_named(tmp_path, synthesised):
 
 def test_a_tool_that_takes_too_long_is_stopped(tmp_path):
     tool = Tool("python3")
-    with pytest.raises(TookTooLongError, match=r"python3 did not end within 0\.3 s") as raised:
+    with pytest.raises(TookTooLongError, match=r"python3 did not finish within 0\.3 s") as raised:
         tool.run(
             ["-c", "import time; print('here', flush=True); time.sleep(60)"], folder=tmp_path, log="log", limit=0.3
         )

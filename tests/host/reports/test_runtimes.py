@@ -32,7 +32,7 @@ def test_the_network_written_as_tflite_is_the_network():
     x = np.random.default_rng(0).integers(-128, 128, (9, 5)).astype(np.int8)
     model = parse_tflite(runtimes.to_tflite(network))
     assert np.array_equal(model.network.reference(x), network.reference(x))
-    with pytest.raises(ValueError, match="layer 1 takes zero point 0, but -128 comes in"):
+    with pytest.raises(ValueError, match="layer 1 reads zero point 0, but its input has -128"):
         runtimes.to_tflite(Network([network.layers[0], Dense.from_scale(np.eye(5, dtype=np.int8), scale=1)]))
     with pytest.raises(ValueError, match=r"layer 0 clamps to -3..5: only ReLU, ReLU6 and -1..1 can be written"):
         runtimes.to_tflite(Network([Dense.from_scale(np.eye(5, dtype=np.int8), scale=1, low=-3, high=5)]))
@@ -59,7 +59,7 @@ def test_convolutions_run_elsewhere():
     found = list(runtimes.runtimes(plain_model("conv", network), x, [expected], left_out=left_out.append))
     assert all("LiteRT" in runtime.name for runtime in found)
     assert found
-    assert left_out == ["ONNX Runtime is left out: only fully connected layers with int8 results are written for it"]
+    assert left_out == ["ONNX Runtime is left out: only fully connected layers with int8 results can be written for it"]
 
 
 @pytest.mark.parametrize("package", ["ai_edge_litert", "onnxruntime"])

@@ -11,7 +11,10 @@ from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.data import fashion
-from etchnet.host.demo import training as fashion_training
+from etchnet.host.demo import training
+from etchnet.host.demo.architecture import ARCHITECTURE, Stage, accuracy
+from etchnet.host.demo.float_training import build
+from etchnet.host.demo.quantisation import SimulatedNetwork
 from etchnet.host.network.layers import Conv, Dense
 from etchnet.sim.arithmetic.reference import requantise
 
@@ -42,12 +45,12 @@ def test_the_network_computes_what_its_parameters_mean():
 def test_accuracy_counts_the_first_highest_score():
     split = fashion.held_out()
     right = by_taps(fashion.network(), split.images).argmax(axis=1) == split.labels
-    assert fashion_training.accuracy(fashion.network(), split, batch=150) == pytest.approx(right.mean())
+    assert accuracy(fashion.network(), split, batch=150) == pytest.approx(right.mean())
     assert right.mean() > 0.9
 
 
 def test_the_file_holds_the_architecture():
-    network, stages = fashion.network(), fashion_training.ARCHITECTURE
+    network, stages = fashion.network(), ARCHITECTURE
     assert [type(layer) for layer in network.layers] == [{"conv": Conv, "dense": Dense}[s.kind] for s in stages]
     assert [layer.channels for layer in network.layers] == [s.channels for s in stages]
     assert network.input_shape == (28, 28, 1)
@@ -61,13 +64,13 @@ def test_whole_numbers_stand_for_what_was_trained():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.manual_seed(0)
     stages = (
-        fashion_training.Stage("conv", 5, kernel=3, stride=2),
-        fashion_training.Stage("conv", 6, kernel=3),
-        fashion_training.Stage("dense", 10),
+        Stage("conv", 5, kernel=3, stride=2),
+        Stage("conv", 6, kernel=3),
+        Stage("dense", 10),
     )
-    net = fashion_training._build(stages, 0.0).eval()
+    net = build(stages, 0.0).eval()
     images = fashion.held_out().images[:40]
-    simulated = fashion_training._Simulated(stages, net)
+    simulated = SimulatedNetwork(stages, net)
     simulated.calibrate(images)
     network = simulated.export()
     with torch.no_grad():
@@ -82,7 +85,7 @@ def test_whole_numbers_stand_for_what_was_trained():
 
 def test_training_without_pytorch_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    result = CliRunner().invoke(fashion_training._main, ["--data", str(Path("/nowhere"))])
+    result = CliRunner().invoke(training._main, ["--data", str(Path("/nowhere"))])
     assert result.exit_code == 1
     assert "pip install 'etchnet[train]'" in result.output
     assert result.output.count("\n") == 1
