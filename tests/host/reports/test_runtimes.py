@@ -34,7 +34,7 @@ def test_the_network_written_as_tflite_is_the_network():
     assert np.array_equal(model.network.reference(x), network.reference(x))
     with pytest.raises(ValueError, match="layer 1 reads zero point 0, but its input has -128"):
         runtimes.to_tflite(Network([network.layers[0], Dense.from_scale(np.eye(5, dtype=np.int8), scale=1)]))
-    with pytest.raises(ValueError, match=r"layer 0 clamps to -3..5: only ReLU, ReLU6 and -1..1 can be written"):
+    with pytest.raises(ValueError, match=r"layer 0 clamps to -3..5: TensorFlow Lite has only ReLU, ReLU6 and -1..1"):
         runtimes.to_tflite(Network([Dense.from_scale(np.eye(5, dtype=np.int8), scale=1, low=-3, high=5)]))
 
 
@@ -80,7 +80,7 @@ def test_what_no_runtime_takes_is_left_out_with_a_line():
     x, left_out = np.ones((2, 4), np.int8), []
     assert list(runtimes.runtimes(model, x, [x.astype(np.int32)], left_out=left_out.append)) == []
     assert [line.split(" is left out: ")[0] for line in left_out] == ["LiteRT", "ONNX Runtime"]
-    assert "layer 0 gives int32" in left_out[0]
+    assert "layer 0 has an int32 result" in left_out[0]
 
 
 def test_a_models_own_file_is_what_a_runtime_gets(monkeypatch):
