@@ -1,6 +1,6 @@
 """Random int8 networks as TensorFlow Lite files: every operator by itself, and small graphs of them.
 
-`tflite_graphs` yields a file and some inputs for it. What it draws is small (images of at most 8 x 8 x 20), so that
+`tflite_graphs` yields a file and some inputs for it. Its networks are small (images of at most 8 x 8 x 20), so that
 whole machines can run it; scales, zero points and clamps are of every kind, and TensorFlow Lite Micro takes every file.
 """
 
@@ -298,7 +298,7 @@ def _inputs(g: Graph, random: np.random.Generator, source: int, images: int) -> 
 
 @st.composite
 def tflite_operators(draw: st.DrawFn, kind: str, *, images: int = 3) -> tuple[bytes, np.ndarray]:
-    """A file with one operator of `OPERATORS` behind a QUANTIZE, and inputs for it."""
+    """A file with one operator of `OPERATORS` after a QUANTIZE, and inputs for it."""
     g, random = Graph(), draw(randoms())
     wanted = kind in {"conv", "depthwise", "average_pool", "max_pool"}
     first = _input(draw, g, random, [4] if wanted else [3, 4] if kind in {"mean", "reduce_max"} else [2, 3, 4], 1)

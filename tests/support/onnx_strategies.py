@@ -356,7 +356,7 @@ def distort(random, good):
 
 @st.composite
 def onnx_models(draw):
-    """(bytes of an ONNX model that is read, inputs for it), in either form."""
+    """(bytes of a supported ONNX model, inputs for it), in either form."""
     random = draw(randoms())
     data, x = random_model(random, draw(st.sampled_from(FORMS)))
     try:

@@ -35,8 +35,8 @@ class Case:
         """(options, inputs, outputs) of an operator, to be changed."""
         return self.g.operators[index][2:]
 
-    def behind(self, name, shape, *, scale=0.5, zero=0, options="", values=None, inputs=()):
-        """One more operator, behind the last."""
+    def append(self, name, shape, *, scale=0.5, zero=0, options="", values=None, inputs=()):
+        """Add an operator that reads the last result."""
         result = self.g.activation(name.lower(), shape, scale, zero)
         self.last = self.g.operator(name, options, values or {}, [self.last, *inputs], result)
 

@@ -42,7 +42,7 @@ class Context:
     Attributes
     ----------
     items
-        What each name of the graph that has been computed stands for.
+        Values of the names of the graph that have been computed so far.
     builder
         The model so far.
     input
@@ -92,7 +92,7 @@ class Context:
         )
 
     def operand(self, node: Node, index: int) -> Item | None:
-        """Return what an input of a node stands for, or None if it is absent."""
+        """Return the value of a node's input, or None if it is absent."""
         name = node[index]
         if not name:
             return None
@@ -229,5 +229,5 @@ class Context:
 Handler = Callable[[Context, Node], Item]
 
 OPERATORS: OperatorRegistry[Handler] = OperatorRegistry()
-"""handlers of ONNX operators; each returns what the node's output stands for"""
+"""handlers of ONNX operators; each returns the value of the node's output"""
 handles = OPERATORS.handles

@@ -115,11 +115,11 @@ def fit_map(
 
 
 def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
-    """Zero points that mean nearly the same: steps of the operands that make up a whole number of the result's.
+    """Yield zero points that represent nearly the same reals: the operands' are moved by integers, the result's too.
 
-    What is left over is an offset far below a step: the runtime's rounded constants have such offsets, and these are
-    what can follow them. Where ratios are exact, it is none, but the parity of the result's zero point may change:
-    that decides ties.
+    The moves differ from an exact compensation by an offset far below one step of the result. The runtime's rounded
+    constants have such offsets as well, which these zero points reproduce. If the ratios are exact, the offset is 0,
+    but the parity of the result's zero point may change, which decides ties.
     """
     yield zero_points
     steps = np.arange(-_MOST_STEPS, _MOST_STEPS + 1)
@@ -128,13 +128,13 @@ def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> I
     rest = np.abs(total - whole)
     fits = (rest < _LARGEST_OFFSET) & (np.abs(zero_points[2] - whole + 0.5) <= 127.5)
     seen = {(0.0, 0)}
-    places = np.argwhere(fits)
-    size = np.abs(steps[places]).sum(axis=1)
+    moves = np.argwhere(fits)
+    size = np.abs(steps[moves]).sum(axis=1)
     order = np.lexsort((size, rest[fits]))
     count = 0
-    for i, j in places[order]:
+    for i, j in moves[order]:
         moved = int(whole[i, j])
-        # Of moves that are exact, one of each parity is enough.
+        # One exact move of each parity is enough.
         kind = (float(total[i, j] - moved), moved % 2)
         if kind in seen:
             continue

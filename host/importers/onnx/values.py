@@ -1,4 +1,4 @@
-"""What a name of an ONNX graph stands for while the graph is imported, and how messages describe it."""
+"""Values of the names of an ONNX graph while it is imported, and their descriptions in messages."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Pending:
     Attributes
     ----------
     where
-        What messages call the operator.
+        Name of the operator in messages.
     emit
         Function that adds the operator's layers for a quantisation of the result.
     low, high
@@ -115,7 +115,7 @@ class Pending:
 
 
 Item = FloatInput | Tensor | Dequantised | StoredConstant | Pending | np.ndarray
-"""what a name of the graph stands for; an array is a constant"""
+"""value of a name of the graph; an array is a constant"""
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -129,7 +129,7 @@ def quantisation_text(quantisation: Quantisation) -> str:
 
 
 def describe(item: Any) -> str:
-    """Return what an item is, as text."""
+    """Describe an item in a few words."""
     if isinstance(item, np.ndarray):
         return f"a constant of {item.dtype}"
     names = {

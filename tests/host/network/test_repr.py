@@ -1,4 +1,4 @@
-"""What objects show of themselves at a prompt and in a notebook."""
+"""Objects at a prompt and in a notebook: one line, and a table."""
 
 import numpy as np
 import pytest

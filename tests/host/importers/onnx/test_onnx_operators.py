@@ -30,7 +30,7 @@ seeds = pytest.mark.parametrize("seed", range(12))
 
 
 def near_ties(random, factors, channels):
-    """Whole numbers whose products with the factors lie next to n + 1/2."""
+    """Integers whose products with the factors are next to n + 1/2."""
     halves = random.integers(-100, 100, channels) + 0.5
     return np.rint(halves / factors).astype(np.int64) + random.integers(-1, 2, channels)
 
@@ -235,7 +235,7 @@ def test_addition(form, seed):
     values = np.arange(-128, 128).astype(np.int8).reshape(16, 16)
     batch = np.stack([np.stack([values, np.full((16, 16), v, np.int8)]) for v in np.arange(-128, 128).astype(np.int8)])
     if form == "QDQ":
-        # The two DequantizeLinear of one tensor differ in scale: what comes before is int8 that is read anew.
+        # Two DequantizeLinear of one tensor differ in scale, so that the int8 tensor is read with both.
         assert isinstance(parse_onnx(data).network.layers[-1], Add)
     result = agree(data, batch)
     assert len(np.unique(result)) > 100

@@ -144,7 +144,7 @@ def test_the_demonstration_network_through_a_file():
     assert np.array_equal(got.argmax(axis=1), network.reference(x).argmax(axis=1))
 
 
-# What is no layer
+# Operators that become no layer
 
 
 def test_a_reshape_in_front_of_a_fully_connected_layer_is_no_layer():
@@ -163,7 +163,7 @@ def test_a_reshape_in_front_of_a_fully_connected_layer_is_no_layer():
 
 
 def test_shapes_that_are_computed_from_the_batch_are_known():
-    """What converters write for Flatten where the batch was left open."""
+    """Converters write this for Flatten with an open batch."""
     random, g = np.random.default_rng(1), Graph()
     first = g.activation("input", (1, 2, 6, 3), 0.1, 7)
     image = g.pool_2d("max", first, g.like(first, (1, 1, 5, 3)), window=(2, 2))

@@ -73,7 +73,7 @@ def test_random_chains_with_float_ends_and_softmax_equal_the_runtime(random, sof
 @pytest.mark.parametrize("kind", ["fully_connected", "conv_2d", "depthwise_conv_2d"])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_biases_at_ties_equal_the_runtime(kind, per_channel):
-    """Inputs at their zero point leave the biases alone, which lie where their products, or shifted products, are ties.
+    """Inputs at their zero point leave only the biases, whose products, or shifted products, are ties.
 
     So a multiplier made from another double, or another rounding, shows.
     """
@@ -122,7 +122,7 @@ def by_factor(x, factor, zeros, low=-128):
 
 
 def telling_scales(random, count):
-    """Scales (before, behind) and zero points for which a quotient in float32 gives other results than in double."""
+    """Scales (before, after) and zero points for which a quotient in float32 gives other results than in double."""
     found, x = [], np.arange(-128, 128)
     while len(found) < count:
         out = np.float32(random.uniform(0.01, 0.02))

@@ -48,8 +48,8 @@ from etchnet.host.importers.tflite.importer import parse_tflite
     ("change", "message"),
     [
         # operators and graphs
-        (lambda c: c.behind("TANH", (1, 7)), r"TANH \(operator 4\) is not supported: .*; supported are ADD, .*, CONV"),
-        (lambda c: c.behind("MUL", (1, 7)), r"MUL \(operator 4\) is not supported"),
+        (lambda c: c.append("TANH", (1, 7)), r"TANH \(operator 4\) is not supported: .*; supported are ADD, .*, CONV"),
+        (lambda c: c.append("MUL", (1, 7)), r"MUL \(operator 4\) is not supported"),
         (
             later,
             r"FULLY_CONNECTED \(operator 0\) reads tensor \d+ \(t\d+\), which must be the result of an operator",
@@ -205,31 +205,31 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (reduce_max([0], (1, 6, 5, 4)), r"REDUCE_MAX \(operator 4\) must be over axes of an image, 1 to 3, not \[0\]"),
         (reduce_max([1, 2], (1, 5)), r"REDUCE_MAX \(operator 4\) must keep the number of values"),
         # values by themselves
-        (lambda c: c.behind("RELU6", (1, 7), scale=0.4), r"RELU6 .* must keep scale and zero point: the ref"),
-        (lambda c: c.behind("RELU", (1, 8)), r"RELU \(operator 4\) must keep the shape: \(1, 7\) to \(1, 8\)"),
-        (lambda c: c.behind("QUANTIZE", (1, 7), scale=1e-30), r"QUANTIZE .*: a requantisation scale must be finite"),
+        (lambda c: c.append("RELU6", (1, 7), scale=0.4), r"RELU6 .* must keep scale and zero point: the ref"),
+        (lambda c: c.append("RELU", (1, 8)), r"RELU \(operator 4\) must keep the shape: \(1, 7\) to \(1, 8\)"),
+        (lambda c: c.append("QUANTIZE", (1, 7), scale=1e-30), r"QUANTIZE .*: a requantisation scale must be finite"),
         # the host
         (softmax_in_the_middle, r"RELU \(operator 5\) comes after an operator that runs on the host"),
         (arg_max_in_the_middle, r"ARG_MAX \(operator 5\)"),
         (arg_max_of_rows, r"ARG_MAX \(operator 4\) must be along the last axis, not axis 2 of shape \(1, 6, 5, 4\)"),
         (
-            lambda c: c.behind("SOFTMAX", (1, 7), options="SoftmaxOptions", values={"Beta": 1.0}),
+            lambda c: c.append("SOFTMAX", (1, 7), options="SoftmaxOptions", values={"Beta": 1.0}),
             r"SOFTMAX \(operator 4\): the result must have scale 1/256 and zero point -128",
         ),
         (
-            lambda c: c.behind(
+            lambda c: c.append(
                 "SOFTMAX", (1, 7), scale=1 / 256, zero=-128, options="SoftmaxOptions", values={"Beta": -1.0}
             ),
             r"SOFTMAX \(operator 4\): beta must be positive, not -1.0",
         ),
         (
-            lambda c: c.behind(
+            lambda c: c.append(
                 "SOFTMAX", (1, 7), scale=1 / 256, zero=-128, options="SoftmaxOptions", values={"Beta": 1e-9}
             ),
             r"scale x beta must be above 2\*\*-26",
         ),
-        (lambda c: c.behind("SOFTMAX", (1, 7), scale=1 / 256, zero=-128), r"SOFTMAX .* must have SoftmaxOptions"),
-        (lambda c: c.behind("DEQUANTIZE", (1, 7)), r"DEQUANTIZE \(operator 4\): the result must be float32, not int8"),
+        (lambda c: c.append("SOFTMAX", (1, 7), scale=1 / 256, zero=-128), r"SOFTMAX .* must have SoftmaxOptions"),
+        (lambda c: c.append("DEQUANTIZE", (1, 7)), r"DEQUANTIZE \(operator 4\): the result must be float32, not int8"),
     ],
 )
 def test_what_is_not_supported_is_named(change, message):

@@ -1,0 +1,79 @@
+"""Networks as graphs: what reads what, parts of them, and files."""
+
+import numpy as np
+import pytest
+from support.strategies import int8
+
+from etchnet.host.network.layers import Add, Concat, Conv, Dense, MaxPool, NetworkError, Scaling
+from etchnet.host.network.network import INPUT, Network
+
+
+def diamond():
+    """A convolution, two pools that read it, and their concatenation."""
+    random = np.random.default_rng(1)
+    layers = [
+        Conv.from_scale(int8(random, (2, 2, 3, 4)), scale=0.002),
+        MaxPool((1, 1), high=5),
+        MaxPool((3, 3), padding=((1, 1), (1, 1))),
+        Concat(),
+    ]
+    return Network(layers, (5, 6, 3), [[INPUT], [0], [0], [1, 2]])
+
+
+def test_shapes_and_sources_of_a_graph():
+    network = diamond()
+    assert network.shapes == ((4, 5, 4), (4, 5, 4), (4, 5, 4), (4, 5, 8))
+    assert (network.inputs, network.outputs, network.output_shape) == (90, 160, (4, 5, 8))
+    assert network.source_shapes(3) == [(4, 5, 4), (4, 5, 4)]
+    assert network.readers(0) == [1, 2]
+    assert network.readers(INPUT) == [0]
+    assert network.multiplications == 4 * 5 * 48
+    assert network.weight_count == 48
+
+
+def test_defaults_are_filled_in():
+    network = Network([Dense.from_scale(np.ones((3, 4), np.int8), scale=0.1), Dense(np.ones((4, 2), np.int8))])
+    assert network.input_shape == (1, 1, 3)
+    assert network.sources == ((INPUT,), (0,))
+    with pytest.raises(NetworkError, match=r"input_shape must be \(height, width, channels\), not None"):
+        Network([MaxPool((1, 1))])
+
+
+def test_the_network_up_to_a_layer_has_only_what_that_needs():
+    network = diamond()
+    part = network.upto(2)
+    assert [type(layer) for layer in part.layers] == [Conv, MaxPool]
+    assert part.sources == ((INPUT,), (0,))
+    x = int8(np.random.default_rng(2), (3, network.inputs))
+    assert np.array_equal(part.reference(x), network.tensors(x)[2].reshape(3, -1))
+
+
+def test_a_file_holds_the_whole_network(tmp_path):
+    scaling = Scaling.of(0.3, left=20)
+    network = Network(
+        [*diamond().layers, Add((1, 2), scaling, scaling, Scaling.of(0.01))],
+        (5, 6, 3),
+        [[INPUT], [0], [0], [1, 2], [3, 3]],
+        "tflite-single",
+    )
+    network.save(tmp_path / "network.npz")
+    loaded = Network.load(tmp_path / "network.npz")
+    assert (loaded.shapes, loaded.sources, loaded.contract) == (network.shapes, network.sources, "tflite-single")
+    assert loaded.layers[1:] == network.layers[1:]
+    x = int8(np.random.default_rng(3), (2, network.inputs))
+    assert np.array_equal(loaded.reference(x), network.reference(x))
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ([[INPUT], [0], [0]], "sources must name those of 4 layers, not 3"),
+        ([[INPUT], [0], [0], [1, 3]], "layer 3 must read the input or layers before it, not 3"),
+        ([[INPUT], [0], [0], []], "layer 3 must have some sources, not 0"),
+        ([[INPUT], [0, 0], [0], [1, 2]], "layer 1 must have 1 sources, not 2"),
+        ([[INPUT], [0], [0], [1]], "no layer reads the result of layer 2, and it is not the last"),
+    ],
+)
+def test_graphs_that_cannot_be_are_named(sources, message):
+    with pytest.raises(NetworkError, match=message):
+        Network(diamond().layers, (5, 6, 3), sources)
