@@ -1,4 +1,4 @@
-"""The rounding contracts by name, each in numpy: what the output stage of a machine makes of its accumulators."""
+"""The rounding contracts in numpy, by name: how the output stage of a machine turns accumulators into results."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = [
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
 _FLOAT_SPARE = 7
-"""Bits of a multiplier below the 24 of a float32 significand."""
+"""bits of a multiplier below the 24 of a float32 significand"""
 
 
 def scale_single(
     values: np.ndarray, multiplier: np.ndarray | int, left: np.ndarray | int, right: np.ndarray | int
 ) -> np.ndarray:
-    """``(v * m + 2**(30 - left + right)) >> (31 - left + right)``, saturated to int32; as int64.
+    """Return ``(v * m + 2**(30 - left + right)) >> (31 - left + right)``, saturated to int32; as int64.
 
-    TensorFlow Lite's MultiplyByQuantizedMultiplier where it is built to round once: to nearest, ties upwards. Both
-    shifts count as one, right - left; nothing wraps. With left = 31 and right = 0 nothing is left to round, and the
-    result is the product; that library has no such shift, and neither does `quantise_single`.
+    This is TensorFlow Lite's MultiplyByQuantizedMultiplier built with single rounding: to nearest, ties upwards. The
+    shifts act as one, right - left; nothing wraps. With left = 31 and right = 0 there is nothing to round, and the
+    result is the product; that library has no such shift, and `quantise_single` never returns it.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def scale_single(
 
 
 def quantise_single(scale: float) -> tuple[int, int]:
-    """`quantise_multiplier` for `tflite-single`, whose largest shift is 30.
+    """Return `quantise_multiplier` for `tflite-single`, whose largest shift is 30.
 
-    TensorFlow Lite's QuantizeMultiplier takes the largest factor below 2**30 instead of more; here that is refused.
+    TensorFlow Lite's QuantizeMultiplier replaces a larger factor by the largest one below 2**30; here it is refused.
 
     Raises
     ------
@@ -71,11 +71,11 @@ def quantise_single(scale: float) -> tuple[int, int]:
 def scale_float(
     values: np.ndarray, multiplier: np.ndarray | int, left: np.ndarray | int, right: np.ndarray | int
 ) -> np.ndarray:
-    """``rint(fl32(fl32(v) * g))``, saturated to int32, with ``g = m * 2**(left - right - 31)``; as int64.
+    """Return ``rint(fl32(fl32(v) * g))``, saturated to int32, with ``g = m * 2**(left - right - 31)``; as int64.
 
-    Both conversions to float32 and the last to a whole number round to nearest, ties to even: ONNX Runtime's
-    requantisation. The significand of g is bits 7 to 30 of the multiplier, and bits 0 to 6 do not count; where bit 30
-    is clear, so that this is no significand, g is 0.
+    This is ONNX Runtime's requantisation: both conversions to float32 and the one to an integer round to nearest, ties
+    to even. The significand of g is bits 7 to 30 of the multiplier; bits 0 to 6 are ignored. If bit 30 is clear, so
+    that there is no normalised significand, g is 0.
 
     Parameters
     ----------
@@ -94,27 +94,27 @@ def scale_float(
 
 
 def float_scale(input_scale: Any, weight_scale: Any, output_scale: Any) -> np.ndarray:
-    """``fl32(fl32(input_scale * weight_scale) / output_scale)``, the factor g of ONNX Runtime's int8 operators.
+    """Return ``fl32(fl32(input_scale * weight_scale) / output_scale)``, the factor g of ONNX Runtime's int8 operators.
 
-    Scales are float32; arrays broadcast. Taking the quotient of exact scales and rounding it once gives other factors.
+    Scales are float32; arrays broadcast. The exact quotient, rounded once, would be a different factor.
     """
     scales = [np.asarray(scale, dtype=np.float32) for scale in (input_scale, weight_scale, output_scale)]
-    # What leaves the range of float32 becomes infinite or 0 here, and is refused or encoded like any other factor.
+    # A result outside the range of float32 becomes infinite or 0, and is refused or encoded like any other factor.
     with np.errstate(all="ignore"):
         return scales[0] * scales[1] / scales[2]
 
 
 def quantise_float(scale: float) -> tuple[int, int]:
-    """A float32 as (multiplier, shift): scale = multiplier * 2**(shift - 31), multiplier in [2**30, 2**31) or 0.
+    """Return a float32 as (multiplier, shift): scale = multiplier * 2**(shift - 31), multiplier in [2**30, 2**31) or 0.
 
     A `scale` that is not a float32 is first rounded to one, to nearest even. The multiplier is its 24-bit significand
-    and 7 zeros. Both are 0 below 2**-32, where the product with any int32 rounds to 0.
+    followed by 7 zeros. Both are 0 below 2**-32, where the product with any int32 rounds to 0.
 
     Raises
     ------
     ValueError
         `scale` is negative, not finite, 2**31 or more (a left shift the machine does not have), or subnormal as a
-        float32 (runtimes differ in whether they take it for 0).
+        float32 (some runtimes treat it as 0, others do not).
     """
     scale = float(scale)
     g = float(np.float32(scale)) if math.isfinite(scale) and abs(scale) < 2.0**31 else scale
@@ -128,24 +128,24 @@ def quantise_float(scale: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Contract:
-    """How accumulators become results: ``clamp(scale(v, multiplier, left, right) + zero_point)``.
+    """A rounding contract: accumulators v become ``clamp(scale(v, multiplier, left, right) + zero_point)``.
 
     Parameters
     ----------
     name
         One of `etchnet.hdl.isa.CONTRACTS`.
     scale
-        (values, multiplier, left, right) to int64 within int32, as the gates do it for all that the fields of
-        `etchnet.hdl.isa.Parameters` can hold. Arrays broadcast.
+        Maps (values, multiplier, left, right) to int64 within int32, equal to the gates for all values of the fields of
+        `etchnet.hdl.isa.Parameters`. Arrays broadcast.
     quantise
-        A real factor as (multiplier, shift), of which left is max(shift, 0) and right is max(-shift, 0); raises
-        ValueError for a factor that the contract does not have.
+        Encodes a real factor as (multiplier, shift), where left is max(shift, 0) and right is max(-shift, 0); raises
+        ValueError for a factor that the contract cannot represent.
     spare_bits
-        Low bits of the multiplier that have to be 0.
+        Low bits of the multiplier that must be 0.
     largest_shift
         The largest left - right.
     wraps
-        Whether v * 2**left wraps to int32, so that whoever chooses the shift has to see that it fits.
+        Whether v * 2**left wraps to int32, so that the compiler has to check that it fits.
     """
 
     name: str
@@ -166,23 +166,23 @@ class Contract:
         low: int = -128,
         high: int = 127,
     ) -> np.ndarray:
-        """``clamp(scale(values, multiplier, left, right) + zero_point)``; as int64."""
+        """Return ``clamp(scale(values, multiplier, left, right) + zero_point)`` as int64."""
         return np.clip(self.scale(values, multiplier, left, right) + zero_point, low, high)
 
     def check(self, multiplier: np.ndarray | int, shift: np.ndarray | int) -> None:
-        """Refuse pairs that `quantise` cannot give, so that the formula says nothing about them.
+        """Refuse pairs that `quantise` cannot return, for which the runtime's formula is not defined.
 
         Raises
         ------
         ValueError
-            A multiplier with bits that the contract does not have, or a shift above the largest.
+            A multiplier that the contract cannot represent, or a shift above `largest_shift`.
         """
         multiplier, shift = np.asarray(multiplier, dtype=np.int64), np.asarray(shift, dtype=np.int64)
         if (over := shift > self.largest_shift).any():
             raise ValueError(
                 f"a shift of the contract {self.name} must be at most {self.largest_shift}, not {shift[over][0]}"
             )
-        # Where bits are spare the rest is a significand, whose first bit is set.
+        # With spare bits the others are a significand, whose leading bit is set.
         wrong = (multiplier & (1 << self.spare_bits) - 1 != 0) | (multiplier != 0) & (multiplier < 1 << 30)
         if self.spare_bits and wrong.any():
             raise ValueError(
@@ -203,7 +203,7 @@ FORMULAS = {
 
 
 def contract_of(which: Config | str) -> Contract:
-    """The contract of a machine, or the one of that name.
+    """Return the contract of a machine, or the one with a given name.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""ONNX Runtime's contributed int8 operators in numpy, to the bit: float32 arithmetic, each in its own order.
+"""ONNX Runtime's contributed int8 operators in numpy, to the bit: float32 arithmetic in the runtime's own order.
 
 Zero points are whole numbers, scales float32. These are the formulas of the CPU provider of ONNX Runtime 1.32 on x86-64
-with AVX2 and FMA; `docs/models.md` says where they come from, and the tests hold them to the runtime itself. The
+with AVX2 and FMA; `docs/models.md` gives their sources, and the tests compare them with the runtime itself. The
 operators that follow a rounding contract (QLinearConv, QLinearMatMul, QGemm) are in `etchnet.sim.arithmetic.contracts`.
 """
 
@@ -26,7 +26,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def quantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
-    """QuantizeLinear: ``clamp(rint(fl32(x / scale)) + zero_point)``, ties to even; float32 to int8."""
+    """Return QuantizeLinear: ``clamp(rint(fl32(x / scale)) + zero_point)``, ties to even; float32 to int8."""
     with np.errstate(all="ignore"):
         scaled = np.asarray(x, np.float32) / np.asarray(scale, np.float32)
     zero_point = np.asarray(zero_point, np.int64)
@@ -35,18 +35,18 @@ def quantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
 
 
 def dequantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
-    """DequantizeLinear: ``fl32((x - zero_point) * scale)``; whole numbers to float32."""
+    """Return DequantizeLinear: ``fl32((x - zero_point) * scale)``; integers to float32."""
     difference = np.asarray(x, np.int64) - np.asarray(zero_point, np.int64)
     return difference.astype(np.float32) * np.asarray(scale, np.float32)
 
 
 def fused_multiply_add(a: Any, b: Any, c: Any) -> np.ndarray:
-    """Float32 products plus float32, rounded once: a * b + c to nearest even."""
+    """Return a * b + c of float32, rounded once, to nearest even."""
     product = np.asarray(a, np.float64) * np.asarray(b, np.float64)  # 24 x 24 bits: exact
     addend = np.asarray(c, np.float64)
     total = product + addend
-    # What the sum lost, exactly. Where it lost anything, an even last bit becomes odd on the lost side: the second
-    # rounding, to float32, then cannot take for a tie what is none.
+    # The exact error of the sum. Where there is one, an even last bit is made odd in its direction (round to odd), so
+    # that the second rounding, to float32, sees no tie where there is none.
     other = total - product
     lost = (product - (total - other)) + (addend - other)
     even = np.atleast_1d(total).view(np.uint64).reshape(np.shape(total)) & np.uint64(1) == 0
@@ -62,7 +62,7 @@ def qlinear_add(
     *,
     single: bool = False,
 ) -> np.ndarray:
-    """QLinearAdd of int8 arrays that broadcast; int8.
+    """Return QLinearAdd of int8 arrays that broadcast; int8.
 
     With r = fl32(scale_a / scale_c), s = fl32(scale_b / scale_c) and the constant
     f = fl32(zero_c - fma(r, zero_a, fl32(s * zero_b))): ``clamp(rint(fma(a, r, fma(b, s, f))))``, ties to even.
@@ -72,7 +72,7 @@ def qlinear_add(
     scales, zero_points
         Of a, of b, of the result.
     single
-        Tensors of one value are added the other way round, with the roles of a and b exchanged in all of this.
+        Exchange the roles of a and b throughout, as the runtime does for tensors of a single value.
     """
     if single:
         a, b = b, a
@@ -86,10 +86,10 @@ def qlinear_add(
 
 
 def global_average_scale(input_scale: Any, output_scale: Any, count: int) -> np.float32:
-    """The factor of QLinearGlobalAveragePool, whose result is ``clamp(rint(fl32(sum) * factor) + zero_point)``.
+    """Return the factor of QLinearGlobalAveragePool: the result is ``clamp(rint(fl32(sum) * factor) + zero_point)``.
 
-    fl32(input_scale / fl32(output_scale * count)); the sum is that of `count` values less their zero points.
-    QLinearAveragePool does the same where its window is the whole image and there is no padding.
+    The factor is fl32(input_scale / fl32(output_scale * count)); the sum is that of `count` values less their zero
+    points. QLinearAveragePool does the same if its window is the whole image and there is no padding.
     """
     return np.float32(input_scale) / (np.float32(output_scale) * np.float32(count))
 
@@ -97,11 +97,11 @@ def global_average_scale(input_scale: Any, output_scale: Any, count: int) -> np.
 def qlinear_average(
     windows: np.ndarray, count: int, scales: tuple[Any, Any], zero_points: tuple[int, int]
 ) -> np.ndarray:
-    """QLinearAveragePool of int8 windows (..., taps): float32 sums in the order of the taps; int8 (...).
+    """Return QLinearAveragePool of int8 windows (..., taps), by float32 sums in the order of the taps; int8 (...).
 
     ``clamp(rint(fl32(fl32(fl32(sum) / count) / output scale) + zero_point))`` over dequantised taps; the zero point is
-    added in float32, before the rounding. `scales` and `zero_points` are of input and output; `count` is what the sum
-    is divided by, which counts padding or does not.
+    added in float32, before the rounding. `scales` and `zero_points` are of input and output; `count` is the divisor of
+    the sum, which may or may not include padding.
     """
     values = dequantise_linear(windows, scales[0], zero_points[0])
     total = np.zeros(values.shape[:-1], np.float32)
@@ -118,10 +118,12 @@ def _averaged(total: np.ndarray, count: int, scale: Any, zero_point: int) -> np.
 def average_bounds(
     taps: int, count: int, scales: tuple[Any, Any], zero_points: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest result of `qlinear_average` for every sum of `taps` int8 values, from -128 * taps on.
+    """Return the least and greatest result of `qlinear_average` for every sum of `taps` int8 values.
+
+    Index 0 is for the sum -128 * taps, the last one for 127 * taps.
 
     Float32 sums depend on the values and their order, not on the whole sum alone. Since rounding keeps order, the
-    extremes of a partial sum come from extremes of the one before: what is returned is exact, not a bound.
+    extremes of a partial sum come from extremes of the previous one: the returned values are exact, not bounds.
     """
     values = dequantise_linear(np.arange(-128, 128), scales[0], zero_points[0])
     low = high = np.zeros(1, np.float32)
@@ -137,7 +139,7 @@ def average_bounds(
 
 
 def qlinear_softmax(x: np.ndarray, *, input_scale: Any, output_scale: Any, zero_point: int) -> np.ndarray:
-    """QLinearSoftmax over the last axis; int8 to int8.
+    """Return QLinearSoftmax over the last axis; int8 to int8.
 
     A table holds ``t[d] = fl32(exp((d + shift) * input_scale))`` for d = x - max(x), in double, with the shift
     ``max(0, log(fl32(largest float32 / N)) - 5) / input_scale``; sums are float32, in order, and the result is

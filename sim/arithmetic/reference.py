@@ -1,4 +1,4 @@
-"""What the machine computes, in numpy: the definition that every engine is held to."""
+"""The machine's default arithmetic in numpy: the definition that every engine must reproduce to the bit."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["quantise_multiplier", "requantise", "rounding_shift", "scale_double"
 
 
 def quantise_multiplier(scale: float) -> tuple[int, int]:
-    """A real factor as (multiplier, shift): scale = multiplier / 2**31 * 2**shift, multiplier in [2**30, 2**31) or 0.
+    """Return a real factor as (multiplier, shift), the multiplier in [2**30, 2**31) or 0.
 
-    TensorFlow Lite's QuantizeMultiplier: round half away from zero; both are 0 where that gives less than 2**-32.
+    ``scale = multiplier / 2**31 * 2**shift``, rounded half away from zero, as by TensorFlow Lite's QuantizeMultiplier.
+    Both are 0 for a scale that rounds to less than 2**-32.
 
     Raises
     ------
@@ -32,13 +33,13 @@ def quantise_multiplier(scale: float) -> tuple[int, int]:
 
 
 def shift_left(values: np.ndarray, left: np.ndarray | int) -> np.ndarray:
-    """Values * 2**left, wrapped to int32; as int64."""
+    """Return ``values * 2**left``, wrapped to int32; as int64."""
     wrapped = (np.asarray(values, dtype=np.int64) << np.asarray(left, dtype=np.int64)).astype(np.int32)
     return wrapped.astype(np.int64)
 
 
 def rounding_shift(values: np.ndarray, right: np.ndarray | int) -> np.ndarray:
-    """Values / 2**right to nearest, ties away from zero: gemmlowp's RoundingDivideByPOT; as int64."""
+    """Return ``values / 2**right`` to nearest, ties away from zero, as gemmlowp's RoundingDivideByPOT; as int64."""
     values = np.asarray(values, dtype=np.int64)
     divisor = np.int64(1) << np.asarray(right, dtype=np.int64)
     magnitude = (2 * np.abs(values) + divisor) // (2 * divisor)
@@ -48,10 +49,10 @@ def rounding_shift(values: np.ndarray, right: np.ndarray | int) -> np.ndarray:
 def scale_double(
     values: np.ndarray, multiplier: np.ndarray | int, left: np.ndarray | int, right: np.ndarray | int
 ) -> np.ndarray:
-    """``round(round(v * 2**left * m / 2**31) / 2**right)``, the rounding contract `tflite-double`; as int64.
+    """Return ``round(round(v * 2**left * m / 2**31) / 2**right)``, by the contract `tflite-double`; as int64.
 
-    The inner rounding is that of gemmlowp's SaturatingRoundingDoublingHighMul: add 2**30 where the product is not
-    negative, 1 - 2**30 where it is, and truncate; the outer is RoundingDivideByPOT: to nearest, ties away from zero.
+    The inner rounding is that of gemmlowp's SaturatingRoundingDoublingHighMul: add 2**30 to a product that is not
+    negative, 1 - 2**30 to one that is, and truncate. The outer is RoundingDivideByPOT: to nearest, ties away from zero.
     Arrays broadcast. ``v * 2**left`` wraps to int32.
 
     Parameters
@@ -78,5 +79,5 @@ def requantise(
     low: int = -128,
     high: int = 127,
 ) -> np.ndarray:
-    """``clamp(scale_double(v, m, left, right) + zero_point)``; int64. `contracts` has the other contracts."""
+    """Return ``clamp(scale_double(v, m, left, right) + zero_point)`` as int64; see `contracts` for other contracts."""
     return np.clip(scale_double(values, multiplier, left, right) + zero_point, low, high)

@@ -1,4 +1,4 @@
-"""Softmax in whole numbers, as TensorFlow Lite's reference kernel computes it: gemmlowp's fixed-point exponential."""
+"""Integer softmax as in TensorFlow Lite's reference kernel, with gemmlowp's fixed-point exponential."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def _saturate(x: np.ndarray) -> np.ndarray:
 
 
 def _times(a: np.ndarray, b: np.ndarray | int) -> np.ndarray:
-    """Fixed-point product: a * b / 2**31, to nearest, saturated (SaturatingRoundingDoublingHighMul)."""
+    """Return the fixed-point product a * b / 2**31, to nearest, saturated (SaturatingRoundingDoublingHighMul)."""
     return _saturate((np.asarray(a, np.int64) * b + (1 << 30)) >> 31)
 
 
 def _exponential(x: np.ndarray) -> np.ndarray:
-    """exp(x) for x <= 0: 5 integer bits in, none out."""
+    """Return exp(x) for x <= 0, in fixed point: 5 integer bits in, none out."""
     fraction = 31 - _DIFFERENCE_BITS
     quarter = 1 << fraction - 2
-    # exp on [-1/4, 0) by a polynomial of fourth degree around -1/8, then one factor for every power of two below.
+    # On [-1/4, 0) a polynomial of fourth degree around -1/8; then a factor for each power of two that is left.
     low = (x & quarter - 1) - quarter
     near = _saturate(low << _DIFFERENCE_BITS) + (1 << 28)
     square = _times(near, near)
@@ -47,7 +47,7 @@ def _exponential(x: np.ndarray) -> np.ndarray:
 
 
 def _reciprocal_of_one_plus(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + x) for x in [0, 1): no integer bits, by three Newton steps."""
+    """Return 1 / (1 + x) for x in [0, 1), in fixed point without integer bits, by three Newton steps."""
     total = np.asarray(x, np.int64) + _INT32[1]
     half = np.where(total >= 0, (total + 1) // 2, -((1 - total) // 2))
     guess = 1515870810 + _times(half, -1010580540)
@@ -58,7 +58,7 @@ def _reciprocal_of_one_plus(x: np.ndarray) -> np.ndarray:
 
 
 def softmax(x: np.ndarray, *, scale: float, beta: float = 1.0) -> np.ndarray:
-    """Softmax over the last axis: int8 of `scale` to int8 of scale 1/256 and zero point -128.
+    """Return the softmax over the last axis: int8 of `scale` to int8 of scale 1/256 and zero point -128.
 
     Raises
     ------

@@ -1,9 +1,10 @@
-"""Requantisation as what it is, a staircase: the same results as a rounding contract by a few float operations.
+"""Requantisation as a staircase function: the results of a rounding contract by a few float operations.
 
-For fixed parameters a contract maps accumulators to results by a function that never falls and takes at most a few
-hundred values, so it is given by where it rises. A straight line, rounded down, rises too; where both rise at the same
-accumulators they are the same function. That is checked on both sides of every rise, for every multiplier and shift in
-use, with room for the float's own rounding errors; what does not pass is left to the contract's own formula.
+For fixed parameters a contract maps accumulators to results by a non-decreasing function with at most a few hundred
+values, which is determined by the accumulators at which it rises. A straight line, rounded down, is such a function
+too; if both rise at the same accumulators they are equal. This is verified on both sides of every rise, for every
+multiplier and shift in use, with a margin for the rounding errors of floats. Parameters for which no line passes use
+the contract's own formula.
 """
 
 from __future__ import annotations
@@ -22,17 +23,16 @@ _MOST_RISES = 1024
 
 @dataclass(frozen=True)
 class Line:
-    """``clip(floor(u * slope + offset), low, high)``, or with `mirrored` the same to both sides of zero.
+    """``clip(floor(u * slope + offset), low, high)``, or if `mirrored` the same on both sides of zero.
 
     Mirrored: ``clip(trunc(y + copysign(offset, y)), low, high)`` where ``y = u * slope``.
 
     Attributes
     ----------
     margin
-        How far an error of the sum before rounding may go without changing any result.
+        Largest error of the sum before rounding that changes no result.
     reach
-        Largest magnitude of the sum around a rise: where floats are rounded relative to their size, it bounds the error
-        that matters.
+        Largest magnitude of the sum near a rise; as floats are rounded relative to their size, it bounds their error.
     """
 
     slope: float
@@ -53,29 +53,29 @@ def lines(
     *,
     mirrored: bool,
 ) -> list[Line | None]:
-    """For each set of parameters the line that gives the contract's results for accumulators within +-`bound`.
+    """Find a line with the contract's results for accumulators within +-`bound`, for each set of parameters.
 
     Parameters
     ----------
     contract
-        Its name.
+        Name of the contract.
     multiplier, left, right
         int64 (n,).
     low, high
-        The clamp, the zero point taken off.
+        The clamp, less the zero point.
     bound
         Largest magnitude of the accumulators, bias included; it is raised to a power of two.
     mirrored
-        Which kind of line.
+        The kind of line to find.
 
     Returns
     -------
-    One entry per set; None where no line fits.
+    One entry per set; None if no line fits.
     """
     reach = 1 << int(bound).bit_length()
     wraps = contract_of(contract).wraps
     known = [(int(m), int(a), int(b)) for m, a, b in zip(multiplier, left, right, strict=True)]
-    # Where a left shift wraps, the function falls; what rises too often is not worth the search.
+    # A left shift that wraps makes the function fall; with very many rises the search does not pay.
     distinct = sorted({p for p in known if not (wraps and reach << p[1] >= 1 << 31)})
     if not distinct or not 0 <= high - low <= _MOST_RISES:
         return [None] * len(known)
@@ -94,8 +94,8 @@ def _lines(
     def above_n(u: np.ndarray) -> np.ndarray:
         return scale(u, multiplier, left, right) > n
 
-    # For each value n but the last, the first accumulator whose result is above n: bisection within +-bound, from a
-    # bracket around where the real factor would have it.
+    # For each value n except the last, find the first accumulator whose result is above n: bisection within +-bound,
+    # starting from a bracket around the place that the real factor suggests.
     slope = np.ldexp(multiplier.astype(np.float64), (left - right - 31).astype(np.int32))
     guess = np.ceil((n + 0.5) / np.where(slope > 0, slope, 1))
     before = np.full(guess.shape, -bound - 1)
@@ -119,8 +119,8 @@ def _reach(n: np.ndarray) -> float:
 
 
 def _rising(slope: float, first: np.ndarray, n: np.ndarray, bound: int) -> Line | None:
-    """A line that rises above n at accumulator `first` and not before it, for every n: floor(sum) > n."""
-    # What would rise outside of the accumulators' range bounds the line on one side only.
+    """Find a line that rises above n at accumulator `first`, and not before, for every n: floor(sum) > n."""
+    # A rise outside the range of accumulators bounds the line on one side only.
     needed = (n + 1 - first * slope)[first <= bound]
     refused = (n + 1 - (first - 1) * slope)[first > -bound]
     least, most = needed.max(initial=-np.inf), refused.min(initial=np.inf)
@@ -132,16 +132,16 @@ def _rising(slope: float, first: np.ndarray, n: np.ndarray, bound: int) -> Line 
 
 
 def _mirrored(slope: float, first: np.ndarray, n: np.ndarray, bound: int) -> Line | None:
-    """The same to both sides: below zero trunc(u * slope - offset) > n where the sum is more than n."""
-    inside, behind, positive = first <= bound, first > -bound, n >= 0
-    needed = (n + 1 - first * slope)[inside & positive], ((first - 1) * slope - n)[behind & ~positive]
-    refused = (n + 1 - (first - 1) * slope)[behind & positive], (first * slope - n)[inside & ~positive]
+    """Find a mirrored line: below zero, trunc(u * slope - offset) > n where the sum is above n."""
+    rises, rose, positive = first <= bound, first > -bound, n >= 0
+    needed = (n + 1 - first * slope)[rises & positive], ((first - 1) * slope - n)[rose & ~positive]
+    refused = (n + 1 - (first - 1) * slope)[rose & positive], (first * slope - n)[rises & ~positive]
     least, most = np.concatenate(needed).max(initial=0.0), np.concatenate(refused).min(initial=1.0)
     return _between(slope, least, most, _reach(n), mirrored=True)
 
 
 def _between(slope: float, least: float, most: float, reach: float, *, mirrored: bool) -> Line | None:
-    """The line whose offset is farthest from both bounds."""
+    """Return the line whose offset is midway between both bounds, or None if there is none between them."""
     if not least < most:
         return None
     return Line(slope, float(least + most) / 2, mirrored, float(most - least) / 2, reach)
