@@ -47,12 +47,12 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
                 raise ProgramError(
                     f"pass {index} starts {late} cycles too early: it needs {idle + late} idle cycles, not {idle}"
                 )
-            needed = timeline.issue(footprint, its_drains, start, index)
-            for i, of_drain in zip(started[index], needed, strict=False):
-                if drains[i].idle < of_drain:
+            drain_idle = [drains[i].idle for i in started[index]]
+            needed = timeline.issue(footprint, its_drains, start, index, drain_idle)
+            for i, least, waits in zip(started[index], needed, drain_idle, strict=False):
+                if waits < least:
                     raise ProgramError(
-                        f"drain {i} starts {of_drain - drains[i].idle} cycles too early: it needs {of_drain} idle "
-                        f"cycles, not {drains[i].idle}"
+                        f"drain {i} starts {least - waits} cycles too early: it needs {least} idle cycles, not {waits}"
                     )
 
 

@@ -71,7 +71,7 @@ class PassFootprint:
     completion
         Pixels from a row's first sum to its last: 0 unless the pass holds its row.
     words
-        A range that contains all words that it reads: first, stop. Equal where it reads none.
+        A range that contains all words that it reads: first, stop. It may be empty only where there are none.
     """
 
     __slots__ = (

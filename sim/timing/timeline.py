@@ -183,10 +183,18 @@ class Timeline:
         # The rows that the pass itself folds are complete by the first read: `drain_delay` ensures it.
         return max(self._output_free, self._earliest_read(drain, index)) - (pixels - 1 + self.latencies.drain_delay)
 
-    def issue(self, p: PassFootprint, drains: Sequence[DrainFootprint], start: int, index: int = 0) -> list[int]:
+    def issue(
+        self,
+        p: PassFootprint,
+        drains: Sequence[DrainFootprint],
+        start: int,
+        index: int = 0,
+        drain_idle: Sequence[int] | None = None,
+    ) -> list[int]:
         """Issue a pass in cycle `start`, and start its drains; return the idle cycles that each drain needs.
 
-        `start` must not be before `earliest`. Raises ProgramError where a drain cannot run.
+        `start` must not be before `earliest`. Chained drains wait for `drain_idle` cycles each, or as short as they may.
+        Raises ProgramError where a drain cannot run.
         """
         lat, config, rows, pixels = self.latencies, self.config, p.rows, p.instruction.pixels
         if rows[1] > rows[0]:
@@ -196,7 +204,7 @@ class Timeline:
         if p.line_pixels:
             # Windows of lines of another length may begin when the last column has taken its last sample.
             self._lines = p.line_pixels, start + pixels + config.rows + config.columns
-        return self.release(drains, start, pixels, index) if drains else []
+        return self.release(drains, start, pixels, index, drain_idle) if drains else []
 
     def place(self, p: PassFootprint, drains: Sequence[DrainFootprint], index: int = 0) -> PlacedPass:
         """Issue a pass in the first cycle that is possible; raise ProgramError where none is."""
@@ -221,15 +229,22 @@ class Timeline:
         self._drains = [d for d in self._drains if d[1] > start]
         return sum(max(0, min(stop, end) - max(start, first)) for first, end in self._drains)
 
-    def release(self, drains: Sequence[DrainFootprint], start: int, pixels: int, index: int) -> list[int]:
+    def release(
+        self,
+        drains: Sequence[DrainFootprint],
+        start: int,
+        pixels: int,
+        index: int,
+        drain_idle: Sequence[int] | None = None,
+    ) -> list[int]:
         """Start the drains of a pass that issues in cycle `start`; return the idle cycles that each of them needs."""
-        idle = [0]
+        needed = [0]
         self._drain(drains[0], start + pixels - 1 + self.latencies.drain_delay)
-        for drain in drains[1:]:
+        for number, drain in enumerate(drains[1:], 1):
             first = self._output_free - 1 + self.latencies.chain
-            idle.append(max(0, self._earliest_read(drain, index) - first))
-            self._drain(drain, first + idle[-1])
-        return idle
+            needed.append(max(0, self._earliest_read(drain, index) - first))
+            self._drain(drain, first + (needed[-1] if drain_idle is None else max(needed[-1], drain_idle[number])))
+        return needed
 
     def _earliest_read(self, footprint: DrainFootprint, index: int) -> int:
         """Return the first cycle in which a drain may read its first row."""

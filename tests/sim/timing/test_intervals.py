@@ -1,0 +1,82 @@
+"""The interval map against an array with an entry for every row."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etchnet.sim.timing.intervals import NEVER, CycleMap
+
+ROWS = 12
+
+
+@st.composite
+def accesses(draw):
+    """A run of rows, its base cycle, and its steps: a number, or an ascending array."""
+    first = draw(st.integers(0, ROWS - 1))
+    stop = draw(st.integers(first + 1, ROWS))
+    gaps = st.lists(st.integers(0, 4), min_size=stop - first, max_size=stop - first)
+    steps = draw(st.one_of(st.integers(0, 4), gaps.map(np.cumsum)))
+    return (first, stop), draw(st.integers(-20, 20)), steps
+
+
+def expand(rows, steps):
+    """The step of every row of a run, as an array."""
+    return steps * np.arange(rows[1] - rows[0]) if isinstance(steps, int) else steps
+
+
+def both(history):
+    """The map and the arrays of cycles and epochs after the same accesses; the epoch is the number of the access."""
+    cycles, epochs, found = np.full(ROWS, NEVER), np.full(ROWS, -1), CycleMap()
+    for epoch, (rows, base, steps) in enumerate(history):
+        found.assign(rows, base, steps, epoch)
+        cycles[slice(*rows)], epochs[slice(*rows)] = base + expand(rows, steps), epoch
+    return found, cycles, epochs
+
+
+def earliest(cycles, rows, steps):
+    """The smallest base at which no row of the access comes before its cycle."""
+    inside = cycles[slice(*rows)]
+    assigned = inside != NEVER
+    return int((inside - expand(rows, steps))[assigned].max()) if assigned.any() else NEVER
+
+
+@settings(max_examples=200)
+@given(st.lists(accesses(), max_size=6), accesses())
+def test_an_access_waits_for_the_last_one_of_every_row(history, access):
+    found, cycles, _ = both(history)
+    rows, _, steps = access
+    assert found.earliest_base(rows, steps) == earliest(cycles, rows, steps)
+
+
+@given(st.lists(accesses(), max_size=6), accesses(), st.integers(-1, 6))
+def test_rows_are_assigned_where_all_have_the_epoch(history, access, epoch):
+    found, _, epochs = both(history)
+    rows = access[0]
+    assert found.is_assigned(rows, epoch) == (epoch >= 0 and bool((epochs[slice(*rows)] == epoch).all()))
+
+
+@given(st.lists(accesses(), max_size=6), accesses(), st.integers(-20, 40))
+def test_what_is_not_pending_delays_nothing(history, access, now):
+    """An access that cannot begin before `now` waits as long with the pending runs alone."""
+    found, cycles, _ = both(history)
+    rows = access[0]
+    assert max(now, found.pending(now).earliest_base(rows, 0)) == max(now, earliest(cycles, rows, 0))
+
+
+@given(st.lists(accesses(), max_size=6), accesses(), st.integers(-20, 20), st.integers(-50, 50))
+def test_a_shifted_map_has_the_same_state_as_seen_from_a_shifted_cycle(history, access, now, by):
+    found, cycles, _ = both(history)
+    shifted, (rows, _, steps) = found.shifted(by), access
+    assert shifted.state_key(now + by) == found.state_key(now)
+    wanted = earliest(cycles, rows, steps)
+    assert shifted.earliest_base(rows, steps) == (wanted if wanted == NEVER else wanted + by)
+
+
+def test_a_copy_is_independent():
+    found = CycleMap()
+    found.assign((0, 4), 10, 1, 0)
+    copy = found.copy()
+    copy.assign((1, 2), 50, 1, 1)
+    assert found.earliest_base((0, 4), 1) == 10
+    assert copy.earliest_base((1, 2), 0) == 50
+    assert found.state_key(0) != copy.state_key(0)

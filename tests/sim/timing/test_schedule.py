@@ -1,0 +1,151 @@
+"""The scheduler and the checker against the rules of time written out cycle by cycle, on random programs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.programs import any_machines, chain_program, chains
+from support.strategies import randoms
+from support.timing_rules import Replay
+from support.walks import programs, squares, walk_program
+
+from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Pass, TileKind
+from etchnet.sim.timing import GroupFootprint, InterleavedPasses, ProgramError, Timeline, check, run_counts, schedule
+
+
+def random_program(parts, random):
+    """The config, passes and drains of a random program, with its idle cycles."""
+    make = chain_program if isinstance(parts[1][0], tuple) else walk_program
+    return make(parts, random)[:3]
+
+
+any_program = st.builds(random_program, st.one_of(chains(any_machines()), programs(squares())), randoms())
+
+
+def accepted(passes, drains, config):
+    """Whether the checker finds nothing."""
+    try:
+        check(passes, drains, config, repeats=2)
+    except ProgramError:
+        return False
+    return True
+
+
+@settings(max_examples=100)
+@given(any_program)
+def test_a_schedule_breaks_no_rule(program):
+    config, passes, drains = program
+    assert not Replay(passes, drains, config, repeats=3).broken
+    assert accepted(passes, drains, config)
+
+
+@settings(max_examples=60)
+@given(any_program)
+def test_no_idle_cycle_can_be_spared(program):
+    """One less, in any pass or drain, breaks a rule, and the checker says how many are needed."""
+    config, passes, drains = program
+    for index, p in enumerate(passes):
+        for name in ("idle", "idle_requantise"):
+            if getattr(p, name):
+                less = [*passes]
+                less[index] = dataclasses.replace(p, **{name: getattr(p, name) - 1})
+                assert Replay(less, drains, config, repeats=2).broken
+                idle = p.idle + p.idle_requantise
+                with pytest.raises(ProgramError, match=f"it needs {idle} idle cycles, not {idle - 1}"):
+                    check(less, drains, config, repeats=2)
+    for index, d in enumerate(drains):
+        if d.idle:
+            less = [*drains]
+            less[index] = dataclasses.replace(d, idle=d.idle - 1)
+            assert Replay(passes, less, config, repeats=2).broken
+            assert not accepted(passes, less, config)
+
+
+@settings(max_examples=100)
+@given(any_program, randoms())
+def test_the_checker_accepts_what_breaks_no_rule(program, random):
+    config, passes, drains = program
+    for _ in range(3):
+        changed = [
+            dataclasses.replace(p, idle=max(0, p.idle + int(change)))
+            for p, change in zip(passes, random.choice([0, 0, 0, 0, -2, -1, 1, 5], len(passes)), strict=True)
+        ]
+        later = [
+            dataclasses.replace(d, idle=max(0, d.idle + int(change)) if d.chained else 0)
+            for d, change in zip(drains, random.choice([0, 0, 0, -1, 1, 30], len(drains)), strict=True)
+        ]
+        assert accepted(changed, later, config) == (not Replay(changed, later, config, repeats=2).broken)
+
+
+@settings(max_examples=60)
+@given(any_program)
+def test_idle_cycles_are_of_two_classes(program):
+    """Those in which the output stage reads are counted as requantising, all others as fill and drain."""
+    config, passes, drains = program
+    passes, drains = schedule(passes, drains, config, once=True)
+    replay = Replay(passes, drains, config, repeats=1)
+    assert not replay.broken
+    for p, idle in zip(passes, replay.idle, strict=True):
+        assert p.idle_requantise == len(replay.reading.intersection(idle))
+        assert p.idle == len(idle) - p.idle_requantise
+
+
+@settings(max_examples=60)
+@given(any_program, st.integers(1, 4))
+def test_counters_add_up_to_all_cycles(program, repeats):
+    config, passes, drains = program
+    counts = run_counts(passes, drains, config, repeats=repeats)
+    replay = Replay(passes, drains, config, repeats=repeats)
+    assert counts[Counter.ISSUE] == repeats * sum(p.pixels for p in passes)
+    assert counts[Counter.USEFUL] == repeats * sum(len(p.kept(config)) * p.useful for p in passes)
+    assert counts[Counter.USEFUL] <= counts[Counter.ISSUE] * config.multipliers
+    classes = (Counter.ISSUE, Counter.WAIT_IN, Counter.WAIT_OUT, Counter.WEIGHT_LOAD, Counter.REQUANTISE)
+    assert counts[Counter.CYCLES] == sum(counts[c] for c in (*classes, Counter.FILL_DRAIN))
+    # A run that is taken in cycle 0 decides on its first pass in cycle `fetch`; the last cycle writes the last word.
+    lat, last = replay.lat, drains[-1]
+    finish = replay.last_output_use + 1 - replay.pace_of(last) + config.groups - 1 + lat.result
+    finish += config.words_per_pixel(wide=last.wide) - 1
+    assert counts[Counter.CYCLES] == lat.fetch + lat.decide + finish
+
+
+@settings(max_examples=100)
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4), any_machines(), randoms())
+def test_interleaved_passes_are_placed_like_single_ones(pixels, tiles, rounds, config, random):
+    """Whole rounds are placed at once; the idle cycles are those of one pass after another."""
+    pixels = min(pixels, config.accumulator_rows // tiles)
+    order = [tile for _ in range(rounds) for tile in range(tiles)]
+    whole = bool(random.integers(2))
+    if not whole:
+        order = [0, *random.permutation(order).tolist()]
+    drain = Drain(tiles=tiles, pixels=pixels, destination=Destination.OUTPUT, tile_stride=pixels)
+    seen, single = set(), []
+    for tile in order:
+        fold = Fold.ADD if tile in seen else Fold.SET
+        seen.add(tile)
+        single.append(Pass(kind=TileKind.IDENTITY, pixels=pixels, row=tile * pixels, fold=fold))
+    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    group = InterleavedPasses(0, pixels, order, tiles if whole else 0, None, lambda index: nothing)
+    one, other = Timeline(config, assume_valid=True), Timeline(config, assume_valid=True)
+    drain = dataclasses.replace(drain, tiles=len(seen))
+    for swapped in (False, True, False):
+        one.banks_swapped = other.banks_swapped = swapped
+        assert one.place_group(GroupFootprint.of([group], [drain], config)) == other.place_group(
+            GroupFootprint.of(single, [drain], config)
+        )
+        assert (one.slot, one.busy_until) == (other.slot, other.busy_until)
+        assert one.state_key == other.state_key
+
+
+@settings(max_examples=50)
+@given(any_program, st.integers(0, 100))
+def test_a_shifted_timeline_goes_on_like_the_original(program, by):
+    config, passes, drains = program
+    group = GroupFootprint.of([dataclasses.replace(p, release=False) for p in passes], drains[-1:], config)
+    timeline = Timeline(config, assume_valid=True)
+    timeline.place_group(group)
+    later = timeline.shifted(by, swap_banks=False)
+    assert later.state_key == timeline.state_key
+    assert later.place_group(group) == timeline.place_group(group)
+    assert (later.slot, later.busy_until) == (timeline.slot + by, timeline.busy_until + by)
