@@ -1,1 +1,1 @@
-"""Gateware that knows no machine: memories, delay lines, counters of tokens, and what devices make of them."""
+"""Gateware that does not depend on the machine: memories, delay lines, semaphores, and the primitives of devices."""

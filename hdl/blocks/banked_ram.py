@@ -1,4 +1,4 @@
-"""A memory cut into banks, so that every block RAM of a device has a register right behind it, and one in front."""
+"""A memory cut into banks, so that every block RAM of a device has its own register after it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,39 @@ from etchnet.hdl.blocks.technology import technology_of
 __all__ = ["BANK_WORDS", "BankedRam"]
 
 BANK_WORDS = 2048
-"""words of a bank: what a block RAM of common FPGAs holds as bytes"""
+"""words of a bank: the bytes that fit a block RAM of common FPGAs"""
 
 
 class BankedRam(wiring.Component):
-    """The same as a `Ram` whose reads take two cycles or more, with the choice between its banks behind the second.
+    """A `Ram` with a read latency of 2 or more, whose bank is selected after the output registers of the banks.
 
-    Without it synthesis chooses between block RAMs before the register, and their outputs, which take most of a cycle,
-    cross the device and a multiplexer in the same cycle. Registers in front of it are its own, though those of other
-    memories may hold the same.
+    Ports, timing and contents are those of the `Ram` that it stands for. From a plain description synthesis would put
+    the multiplexer between block RAM and register, so that a block RAM's output, which takes most of a cycle, would
+    cross the device and the multiplexer in the same cycle. Registers in front of the memory are not shared with those
+    of other memories that have the same inputs.
+
+    Parameters
+    ----------
+    ram
+        The memory to stand for. Raises ValueError if its latency is below `BANK_LATENCY`.
     """
 
     BANK_LATENCY = 2
+    """read latency of a bank: the block RAM and its register"""
 
     def __init__(self, ram: Ram) -> None:
         if ram.latency < self.BANK_LATENCY:
-            raise ValueError(f"ram must have a latency of {self.BANK_LATENCY}, not {ram.latency}")
+            raise ValueError(f"ram must have a latency of at least {self.BANK_LATENCY}, not {ram.latency}")
         self.ram = ram
         super().__init__(dict(ram.signature.members))
 
     @classmethod
     def suits(cls, ram: Ram) -> bool:
-        """Whether a memory has more registers, or more words, than a bank."""
+        """Return whether a memory has more registers than a bank, or as many and more words."""
         return ram.latency > cls.BANK_LATENCY or (ram.latency == cls.BANK_LATENCY and ram.depth > BANK_WORDS)
 
     def elaborate(self, platform: Any) -> Module:
-        """What waits in front, banks, and which of them the word came from."""
+        """Register the inputs, add the banks, select the bank that a word came from."""
         m = Module()
         ram = self.ram
         low = ceil_log2(BANK_WORDS)
@@ -73,19 +80,19 @@ class BankedRam(wiring.Component):
             ]
         word: Any = words[0]
         if len(starts) > 1:
-            chosen, came = (Signal(range(len(starts)), name=name, reset_less=True) for name in ("chosen", "came"))
+            asked, answered = (Signal(range(len(starts)), name=name, reset_less=True) for name in ("asked", "answered"))
             with m.If(enable):
-                m.d.sync += chosen.eq(address[low:])
-            m.d.sync += came.eq(chosen)
-            word = Cat(*(words[i] for i in range(len(starts)))).word_select(came, ram.bits)
-        behind = ram.latency - ram.waits - self.BANK_LATENCY
+                m.d.sync += asked.eq(address[low:])
+            m.d.sync += answered.eq(asked)
+            word = Cat(*(words[i] for i in range(len(starts)))).word_select(answered, ram.bits)
+        remaining = ram.latency - ram.waits - self.BANK_LATENCY
         self_: Any = self
-        m.d.comb += self_.data.eq(delay(m, word, behind, name="data", resets=False))
+        m.d.comb += self_.data.eq(delay(m, word, remaining, name="data", resets=False))
         return m
 
     @staticmethod
     def _register(m: Module, platform: Any, value: Value, name: str) -> Value:
-        """A register that is not merged with others of the same value."""
+        """Return a register of `value` that synthesis does not merge with others of the same value."""
         register = Signal(len(value), name=name)
         m.d.sync += register.eq(value)
         return technology_of(platform).duplicate_register(m, value, register, 1, name=name)[0]

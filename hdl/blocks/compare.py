@@ -1,4 +1,4 @@
-"""Comparison by the sign of a difference: one carry chain, where synthesis makes two of a signed comparison."""
+"""Signed comparison by the sign of a difference: one carry chain, where synthesis would use two."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["less"]
 
 
 def less(a: Any, b: Any) -> Any:
-    """``a < b``, one bit, in the same cycle."""
+    """Return ``a < b`` for signed or unsigned values of any widths: one bit, combinational."""
     return (a - b)[-1]

@@ -1,4 +1,4 @@
-"""The check sequence of frames."""
+"""The checksum of frames."""
 
 from __future__ import annotations
 
@@ -15,16 +15,25 @@ __all__ = ["FrameCheck"]
 
 
 class FrameCheck(wiring.Component):
-    """CRC-32 of the bytes since reset, a byte a cycle: `value` and `match` follow one cycle behind `valid`.
+    """CRC-32 (ISO-HDLC, as in zlib) of all bytes since reset, one byte per cycle.
 
-    `match` says that the last four bytes were the check, lowest byte first, of those before them.
+    `value` and `match` include a byte from the cycle after its `valid` on. To start a new frame, reset the component.
+
+    =====  =========  =====  ==================================================================================
+    port   direction  shape  meaning
+    =====  =========  =====  ==================================================================================
+    data   in         8      a byte of the frame
+    valid  in         1      `data` is taken in this cycle
+    value  out        32     checksum of the bytes so far
+    match  out        1      the last four bytes were the checksum, lowest byte first, of the bytes before them
+    =====  =========  =====  ==================================================================================
     """
 
     def __init__(self) -> None:
         super().__init__({"data": In(8), "valid": In(1), "value": Out(32), "match": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Amaranth's processor, of which this is the interface; it starts anew by reset, which costs no gates."""
+        """Wrap Amaranth's processor, without its start input: a reset needs no gates."""
         processor = CRC32_ISO_HDLC().create()
         m = processor.elaborate(platform)
         mark_used(processor)

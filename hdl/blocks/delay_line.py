@@ -10,10 +10,10 @@ __all__ = ["delay", "delay_line"]
 
 
 def delay_line(m: Module, value: Any, cycles: int, *, name: str, resets: bool = True) -> list[Any]:
-    """`value` and its copies from 1 to `cycles` cycles ago: a list of `cycles` + 1 values.
+    """Return `value` as it was 0, 1, ... `cycles` cycles ago: a list of `cycles` + 1 values.
 
-    With `resets` false the registers keep their contents through a reset: for data that a valid bit beside it
-    guards, so that no reset has to reach every register.
+    Registers are called `name`_1, `name`_2, ... With `resets` false a reset does not reach them: for data next to a
+    valid bit that is reset.
     """
     chain = [value]
     for cycle in range(1, cycles + 1):
@@ -24,5 +24,5 @@ def delay_line(m: Module, value: Any, cycles: int, *, name: str, resets: bool = 
 
 
 def delay(m: Module, value: Any, cycles: int, *, name: str, resets: bool = True) -> Any:
-    """`value` as it was `cycles` cycles ago."""
+    """Return `value` as it was `cycles` cycles ago; see `delay_line`."""
     return delay_line(m, value, cycles, name=name, resets=resets)[-1]

@@ -12,18 +12,18 @@ __all__ = ["ModulePlatform", "module_name", "submodule"]
 
 @runtime_checkable
 class ModulePlatform(Protocol):
-    """A platform that makes a module of its own of every distinct component."""
+    """A platform that emits one module for every distinct component."""
 
     def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
-        """An instance of the module `name`, connected to the ports of `component`; `reset` resets it too.
+        """Return an instance of the module `name`, connected to the ports of `component`; `reset` resets it too.
 
-        Components with the same name must be equal but for their ports' signals; the first one is elaborated.
+        Components with the same name must be equal except for the signals of their ports; the first is elaborated.
         """
         ...
 
 
 def module_name(component: wiring.Component, variant: str = "") -> str:
-    """What the module of a component is called: after its class and, where some of the class differ, `variant`."""
+    """Return the name of a component's module: that of its class, and `variant` if components of the class differ."""
     kind = "".join("_" + c.lower() if c.isupper() else c for c in type(component).__name__)
     return f"etchnet{kind}{variant and '_' + variant}"
 
@@ -39,7 +39,7 @@ def submodule(
 ) -> None:
     """Add `component` to `m` as `label`; components of one class that differ must differ in `variant`.
 
-    `reset` is a signal that resets its registers, synchronously, beside the reset of the clock domain.
+    `reset` is a signal that resets its registers synchronously, in addition to the reset of the clock domain.
     """
     if isinstance(platform, ModulePlatform):
         m.submodules[label] = platform.instance(module_name(component, variant), component, reset=reset)

@@ -1,4 +1,4 @@
-"""The memory block that every memory of the machine is made of."""
+"""The block of which every memory of the machine is made."""
 
 from __future__ import annotations
 
@@ -21,25 +21,35 @@ def read_port(depth: int, bits: int) -> wiring.Signature:
 
 
 class Ram(wiring.Component):
-    """One write port and one read port of a whole word each.
+    """A memory with one write port and one read port.
 
-    A read takes `latency` cycles, and its data stay until the next cycle with `enable`. `write_lanes` enables equal
-    parts of the word. Reading a word in the cycle that writes it gives the old word in simulation and should not be
-    relied on.
+    A read takes `latency` cycles, and its data stay until those of the next read. One read and one write per cycle, no
+    flow control. A read of a word in the cycle that writes it returns the old word in simulation; do not rely on it.
+
+    =============  =========  =============  ========================================================
+    port           direction  shape          meaning
+    =============  =========  =============  ========================================================
+    write_lanes    in         `lanes`        write these lanes, equal parts of the word, lowest first
+    write_address  in         below `depth`  word to write
+    write_data     in         `bits`         its contents
+    enable         in         1              read a word
+    address        in         below `depth`  word to read
+    data           out        `bits`         the last word read
+    =============  =========  =============  ========================================================
 
     Parameters
     ----------
     bits, depth
-        Size of a word, and how many there are.
+        Bits of a word, and number of words.
     lanes
-        Parts of a word that can be written on their own; divides `bits`.
+        Number of parts of a word that can be written by themselves; divides `bits`.
     init
         Initial words; the rest are zero.
     name
-        Names the file of initial words, where there is one.
+        Name of the file of initial words in generated Verilog, if there are any.
     latency
-        Cycles from an address to its word. 1 is the memory's own; with 2 a register follows, with 3 another is in front
-        of both ports, so that what is written is there a cycle later too, and with 4 there are two behind.
+        Cycles from an address to its word, 1 to 4. 1: the memory alone. 2: a register after it. 3: also registers in
+        front of both ports, which delay writes by a cycle too. 4: two registers after it.
     """
 
     def __init__(
@@ -60,22 +70,22 @@ class Ram(wiring.Component):
 
     @property
     def waits(self) -> int:
-        """Cycles that reads and writes wait in front of the memory."""
+        """Cycles that reads and writes spend in registers in front of the memory."""
         return self.waits_of(self.latency)
 
     @staticmethod
     def waits_of(latency: int) -> int:
-        """`waits` of a memory of this latency."""
+        """Return the `waits` of a memory of a given latency."""
         return int(latency > 2)
 
     @property
     def inputs(self) -> dict[str, Value]:
-        """What goes into the memory, by port."""
+        """Input ports by name."""
         self_: Any = self
         return {name: getattr(self_, name) for name, member in self.signature.members.items() if member.flow is In}
 
     def elaborate(self, platform: Any) -> Module:
-        """Amaranth's memory; generated Verilog has modules of its own instead (`etchnet.hdl.targets.verilog`)."""
+        """Wrap Amaranth's memory; generated Verilog has a module of its own instead (`etchnet.hdl.targets.verilog`)."""
         m = Module()
         m.submodules.memory = memory = Memory(shape=unsigned(self.bits), depth=self.depth, init=self.init)
         write, read = memory.write_port(granularity=self.bits // self.lanes), memory.read_port()

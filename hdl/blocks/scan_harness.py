@@ -1,4 +1,4 @@
-"""A block between shift registers: how its own clock rate and area are measured on a device with few pins."""
+"""A block between shift registers, to measure its own clock rate and area on a device with few pins."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ __all__ = ["ScanHarness"]
 
 
 class ScanHarness(wiring.Component):
-    """Feeds all inputs of `block` from registers, and registers all outputs.
+    """A wrapper with three pins that feeds all inputs of `block` from registers, and registers all its outputs.
 
-    A shift register takes a bit a cycle from `scan_in`. In the cycle after `capture` the inputs get what it
-    holds, and the outputs are taken whole; they leave by `scan_out`, a bit a cycle.
+    ========  =========  =====  =============================================================
+    port      direction  shape  meaning
+    ========  =========  =====  =============================================================
+    scan_in   in         1      a bit of the next inputs, highest bit of the last input first
+    capture   in         1      load the inputs, this last bit included, and take the outputs
+    scan_out  out        1      a bit of the outputs, lowest bit of the first output first
+    ========  =========  =====  =============================================================
     """
 
     def __init__(self, block: wiring.Component) -> None:
@@ -25,7 +30,7 @@ class ScanHarness(wiring.Component):
         super().__init__({"scan_in": In(1), "capture": In(1), "scan_out": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Two shift registers and the block; inputs straight from one could be merged with the block's own delays."""
+        """Add both shift registers, and input registers, lest synthesis merge delays of the block with the first one."""
         m = Module()
         submodule(m, platform, "block", self.block)
         inputs: list[Any] = []

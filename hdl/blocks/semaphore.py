@@ -1,4 +1,4 @@
-"""Counting semaphores: how the links and the sequencer wait for each other."""
+"""Counting semaphores."""
 
 from __future__ import annotations
 
@@ -12,10 +12,24 @@ __all__ = ["Semaphore"]
 
 
 class Semaphore(wiring.Component):
-    """Counts tokens: `put` adds one, `take` removes one, `available` says that there is one.
+    """A counter of tokens: one side puts them, the other takes them.
 
-    Both show in `available` and `count` from the next cycle on. `take` without `available`, and more than `maximum`
-    tokens, are the user's errors and not checked.
+    Both inputs take effect in the next cycle. `take` without `available`, and `put` at `maximum` tokens, are errors of
+    the user and not checked.
+
+    =========  =========  ==============  =====================
+    port       direction  shape           meaning
+    =========  =========  ==============  =====================
+    put        in         1               add a token
+    take       in         1               remove a token
+    available  out        1               there is at least one
+    count      out        0 to `maximum`  number of tokens
+    =========  =========  ==============  =====================
+
+    Parameters
+    ----------
+    initial, maximum
+        Number of tokens after reset, and the most that there can be.
     """
 
     def __init__(self, *, initial: int, maximum: int) -> None:
@@ -24,7 +38,7 @@ class Semaphore(wiring.Component):
         super().__init__({"put": In(1), "take": In(1), "available": Out(1), "count": Out(range(maximum + 1))})
 
     def elaborate(self, platform: Any) -> Module:
-        """An up-down counter, and whether it is above 0, which is worked out a cycle ahead."""
+        """Count up and down; compute a cycle ahead whether the count is above 0."""
         m = Module()
         count = Signal(self.count.shape(), init=self._initial)
         available = Signal(init=self._initial > 0)

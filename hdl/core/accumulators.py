@@ -20,9 +20,18 @@ __all__ = ["AccumulatorBank"]
 
 
 class AccumulatorLane(wiring.Component):
-    """The adder of one column: `folded` is, a cycle later, `new`, or `old` + `new`, or the larger of both.
+    """The adder of one column: `new`, `old` + `new`, or the larger of both, in one cycle.
 
-    With `held` it works on the `folded` of this cycle in place of `old`.
+    =======  =========  ==========  ====================================================================
+    port     direction  shape       meaning
+    =======  =========  ==========  ====================================================================
+    add      in         1           add `new` to the old value, modulo 2**32
+    largest  in         1           take the larger of `new` and the old value; with neither, take `new`
+    held     in         1           the old value is this cycle's `folded` instead of `old`
+    old      in         signed(32)  the accumulator
+    new      in         signed(32)  the sum to fold into it
+    folded   out        signed(32)  the result, a cycle later
+    =======  =========  ==========  ====================================================================
     """
 
     def __init__(self) -> None:
@@ -35,14 +44,14 @@ class AccumulatorLane(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Adder, comparison, register."""
+        """Add and compare in parallel, select, register."""
         m = Module()
         folded = Signal(signed(32), reset_less=True)
         old, new = Mux(self.held, folded, self.old).as_signed(), self.new
-        # What does not add has zero added, so that behind both carry chains one choice of two is left.
+        # Without `add`, 0 is added, so that a single 2:1 selection follows both carry chains.
         addend = old & Mux(self.add, C(-1, signed(32)), 0)
-        # Said without a choice that keeps the register: synthesis would make an enable of it, and of the carry of the
-        # comparison what all its bits wait for.
+        # Written without a case that keeps the register: synthesis would turn it into a clock enable, and all bits
+        # would wait for the carry of the comparison.
         keep = Signal(signed(1))
         m.d.comb += keep.eq(self.largest & less(new, old))
         m.d.sync += folded.eq((old & keep) | ((addend + new) & ~keep))
@@ -51,13 +60,23 @@ class AccumulatorLane(wiring.Component):
 
 
 class AccumulatorBank(wiring.Component):
-    """`accumulator_rows` rows of `columns` int32, set, added to (modulo 2**32) or maximised a row a cycle.
+    """`accumulator_rows` rows of `columns` int32, of which one per cycle is set, added to (modulo 2**32) or maximised.
 
-    A fold names its row in cycle t, gives `values` in cycle t + `read_latency` and is written in cycle t + `latency`;
-    from the cycle after that the row may be read again. A read (`read`, `read_row`) gives `data` `read_latency` cycles
-    later. There is one read port: a fold that adds or maximises and a read must not fall into the same cycle, and a row
-    must not be read while it is written. The program's idle cycles see to both; the bank does not check. A fold with
-    `held` adds to the result of the fold of the cycle before, of the same row, and does not use the read port.
+    A fold names its row in cycle t, takes `values` in cycle t + `read_latency` and is written in cycle t + `latency`;
+    the row may be named again in the cycle after that. There is no flow control and one read port: a fold that adds or
+    maximises must not coincide with a read, and a row must not be read while a fold of it is in flight. The idle cycles
+    of the program ensure both; the bank does not check. A fold with `held` combines with the result of the fold in the
+    cycle before, of the same row, and does not use the read port.
+
+    ========  =========  ========================  ===============================================
+    port      direction  shape                     meaning
+    ========  =========  ========================  ===============================================
+    fold      in         `fold_layout`             row to fold into, and how
+    values    in         columns x signed(32)      values of the fold of `read_latency` cycles ago
+    read      in         1                         read a row
+    read_row  in         below `accumulator_rows`  row to read
+    data      out        columns x signed(32)      the row named `read_latency` cycles ago
+    ========  =========  ========================  ===============================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -75,12 +94,12 @@ class AccumulatorBank(wiring.Component):
 
     @staticmethod
     def fold_layout(config: Config) -> data.StructLayout:
-        """One row's fold."""
+        """Return the layout of a fold: `valid`, the `row`, how to `fold`, and `held`."""
         return data.StructLayout(
             {
                 "valid": unsigned(1),
                 "row": unsigned(config.address_bits(config.accumulator_rows)),
-                "fold": unsigned(2),
+                "fold": Fold,
                 "held": unsigned(1),
             }
         )
@@ -96,7 +115,7 @@ class AccumulatorBank(wiring.Component):
         return config.memory_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Read, fold, write."""
+        """Read the row, fold the values into it, write it."""
         m = Module()
         columns = self._config.columns
         layout = data.ArrayLayout(signed(32), columns)

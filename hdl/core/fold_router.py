@@ -28,16 +28,18 @@ class FoldRouter(wiring.Component):
     of their values; in such a cycle the array must have no fold for the same bank, which the program's idle cycles
     ensure. No flow control.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `issued` | in | `Sequencer.fold_layout` | the fold of the pixel issued in this cycle |
-    | `sums` | in | columns x `sum_width(rows)` | sums that leave the array |
-    | `feedback` | in | `OutputStage.fold_layout` | the row that takes results |
-    | `results` | in | columns x int32 | results, `AccumulatorBank.read_latency` cycles after `feedback` |
-    | `banks` | out | 2 x (`fold`, `values`) | as `AccumulatorBank` takes them |
-    | `release` | out | 1 | a pass with `release` named its last row: a drain may start |
-    | `release_last` | out | 1 | the same of the run's last pass |
-    | `release_weights` | out | 1 | a pass with `release_weights` named its last row |
+    ===============  =========  ===========================  ===========================================================
+    port             direction  shape                        meaning
+    ===============  =========  ===========================  ===========================================================
+    issued           in         `Sequencer.fold_layout`      the fold of the pixel issued in this cycle
+    sums             in         columns x `sum_width(rows)`  sums that leave the array
+    feedback         in         `OutputStage.fold_layout`    the row that takes results
+    results          in         columns x int32              results, `AccumulatorBank.read_latency` cycles later
+    banks            out        2 x (`fold`, `values`)       as `AccumulatorBank` takes them
+    release          out        1                            a pass with `release` named its last row: a drain may start
+    release_last     out        1                            the same of the run's last pass
+    release_weights  out        1                            the same of a pass with `release_weights`
+    ===============  =========  ===========================  ===========================================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""How memories are loaded: one registered bus from the loader, and the memories that listen to it."""
+"""The bus on which the loader writes memories, and a memory that it writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LoadableMemory", "load_bus"]
 
 
 def load_bus(config: Config) -> data.StructLayout:
-    """One link word on its way to a memory: the address of the memory word and the number of the chunk within it."""
+    """Return the layout of a link word on its way to a memory: memory word, chunk within that word, and contents."""
     most = max(chunks(word_bits(target, config), config) for target in Target)
     return data.StructLayout(
         {"address": unsigned(24), "chunk": unsigned(config.address_bits(most)), "data": unsigned(config.link_bits)}
@@ -26,23 +26,33 @@ def load_bus(config: Config) -> data.StructLayout:
 
 
 class LoadableMemory(wiring.Component):
-    """A memory with one read port, written over the link in chunks of `link_bits`.
+    """A memory with one read port that stores a slice of packet words, written over the link chunk by chunk.
 
-    A read takes `latency` cycles, and `data` stays until the next read with `enable`. A word must not be read in the
+    A read takes `latency` cycles, and `data` stays until the data of the next read. A word must not be read in the
     cycle that writes it.
+
+    =======  =========  =============  ===============================
+    port     direction  shape          meaning
+    =======  =========  =============  ===============================
+    write    in         1              store the chunk on `bus`
+    bus      in         `load_bus`     a chunk of a packet word
+    enable   in         1              read a word
+    address  in         below `depth`  word to read
+    data     out        `bits`         the slice of the last word read
+    =======  =========  =============  ===============================
 
     Parameters
     ----------
     bits, depth
-        Size of a word, and how many there are.
+        Bits of the slice, and number of words.
     first
-        The first bit that it holds of a word as packets carry it, where others hold the rest.
+        First bit of the slice within a packet word.
     init
-        Initial words, whole as packets carry them, as numbers.
+        Initial contents: whole packet words, as numbers.
     name
-        Names the file of initial words, where there is one.
+        Name of the file of initial contents in generated Verilog, if there are any.
     latency
-        Cycles from an address to its word, 1 or 2.
+        Cycles from an address to its word, 1 to 4 as of `Ram`.
     """
 
     def __init__(
@@ -69,7 +79,7 @@ class LoadableMemory(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """The memory and its two ports."""
+        """Connect the bus to the write port, one lane per chunk."""
         m = Module()
         held = stored_slice(self._config, bits=self._bits, first=self._first)
         count = len(held.parts)

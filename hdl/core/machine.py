@@ -39,11 +39,13 @@ __all__ = ["Machine"]
 class Machine(wiring.Component):
     """Memories, sequencer, array, accumulators, output stage and both links of one machine.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `link_in` | in | stream of `link_bits` | packets; see `Loader` |
-    | `link_out` | out | stream of `link_bits` | results and counters; see `Sender` |
-    | `status` | out | `status_layout` | the state of the machine, only with `status` |
+    ========  =========  =====================  ============================================
+    port      direction  shape                  meaning
+    ========  =========  =====================  ============================================
+    link_in   in         stream of `link_bits`  packets; see `Loader`
+    link_out  out        stream of `link_bits`  results and counters; see `Sender`
+    status    out        `status_layout`        the state of the machine, only with `status`
+    ========  =========  =====================  ============================================
 
     The timing of a run follows from the latencies below, which are sums of the latencies of the parts.
 
@@ -123,7 +125,7 @@ class Machine(wiring.Component):
 
     @staticmethod
     def status_layout() -> data.StructLayout:
-        """State of the machine in this cycle, which does not depend on its inputs in the same cycle.
+        """Return the layout of the machine's state, which does not depend on its inputs in the same cycle.
 
         `running`, `run_pending` and `counters_pending`: a run is in progress, a run waits, a `COUNTERS` packet waits.
         `run_done`: the last write of a run. `answer` and `last`: the word on `link_out` belongs to the counters; it is
@@ -185,6 +187,7 @@ class Machine(wiring.Component):
         return m
 
     def _add_parts(self, m: Module, platform: Any) -> None:
+        """Add all parts as submodules."""
         for name in ("passes", "drains", "input"):
             submodule(m, platform, name, getattr(self, name), variant=name)
         for name in ("sequencer", "weights", "array", "output", "loader", "sender", "counters"):
@@ -197,11 +200,12 @@ class Machine(wiring.Component):
             submodule(m, platform, "residual", self.residual)
 
     def _connect_links(self, m: Module) -> None:
+        """Connect the loader and the sender to the links."""
         wiring.connect(m, wiring.flipped(self.link_in), self.loader.link)
         wiring.connect(m, self.sender.link, wiring.flipped(self.link_out))
 
     def _connect_loaded_memories(self, m: Module) -> None:
-        """Every loaded memory listens to the loader's bus, and is written by a strobe of its own."""
+        """Give every loaded memory the loader's bus and a write strobe of its own."""
         config, loader, output = self._config, self.loader, self.output
         loaded: dict[Target, tuple[Any, str]] = {
             Target.PASSES: (self.passes, "write"),
@@ -219,6 +223,7 @@ class Machine(wiring.Component):
         ]
 
     def _connect_tokens(self, m: Module) -> None:
+        """Connect every semaphore to those who put its tokens and those who take them; see `Tokens`."""
         tokens, loader, sequencer, sender = self.tokens, self.loader, self.sequencer, self.sender
         m.d.comb += [
             loader.input_free.eq(tokens.input_free.available),
@@ -242,7 +247,7 @@ class Machine(wiring.Component):
         ]
 
     def _connect_runs(self, m: Module) -> None:
-        """A start reaches the sequencer and both fetchers in the same cycle."""
+        """Start the sequencer and both program memories in the same cycle, with the same command."""
         runs, sequencer, output = self.runs, self.sequencer, self.output
         m.d.comb += [
             runs.pending.eq(self.loader.run_pending),
@@ -268,7 +273,7 @@ class Machine(wiring.Component):
         wiring.connect(m, self.drains.instructions, output.drains)
 
     def _connect_array(self, m: Module) -> None:
-        """Pixels and weights enter the array; each tile arrives in the cycle before its first pixel."""
+        """Feed the array with pixels and weights; a tile arrives in the cycle before its first pixel."""
         reader = self.pixel_reader
         for port, memory in ((reader.input, self.input), (reader.activation, self.activation)):
             m.d.comb += [memory.address.eq(port.address), memory.enable.eq(port.enable), port.data.eq(memory.data)]
@@ -283,7 +288,7 @@ class Machine(wiring.Component):
         ]
 
     def _connect_accumulators(self, m: Module) -> None:
-        """Sums and fed-back results are folded into the banks; the output stage reads rows from them."""
+        """Fold sums and fed-back results into the banks; let the output stage read rows."""
         router, rows, output = self.fold_router, self.row_reader, self.output
         m.d.comb += [
             router.issued.eq(self.sequencer.fold),
@@ -311,7 +316,7 @@ class Machine(wiring.Component):
             ]
 
     def _connect_results(self, m: Module) -> None:
-        """Results go to the activation, the residual or the output memory, and from the last to the sender."""
+        """Write results to the activation, residual or output memory; let the sender read the last."""
         write, results, sender = self.output.write, self.results, self.sender
         m.d.comb += [
             self.activation.write_address.eq(write.address),
@@ -333,7 +338,7 @@ class Machine(wiring.Component):
             ]
 
     def _connect_counters(self, m: Module) -> None:
-        """Counters leave in the cycle after the one in which everything was done and sent."""
+        """Count; let the counters leave in the cycle after the one in which everything was done and sent."""
         counters, sequencer, sender = self.counters, self.sequencer, self.sender
         m.d.comb += [
             counters.increments.CYCLES.eq(sequencer.running),
@@ -346,6 +351,7 @@ class Machine(wiring.Component):
         ]
 
     def _connect_status(self, m: Module) -> None:
+        """Show the state of the machine."""
         status: Any = self.status
         m.d.comb += [
             status.running.eq(self.sequencer.running),

@@ -24,14 +24,16 @@ class ResultMemory(wiring.Component):
     of words that held when it was committed, though another run may have started since. Which half is free is not known
     here: see `Tokens`.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `write` | in | `RowWriter.write_layout` | a result; stored where its `output` is set |
-    | `commit` | in | 1 | this cycle's write is the last of the half |
-    | `output_words` | in | 0 to `output_words` | words sent of a half that is committed now |
-    | `committed` | out | 1 | the half may be read from the next cycle on: `commit`, `commit_delay` cycles later |
-    | `read` | in | `read_port` | read port of both halves, the half in the highest address bit; latency 1 |
-    | `words` | out | 0 to `output_words` | words to send of the half that `read.address` is in |
+    ============  =========  ========================  =============================================================
+    port          direction  shape                     meaning
+    ============  =========  ========================  =============================================================
+    write         in         `RowWriter.write_layout`  a result; stored where its `output` is set
+    commit        in         1                         this cycle's write is the last of the half
+    output_words  in         0 to `output_words`       words sent of a half that is committed now
+    committed     out        1                         `commit`, `commit_delay` cycles later: the half may be read
+    read          in         `read_port`               read port of both halves, the half in the highest address bit
+    words         out        0 to `output_words`       words to send of the half that `read.address` is in
+    ============  =========  ========================  =============================================================
     """
 
     def __init__(self, config: Config) -> None:

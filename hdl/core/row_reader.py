@@ -24,12 +24,14 @@ class RowReader(wiring.Component):
     Values follow `latency` cycles after their `read`, a row a cycle, without flow control. Residuals are int8, and
     extended to int32.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `read` | in | `DrainWalk.read_layout` | the row to read |
-    | `banks` | out | 2 x `read_port` | read ports of the two accumulator banks |
-    | `residual` | out | `read_port` | that of the residual memory, on machines that have one |
-    | `values` | out | columns x int32 | the row that was asked for `latency` cycles ago |
+    ========  =========  =======================  ======================================================
+    port      direction  shape                    meaning
+    ========  =========  =======================  ======================================================
+    read      in         `DrainWalk.read_layout`  the row to read
+    banks     out        2 x `read_port`          read ports of the two accumulator banks
+    residual  out        `read_port`              that of the residual memory, on machines that have one
+    values    out        columns x int32          the row that was asked for `latency` cycles ago
+    ========  =========  =======================  ======================================================
     """
 
     def __init__(self, config: Config) -> None:

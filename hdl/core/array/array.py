@@ -20,22 +20,32 @@ __all__ = ["SystolicArray"]
 
 
 class SystolicArray(wiring.Component):
-    """Multiplies one vector of int8 by the tile that is in the array, every cycle.
+    """Multiplies one vector of int8 by the tile in the array, every cycle.
 
     ``sums[c][t + latency] = sum(activations[r][t] * tile[r][c] for r in range(rows))``, exact. Activations enter row
-    r after r cycles and move right; sums move down and leave column c after columns - 1 - c more cycles, so that
-    a vector goes in, and comes out, whole.
+    r after r cycles (the skew) and move right; sums move down, and column c is delayed by columns - 1 - c more cycles
+    (the deskew), so that vectors enter and leave whole. No flow control.
 
-    A new tile replaces the old one behind a diagonal wavefront: where `load` is high in cycle t, element (r, c) takes
-    `weights[r // load_cycles][c]` in cycle t + r + c, and activations from cycle t + 1 on meet the new tile. Until
-    cycle t + rows / weight_rows the next `load` may not come, because the weight memory is busy; the array itself
-    would take one every cycle.
+    A new tile replaces the old one along a diagonal wavefront: after a `load` in cycle t, element (r, c) takes
+    `weights[r // load_cycles][c]` in cycle t + r + c, and vectors from cycle t + 1 on meet the new tile. The weight
+    memory delivers a tile every rows / weight_rows cycles; the array itself would accept one every cycle.
 
-    Where `windowed` is high, the elements of column c multiply channel c instead of their row's activation: those of
-    row i x k + j (k = `depthwise`) the vector that entered `line_delay` x (k - 1 - i) + `config.sample_delay` cycles
-    before row 0's would. So the column's sum is that of a window, i counting its lines and j its columns, of vectors
-    that entered line by line, `line_delay` + k to a line, and the sum that begins with a vector is that of the window
+    With `windowed`, the elements of column c multiply channel c instead of the activation of their row: row
+    i x k + j (k = `depthwise`) takes it from the vector that entered `line_delay` x (k - 1 - i) + `config.sample_delay`
+    cycles before the one in row 0. The sum of the column is then that of a window with lines i and columns j, of
+    vectors that enter line by line, `line_delay` + k to a line. The sum that starts with a vector belongs to the window
     whose first vector entered `config.window_lead` cycles before.
+
+    ===========  =========  ===================================  =======================================================
+    port         direction  shape                                meaning
+    ===========  =========  ===================================  =======================================================
+    activations  in         rows x signed(8)                     a vector
+    load         in         1                                    the wavefront of a tile starts
+    weights      in         weight_rows x columns x signed(8)    the weights at the wavefront, by band and column
+    windowed     in         1                                    the vector belongs to a depthwise pass
+    line_delay   in         0 to `line_words`                    vectors of a line of a depthwise pass, less `depthwise`
+    sums         out        columns x signed(`sum_width(rows)`)  sums of the vector of `latency` cycles ago
+    ===========  =========  ===================================  =======================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -53,7 +63,7 @@ class SystolicArray(wiring.Component):
 
     @property
     def config(self) -> Config:
-        """The machine this array belongs to."""
+        """The machine that the array belongs to."""
         return self._config
 
     @staticmethod
@@ -62,18 +72,18 @@ class SystolicArray(wiring.Component):
         return (config.rows - 1) + (config.columns - 1) + ProcessingElement.latency(config)
 
     def _samples(self, m: Module, platform: Any, skewed: list[Any]) -> list[list[Any]]:
-        """For each line of a window, what the columns multiply: the skewed vectors of line_delay cycles ago, and so on.
+        """Return the samples of every column for each line of a window: skewed vectors of 0, 1, ... lines ago.
 
-        Behind the skew a channel is as late as its column is, so one delay serves all.
+        The skew delays a channel by as many cycles as the wavefront takes to its column, so one delay serves all.
         """
         taps = self._config.depthwise
         lines = []
         for line in range(taps):
             word: Any = Cat(*skewed)
-            if behind := taps - 1 - line:
+            if lines_ago := taps - 1 - line:
                 buffer = LineBuffer(self._config)
                 submodule(m, platform, f"line_{line}", buffer)
-                m.d.comb += [buffer.word.eq(word), buffer.delay.eq(self.line_delay * behind)]
+                m.d.comb += [buffer.word.eq(word), buffer.delay.eq(self.line_delay * lines_ago)]
                 word = buffer.delayed
             samples = Signal(data.ArrayLayout(signed(8), self._config.rows), name=f"samples_{line}", reset_less=True)
             m.d.sync += samples.eq(word)
@@ -81,7 +91,7 @@ class SystolicArray(wiring.Component):
         return lines
 
     def elaborate(self, platform: Any) -> Module:
-        """Skew, samples of depthwise passes, grid, deskew."""
+        """Skew the vectors, take samples of depthwise passes, wire the grid, deskew the sums."""
         m = Module()
         config = self._config
         technology = technology_of(platform)

@@ -1,4 +1,4 @@
-"""The processing element: one multiply and one add per cycle."""
+"""The processing element: one multiplication and one addition per cycle."""
 
 from __future__ import annotations
 
@@ -15,28 +15,44 @@ __all__ = ["ProcessingElement"]
 
 
 class ProcessingElement(wiring.Component):
-    """Adds activation x weight to the sum from above, and passes the activation on to the right.
+    """Adds activation x weight to the sum from above, and passes the activation to the right.
 
     Recurrence, with latency L = `latency`: ``sum_out[t + L] = sum_in[t + L - 1] + activation[t] * weight[t]``, where
-    ``weight[t + 1] = weight_in[t] if load[t] else weight[t]``. ``activation`` and ``load`` leave one cycle after they
-    enter. One result per cycle, no flow control; registers of data are not reset.
+    ``weight[t + 1] = weight_in[t] if load[t] else weight[t]``. One result per cycle, no flow control; data registers
+    are not reset.
 
-    There is one weight register, not two. Weights arrive in the same diagonal wavefront as the pixels that they are
-    for, each in the cycle before its pixel, so that two tiles share the array, divided by the wavefront, and a
-    second register would only ever hold a copy.
+    One weight register is enough. Weights arrive along the same diagonal wavefront as the pixels that they are for,
+    each in the cycle before its pixel: the wavefront divides the array between two tiles, and a second register would
+    only hold a copy.
+
+    ==============  =========  ====================  ========================================================
+    port            direction  shape                 meaning
+    ==============  =========  ====================  ========================================================
+    load            in         1                     take `weight_in`
+    load_out        out        1                     `load`, a cycle later
+    weight_in       in         signed(8)             a weight
+    activation      in         signed(8)             operand, and input of the element to the right
+    activation_out  out        signed(8)             `activation`, a cycle later
+    sum_in          in         `sum_width(row)`      sum of the rows above, signed; 1 bit in row 0
+    sum_out         out        `sum_width(row + 1)`  sum of these and this row, signed
+    windowed        in         1                     with taps: multiply `sample` instead of `activation`
+    windowed_out    out        1                     with taps: `windowed`, a cycle later
+    sample          in         signed(8)             with taps: operand of a depthwise pass
+    factors         out        2 x signed(8)         shared: operand and weight
+    product         in         signed(16)            shared: their product, `multiplier_latency` cycles later
+    ==============  =========  ====================  ========================================================
 
     Parameters
     ----------
     config
         The machine; its `multiplier_latency` is the number of register stages of the multiplier.
     row
-        Row of the array, from 0. It sets the widths: `sum_width(row)` bits come in, `sum_width(row + 1)` leave. Rows
-        that hold a tap of a depthwise window have two more inputs: where `windowed` is high, `sample` stands in for
-        the activation; `windowed` moves right with the activation.
+        Row of the array, from 0. It sets the widths of the sums, and whether the element has the ports of a tap of a
+        depthwise window.
     hard
-        Whether its multiplier is the device's own, where the technology has some.
+        Whether it uses a multiplier of the device, if the technology has any.
     shared
-        Whether it shares that with another element: it then has two more ports, the `factors` of its `product`.
+        Whether it shares that multiplier with another element, outside.
     """
 
     def __init__(self, config: Config, *, row: int, hard: bool = True, shared: bool = False) -> None:
@@ -65,7 +81,7 @@ class ProcessingElement(wiring.Component):
 
     @property
     def variant(self) -> str:
-        """What distinguishes this element's gateware from that of other rows: the width of its sum, and its inputs."""
+        """Name of the variant of this element's gateware: the widths of its sums, its taps and its multiplier."""
         widths = f"{len(self.sum_in)}_{len(self.sum_out)}"
         return (
             widths
@@ -75,12 +91,12 @@ class ProcessingElement(wiring.Component):
 
     @property
     def is_shared(self) -> bool:
-        """Whether its multiplier is outside, with another element's."""
+        """Whether its multiplier is outside, shared with another element."""
         return self._shared
 
     @property
     def has_sample(self) -> bool:
-        """Whether it can multiply a sample in place of its activation."""
+        """Whether it can multiply a sample instead of its activation."""
         return self._taps
 
     @staticmethod
@@ -89,7 +105,7 @@ class ProcessingElement(wiring.Component):
         return config.multiplier_latency + 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Weight register, multiplier, adder."""
+        """Hold the weight, multiply, add."""
         m = Module()
         weight = Signal(signed(8), reset_less=True)
         right = Signal(signed(8), reset_less=True)

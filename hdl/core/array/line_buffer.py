@@ -1,4 +1,4 @@
-"""The line buffer: a word as it was some cycles ago, the number of cycles given as it runs."""
+"""The line buffer: a delay line whose length is an input."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ __all__ = ["LineBuffer"]
 
 
 class LineBuffer(wiring.Component):
-    """``delayed[t] = word[t - delay[t - 1]]`` for words of `rows` bytes, delays from 2 to `line_words`.
+    """A delay of 2 to `line_words` cycles, given in every cycle: ``delayed[t] = word[t - delay[t - 1]]``.
 
-    A memory that is written in every cycle, round and round: any delay may follow any other. Shorter delays give a word
-    of no meaning.
+    The memory is a ring buffer that is written in every cycle, so that any delay may follow any other. The result of a
+    delay below 2 is undefined. No flow control.
+
+    =======  =========  =================  =======================================================
+    port     direction  shape              meaning
+    =======  =========  =================  =======================================================
+    word     in         8 x rows           the word to delay
+    delay    in         0 to `line_words`  how far to look back, counted from the next cycle
+    delayed  out        8 x rows           a word of earlier, from the `delay` of the cycle before
+    =======  =========  =================  =======================================================
 
     Parameters
     ----------
@@ -38,7 +46,7 @@ class LineBuffer(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """A counter of cycles addresses both ports."""
+        """Address both ports by a counter of cycles."""
         m = Module()
         memory = Ram(bits=8 * self._config.rows, depth=self._config.line_words, name="line")
         submodule(m, platform, "memory", memory)

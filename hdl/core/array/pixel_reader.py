@@ -23,14 +23,16 @@ class PixelReader(wiring.Component):
     A pixel leaves on `activations` `latency` cycles after it was issued, one a cycle, without flow control. A pixel
     outside the image is not read: every byte of it is its `pad`. A cycle without a pixel gives zeros.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `pixel` | in | `Sequencer.pixel_layout` | the pixel issued in this cycle |
-    | `input` | out | `read_port` | read port of the input memory, both halves |
-    | `activation` | out | `read_port` | read port of the activation memory |
-    | `activations` | out | rows x int8 | the vector that enters the array |
-    | `windowed` | out | 1 | it belongs to a depthwise pass |
-    | `line_delay` | out | 0 to `line_words` | how far the line buffers look back, set by the last depthwise pass |
+    ===========  =========  ========================  ==================================================================
+    port         direction  shape                     meaning
+    ===========  =========  ========================  ==================================================================
+    pixel        in         `Sequencer.pixel_layout`  the pixel issued in this cycle
+    input        out        `read_port`               read port of the input memory, both halves
+    activation   out        `read_port`               read port of the activation memory
+    activations  out        rows x int8               the vector that enters the array
+    windowed     out        1                         it belongs to a depthwise pass
+    line_delay   out        0 to `line_words`         how far the line buffers look back, set by the last depthwise pass
+    ===========  =========  ========================  ==================================================================
 
     Both memories must have a read latency of `config.memory_latency` cycles.
     """

@@ -1,4 +1,4 @@
-"""The weight memory: one narrow bank per loaded row and column, each read when the wavefront reaches it."""
+"""The weight memory: a byte-wide bank per loaded row and column, each read when the wavefront reaches it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,24 @@ class WeightMemory(wiring.Component):
     """Delivers a tile to the array in rows / weight_rows cycles, along the wavefront.
 
     Weight word j of a tile holds, in byte b * columns + c, the weight of row b * load_cycles + j and column c, for
-    every band b of load_cycles rows. Bank (b, c) holds that byte of all words. Words are asked for one a cycle, the
-    first with `first`; bank (b, c) sees each address b * load_cycles + c cycles later, so that the weight for element
-    (r, c) is on `weights` in cycle t + r + c + `latency`, t being the cycle of `first`. Delaying addresses, not data,
-    keeps the wavefront cheap at any weight_rows. A depthwise tile is delivered as a stored one.
+    every band b of load_cycles rows. Bank (b, c) holds that byte of all words. One word is requested per cycle, the
+    first with `first`; bank (b, c) sees each address b * load_cycles + c cycles later, so that the weight of element
+    (r, c) is on `weights` in cycle t + r + c + `latency`, where t is the cycle of `first`. Only addresses are delayed,
+    not data, which keeps the wavefront cheap for any `weight_rows`.
 
-    For a diagonal tile the same word is asked for all along; only the element on the diagonal takes its byte, others
-    take zero. For an identity tile the diagonal takes 1 and memory is not looked at.
+    For a diagonal tile every request names the same word: elements on the diagonal take their byte of it, all others
+    zero. For an identity tile the diagonal takes 1, and the memory's contents do not matter. A depthwise tile is
+    delivered as a stored one.
+
+    =======  =========  =================================  =======================================================
+    port     direction  shape                              meaning
+    =======  =========  =================================  =======================================================
+    write    in         1                                  store the chunk on `bus`
+    bus      in         `load_bus`                         a chunk of a weight word
+    request  in         `request_layout`                   the weight word to read
+    load     out        1                                  a tile arrives: `request.first`, `latency` cycles later
+    weights  out        weight_rows x columns x signed(8)  the weight of band b and column c in this cycle
+    =======  =========  =================================  =======================================================
     """
 
     def __init__(self, config: Config, *, init: Sequence[int] = ()) -> None:
@@ -47,12 +58,12 @@ class WeightMemory(wiring.Component):
 
     @staticmethod
     def request_layout(config: Config) -> data.StructLayout:
-        """One weight word asked for."""
+        """Return the layout of a request: `valid`, `first` word of a tile, `kind` of the tile, `address`."""
         return data.StructLayout(
             {
                 "valid": unsigned(1),
                 "first": unsigned(1),
-                "kind": unsigned(2),
+                "kind": TileKind,
                 "address": unsigned(config.address_bits(config.weight_words)),
             }
         )
@@ -73,7 +84,7 @@ class WeightMemory(wiring.Component):
         return 2 * (min(config.rows, config.columns) - 1) + WeightMemory.latency(config)
 
     def elaborate(self, platform: Any) -> Module:
-        """Delay lines of requests, banks, expansion of diagonal tiles."""
+        """Delay the requests, read the banks, expand diagonal tiles."""
         m = Module()
         config = self._config
         band = config.load_cycles

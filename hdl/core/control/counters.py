@@ -16,15 +16,24 @@ __all__ = ["Counters"]
 
 
 class Counters(wiring.Component):
-    """One `COUNTER_BITS`-bit total per `isa.Counter`; each adds its increment every cycle, until `clear` zeroes all.
+    """One total of `COUNTER_BITS` bits per `isa.Counter`, which adds its increment every cycle.
 
-    CYCLES adds it at once, the others a cycle later: what a cycle is spent on is known late in it. Nothing reads them
-    that soon but snapshots of a running machine, whose cycles are `cycles_before`, those of the cycle before.
+    CYCLES adds its increment in the same cycle, the others one cycle later, because the class of a cycle is decided
+    late in it. Snapshots of a running machine take `cycles_before`, which is as old as the other totals.
+
+    =============  =========  ==========================  ==========================================================
+    port           direction  shape                       meaning
+    =============  =========  ==========================  ==========================================================
+    increments     in         one field per `Counter`     amounts to add: 0 to `multipliers` for USEFUL, else 0 or 1
+    clear          in         1                           set all totals to 0 at the end of the next cycle
+    totals         out        `Counter` x `COUNTER_BITS`  the totals
+    cycles_before  out        `COUNTER_BITS`              CYCLES of the cycle before
+    =============  =========  ==========================  ==========================================================
 
     Parameters
     ----------
     config
-        Its multipliers bound the increment of USEFUL; every other counter adds 0 or 1.
+        The machine.
     """
 
     def __init__(self, config: Config) -> None:
@@ -41,7 +50,7 @@ class Counters(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """One adder per counter."""
+        """Add an adder per counter."""
         m = Module()
         clear = Signal(name="cleared")
         m.d.sync += clear.eq(self.clear)

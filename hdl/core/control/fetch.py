@@ -1,4 +1,4 @@
-"""The program memories: a list of instructions, delivered in order as a stream."""
+"""The program memories: lists of instructions, each delivered as a stream."""
 
 from __future__ import annotations
 
@@ -20,23 +20,35 @@ __all__ = ["InstructionMemory"]
 
 
 class InstructionMemory(wiring.Component):
-    """Holds instructions; after `start`, streams `count` of them from `first` on, `repeats` times over, without a gap.
+    """Streams `count` instructions from `first` on, `repeats` times, without a gap, after `start`.
 
-    The first is valid `latency` cycles after `start`; from then on there is one every cycle that takes one. `final`
-    marks the last instruction of the last repeat. `start` may only come when everything asked for before has been
-    taken.
+    The first instruction is valid `latency` cycles after `start`; from then on there is one in every cycle that takes
+    one. `start` must only come after everything requested before has been taken.
 
-    Late fields are held elsewhere: `place`, beside an instruction that has some, is where in the memory it was.
+    The payload of the stream is the `head` (see `head_layout`) and, derived from its fields, the values that its user
+    would otherwise have to compute at once.
+
+    ============  =========  =============  ========================================================
+    port          direction  shape          meaning
+    ============  =========  =============  ========================================================
+    write         in         1              store the chunk on `bus`
+    bus           in         `load_bus`     a chunk of an instruction
+    start         in         1              start to stream
+    first         in         below `depth`  first instruction; stable until the last one was fetched
+    count         in         0 to `depth`   instructions per repeat, at least 1; as stable
+    repeats       in         32             number of repeats, at least 1; taken with `start`
+    instructions  out        `stream_of`    the instructions
+    ============  =========  =============  ========================================================
 
     Parameters
     ----------
     instruction, config
-        What it holds.
+        The kind of instruction, and the machine.
     depth, init
-        How many, and the first ones.
+        Number of instructions in the memory, and its initial contents.
     derived, derive, reset
-        What comes beside the fields of an instruction, in the same cycle: a layout, its values for given fields, and
-        those for fields that are all 0, as they are after a reset.
+        The derived values: their layout, a function that computes them from the fields of an instruction, and the
+        values for fields that are all 0, which the registers have after reset.
     """
 
     def __init__(
@@ -69,7 +81,11 @@ class InstructionMemory(wiring.Component):
 
     @staticmethod
     def head_layout(instruction: type[Instruction], config: Config, depth: int) -> data.StructLayout:
-        """An instruction of the stream, and what comes with it."""
+        """Return the layout of an instruction of the stream.
+
+        `fields`: all but the late ones. `final`: the last instruction of the last repeat. `place`: its address, with
+        which late fields are looked up, for instructions that have some.
+        """
         place = {"place": unsigned(config.address_bits(depth))} if instruction.LATE else {}
         return data.StructLayout({"fields": instruction.streamed(config), "final": unsigned(1), **place})
 
@@ -77,17 +93,17 @@ class InstructionMemory(wiring.Component):
     def stream_of(
         instruction: type[Instruction], config: Config, depth: int, derived: data.StructLayout
     ) -> stream.Signature:
-        """The stream of instructions."""
+        """Return the signature of the stream: `head` and `derived` values."""
         head = InstructionMemory.head_layout(instruction, config, depth)
         return stream.Signature(data.StructLayout({"head": head, "derived": derived}))
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from `start` to the first instruction: address, read, head; and the queue, where there is one."""
+        """Cycles from `start` to the first instruction: address, read, head, and the queue if the read takes longer."""
         return config.memory_latency + 2 + (config.memory_latency > 1)
 
     def elaborate(self, platform: Any) -> Module:
-        """Address counter, memory, and the instruction at the head."""
+        """Count addresses, read, hold the instruction at the head."""
         m = Module()
         latency = self._config.memory_latency
         memory = LoadableMemory(
@@ -122,7 +138,7 @@ class InstructionMemory(wiring.Component):
         if latency > 1:
             self._queue(m, memory, fetching, address, last, read, ahead, derived_ahead, ahead_valid, take_head)
         else:
-            # The memory's own register is the only one before the head, and waits with it.
+            # The register of the memory is the only one before the head, and waits with it.
             read_valid, read_final, read_address = Signal(), Signal(), Signal.like(address)
             m.d.comb += [
                 read.eq(~read_valid | take_head),
@@ -160,7 +176,7 @@ class InstructionMemory(wiring.Component):
         return m
 
     def _placed(self, head: Any, address: Any) -> list[Any]:
-        """Where late fields are to be looked up."""
+        """Set the address by which late fields are looked up, if there are any."""
         return [head.place.eq(address)] if self._late else []
 
     def _queue(
@@ -176,10 +192,10 @@ class InstructionMemory(wiring.Component):
         ahead_valid: Any,
         take_head: Any,
     ) -> None:
-        """A queue between memory and head, so that whether the head is taken does not reach the memory in that cycle.
+        """Put a queue between memory and head, so that the head's `ready` does not reach the memory in the same cycle.
 
-        There is room for what is on its way: a place that becomes free is read for two cycles later. What is derived
-        from an instruction is put into the queue with it.
+        The queue has room for all reads in flight: an entry that becomes free is used by a read two cycles later.
+        Derived values are computed in front of the queue.
         """
         latency = self._config.memory_latency
         size = 1 << (latency + 2).bit_length()

@@ -22,14 +22,16 @@ class ImageWalk(wiring.Component):
     Outputs are those of the pixel at which the walk stands, in the same cycle; `step` moves it to the next pixel, and
     `end` back to the first.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `fields` | in | `Pass` | the pass, constant from its first pixel to `end` |
-    | `derived` | in | `pass_lookahead.layout` | values that belong to it |
-    | `step` | in | 1 | the pixel is issued in this cycle |
-    | `end` | in | 1 | last cycle of the pass |
-    | `offset` | out | as `Pass.address` | line x `line` + column x `step` of the pass |
-    | `inside` | out | 1 | the pixel is inside the image |
+    =======  =========  =======================  ================================================
+    port     direction  shape                    meaning
+    =======  =========  =======================  ================================================
+    fields   in         `Pass`                   the pass, constant from its first pixel to `end`
+    derived  in         `pass_lookahead.layout`  values that belong to it
+    step     in         1                        the pixel is issued in this cycle
+    end      in         1                        last cycle of the pass
+    offset   out        as `Pass.address`        line x `line` + column x `step` of the pass
+    inside   out        1                        the pixel is inside the image
+    =======  =========  =======================  ================================================
     """
 
     def __init__(self, config: Config) -> None:

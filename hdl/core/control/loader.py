@@ -30,23 +30,25 @@ class Loader(wiring.Component):
     A link word is on `bus`, and its memory's strobe in `writes`, `latency` cycles after it was accepted. A packet that
     waits holds `link.ready` low.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `link` | in | stream of `link_bits` | packets |
-    | `bus` | out | `load_bus` | one link word on its way to a memory |
-    | `writes` | out | one bit per loaded `Target` | the memory that it is written to |
-    | `input_half` | out | 1 | half of the input memory that INPUT packets write |
-    | `input_free` | in | 1 | a half of the input memory is free |
-    | `input_take` | out | 1 | an INPUT packet takes it |
-    | `input_commit` | out | 1 | the half is full |
-    | `weights_free` | in | 1 | a weights packet is permitted |
-    | `weights_take` | out | 1 | a WEIGHTS packet uses the permission |
-    | `weights_commit` | out | 1 | its weights are written |
-    | `run` | out | `RunCommand` | command of the pending run |
-    | `run_pending` | out | 1 | there is one |
-    | `run_taken` | in | 1 | it starts in this cycle |
-    | `counters` | out | 1 | a COUNTERS packet waits |
-    | `counters_done` | in | 1 | the last word of the counters leaves in this cycle |
+    ==============  =========  ===========================  ==================================================
+    port            direction  shape                        meaning
+    ==============  =========  ===========================  ==================================================
+    link            in         stream of `link_bits`        packets
+    bus             out        `load_bus`                   one link word on its way to a memory
+    writes          out        one bit per loaded `Target`  the memory that it is written to
+    input_half      out        1                            half of the input memory that INPUT packets write
+    input_free      in         1                            a half of the input memory is free
+    input_take      out        1                            an INPUT packet takes it
+    input_commit    out        1                            the half is full
+    weights_free    in         1                            a weights packet is permitted
+    weights_take    out        1                            a WEIGHTS packet uses the permission
+    weights_commit  out        1                            its weights are written
+    run             out        `RunCommand`                 command of the pending run
+    run_pending     out        1                            there is one
+    run_taken       in         1                            it starts in this cycle
+    counters        out        1                            a COUNTERS packet waits
+    counters_done   in         1                            the last word of the counters leaves in this cycle
+    ==============  =========  ===========================  ==================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -77,7 +79,7 @@ class Loader(wiring.Component):
         return 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Read packets; hold up those that must wait; pass their data on."""
+        """Read packets, hold up those that must wait, pass their data on."""
         m = Module()
         packets = PacketReader(self._config)
         submodule(m, platform, "packets", packets)

@@ -29,18 +29,20 @@ class PacketReader(wiring.Component):
     One link word is accepted per cycle, except while `blocked` holds the data up and while a COUNTERS packet waits for
     its answer. A packet without data has no effect, whatever its target.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `link` | in | stream of `link_bits` | packets |
-    | `blocked` | in | 1 | data are not accepted in this cycle |
-    | `header` | out | `Header` | header of the packet in progress |
-    | `address` | out | 24 | memory word that the data of this cycle belong to |
-    | `chunk` | out | as in `load_bus` | link word within the memory word |
-    | `first` | out | 1 | no data of the packet have been accepted yet |
-    | `accepted` | out | 1 | data are accepted in this cycle |
-    | `last` | out | 1 | they are the last of the packet |
-    | `counters` | out | 1 | a COUNTERS packet waits |
-    | `counters_done` | in | 1 | it has been answered |
+    =============  =========  =====================  =================================================
+    port           direction  shape                  meaning
+    =============  =========  =====================  =================================================
+    link           in         stream of `link_bits`  packets
+    blocked        in         1                      data are not accepted in this cycle
+    header         out        `Header`               header of the packet in progress
+    address        out        24                     memory word that the data of this cycle belong to
+    chunk          out        as in `load_bus`       link word within the memory word
+    first          out        1                      no data of the packet have been accepted yet
+    accepted       out        1                      data are accepted in this cycle
+    last           out        1                      they are the last of the packet
+    counters       out        1                      a COUNTERS packet waits
+    counters_done  in         1                      it has been answered
+    =============  =========  =====================  =================================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -21,23 +21,25 @@ class PassTimer(wiring.Component):
     A pass stays for at least rows / weight_rows cycles from its first pixel on, because its weights take as long to
     load. The next pass may begin in the cycle after `end`. All outputs belong to the same cycle as the inputs.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `enable` | in | 1 | a run is in progress and its last pass has not ended |
-    | `valid` | in | 1 | there is a pass; once it is there it stays until `end` |
-    | `fields` | in | `Pass` | its fields |
-    | `derived` | in | `pass_lookahead.layout` | values that belong to it |
-    | `input_full` | in | 1 | the barrier of `wait_input` is open |
-    | `output_free` | in | 1 | the barrier of `wait_output` is open |
-    | `weights_full` | in | 1 | the barrier of `wait_weights` is open |
-    | `begin` | out | 1 | the first pixel is issued, the first weight word asked for |
-    | `pixel` | out | 1 | a pixel is issued |
-    | `load` | out | 1 | a weight word is asked for |
-    | `last_pixel` | out | 1 | the last pixel is issued |
-    | `end` | out | 1 | last cycle of the pass |
-    | `pixels_done` | out | as `Pass.pixels` | pixels issued before this cycle |
-    | `loads_done` | out | 0 to `load_cycles` | weight words asked for before this cycle |
-    | `classes` | out | `classes_layout` | what the cycle is spent on; all 0 without `enable` |
+    ============  =========  =======================  ==========================================================
+    port          direction  shape                    meaning
+    ============  =========  =======================  ==========================================================
+    enable        in         1                        a run is in progress and its last pass has not ended
+    valid         in         1                        there is a pass; once it is there it stays until `end`
+    fields        in         `Pass`                   its fields
+    derived       in         `pass_lookahead.layout`  values that belong to it
+    input_full    in         1                        the barrier of `wait_input` is open
+    output_free   in         1                        the barrier of `wait_output` is open
+    weights_full  in         1                        the barrier of `wait_weights` is open
+    begin         out        1                        the first pixel is issued, the first weight word asked for
+    pixel         out        1                        a pixel is issued
+    load          out        1                        a weight word is asked for
+    last_pixel    out        1                        the last pixel is issued
+    end           out        1                        last cycle of the pass
+    pixels_done   out        as `Pass.pixels`         pixels issued before this cycle
+    loads_done    out        0 to `load_cycles`       weight words asked for before this cycle
+    classes       out        `classes_layout`         what the cycle is spent on; all 0 without `enable`
+    ============  =========  =======================  ==========================================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -20,16 +20,18 @@ class Runs(wiring.Component):
     `start` is combinational: it is high in the first cycle with `pending` and without `running`, for one cycle, because
     `running` follows it. A further command waits in the loader meanwhile.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `pending` | in | 1 | the loader holds the command of a run that has not started |
-    | `requested` | in | `RunCommand` | that command |
-    | `running` | in | 1 | a run is in progress: from the cycle after `start` to that of its last write |
-    | `unsent` | in | 1 | halves of the output memory are in use or still to be sent |
-    | `start` | out | 1 | the pending run starts in this cycle; the loader drops it |
-    | `current` | out | `RunCommand` | command of the run that starts in this cycle or is in progress |
-    | `held` | out | `RunCommand` | the same a cycle later: that of the run before, in a cycle with `start` |
-    | `quiet` | out | 1 | a cycle ago there was nothing to run and nothing to send |
+    =========  =========  ============  ============================================================================
+    port       direction  shape         meaning
+    =========  =========  ============  ============================================================================
+    pending    in         1             the loader holds the command of a run that has not started
+    requested  in         `RunCommand`  that command
+    running    in         1             a run is in progress: from the cycle after `start` to that of its last write
+    unsent     in         1             halves of the output memory are in use or still to be sent
+    start      out        1             the pending run starts in this cycle; the loader drops it
+    current    out        `RunCommand`  command of the run that starts in this cycle or is in progress
+    held       out        `RunCommand`  the same a cycle later: that of the run before, in a cycle with `start`
+    quiet      out        1             a cycle ago there was nothing to run and nothing to send
+    =========  =========  ============  ============================================================================
     """
 
     def __init__(self, config: Config) -> None:

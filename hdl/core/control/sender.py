@@ -17,10 +17,26 @@ __all__ = ["Sender"]
 class Sender(wiring.Component):
     """Sends `words` memory words of every committed half, in order, each cut into link words, lowest bits first.
 
-    The first link word is valid `latency` cycles after `full` rises; then there is one every cycle that takes one,
-    across halves too. `half_sent` says that the last word of a half was accepted. With `counters`, and nothing else
-    left to send, every counter follows as two link words, the low 32 bits first, and `counters_done` marks the last.
-    `last` says that the link word offered is the last of a half, or of the counters.
+    The first link word is valid `latency` cycles after `full` rises; the next ones follow without a gap, from half to
+    half too, as fast as they are accepted. On `counters`, which must come only when no half is left to send, every
+    counter leaves as two link words, the low 32 bits first.
+
+    =============  =========  ==========================  ==============================================================
+    port           direction  shape                       meaning
+    =============  =========  ==========================  ==============================================================
+    link           out        stream of `link_bits`       results and counters
+    last           out        1                           the offered link word is the last of a half or of the counters
+    words          in         0 to `output_words`         memory words to send of the half that is read
+    full           in         1                           there is a committed half
+    half_read      out        1                           the last word of a half is read
+    half_sent      out        1                           the last link word of a half is accepted
+    enable         out        1                           read a memory word
+    address        out        below 2 x `output_words`    memory word to read, the half in the highest bit
+    data           in         8 x rows                    the memory word, a cycle later and until the next read
+    counters       in         1                           send the counters, until `counters_done`
+    totals         in         `Counter` x `COUNTER_BITS`  the counters
+    counters_done  out        1                           the last link word of the counters is accepted
+    =============  =========  ==========================  ==============================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -48,7 +64,7 @@ class Sender(wiring.Component):
         return 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Address and chunk counters, one register stage (the memory's), chunk selection."""
+        """Count addresses and chunks, read, select the chunk."""
         m = Module()
         config = self._config
         count = chunks(8 * config.rows, config)
@@ -73,7 +89,7 @@ class Sender(wiring.Component):
                 with m.If(last):
                     m.d.sync += [word.eq(0), half.eq(~half)]
 
-        # Words of counters are chosen a cycle ahead. The first is that of CYCLES: all others are late by one cycle.
+        # Counter words are selected a cycle ahead. CYCLES comes first, because the other totals are a cycle late.
         assert next(iter(Counter)) is Counter.CYCLES
         count = 2 * len(Counter)
         counted, following, chosen = Signal(32, reset_less=True), Signal(range(count), init=1), Signal(32)

@@ -31,24 +31,26 @@ class Sequencer(wiring.Component):
     on `pixel`, `request` and `fold` `latency` cycles later, all in the same cycle. There is no flow control after the
     barriers.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `passes` | in | stream | passes with their derived values; one is taken in its last cycle |
-    | `start` | in | 1 | a run starts |
-    | `done` | in | 1 | the output stage writes the last result of the run |
-    | `reading_last` | in | 1 | the output stage reads for drains that the last pass started |
-    | `running` | out | 1 | from the cycle after `start` to that of `done` |
-    | `input_full` | in | 1 | the current half of the input memory is full |
-    | `input_release` | out | 1 | the pass gives the half back, with its last pixel |
-    | `output_free` | in | 1 | there is a free half of the output memory |
-    | `output_take` | out | 1 | the pass takes it, with its first pixel |
-    | `weights_full` | in | 1 | there is a committed weights packet |
-    | `weights_take` | out | 1 | the pass takes it, with its first pixel |
-    | `pixel` | out | `pixel_layout` | the word to read |
-    | `request` | out | `WeightMemory.request_layout` | the weight word to read |
-    | `fold` | out | `fold_layout` | the accumulator row that takes the pixel's sums |
-    | `classes` | out | `PassTimer.classes_layout` | what the cycle is spent on: exactly one is high with `running` |
-    | `useful` | out | 0 to `multipliers` | multiplications of stored values in this cycle |
+    =============  =========  =============================  =======================================================
+    port           direction  shape                          meaning
+    =============  =========  =============================  =======================================================
+    passes         in         stream                         passes and derived values, each taken in its last cycle
+    start          in         1                              a run starts
+    done           in         1                              the last result of the run is written
+    reading_last   in         1                              the output stage reads for drains of the last pass
+    running        out        1                              from the cycle after `start` to that of `done`
+    input_full     in         1                              the current half of the input memory is full
+    input_release  out        1                              the pass gives the half back, with its last pixel
+    output_free    in         1                              a half of the output memory is free
+    output_take    out        1                              the pass takes it, with its first pixel
+    weights_full   in         1                              there is a committed weights packet
+    weights_take   out        1                              the pass takes it, with its first pixel
+    pixel          out        `pixel_layout`                 the word to read
+    request        out        `WeightMemory.request_layout`  the weight word to read
+    fold           out        `fold_layout`                  the accumulator row that takes the pixel's sums
+    classes        out        `PassTimer.classes_layout`     exactly one is high with `running`
+    useful         out        0 to `multipliers`             multiplications by weights of the network
+    =============  =========  =============================  =======================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -76,7 +78,7 @@ class Sequencer(wiring.Component):
 
     @staticmethod
     def pixel_layout(config: Config) -> data.StructLayout:
-        """One pixel to read.
+        """Return the layout of a pixel to read.
 
         `valid`; `inside`, or else every byte is `pad`; `source`, `half` and `address` of its word; `windowed` for a
         pixel of a depthwise pass, and `line_delay`, how far its line buffers look back.
@@ -96,7 +98,7 @@ class Sequencer(wiring.Component):
 
     @staticmethod
     def fold_layout(config: Config) -> data.StructLayout:
-        """The `row` and the `bank` that take a pixel's sums, valid where they are kept; and the pass's releases.
+        """Return the layout of a fold: `row` and `bank` that take a pixel's sums, and the releases of its pass.
 
         `release` and `release_last` come with its last pixel, `release_weights` with its last cycle.
         """
@@ -160,7 +162,7 @@ class Sequencer(wiring.Component):
         return m
 
     def _follow_run(self, m: Module, timer: PassTimer) -> None:
-        """From the start of a run to its last pass; then its tail, until the last result is written."""
+        """Follow a run from its start to its last pass, and then its tail until the last result is written."""
         running, tail = Signal(), Signal()
         m.d.comb += [self.running.eq(running), timer.enable.eq(running & ~tail), self.classes.eq(timer.classes)]
         with m.If(timer.end & self.passes.payload.head.final):
@@ -173,6 +175,7 @@ class Sequencer(wiring.Component):
             m.d.sync += running.eq(1)
 
     def _issue_pixel(self, m: Module, timer: PassTimer, walk: ImageWalk) -> None:
+        """Name the word of the pixel; follow the half of the input memory that is read."""
         config, fields, derived = self._config, self.passes.payload.head.fields, self.passes.payload.derived
         half = Signal()
         with m.If(self.input_release):
@@ -189,6 +192,7 @@ class Sequencer(wiring.Component):
         ]
 
     def _issue_request(self, m: Module, timer: PassTimer) -> None:
+        """Ask for the words of a stored tile one after the other, or for the only word of another tile repeatedly."""
         fields = self.passes.payload.head.fields
         m.d.sync += [
             self.request.valid.eq(timer.load),

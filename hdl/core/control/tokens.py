@@ -32,14 +32,16 @@ class Tokens(wiring.Component):
 
     Every port is the interface of one `Semaphore`, with `put`, `take`, `available` and `count`.
 
-    | port | puts | takes |
-    |---|---|---|
-    | `input_free` | sequencer, after the last pass that reads a half | loader, with the first word of an input |
-    | `input_full` | loader, with the last word of an input | sequencer, after the last pass that reads a half |
-    | `output_free` | sender, with the last word of a half | sequencer, before the first pass that needs a half |
-    | `output_full` | output stage, with the last write of a half | sender, with its last read of a half |
-    | `weights_free` | sequencer, after the last use of a tile | loader, with the first word of a weights packet |
-    | `weights_full` | loader, with the last word of a weights packet | sequencer, before the first pass that uses it |
+    ============  ================================================  ==================================================
+    port          puts                                              takes
+    ============  ================================================  ==================================================
+    input_free    sequencer, after the last pass that reads a half  loader, with the first word of an input
+    input_full    loader, with the last word of an input            sequencer, after the last pass that reads a half
+    output_free   sender, with the last word of a half              sequencer, before the first pass that needs a half
+    output_full   output stage, with the last write of a half       sender, with its last read of a half
+    weights_free  sequencer, after the last use of a tile           loader, with the first word of a weights packet
+    weights_full  loader, with the last word of a weights packet    sequencer, before the first pass that uses it
+    ============  ================================================  ==================================================
     """
 
     def __init__(self) -> None:

@@ -21,14 +21,16 @@ class WindowFilter(wiring.Component):
     dropped at the end of a line, and is not skipped by a stride. It is 1 for all pixels of other passes. The rule in
     numpy is `Pass.kept`. Only for machines with depthwise passes.
 
-    | port | direction | shape | meaning |
-    |---|---|---|---|
-    | `fields` | in | `Pass` | the pass, constant from its first pixel to `end` |
-    | `columns` | in | as `Pass.pixels` | pixels of a line |
-    | `pixels_done` | in | as `Pass.pixels` | pixels of the pass issued before this cycle |
-    | `step` | in | 1 | a pixel is issued in this cycle |
-    | `end` | in | 1 | last cycle of the pass |
-    | `kept` | out | 1 | the sum of this cycle's pixel is kept |
+    ===========  =========  ================  ================================================
+    port         direction  shape             meaning
+    ===========  =========  ================  ================================================
+    fields       in         `Pass`            the pass, constant from its first pixel to `end`
+    columns      in         as `Pass.pixels`  pixels of a line
+    pixels_done  in         as `Pass.pixels`  pixels of the pass issued before this cycle
+    step         in         1                 a pixel is issued in this cycle
+    end          in         1                 last cycle of the pass
+    kept         out        1                 the sum of this cycle's pixel is kept
+    ===========  =========  ================  ================================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -66,5 +66,5 @@ def test_only_memories_with_registers_to_spare_are_cut_into_banks():
     sizes = [(1, 5000), (2, 2048), (2, 2049), (3, 2)]
     suits = [BankedRam.suits(Ram(bits=8, depth=depth, name="tested", latency=latency)) for latency, depth in sizes]
     assert suits == [False, False, True, True]
-    with pytest.raises(ValueError, match="latency of 2"):
+    with pytest.raises(ValueError, match="latency of at least 2, not 1"):
         BankedRam(Ram(bits=8, depth=4, name="tested", latency=1))
