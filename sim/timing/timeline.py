@@ -193,7 +193,7 @@ class Timeline:
     ) -> list[int]:
         """Issue a pass in cycle `start`, and start its drains; return the idle cycles that each drain needs.
 
-        `start` must not be before `earliest`. Chained drains wait for `drain_idle` cycles each, or as short as they may.
+        `start` must not be before `earliest`. Chained drains wait `drain_idle` cycles each, or as few as they need.
         Raises ProgramError where a drain cannot run.
         """
         lat, config, rows, pixels = self.latencies, self.config, p.rows, p.instruction.pixels
