@@ -1,7 +1,7 @@
 """Cells of a standard-cell library, from its Liberty file: areas, flip-flops, and non-linear delay tables.
 
-Read is what areas and static timing need: a cell's area; which cells are sequential; of pins the direction, the
-capacitance and the timing groups. Everything else is skipped. Units are the file's own.
+The reader keeps what areas and static timing need: areas of cells, whether they are sequential, and the direction,
+capacitance and timing groups of pins. It skips everything else. Units are those of the file.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ class LibertyError(EtchnetError, ValueError):
 class Table:
     """A look-up table over `slew` (of the input, or of the data pin of a constraint) and `load` (or the clock's slew).
 
-    Between its points it is linear in both; below the first it is constant, and beyond the last the last two go on.
+    It is linear in both between its points, constant below the first point, and extrapolated from the last two points
+    above the last.
     """
 
     slew: Sequence[float]
     load: Sequence[float]
-    values: Sequence[Sequence[float]]  # by slew, then load
+    values: Sequence[Sequence[float]]
+    """by slew, then by load"""
 
     def __call__(self, slew: float, load: float) -> float:
-        """The value at one point."""
-        i, a = _place(self.slew, slew)
-        j, b = _place(self.load, load)
+        """Return the value at one point."""
+        i, a = _locate(self.slew, slew)
+        j, b = _locate(self.load, load)
         rows = self.values
         first = rows[i][j] if not b else rows[i][j] + b * (rows[i][j + 1] - rows[i][j])
         if not a:
@@ -51,8 +53,8 @@ class Table:
         return first + a * (second - first)
 
 
-def _place(axis: Sequence[float], at: float) -> tuple[int, float]:
-    """The interval of `axis` that `at` lies in, and how far into it."""
+def _locate(axis: Sequence[float], at: float) -> tuple[int, float]:
+    """Return the interval of `axis` that contains `at`, and the fraction of it below `at`."""
     if len(axis) == 1 or at <= axis[0]:
         return 0, 0.0
     i = min(bisect_right(axis, at) - 1, len(axis) - 2)
@@ -61,28 +63,29 @@ def _place(axis: Sequence[float], at: float) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class Arc:
-    """A timing group: from the pin `related` to the pin that has the arc."""
+    """A timing group: from the pin `related` to the pin that has this arc."""
 
     related: str
     kind: str
-    """timing_type: empty for combinational"""
+    """the attribute timing_type; empty for a combinational arc"""
     sense: str
+    """the attribute timing_sense"""
     tables: dict[str, Table]
     """`cell_rise`, `cell_fall`, `rise_transition`, `fall_transition`, `rise_constraint`, `fall_constraint`"""
 
     @property
     def combinational(self) -> bool:
-        """Whether a change of `related` passes through."""
+        """Whether a change of `related` propagates to the pin."""
         return self.kind in _COMBINATIONAL
 
     @property
     def clocked(self) -> bool:
-        """Whether an edge of `related` makes the pin change."""
+        """Whether a clock edge of `related` makes the pin change."""
         return self.kind in _CLOCKED
 
     @property
     def setup(self) -> bool:
-        """Whether the pin must be stable some time before an edge of `related`."""
+        """Whether the pin must be stable for some time before an edge of `related`."""
         return self.kind in _SETUP
 
 
@@ -106,21 +109,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Liberty:
-    """A library."""
+    """A library of standard cells."""
 
     name: str
     cells: dict[str, Cell] = field(repr=False)
     nanoseconds: float = 1.0
-    """the unit of time"""
+    """nanoseconds in the file's unit of time"""
 
 
 def read_liberty(path: Path) -> Liberty:
-    """Read a Liberty file, or one compressed by gzip whose name ends with `.gz`.
+    """Read a Liberty file; a name that ends with `.gz` means that gzip compressed it.
 
     Raises
     ------
     LibertyError
-        The file cannot be read, or is no library, or has no cell.
+        The file cannot be read, is not a library, or has no cell.
     """
     try:
         raw = path.read_bytes()
@@ -144,11 +147,13 @@ def read_liberty(path: Path) -> Liberty:
 
 
 class _SyntaxError(Exception):
-    """What is not of the file format's form."""
+    """Text that does not follow the file format."""
 
 
 @dataclass
 class _Group:
+    """A group of the file: `kind (args) { attributes; groups }`."""
+
     kind: str
     args: list[str]
     attributes: dict[str, str]
@@ -156,11 +161,12 @@ class _Group:
     groups: list[_Group]
 
     def all(self, kind: str) -> Iterator[_Group]:
+        """Return the groups of one kind that are directly inside."""
         return (group for group in self.groups if group.kind == kind)
 
 
 def _tokens(text: str) -> Iterator[tuple[str, int]]:
-    """Words and strings as ` ` and their text; punctuation as it is; each with where it is."""
+    """Yield words and strings as a space and their text, punctuation as itself, each with its position in the text."""
     end = 0
     for match in _TOKEN.finditer(text):
         if text[end : match.start()].strip():
@@ -176,7 +182,7 @@ def _tokens(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _group(tokens: Iterator[tuple[str, int]], head: tuple[str, list[str]] | None) -> _Group:
-    """The rest of a group up to its brace, or of the file."""
+    """Parse the rest of a group up to its brace; without a `head`, the whole file."""
     group = _Group(*(head or ("", [])), {}, {}, [])
     for token, at in tokens:
         if token == "}" and head:
@@ -188,48 +194,57 @@ def _group(tokens: Iterator[tuple[str, int]], head: tuple[str, list[str]] | None
         name = token[1:]
         mark, at = next(tokens, ("", at))
         if mark == ":":
-            value, _ = next(tokens, ("", at))
-            words = [value.strip()]
-            for token, _ in tokens:
-                if token in (";", "}"):
-                    break
-                if token[0] != " ":  # an expression, such as that of a voltage: nothing that is needed here
-                    words.append(token)
-                    continue
-                words.append(token[1:])
-            group.attributes[name] = " ".join(words)
-            if token == "}" and head:
-                return group
+            group.attributes[name], end = _attribute(tokens)
         elif mark == "(":
-            args = []
-            for token, at in tokens:
-                if token == ")":
-                    break
-                if token[0] == " ":
-                    args.append(token[1:])
-                elif token != ",":
-                    raise _SyntaxError(f"{name}: a parenthesis was expected at character {at}, not {token!r}")
-            mark, at = next(tokens, (";", at))
-            if mark == "{":
+            args = _arguments(tokens, name, at)
+            end, at = next(tokens, (";", at))
+            if end == "{":
                 group.groups.append(_group(tokens, (name, args)))
             else:
                 group.complex[name] = args
-                if mark == "}" and head:
-                    return group
-                if mark != ";" and mark[0] == " ":
-                    raise _SyntaxError(f"{name}: a semicolon was expected at character {at}, not {mark[1:]!r}")
+                if end[0] == " ":
+                    raise _SyntaxError(f"{name}: a semicolon was expected at character {at}, not {end[1:]!r}")
         else:
-            raise _SyntaxError(f"':' or '(' was expected behind {name[:40]!r}")
+            raise _SyntaxError(f"':' or '(' was expected after {name[:40]!r}")
+        if end == "}" and head:
+            return group
     if head:
         raise _SyntaxError(f"group {head[0]} has no end")
     return group
 
 
+def _attribute(tokens: Iterator[tuple[str, int]]) -> tuple[str, str]:
+    """Parse the value of a simple attribute; return it with the token that ends it."""
+    value, _ = next(tokens, ("", 0))
+    words = [value.strip()]
+    for token, _ in tokens:
+        if token in (";", "}"):
+            return " ".join(words), token
+        # Values may be expressions, such as those of voltages: their operators are kept as words.
+        words.append(token.removeprefix(" "))
+    return " ".join(words), ""
+
+
+def _arguments(tokens: Iterator[tuple[str, int]], name: str, at: int) -> list[str]:
+    """Parse the arguments of a group or of a complex attribute, up to the parenthesis."""
+    args = []
+    for token, at in tokens:
+        if token == ")":
+            break
+        if token[0] == " ":
+            args.append(token[1:])
+        elif token != ",":
+            raise _SyntaxError(f"{name}: a parenthesis was expected at character {at}, not {token!r}")
+    return args
+
+
 def _numbers(texts: Sequence[str]) -> list[float]:
+    """Return the numbers of a list of texts, each of several with commas between them."""
     return [float(number) for text in texts for number in text.replace(",", " ").split()]
 
 
 def _library(group: _Group) -> Liberty:
+    """Return the library of the outermost group."""
     templates = {t.args[0]: t for t in group.all("lu_table_template") if t.args}
     unit = re.fullmatch(r"([\d.]*)\s*([pnfu]?)s", group.attributes.get("time_unit", "1ns"))
     if not unit:
@@ -249,6 +264,7 @@ def _library(group: _Group) -> Liberty:
 
 
 def _pin(group: _Group, templates: dict[str, _Group]) -> Pin:
+    """Return a pin with the arcs that timing needs."""
     arcs = []
     for timing in group.all("timing"):
         kind = timing.attributes.get("timing_type", "")
@@ -261,6 +277,7 @@ def _pin(group: _Group, templates: dict[str, _Group]) -> Pin:
 
 
 def _table(group: _Group, templates: dict[str, _Group]) -> Table:
+    """Return a table over slew and load, whichever of them the file has first."""
     template = templates.get(group.args[0] if group.args else "")
     values = _numbers(group.complex["values"])
 
@@ -274,7 +291,7 @@ def _table(group: _Group, templates: dict[str, _Group]) -> Table:
     if len(values) == 1:
         return Table([0.0], [0.0], [values])
     if len(values) != max(1, len(outer)) * max(1, len(inner)):
-        raise ValueError(f"{group.kind} must have as many values as its indexes say, not {len(values)}")
+        raise ValueError(f"{group.kind} must have one value for each pair of its indexes, not {len(values)}")
     if not inner:
         return Table(outer, [0.0], [[v] for v in values]) if first in _SLEW else Table([0.0], outer, [values])
     rows = [values[i * len(inner) : (i + 1) * len(inner)] for i in range(len(outer))]

@@ -1,4 +1,4 @@
-"""Synthesis of the machine for a standard-cell library, or for no library in particular: area, memories, paths."""
+"""Synthesis of a machine for a standard-cell library or for generic gates: areas, memories, longest paths."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["Block", "Memory", "Synthesis", "find_module", "synthesise"]
 ELEMENT, ARRAY = "processing_element", "systolic_array"
 MACHINE = "machine"
 
-# Cells that no logic is made of: isolation cells, level shifters and probes that their libraries describe as gates.
+# Isolation cells, level shifters and probes, which their libraries describe as gates.
 NOT_FOR_LOGIC = {"sky130": ("sky130_*__lpflow_*", "sky130_*__probe*")}
 
 _KEPT = ("yosys.log", "synth.ys", "abc.script", "design.v", "memory.v", "netlist.json")
 _GATES = "AND,NAND,OR,NOR,XOR,XNOR,MUX"
-# What Yosys does for libraries with the delay of loads in mind: map, then buffer, and size for the longest path.
+# Like the script of Yosys, but aware of loads: map, then insert buffers, and size gates for the longest path.
 _ABC = (
     "strash",
     "&get -n",
@@ -55,15 +55,15 @@ class Memory:
     """Memories of one size."""
 
     name: str
-    """the module that they stand in"""
+    """the module that has them"""
     words: int
     bits: int
-    """of a word"""
+    """width of a word"""
     count: int
 
     @property
     def total_bits(self) -> int:
-        """Bits of all of them."""
+        """The bits of all these memories."""
         return self.words * self.bits * self.count
 
 
@@ -74,21 +74,21 @@ class Block:
     name: str
     instances: int
     cells: int
-    """of one, flip-flops included"""
+    """cells of one instance, flip-flops included"""
     flip_flops: int
-    """of one"""
+    """flip-flops of one instance"""
     area: float
-    """of one, in units of the library; 0 without one"""
+    """area of one instance, in the library's unit; 0 without a library"""
 
     @property
     def total_area(self) -> float:
-        """Of all instances."""
+        """The area of all instances."""
         return self.area * self.instances
 
 
 @dataclass(frozen=True)
 class Synthesis:
-    """What synthesis found."""
+    """The result of a synthesis."""
 
     config: Config
     top: str
@@ -102,22 +102,22 @@ class Synthesis:
 
     @property
     def cells(self) -> int:
-        """Cells of the design, flip-flops included."""
+        """The number of cells of the design, flip-flops included."""
         return sum(b.cells * b.instances for b in self.blocks)
 
     @property
     def flip_flops(self) -> int:
-        """Flip-flops of the design."""
+        """The number of flip-flops of the design."""
         return sum(b.flip_flops * b.instances for b in self.blocks)
 
     @property
     def area(self) -> float:
-        """Area of all cells, without memories that were left out."""
+        """The area of all cells, without memories that were left out."""
         return sum(b.total_area for b in self.blocks)
 
     @property
     def memory_bits(self) -> int:
-        """Bits of the memories that were left out."""
+        """The bits of the memories that were left out."""
         return sum(m.total_bits for m in self.memories)
 
     @property
@@ -131,7 +131,7 @@ class Synthesis:
         return 1e3 / (self.path.delay * self.nanoseconds) if self.path and self.path.delay * self.nanoseconds else None
 
     def group(self, kind: str) -> Block | None:
-        """The mean of all modules whose name begins with `kind`, with as many instances as they have together."""
+        """Return the mean of all modules whose names start with `kind`, with the total number of their instances."""
         some = [b for b in self.blocks if b.name.startswith(kind)]
         count = sum(b.instances for b in some)
         if not count:
@@ -143,7 +143,7 @@ class Synthesis:
         return Block(kind, count, round(mean("cells")), round(mean("flip_flops")), mean("area"))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """Return the result as values of JSON."""
         element, path = self.group(ELEMENT), self.path
         return {
             "config": self.config.to_dict(),
@@ -170,7 +170,7 @@ class Synthesis:
         }
 
     def ending_in(self, block: str) -> float | None:
-        """The longest path that ends in a block: nanoseconds, or levels of logic without a library."""
+        """Return the longest path that ends in a block, in nanoseconds, or in levels of logic without a library."""
         for path in self.paths:
             if _plain(path.end_module) == block:
                 return path.delay * self.nanoseconds if self.nanoseconds else float(path.levels)
@@ -178,14 +178,23 @@ class Synthesis:
 
 
 def _plain(module: str) -> str:
-    """A module's name without what Yosys adds for parameters, and without ours."""
+    """Return a module's name without the prefixes that Yosys adds for parameters and this package for all modules."""
     return module.rsplit("\\", 1)[-1].removeprefix("etchnet_")
 
 
 def find_module(design: VerilogDesign, top: str) -> str:
-    """The module called `top`, `etchnet_` left out or not; `machine`, `array` and `element` are the obvious ones.
+    """Return the name of a module of a design.
 
-    Of several kinds of processing elements, the one that there is most of.
+    Parameters
+    ----------
+    top
+        The name, with or without `etchnet_`, or one of machine, array and element. If the design has several kinds of
+        processing elements, element is the kind with the most instances.
+
+    Raises
+    ------
+    SynthesisError
+        The design has no such module.
     """
     names = re.findall(r"^module (\w+)", design.verilog, re.MULTILINE)
     if top == MACHINE:
@@ -213,31 +222,32 @@ def synthesise(
 ) -> Synthesis:
     """Synthesise a machine, or a part of it.
 
-    Modules are synthesised one by one and stay: nothing is optimised across their ports.
+    Modules are synthesised one by one and are not dissolved: nothing is optimised across their ports.
 
     Parameters
     ----------
     config
         The machine.
     libraries
-        Liberty files of standard cells. Without any, Yosys's own gates of two inputs are counted, and levels of logic.
+        Liberty files of standard cells. Without any, the result counts Yosys's own gates of two inputs, and levels of
+        logic.
     top
-        See `find_module`.
+        The part to synthesise, as for `find_module`.
     flatten_memories
-        Make memories of flip-flops. Without it they are left out, and their bits are counted.
+        Turn memories into flip-flops. Otherwise they are left out, and their bits are counted.
     unused
-        Patterns of cells of the libraries that may not be used, besides those that are known to be no logic.
+        Patterns of cells of the libraries that must not be used, besides those known not to be logic.
     folder
-        Gets the log, the scripts, the Verilog and the netlist when all is done; only the log where Yosys failed.
+        Where the log, the scripts, the Verilog and the netlist are kept; only the log if Yosys fails.
     report
-        Told what is going on.
+        Called with each step.
     design
-        Verilog that is there already, of that machine.
+        Verilog of that machine, if it has been generated already.
 
     Raises
     ------
     SynthesisError, MissingPackageError
-        See `run_yosys`.
+        As for `run_yosys`.
     LibertyError
         A library cannot be read.
     """
@@ -251,7 +261,7 @@ def synthesise(
         report("generating Verilog")
         design = generate(config)
     module = find_module(design, top)
-    # All files come at once, or, where it fails, the log alone.
+    # Either all files are kept or, after a failure, the log alone.
     with tempfile.TemporaryDirectory(prefix="etchnet-synth-") as temporary:
         work = Path(temporary)
         kept: Sequence[str] = _KEPT
@@ -285,7 +295,7 @@ def _synthesise(
     ram = re.search(rf"^module {RAM_MODULE} #\(.*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL)
     files = {"design.v": design.verilog, "abc.script": "\n".join(_ABC) + "\n"}
     if ram and not flatten:
-        # The ports and parameters alone: what is left out keeps its size.
+        # Ports and parameters stay, so that the sizes of the memories are known.
         files["design.v"] = design.verilog.replace(ram[0], "")
         files["memory.v"] = ram[0][: ram[0].index(");", ram[0].index("output")) + 2] + "\nendmodule\n"
     names = [f"library_{i}.lib" for i in range(len(read))]
@@ -320,7 +330,7 @@ def _text(path: Path) -> str:
 
 
 def _unused(read: Sequence[Liberty], given: Sequence[str]) -> list[str]:
-    """The patterns that name a cell of the libraries; one that does not is an error if it was given."""
+    """Return the patterns of cells not to use that match a cell of the libraries; a given one must match."""
     names = [name for library in read for name in library.cells]
     for pattern in given:
         if not any(fnmatch(name, pattern) for name in names):
@@ -349,10 +359,7 @@ def _blocks(netlist: Netlist, cells: Mapping[str, Cell]) -> list[Block]:
     for module, instances in netlist.instances().items():
         counts = {k: n for k, n in netlist.counts(module).items() if k not in netlist.modules and k != RAM_MODULE}
         if missing := [kind for kind in counts if kind not in cells]:
-            raise SynthesisError(
-                f"{_plain(module)} has a cell {missing[0]} that is in no library: it lacks a cell "
-                "for what this one does"
-            )
+            raise SynthesisError(f"{_plain(module)} needs a cell like {missing[0]}, and no library has one")
         flip_flops = sum(n for kind, n in counts.items() if cells[kind].sequential)
         area = sum(n * cells[kind].area for kind, n in counts.items())
         merged.setdefault(_plain(module), []).append((instances, sum(counts.values()), flip_flops, area))

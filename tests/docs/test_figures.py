@@ -37,10 +37,10 @@ def test_gemm_256_with_weights_streaming_in():
     assert accelerator.counts[Counter.WAIT_IN] > 0
 
 
-@pytest.mark.parametrize("weight_rows", [1, 4, 16])
-def test_one_pixel_passes_start_every_rows_over_weight_rows_cycles(weight_rows):
+@pytest.mark.parametrize(("rows", "weight_rows"), [(8, 1), (4, 2), (8, 8)])
+def test_one_pixel_passes_start_every_rows_over_weight_rows_cycles(rows, weight_rows):
     """Interleaved column tiles hide the accumulators' latency: no pass has an idle cycle."""
-    config = Config(weight_rows=weight_rows, depthwise=0, residual_words=0)
+    config = Config(rows=rows, columns=rows, requantisers=rows, weight_rows=weight_rows, depthwise=0, residual_words=0)
     passes = [
         Pass(
             address=block,
@@ -59,12 +59,12 @@ def test_one_pixel_passes_start_every_rows_over_weight_rows_cycles(weight_rows):
     assert all(p.idle + p.idle_requantise == 0 for p in passes)
     packets = [
         *load(config, passes, drains),
-        input_packet(config, np.ones((10, 16), np.int8)),
+        input_packet(config, np.ones((10, rows), np.int8)),
         run(config, passes, drains, 8),
     ]
     _, counts, _ = execute(AmaranthEngine(config), packets, 8)
     assert counts == run_counts(passes, drains, config)
-    assert counts[Counter.ISSUE] + counts[Counter.WEIGHT_LOAD] == 80 * 16 // weight_rows
+    assert counts[Counter.ISSUE] + counts[Counter.WEIGHT_LOAD] == 80 * rows // weight_rows
 
 
 @pytest.mark.parametrize(("weight_rows", "most"), [(1, 17_500), (16, 2_500)])

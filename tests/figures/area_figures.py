@@ -1,7 +1,7 @@
 """The weights with which `etchnet size` estimates areas, and the table of docs/sizing.md, from synthesis.
 
-``python tests/area_figures.py FOLDER [FAMILY ...]`` synthesises random machines for every board and packs them. What
-was found lies in FOLDER, a line for each machine, and is not made again. Then it writes ``host/data/area.json`` and
+``python tests/figures/area_figures.py FOLDER [FAMILY ...]`` synthesises random machines for every board and packs them.
+FOLDER keeps a line for each machine, which is not synthesised again. Then the script writes ``host/data/area.json`` and
 the page. Needs the extra "fpga"; a machine takes a quarter of a minute to two, all of them an hour.
 """
 
@@ -31,20 +31,20 @@ from etchnet.host.tools.yosys import yosys_version
 PAGE = Path(__file__).parents[2] / "docs" / "sizing.md"
 TABLE = re.compile(r"(<!-- areas -->\n)(.*?)(<!-- end of areas -->)", re.DOTALL)
 MACHINES = {"ice40": 60, "gowin": 60, "ecp5": 30}
-"""tried; some of the parameters do not go together"""
+"""machines to try for each family; some have parameters that exclude each other"""
 _LARGEST = {"ice40": 4, "gowin": 6, "ecp5": 8}
-"""rows and columns"""
+"""the most rows and columns for each family"""
 _LARGER = {"ice40": 0, "gowin": 2, "ecp5": 4}
-"""binary digits of memories, beside those of the smallest device"""
+"""binary digits by which memories may be larger than those of the smallest device"""
 
 
 def divisors(whole: int) -> list[int]:
-    """All of them."""
+    """Return all divisors of a number."""
     return [d for d in range(1, whole + 1) if whole % d == 0]
 
 
 def machine(board: Board, seed: int) -> BuildRequest | None:
-    """A random machine, on a device with room for it; nothing where the parameters do not go together."""
+    """Return a random machine on a device with room for it; None where its parameters exclude each other."""
     family, chosen = board.device.family, random.Random(f"{board.device.family}{seed}")
 
     def power(low: int, high: int) -> int:
@@ -83,7 +83,7 @@ def machine(board: Board, seed: int) -> BuildRequest | None:
 
 
 def synthesise(board: Board, folder: Path) -> list[dict[str, Any]]:
-    """Every machine of a family as `{"seed": ..., "used": ...}`, made now where it is not in the folder."""
+    """Return every machine of a family as `{"seed": ..., "used": ...}`, synthesised now unless the folder has it."""
     path = folder / f"{board.device.family}.jsonl"
     found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     for seed in range(MACHINES[board.device.family]):
@@ -93,7 +93,7 @@ def synthesise(board: Board, folder: Path) -> list[dict[str, Any]]:
         with tempfile.TemporaryDirectory() as name:
             try:
                 used = needs(what, Path(name))
-            except DoesNotFitError:  # too many multipliers, of which there are no more than there are
+            except DoesNotFitError:  # more multipliers than the device has, which no setting raises
                 used = {}
         found.append({"seed": seed, "used": used})
         with path.open("a") as lines:
@@ -103,7 +103,7 @@ def synthesise(board: Board, folder: Path) -> list[dict[str, Any]]:
 
 
 def fit(matrix: np.ndarray, rounds: int = 1000) -> np.ndarray:
-    """The weights, none negative, with which every row comes nearest to 1, one weight at a time."""
+    """Return non-negative weights whose products with the rows are closest to 1, found one weight at a time."""
     square, right = matrix.T @ matrix, matrix.sum(axis=0)
     found = np.zeros(len(right))
     for _ in range(rounds):
@@ -140,7 +140,7 @@ def weigh(board: Board, machines: list[dict[str, Any]]) -> dict[str, dict[str, f
 
 
 def main(folder: Path, families: list[str]) -> None:
-    """Synthesise, find the weights, write them and the page."""
+    """Synthesise the machines, fit the weights, and write both files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = json.loads(WEIGHTS.read_text()) if WEIGHTS.exists() else {"families": {}, "machines": {}}
     for board in BOARDS.values():
@@ -156,7 +156,7 @@ def main(folder: Path, families: list[str]) -> None:
 
 
 def table(written: dict[str, Any]) -> str:
-    """The weights of logic cells, of all families."""
+    """Return the table of the weights of logic cells, by family."""
     boards = {board.device.family: board for board in BOARDS.values()}
     known = written["families"]
     text = "| logic cells of | " + " | ".join(boards[family].device for family in known) + " |\n"

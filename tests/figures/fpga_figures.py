@@ -1,7 +1,7 @@
 """The figures and pictures of docs/fpga.md, from builds.
 
-``python tests/fpga_figures.py [WORD ...]`` builds what has one of the words in its command, or everything, and writes
-what came of it into the page; lines of what was not built stay. Needs the extra "fpga", and ETCHNET_MODELS for the
+``python tests/figures/fpga_figures.py [WORD ...]`` builds the designs with one of the words in their command, or all of
+them, and writes their lines into the page; other lines stay. Needs the extra "fpga", and ETCHNET_MODELS for the
 machines that hold a network. The whole takes an hour or two; JOBS=2 in the environment runs two seeds at a time.
 """
 
@@ -33,11 +33,11 @@ ROWS = {
     "--board tang-nano-9k --clock 27": ("the board's machine on a Tang Nano 9K, 2 x 2", ""),
     "--board icebreaker": ("the board's machine on an iCEBreaker, 2 x 1", ""),
 }
-"""arguments of ``etchnet build`` without the folder: what they build, and the name of its picture"""
+"""arguments of ``etchnet build`` without the folder: the design that they build, and the name of its picture"""
 
 
 def run(arguments: str, folder: Path) -> dict[str, Any]:
-    """Build; returns the report."""
+    """Run one build; return its report."""
     models = Path(os.environ.get("ETCHNET_MODELS", "."))
     words = [str(models / word) if word.endswith(".tflite") else word for word in arguments.split()]
     subprocess.run(
@@ -59,14 +59,14 @@ def run(arguments: str, folder: Path) -> dict[str, Any]:
 
 
 def line(what: str, arguments: str, report: dict[str, Any]) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     used, have, rates = report["used"], report["available"], report["fmax"]
     if "--array" in arguments:
         each = report["config"]["rows"] * report["config"]["columns"]
-        told = [f"{used[name] / each:.1f} {name}" for name in ("LUTs", "flip-flops")]
-        told.append(f"{used['multipliers'] / each:g} `MULT18X18D` per element")
+        resources = [f"{used[name] / each:.1f} {name}" for name in ("LUTs", "flip-flops")]
+        resources.append(f"{used['multipliers'] / each:g} `MULT18X18D` per element")
     else:
-        told = [f"{used[name]:,} {name} of {most:,}" for name, most in have.items() if name in used]
+        resources = [f"{used[name]:,} {name} of {most:,}" for name, most in have.items() if name in used]
     values, seeds = sorted(rates.values()), [int(seed) for seed in rates]
     clock = f"{report['fmax_median']:.1f} MHz, "
     if len(seeds) > 1:
@@ -80,11 +80,11 @@ def line(what: str, arguments: str, report: dict[str, Any]) -> str:
         clock += f"; {report['cycles']:,} cycles an inference, {reached * 1e6 / report['cycles']:,.0f} a second at "
         clock += f"{reached:.1f} MHz"
     tools = ", ".join(report["tools"])
-    return f"| {what} | {', '.join(told)} | {clock} | {tools} | `etchnet build {arguments} -o out` |\n"
+    return f"| {what} | {', '.join(resources)} | {clock} | {tools} | `etchnet build {arguments} -o out` |\n"
 
 
 def main(words: list[str]) -> None:
-    """Build, and write the page."""
+    """Build the designs and write the page."""
     for arguments, (what, picture) in ROWS.items():
         if words and not any(word in arguments for word in words):
             continue
@@ -96,7 +96,7 @@ def main(words: list[str]) -> None:
 
 
 def enter(arguments: str, made: str) -> None:
-    """Put one line into the page, in place of the one of the same command."""
+    """Write one line into the page, in place of the line with the same command."""
     text = PAGE.read_text(encoding="utf-8")
     found = TABLE.search(text)
     assert found is not None

@@ -121,7 +121,7 @@ def test_a_chain_is_as_long_as_its_gates(library):
 def test_a_loop_of_gates_has_no_longest_path(library):
     cells = read_liberty(library).cells
     with pytest.raises(ValueError, match="3 gates are in a loop of gates or after one"):
-        longest_paths(inverters(2, 3, 4, 3), cells)
+        longest_paths(inverters(3, 4, 5, 3), cells)
 
 
 def test_a_tree_has_as_few_stages_as_its_branches_allow():
