@@ -1,1 +1,1 @@
-"""What comes with the package: the demonstration's network and its images."""
+"""Package data: the network and the images of the demonstration."""

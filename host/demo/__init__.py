@@ -1,1 +1,1 @@
-"""The demonstration, and how its network was trained."""
+"""The demonstration, and the training of its network."""

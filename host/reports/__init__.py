@@ -1,1 +1,1 @@
-"""What is known before and after a run: cycles, memory, area, speed, differences between engines."""
+"""Cycles, memory use, area and speed of models and machines, and comparisons of engines."""

@@ -1,7 +1,7 @@
 """Area of a machine on a device, estimated from machines that were synthesised.
 
 Logic cells and flip-flops are weighted sums of a machine's parts, with weights for each family of devices. The weights
-are non-negative and minimise the relative error over random machines; `python tests/area_figures.py`
+are non-negative and minimise the relative error over random machines; `python tests/figures/area_figures.py`
 finds them. Multipliers and block RAMs follow from the machine.
 """
 

@@ -1,1 +1,1 @@
-"""Programs of others: finding them, running them, and writing files whole or not at all."""
+"""External programs: finding and running them, with logs and time limits."""

@@ -1,1 +1,1 @@
-"""A run as a page to look at, or as a file for other viewers."""
+"""Traces of runs: a web page, and files for other viewers."""

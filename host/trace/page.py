@@ -13,7 +13,13 @@ import numpy as np
 from etchnet.host.trace.page_data import arrays, description
 from etchnet.host.trace.trace import Trace
 
-__all__ = ["page"]
+__all__ = ["MODEL", "VIEW", "page"]
+
+MODEL = ("model_events.js", "model_array.js", "model_memories.js", "model_accumulators.js")
+"""scripts that compute the state of any cycle; each extends the class of the one before"""
+
+VIEW = ("view_drawing.js", "view_array.js", "view_memories.js", "view_timeline.js", "view.js")
+"""scripts that draw it and react to the reader; each extends the class of the one before"""
 
 
 def _packed(found: dict[str, np.ndarray]) -> tuple[dict[str, list[Any]], bytes]:
@@ -38,8 +44,8 @@ def page(trace: Trace, *, clock: float = 100e6) -> str:
         "STYLE": _data("trace.css"),
         "DESCRIPTION": text,
         "VALUES": base64.b64encode(zlib.compress(raw, 9)).decode("ascii"),
-        "MODEL": _data("trace_model.js"),
-        "VIEW": _data("trace_view.js"),
+        "MODEL": "\n".join(map(_data, MODEL)),
+        "VIEW": "\n".join(map(_data, VIEW)),
     }
     first, *rest = _data("trace.html").split("{{")
     pieces = [first]

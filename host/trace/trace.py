@@ -1,7 +1,7 @@
-"""What a run does in every cycle: its passes, drains, links and waits, and the values from which all others follow.
+"""Traces: the events of a run, and the values from which the state of every cycle can be computed.
 
-A trace holds events and the few values that cannot be had from others: tiles, inputs, and what each drain made of the
-rows that it read. Everything else about any cycle follows in closed form.
+A trace holds when passes, drains and transfers begin, and the values that do not follow from others: weight tiles,
+inputs and the results of drains. The state of the machine in any cycle follows from them in closed form.
 """
 
 from __future__ import annotations
@@ -48,41 +48,41 @@ __all__ = ["Layers", "Segment", "Trace", "Transfer", "gather", "operation"]
 
 @dataclass(frozen=True)
 class Segment:
-    """Cycles of a run that were spent on one thing, `length` of them from `start` on."""
+    """Consecutive cycles of a run that are counted as the same thing."""
 
     start: int
     length: int
     spent: Counter
     index: int
-    """pass that was issued or waited for, counted over all repeats; -1 for none"""
+    """pass that is issued or waited for, counted over all repeats; -1 for none"""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Link words that moved in consecutive cycles."""
+    """Link words that move in consecutive cycles."""
 
     start: int
     length: int
     what: str
-    """the target of the packet, or `results`"""
+    """target of the packet, or `results`"""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What a page or a track calls a layer."""
+    """How the page and the tracks present a layer."""
 
     name: str
-    """as the model has it"""
+    """name in the model"""
     operation: str
-    """in a few words: its kind, kernel and channels"""
+    """kind, kernel and channels in a few words"""
     shape: Shape
-    """of its result"""
+    """shape of its result"""
     stride: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One run of a program on `repeats` times `program.batch` inputs; cycles are counted since reset."""
+    """One run of a program on `repeats` x `program.batch` inputs; cycles are counted since reset."""
 
     name: str
     program: Program
@@ -93,11 +93,11 @@ class Trace:
     inputs: np.ndarray
     """int8 (repeats, input_words, rows)"""
     results: list[list[np.ndarray]]
-    """for each repeat and drain, what left the requantisers: int32 (accumulator rows, columns)"""
+    """for each repeat and drain, the outputs of the requantisers: int32 (accumulator rows, columns)"""
     sent: np.ndarray
-    """cycles in which words of results left"""
+    """cycles in which words of results leave the machine"""
     history: History
-    """of the engine that ran it"""
+    """history of the engine that ran it"""
 
     @property
     def config(self) -> Config:
@@ -106,12 +106,12 @@ class Trace:
 
     @property
     def repeats(self) -> int:
-        """Times that the program ran."""
+        """How often the program ran."""
         return len(self.run.issues)
 
     @property
     def end(self) -> int:
-        """The cycle behind the last result's last link word."""
+        """The cycle after the last link word of the last result."""
         return max(self.run.finish, int(self.sent[-1])) + 1
 
     @cached_property
@@ -149,7 +149,7 @@ class Trace:
 
     @cached_property
     def drain_starts(self) -> np.ndarray:
-        """Cycle in which every drain of every repeat reads its first row: int64 (repeats, drains)."""
+        """Cycle in which each drain of each repeat reads its first row: int64 (repeats, drains)."""
         config, lat = self.config, Latencies.of(self.config)
         passes, drains = self.program.passes, self.program.drains
         starts = np.zeros((self.repeats, len(drains)), np.int64)
@@ -163,7 +163,7 @@ class Trace:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        """Every cycle of the run, in order and without gaps, by what it is counted as."""
+        """All cycles of the run, in order and without gaps, by what they are counted as."""
         found: list[Segment] = []
         config, lat = self.config, Latencies.of(self.config)
         arrivals = [int(w.cycles[-1, -1]) + 1 for w in self.writes if w.target is Target.INPUT]
@@ -197,7 +197,7 @@ class Trace:
 
     @cached_property
     def link_in(self) -> list[Transfer]:
-        """What came in, packet by packet; headers and commands are not among it."""
+        """Incoming transfers, packet by packet, without headers and commands."""
         latency = Loader.latency(self.config)
         return [
             Transfer(start, length, write.target.name.lower())
@@ -207,12 +207,12 @@ class Trace:
 
     @cached_property
     def link_out(self) -> list[Transfer]:
-        """What left: results, without the counters."""
+        """Outgoing transfers of results; the counters are left out."""
         return [Transfer(start, length, "results") for start, length in _ranges(self.sent)]
 
     @cached_property
     def tiles(self) -> tuple[np.ndarray, np.ndarray]:
-        """The different tiles, int8 (tiles, rows, columns), and for each pass the one that it holds."""
+        """The distinct tiles, int8 (tiles, rows, columns), and the number of each pass's tile."""
         datapath = Datapath(self.config)
         datapath.weights[: len(self.program.weights)] = self.program.weights
         found: dict[bytes, int] = {}
@@ -228,7 +228,7 @@ class Trace:
 
 
 def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(first, how many) of each run of consecutive cycles."""
+    """Yield the first cycle and the length of each run of consecutive cycles."""
     breaks = np.flatnonzero(np.diff(cycles) != 1) + 1
     for part in np.split(cycles, breaks):
         if len(part):
@@ -238,14 +238,14 @@ def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
 def gather(
     model: Model, config: Config, x: np.ndarray, *, batch: int = 1, report: Callable[..., None] = lambda *_: None
 ) -> Trace:
-    """Run a model on the exact engine, and keep what happened.
+    """Run a model on the exact engine, and return the trace of the run.
 
     Parameters
     ----------
     x
-        int8 (M, inputs); the last repeat is filled up with zeros.
+        int8 (M, inputs); zeros complete the last repeat.
     report
-        Called with what is going on and, where known, the done share.
+        Called with a text at every step and, where known, the share that is done.
 
     Raises
     ------

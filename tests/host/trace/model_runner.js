@@ -1,8 +1,10 @@
 "use strict";
-/* Answers questions about the model of a page: {description, values, queries} on stdin, one answer each on stdout. */
+/* Answers questions about the model of a page: {description, values, queries} on stdin, one answer each on stdout. The
+   arguments are the model's scripts. */
 const { readFileSync } = require("node:fs");
+const { runInThisContext } = require("node:vm");
 const { inflateSync } = require("node:zlib");
-const { Machine } = require(process.argv[2]);
+const Machine = runInThisContext([...process.argv.slice(2).map((path) => readFileSync(path, "utf-8")), "Machine"].join("\n"));
 
 const { description, values, queries } = JSON.parse(readFileSync(0, "utf-8"));
 const raw = inflateSync(Buffer.from(values, "base64"));

@@ -21,14 +21,14 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.importers.load import plain_model
 from etchnet.host.network.layers import Add, AveragePool, Conv, MaxPool
 from etchnet.host.network.network import INPUT, Dense, Network
-from etchnet.host.trace.page import page
+from etchnet.host.trace.page import MODEL, page
 from etchnet.host.trace.trace import gather
 from etchnet.sim.state.machine import MachineState
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(not NODE, reason="no node on the PATH")
 RUNNER = Path(__file__).with_name("model_runner.js")
-MODEL = resources.files("etchnet.host.trace").joinpath("trace_model.js")
+SCRIPTS = resources.files("etchnet.host.trace")
 
 SMALL = Config(
     rows=4,
@@ -101,8 +101,9 @@ def ask(trace, queries):
         for name in ("description", "values")
     )
     given = json.dumps({"description": json.loads(description), "values": values, "queries": queries})
-    with resources.as_file(MODEL) as model:
-        done = subprocess.run([NODE, RUNNER, model], input=given, capture_output=True, text=True, check=False)
+    with resources.as_file(SCRIPTS) as folder:
+        scripts = [folder / name for name in MODEL]
+        done = subprocess.run([NODE, RUNNER, *scripts], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

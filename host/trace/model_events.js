@@ -1,0 +1,151 @@
+"use strict";
+/* The machine in any cycle, in closed form: nothing is stepped, every state follows from the events of the run.
+
+   Cycles are counted since reset. The decision to issue a pixel is made in some cycle d; the pixel enters element (r, c)
+   in cycle d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes
+   are numbered over all repeats: pass `index` is pass index % passes of the program. Enumerations, latencies, and what
+   passes and drains touch come from etchnet.host.trace.page_data. */
+
+/** The last index whose value is at most `value`, or -1: `sorted` ascends between `low` and `high`. */
+function latest(sorted, value, low = 0, high = sorted.length) {
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** Events by key, each key's in the order of their cycles: `first[key]` to `first[key + 1]` in `order`. */
+function grouped(keys, cycles, count) {
+  const first = new Int32Array(count + 1);
+  for (const key of keys) first[key + 1]++;
+  for (let key = 0; key < count; key++) first[key + 1] += first[key];
+  const next = first.slice(), order = new Int32Array(keys.length);
+  let sorted = true;
+  for (let i = 0; i < keys.length; i++) order[next[keys[i]]++] = i;
+  for (let key = 0; key < count && sorted; key++)
+    for (let i = first[key] + 1; i < first[key + 1]; i++) if (cycles[order[i]] < cycles[order[i - 1]]) sorted = false;
+  if (!sorted)
+    for (let key = 0; key < count; key++)
+      order.subarray(first[key], first[key + 1]).sort((a, b) => cycles[a] - cycles[b] || a - b);
+  return { first, order, cycle: Int32Array.from(order, (i) => cycles[i]) };
+}
+/** Passes and drains by number, and what they touch. */
+class Events {
+  constructor(description, arrays) {
+    this.about = description;
+    this.arrays = arrays;
+    this.config = description.config;
+    this.rows = this.config.rows;
+    this.columns = this.config.columns;
+    this.lat = description.latencies;
+    this.enums = description.enums;
+    this.passes = arrays.pass_pixels.length;
+    this.drains = arrays.drain_pixels.length;
+    this.repeats = description.repeats;
+    this.issues = arrays.issues;
+    this.resultsAt = this.placeResults();
+  }
+
+  // Passes and pixels
+
+  pass(index, field) { return this.arrays["pass_" + field][index % this.passes]; }
+  label(index, field) { return this.arrays["label_" + field][index % this.passes]; }
+  tap(index) { return this.about.taps[this.label(index, "tap")]; }
+  drain(number, field) { return this.arrays["drain_" + field][number % this.drains]; }
+  write(number, field) { return this.arrays["write_" + field][number % this.drains]; }
+  slot(index) { return this.pass(index, "slots"); }
+  isDepthwise(index) { return this.pass(index, "kind") === this.enums.TileKind.DEPTHWISE; }
+  isHeld(index) { return this.pass(index, "hold") !== this.enums.Fold.SET; }
+  readsInput(index) { return this.pass(index, "source") === this.enums.Source.INPUT; }
+
+  /** The pass whose weights meet what is decided on in cycle `decided`: the last that was issued; -1 before the first. */
+  passAt(decided) { return latest(this.issues, decided); }
+
+  /** For each pass, the last depthwise one up to it, or -1: that one sets the delay of the line buffers. */
+  lastWindows() {
+    const found = new Int32Array(this.issues.length);
+    for (let i = 0, last = -1; i < found.length; i++) {
+      if (this.isDepthwise(i)) last = i;
+      found[i] = last;
+    }
+    return found;
+  }
+
+  /** The word that pixel `k` of a pass is read from, or null for a pixel outside of the image. */
+  walked(index, k) {
+    const word = this.arrays.walk_words[this.arrays.walk_start[this.pass(index, "walk")] + k];
+    return word === this.about.not_read ? null : this.pass(index, "address") + word;
+  }
+
+  // Which sums are kept, and what they become
+
+  /** Pixels of a pass whose sums are kept, in order. */
+  kept(index) {
+    const number = this.pass(index, "kept"), first = this.arrays.kept_start;
+    return this.arrays.kept_pixels.subarray(first[number], first[number + 1]);
+  }
+
+  /** The number of a pixel's sum among the kept ones of its pass, or -1. */
+  keptNumber(index, k) {
+    const kept = this.kept(index), at = latest(kept, k);
+    return at >= 0 && kept[at] === k ? at : -1;
+  }
+
+  /** The pixel of the layer's result that kept sum `number` of a pass is for: {image, line, column}. */
+  resultPixel(index, number) {
+    const shape = this.about.layers[this.label(index, "layer")].shape, first = this.label(index, "pixel");
+    const each = this.arrays.kept_columns[this.pass(index, "kept")];
+    const after = this.isHeld(index) ? 0 : Math.floor(number / each) * shape[1] + (number % each);
+    return this.place(first + after, shape);
+  }
+
+  place(pixel, shape) {
+    const image = Math.floor(pixel / (shape[0] * shape[1])), rest = pixel % (shape[0] * shape[1]);
+    return { image, line: Math.floor(rest / shape[1]), column: rest % shape[1] };
+  }
+
+  // Drains
+
+  /** Where each drain's results begin in its array, int8 or int32, and the size of one repeat in each. */
+  placeResults() {
+    const starts = new Int32Array(this.drains), sizes = [0, 0];
+    for (let d = 0; d < this.drains; d++) {
+      const wide = this.arrays.drain_is_wide[d];
+      starts[d] = sizes[wide];
+      sizes[wide] += this.drainRows(d) * this.columns;
+    }
+    return { starts, sizes };
+  }
+
+  drainRows(number) { return this.drain(number, "rows"); }
+  drainsTo(number, destination) { return this.drain(number, "destination") === this.enums.Destination[destination]; }
+
+  result(number, row, column) {
+    const d = number % this.drains, wide = this.arrays.drain_is_wide[d];
+    const from = wide ? this.arrays.results_wide : this.arrays.results_narrow;
+    return from[Math.floor(number / this.drains) * this.resultsAt.sizes[wide] + this.resultsAt.starts[d] + row * this.columns + column];
+  }
+
+  /** The cycle in which a drain reads the first group of a row. */
+  readCycle(number, row) { return this.arrays.drain_starts[number] + row * this.drain(number, "pace"); }
+
+  /** The cycle in which the first word of a row's results is written. */
+  writeCycle(number, row) { return this.readCycle(number, row) + this.config.groups - 1 + this.lat.result; }
+
+  /** The word, or accumulator row, that a row of a drain is written to. */
+  target(number, row) { return this.arrays.target_words[this.arrays.target_start[number % this.drains] + row]; }
+
+  /** What the output stage does in a cycle: {number, row} being read, and being written; null for neither. */
+  outputStage(cycle) {
+    const at = latest(this.arrays.drain_starts, cycle);
+    const within = (number, offset) => {
+      const since = cycle - offset - this.arrays.drain_starts[number], row = Math.floor(since / this.drain(number, "pace"));
+      return since >= 0 && row < this.drainRows(number) && since % this.drain(number, "pace") < this.drain(number, "span") ? { number, row } : null;
+    };
+    const offset = this.config.groups - 1 + this.lat.result;
+    const writer = latest(this.arrays.drain_starts, cycle - offset);
+    return { reading: at < 0 ? null : within(at, 0), writing: writer < 0 ? null : within(writer, offset) };
+  }
+}

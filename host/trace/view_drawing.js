@@ -1,0 +1,68 @@
+"use strict";
+/* What all panels draw with: colours, canvases and names. All values come from `Machine`; nothing is kept from cycle to
+   cycle except where the reader looks. */
+
+const byId = (id) => document.getElementById(id);
+const count = new Intl.NumberFormat("en").format;
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const CLASS_NAMES = { useful: "useful", padding: "padding", weight_load: "weight load", requantise: "requantise",
+  fill_drain: "fill & drain", wait_in: "wait for link in", wait_out: "wait for link out" };
+const DESTINATIONS = { ACTIVATION: "activation memory", OUTPUT: "output memory", ACCUMULATORS: "accumulators", RESIDUAL: "residual memory" };
+
+class Drawing {
+  constructor(machine) {
+    this.machine = machine;
+    this.about = machine.about;
+    this.readColors();
+  }
+
+  readColors() {
+    const style = getComputedStyle(document.documentElement), get = (name) => style.getPropertyValue(`--${name}`).trim();
+    this.colors = Object.fromEntries(["page", "panel", "sunken", "ink", "muted", "line", "accent", "strong", "positive", "negative",
+      "neutral", ...Object.keys(CLASS_NAMES)].map((name) => [name, get(name)]));
+    const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+    const [negative, neutral, positive] = ["negative", "neutral", "positive"].map((name) => channels(this.colors[name]));
+    // From -1 over 0 to 1 in 64 steps to each side.
+    this.scale = Array.from({ length: 129 }, (_, i) => {
+      const t = (i - 64) / 64, end = t < 0 ? negative : positive, share = Math.abs(t) ** 0.8;
+      return `rgb(${neutral.map((n, k) => Math.round(n + (end[k] - n) * share)).join(" ")})`;
+    });
+    this.dark = channels(this.colors.page)[0] < 128;
+  }
+
+  shade(value, most) { return this.scale[Math.round(clamp(value / most, -1, 1) * 64) + 64]; }
+
+  /** Black or white, whichever reads on what `shade` gave. */
+  inkOn(value, most) { return Math.abs(value / most) > 0.55 ? (this.dark ? "#06131f" : "#ffffff") : this.colors.ink; }
+
+  /** A canvas's context, cleared, in CSS pixels of width x height. */
+  canvas(id, height) {
+    const canvas = byId(id), width = canvas.clientWidth, ratio = window.devicePixelRatio || 1;
+    const size = [Math.round(width * ratio), Math.round(height * ratio)];
+    if (canvas.width !== size[0] || canvas.height !== size[1]) { [canvas.width, canvas.height] = size; canvas.style.height = `${height}px`; }
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return { context, width, height };
+  }
+
+  /** A grid of small cells, as many to a line as fit: `color(i)` for each. */
+  cells(id, total, size, color) {
+    const width = byId(id).clientWidth, each = Math.max(1, Math.floor(width / size)), lines = Math.max(1, Math.ceil(total / each));
+    const { context } = this.canvas(id, lines * size);
+    for (let i = 0; i < total; i++) {
+      context.fillStyle = color(i);
+      context.fillRect((i % each) * size, Math.floor(i / each) * size, size - 1, size - 1);
+    }
+    return { each, size };
+  }
+
+  escape(text) { return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`); }
+
+  layerName(layer) { return layer < 0 ? "input" : `layer ${layer}, ${this.about.layers[layer].operation}`; }
+
+  destination(number) {
+    const [name] = Object.entries(this.machine.enums.Destination).find(([, value]) => value === this.machine.drain(number, "destination"));
+    return DESTINATIONS[name];
+  }
+}
