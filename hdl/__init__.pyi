@@ -10,6 +10,8 @@ from .core.control.loader import Loader as Loader
 from .core.control.sender import Sender as Sender
 from .core.control.sequencer import Sequencer as Sequencer
 from .core.machine import Machine as Machine
+from .core.output.drain_walk import DrainWalk as DrainWalk
+from .core.output.operands import OperandSelect as OperandSelect
 from .core.output.requantiser import Requantiser as Requantiser
 from .core.output.stage import OutputStage as OutputStage
 from .isa.config import CONTRACTS as CONTRACTS

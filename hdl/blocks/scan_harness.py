@@ -30,7 +30,7 @@ class ScanHarness(wiring.Component):
         super().__init__({"scan_in": In(1), "capture": In(1), "scan_out": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Add both shift registers, and input registers, lest synthesis merge delays of the block with the first one."""
+        """Add both shift registers, and input registers, so that no delays of the block are merged with the first."""
         m = Module()
         submodule(m, platform, "block", self.block)
         inputs: list[Any] = []
