@@ -144,9 +144,9 @@ def test_campaign_of_bad_lines(seed, rate, late, bit):
 
 @needs_verilator
 def test_what_comes_before_the_first_frame_is_ignored():
-    banner = iter([b"\x00boot v1.2\r\n~~ready~\r\n"])
+    banner, board = iter([b"\x00boot v1.2\r\n~~ready~\r\n"]), boards()
 
-    def step(data, board=boards()):
+    def step(data):
         return next(banner, b"") + board(data)
 
     with Terminal(step) as terminal:
