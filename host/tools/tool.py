@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Timer
+from typing import TextIO
 
 from etchnet.hdl.isa.errors import EtchnetError
 
@@ -115,51 +116,65 @@ class Tool:
         ToolError
             It failed.
         """
-        command = self.command()
+        command = [*self.command(), *arguments]
         path = folder / log
         (source := folder / f".{log}.stdin").write_text(stdin)
         try:
-            # Through a pipe: WebAssembly programs that share a file overwrite each other's lines.
-            with path.open("w") as output, source.open() as given:
-                process = subprocess.Popen(
-                    [*command, *arguments],
-                    cwd=folder,
-                    stdin=given,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    errors="replace",
-                )
-                assert process.stdout is not None
-                late = Event()
-
-                def stop() -> None:
-                    late.set()
-                    process.kill()
-
-                timer = Timer(limit or 0.0, stop)
-                if limit is not None:
-                    timer.start()
-                try:
-                    for line in process.stdout:
-                        output.write(line)
-                        output.flush()
-                        watch(line.rstrip())
-                except BaseException:
-                    process.kill()
-                    raise
-                finally:
-                    timer.cancel()
-                    process.stdout.close()
-                    process.wait()
+            with source.open() as given:
+                status, late = _logged(command, folder, given, path, watch, limit)
         finally:
             source.unlink()
         text = path.read_text(errors="replace")
-        if late.is_set() and process.returncode:
+        if late and status:
             raise TookTooLongError(f"{self.name} did not finish within {limit:g} s", log=path)
-        if process.returncode:
+        if status:
             raise ToolError(f"{self.name}: {reason(text)}", log=path)
         return text
+
+
+def _logged(
+    command: Sequence[str],
+    folder: Path,
+    stdin: TextIO,
+    log: Path,
+    watch: Callable[[str], None],
+    limit: float | None,
+) -> tuple[int, bool]:
+    """Run a command, write its output to `log`, and return its exit status and whether its time was over."""
+    # Through a pipe: WebAssembly programs that share a file overwrite each other's lines.
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    assert process.stdout is not None
+    late = Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
+    timer = Timer(limit or 0.0, stop)
+    if limit is not None:
+        timer.start()
+    try:
+        with log.open("w") as output:
+            for line in process.stdout:
+                output.write(line)
+                output.flush()
+                watch(line.rstrip())
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        timer.cancel()
+        process.stdout.close()
+        process.wait()
+    return process.returncode, late.is_set()
 
 
 def reason(text: str) -> str:

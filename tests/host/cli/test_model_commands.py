@@ -1,6 +1,9 @@
 """Models from files on the command line; faults planted in copies of the RTL, and what compare says of them."""
 
+import io
 import json
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +82,24 @@ def test_run_writes_what_the_reference_gives(capsys, tmp_path, model, inputs, en
     assert sum(figures["shares"].values()) == pytest.approx(1)
     status, out, _ = run(capsys, "run", model, "--input", inputs[0], *machine)
     assert f"cycles {figures['counters']['cycles']:,}" in out
+
+
+def test_run_writes_into_a_pipe(capsys, tmp_path, model, inputs):
+    os.mkfifo(pipe := tmp_path / "y.npy")
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    status, _, err = run(capsys, "run", model, "--input", inputs[0], "--output", str(pipe), *SMALL)
+    reader.join(10)
+    assert (status, err) == (0, "")
+    assert pipe.is_fifo()
+    assert np.array_equal(np.load(io.BytesIO(read[0])), small_network().reference(inputs[1]))
+
+
+def test_outputs_that_cannot_be_written_are_one_line_with_their_name(capsys, tmp_path, model, inputs):
+    target = tmp_path / "missing" / "y.npy"
+    message = error(capsys, "run", model, "--input", inputs[0], "--output", str(target), *SMALL)
+    assert message == f"{target}: No such file or directory"
 
 
 def test_run_reads_text_and_pictures(tmp_path, model):
