@@ -21,11 +21,13 @@ __all__ = ["BOARDS", "Board", "BoardTop", "Pin"]
 
 @dataclass(frozen=True)
 class Pin:
-    """Where one port of the top module leaves the device."""
+    """The pin of one port of the top module."""
 
     port: str
     site: str
+    """the pin, as the device's package names it"""
     attributes: Mapping[str, str]
+    """electrical settings, such as the voltage"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Board:
     """parameters of a machine for it, where the user gives no others"""
 
     def pins(self) -> tuple[list[Pin], float]:
-        """Pins of the ports of `BoardTop`, and the MHz of the oscillator.
+        """Return the pins of the ports of `BoardTop`, and the frequency of the oscillator in MHz.
 
         Raises
         ------
@@ -71,7 +73,7 @@ class Board:
 
 
 _FAST = {"multiplier_latency": 3, "memory_latency": 4, "product_latency": 5}
-"""registers that reach the clock rates of an ECP5's multipliers"""
+"""latencies at which a machine reaches the clock rates of an ECP5's multipliers"""
 
 BOARDS = {
     board.name: board
@@ -91,7 +93,7 @@ BOARDS = {
             clock=18.0,
             buffer_bytes=BUFFER_BYTES[0],
             options={"package": "sg48"},
-            # The smallest of everything: registers and lookup tables of the control take the device.
+            # Every memory has its smallest size: registers and lookup tables of the control fill the device.
             machine={
                 "rows": 2,
                 "columns": 1,
@@ -139,30 +141,40 @@ _PLL_PORTS = {
     "ice40": ("clock_in", "clock_out", "locked"),
     "gowin": ("clock_in", "clock_out", "locked"),
 }
-"""the ports of the modules that the families' PLL tools write"""
+"""input clock, output clock and lock of the modules that the families' PLL tools write"""
 
 
 class BoardTop(wiring.Component):
-    """A board's top module: its PLL, a start when the PLL has locked, and the machine behind a UART.
+    """A board's top module: a PLL, the start of the clock when the PLL has locked, and a machine with a serial port.
 
-    Ports: `clock` from the oscillator, `rx`, `tx`, `led`. The PLL is the module `PLL` of another file.
+    ======= ========= ===== ==========================================================================
+    port    direction shape meaning
+    ======= ========= ===== ==========================================================================
+    `clock` in        1     the oscillator
+    `rx`    in        1     serial line from the host, asynchronous
+    `tx`    out       1     serial line to the host
+    `led`   out       1     high while a host has a session
+    ======= ========= ===== ==========================================================================
+
+    All ports are wires to the inner component: the module adds no latency.
 
     Parameters
     ----------
     inner
         A component with ports `rx`, `tx` and `activity`, such as `etchnet.hdl.serial.uart.Uart`.
     family
-        The board's.
+        The family of the board's device, which decides how the ports of the PLL are named.
     """
 
     PLL = "etchnet_pll"
+    """name of the PLL's module, which is in a file of its own"""
 
     def __init__(self, inner: wiring.Component, *, family: str) -> None:
         self.inner, self._family = inner, family
         super().__init__({"clock": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "led": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Clock, reset, machine."""
+        """Connect the PLL, the start of its clock, and the machine."""
         m = Module()
         clock, locked = Signal(), Signal()
         into, out, lock = _PLL_PORTS[self._family]
@@ -170,6 +182,6 @@ class BoardTop(wiring.Component):
         technology_of(platform).start(m, clock, locked)
         submodule(m, platform, "inner", self.inner)
         inner: Any = self.inner
-        # The line from outside is not of this clock; the receiver samples it through registers of its own.
+        # The receiver synchronises `rx`, which is asynchronous to this clock.
         m.d.comb += [inner.rx.eq(self.rx), self.tx.eq(inner.tx), self.led.eq(inner.activity)]
         return m

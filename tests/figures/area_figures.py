@@ -113,7 +113,7 @@ def fit(matrix: np.ndarray, rounds: int = 1000) -> np.ndarray:
 
 
 def weigh(board: Board, machines: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """The weights of a family by what they are for, with the largest error over machines that they are not made of."""
+    """Return the weights of a family by resource and part, with the largest error over machines left out of the fit."""
     builds = [machine(board, entry["seed"]) for entry in machines]
     counted = [parts(b.config, b.board.device.technology, board.device.blocks) for b in builds if b]
     names = list(counted[0])
