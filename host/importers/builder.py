@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from etchnet.host.network.layers import (
 from etchnet.host.network.model import ArgMax, Model, ModelError, Quantisation, Softmax, Step
 from etchnet.host.network.network import INPUT, Network
 
-__all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape"]
+__all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape", "make_layer"]
 
 MOST_VALUES = 1 << 24
 """largest number of values of one image in any tensor of a model, padding included"""
@@ -47,6 +47,17 @@ def image_shape(shape: Sequence[int]) -> Shape | None:
         return None
     padded = (1, 1, *shape)[-3:]
     return padded[0], padded[1], padded[2]
+
+
+Made = TypeVar("Made")
+
+
+def make_layer(where: str, make: Callable[..., Made], *arguments: Any, **options: Any) -> Made:
+    """Make a layer, or compute a shape; a NetworkError becomes a ModelError that names the operator, `where`."""
+    try:
+        return make(*arguments, **options)
+    except NetworkError as error:
+        raise ModelError(f"{where}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -172,10 +183,7 @@ class GraphBuilder:
         if not (as_stored or isinstance(layer, Dense)):
             sources = [self._stored(where, value) for value in sources]
         self._check_work(where, layer, [self.geometry(value) for value in sources])
-        try:
-            given = layer.shape(*(self.geometry(value) for value in sources))
-        except NetworkError as error:
-            raise ModelError(f"{where}: {error}") from None
+        given = make_layer(where, layer.shape, *(self.geometry(value) for value in sources))
         result = given if shape is None else tuple(shape)
         self.check_size(f"{where}: the result", given)
         same = math.prod(result) == math.prod(given) if as_stored else image_shape(result) == given
@@ -211,21 +219,20 @@ class GraphBuilder:
         channels = self.geometry(value)[2]
         if channels > _MOST_MADE_CHANNELS:
             raise ModelError(f"{where} must have at most {_MOST_MADE_CHANNELS} channels, not {channels}")
-        try:
-            layer: Layer = (
-                MaxPool((1, 1), low=low, high=high)
-                if scale is None
-                else Depthwise.from_scale(
-                    np.ones((1, 1, channels, 1), np.int8),
-                    scale=scale,
-                    input_zero_point=value.quantisation.zero_point,
-                    zero_point=quantisation.zero_point,
-                    low=low,
-                    high=high,
-                )
+        layer: Layer
+        if scale is None:
+            layer = make_layer(where, MaxPool, (1, 1), low=low, high=high)
+        else:
+            layer = make_layer(
+                where,
+                Depthwise.from_scale,
+                np.ones((1, 1, channels, 1), np.int8),
+                scale=scale,
+                input_zero_point=value.quantisation.zero_point,
+                zero_point=quantisation.zero_point,
+                low=low,
+                high=high,
             )
-        except NetworkError as error:
-            raise ModelError(f"{where}: {error}") from None
         shape = value.shape if shape is None else shape
         return self.add(where, layer, [value], quantisation, name=name, shape=shape, as_stored=True)
 
@@ -247,17 +254,16 @@ class GraphBuilder:
         if weights > _MOST_MADE_CHANNELS:
             raise ModelError(f"{where} must be over at most {_MOST_MADE_CHANNELS} values, not {weights}")
         kind: type[Any] = Conv if 2 in axes else Depthwise
-        try:
-            layer = kind(
-                np.ones((*window, channels, 1), np.int8),
-                0,
-                scaling.multiplier,
-                scaling.left - scaling.right,
-                value.quantisation.zero_point,
-                quantisation.zero_point,
-            )
-        except NetworkError as error:
-            raise ModelError(f"{where}: {error}") from None
+        layer = make_layer(
+            where,
+            kind,
+            np.ones((*window, channels, 1), np.int8),
+            0,
+            scaling.multiplier,
+            scaling.left - scaling.right,
+            value.quantisation.zero_point,
+            quantisation.zero_point,
+        )
         result = self.add(where, layer, [value], quantisation, name=name)
         return result if shape is None else self.reshape(where, result, shape, name=name)
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import Fit, fit_map
 from etchnet.host.importers.onnx.reader import Node
@@ -14,7 +15,6 @@ from etchnet.host.importers.onnx.values import (
     Item,
     Pending,
     Tensor,
-    make_layer,
     nearby_zero_points,
     quantisation_text,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.values import (
@@ -17,7 +18,6 @@ from etchnet.host.importers.onnx.values import (
     Tensor,
     checked_scales,
     describe,
-    make_layer,
     same_order,
     shape_text,
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.quantise import requantise
 from etchnet.host.importers.onnx.reader import Node
@@ -17,7 +18,6 @@ from etchnet.host.importers.onnx.values import (
     Item,
     Pending,
     Tensor,
-    make_layer,
     shape_text,
 )
 from etchnet.host.network.layers import Concat, Pad

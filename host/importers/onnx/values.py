@@ -11,7 +11,6 @@ import numpy as np
 
 from etchnet.host.importers.builder import Value
 from etchnet.host.importers.onnx.reader import Node
-from etchnet.host.network.layers import NetworkError
 from etchnet.host.network.model import ModelError, Quantisation
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "broadcast_scales",
     "checked_scales",
     "describe",
-    "make_layer",
     "nearby_zero_points",
     "quantisation_text",
     "same_order",
@@ -174,11 +172,3 @@ def broadcast_scales(node: Node, scales: np.ndarray, shape: tuple[int, ...]) -> 
             f"{node.where}: there must be one scale, or one per index along an axis, not shape {scales.shape}"
         )
     return scales.reshape([-1 if index == axis else 1 for index in range(len(shape))])
-
-
-def make_layer(where: str, kind: Any, *arguments: Any, **options: Any) -> Any:
-    """Make a layer of class `kind`; a NetworkError becomes a ModelError that names the operator."""
-    try:
-        return kind(*arguments, **options)
-    except NetworkError as error:
-        raise ModelError(f"{where}: {error}") from None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits
 from etchnet.host.importers.tflite.reader import Operator
-from etchnet.host.network.layers import Add, NetworkError
+from etchnet.host.network.layers import Add
 from etchnet.host.network.model import ModelError
 
 
@@ -23,17 +24,16 @@ def add(context: Context, operator: Operator) -> None:
     _, out = context.output(operator)
     low, high = activation_limits(context, operator, options.FusedActivationFunction(), out)
     first, second = (value.quantisation for value in sources)
-    try:
-        layer = Add.from_scales(
-            (first.scale, second.scale),
-            out.scale,
-            zero_points=(first.zero_point, second.zero_point),
-            zero_point=out.zero_point,
-            low=low,
-            high=high,
-        )
-    except NetworkError as error:
-        raise ModelError(f"{operator}: {error}") from None
+    layer = make_layer(
+        str(operator),
+        Add.from_scales,
+        (first.scale, second.scale),
+        out.scale,
+        zero_points=(first.zero_point, second.zero_point),
+        zero_point=out.zero_point,
+        low=low,
+        high=high,
+    )
     if layer.result.left or 2 * max(first.scale, second.scale) >= (1 << 20) * out.scale:
         raise ModelError(
             f"{operator}: the result's scale must be above 2**-19 of its operands', not {out.scale} for "

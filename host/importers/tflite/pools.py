@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from etchnet.host.importers.builder import Value
+from etchnet.host.importers.builder import Value, make_layer
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.windows import window_settings
-from etchnet.host.network.layers import AveragePool, MaxPool, NetworkError, Scaling
+from etchnet.host.network.layers import AveragePool, MaxPool, Scaling
 from etchnet.host.network.model import ModelError
 
 _EQUAL_SCALES = 1e-6
@@ -32,10 +32,7 @@ def pool_2d(context: Context, operator: Operator) -> None:
     window = window_settings(context, operator, source, size, options, dilated=False)
     low, high = activation_limits(context, operator, options.FusedActivationFunction(), out)
     kind = AveragePool if operator.kind == "AVERAGE_POOL_2D" else MaxPool
-    try:
-        layer = kind(size, low=low, high=high, **window)
-    except NetworkError as error:
-        raise ModelError(f"{operator}: {error}") from None
+    layer = make_layer(str(operator), kind, size, low=low, high=high, **window)
     context.append(operator, layer, [source])
 
 
@@ -76,10 +73,7 @@ def reduce_max(context: Context, operator: Operator) -> None:
         raise ModelError(f"{operator} must be over height and width, not over channels, the last axis")
     height, width, _ = context.builder.image(str(operator), source)
     window = height if 0 in axes else 1, width if 1 in axes else 1
-    try:
-        layer = MaxPool(window)
-    except NetworkError as error:
-        raise ModelError(f"{operator}: {error}") from None
+    layer = make_layer(str(operator), MaxPool, window)
     value = context.builder.add(str(operator), layer, [source], out, name=context.label(operator))
     context.set(operator, context.builder.reshape(str(operator), value, result.shape[1:]))
 

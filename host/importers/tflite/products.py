@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.builder import Value
+from etchnet.host.importers.builder import Value, make_layer
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.windows import window_settings
-from etchnet.host.network.layers import Conv, Dense, Depthwise, NetworkError
+from etchnet.host.network.layers import Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
 
 
@@ -38,7 +38,7 @@ def fully_connected(context: Context, operator: Operator) -> None:
         )
     if result.shape[-1] != channels:
         raise ModelError(f"{operator}: the result must have {channels} values per image, not shape {result.shape}")
-    layer = _make_layer(operator, Dense, weights.T, settings)
+    layer = make_layer(str(operator), Dense, np.ascontiguousarray(weights.T), **settings)
     context.append(operator, layer, [source])
 
 
@@ -54,7 +54,11 @@ def conv_2d(context: Context, operator: Operator) -> None:
             "(groups are not supported)"
         )
     window = window_settings(context, operator, source, weights.shape[1:3], options, dilated=True)
-    context.append(operator, _make_layer(operator, Conv, weights.transpose(1, 2, 3, 0), settings | window), [source])
+    context.append(
+        operator,
+        make_layer(str(operator), Conv, np.ascontiguousarray(weights.transpose(1, 2, 3, 0)), **settings, **window),
+        [source],
+    )
 
 
 @handles("DEPTHWISE_CONV_2D")
@@ -71,14 +75,7 @@ def depthwise_conv_2d(context: Context, operator: Operator) -> None:
             f"not {weights.shape}"
         )
     shaped = weights.reshape(*weights.shape[1:3], channels, multiplier)
-    context.append(operator, _make_layer(operator, Depthwise, shaped, settings | window), [source])
-
-
-def _make_layer(operator: Operator, kind: type, weights: np.ndarray, settings: dict[str, Any]) -> Any:
-    try:
-        return kind(np.ascontiguousarray(weights), **settings)
-    except NetworkError as error:
-        raise ModelError(f"{operator}: {error}") from None
+    context.append(operator, make_layer(str(operator), Depthwise, shaped, **settings, **window), [source])
 
 
 def _weights(

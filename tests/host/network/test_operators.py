@@ -1,6 +1,8 @@
 """Every class of layer has a function in every table of operators, or is absent from one for a stated reason."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,12 @@ def test_importers_name_what_they_support(registry, known):
     assert known in registry
     with pytest.raises(ModelError, match=rf"Fold \(operator 3\) is not supported: .*; supported are .*{known}"):
         registry.handler("Fold", "Fold (operator 3)")
+
+
+@pytest.mark.parametrize("registry", [ONNX, TFLITE])
+def test_the_page_on_models_names_every_operator(registry):
+    words = set(re.findall(r"\w+", (Path(__file__).parents[3] / "docs" / "models.md").read_text(encoding="utf-8")))
+    assert not set(registry) - words
 
 
 @pytest.mark.parametrize("registry", [ONNX, TFLITE])
