@@ -75,7 +75,7 @@ def state(
         try:
             found = run.at(cycle, registers=registers, element=where if element or not registers else None)
         except ValueError as error:
-            raise UsageError(f"{error}: --list lists them") from None
+            raise UsageError(f"{str(error).partition(';')[0]}: --list shows the names") from None
     if as_json:
         print_json(found.to_dict())
     else:
