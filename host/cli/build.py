@@ -126,10 +126,10 @@ def build(
     if as_json:
         print_json(result.to_dict())
         return
-    _show(result, output)
+    _show(result, output, array=array)
 
 
-def _show(result: Any, output: Path) -> None:
+def _show(result: Any, output: Path, *, array: bool) -> None:
     config = result.config
     table = Table(
         title=f"{result.board}: {config.rows} x {config.columns}, n = {config.requantisers}", title_justify="left"
@@ -149,7 +149,7 @@ def _show(result: Any, output: Path) -> None:
     if result.given_up:
         text += f"; abandoned: seed {', '.join(map(str, result.given_up))}"
     click.echo(text)
-    if result.top.endswith("scan"):
+    if array:
         each = config.multipliers
         click.echo(
             f"per element: {result.used.get('LUTs', 0) / each:.1f} LUTs, "

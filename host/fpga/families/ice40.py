@@ -15,7 +15,8 @@ __all__ = ["ICE40"]
 @dataclass(frozen=True)
 class _Ice40(Family[DeviceOptions]):
     def place_arguments(self, board: Board) -> list[str]:
-        return [*self.options(board.device).place, "--package", board.options["package"], "--pcf", self.pins]
+        pins = ["--package", board.options["package"], "--pcf", self.pins, "--pcf-allow-unconstrained"]
+        return [*self.options(board.device).place, *pins]
 
     def placed_arguments(self, name: str) -> list[str]:
         return ["--asc", f"{name}.asc"]

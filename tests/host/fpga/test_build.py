@@ -198,3 +198,17 @@ def test_boards_pins_come_from_amaranth_boards():
         pins, oscillator = board.pins()
         assert {pin.port for pin in pins} == {"clock", "rx", "tx", "led"}
         assert 10 < oscillator < 100
+
+
+def test_an_array_alone_is_measured_without_what_feeds_it(tmp_path):
+    """One element between shift registers: its clock rate and area, and no bitstream."""
+    result = build("--board", "icebreaker", "--array", "--rows", 1, "--cols", 1, "--requantisers", 1, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["top"] == "etchnet_scan_harness"
+    assert "logic cells" not in report["used"]
+    cells = json.loads((tmp_path / "netlist.json").read_text())["modules"][report["top"]]["cells"].values()
+    assert 0 < report["used"]["flip-flops"] < sum("DFF" in cell["type"] for cell in cells)
+    assert report["used"]["multipliers"] == 1
+    assert "per element: " in result.output
+    assert not list(tmp_path.glob("etchnet.bin*"))
