@@ -4,17 +4,22 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.interpreter import Interpreter
-from support.strategies import int8
-from support.walks import INT32, SQUARE, depthwise_pass
+from support.programs import any_machines, chain_program, chains
+from support.strategies import int8, randoms
+from support.walks import INT32, SQUARE, depthwise_pass, programs, squares, walk_program
 
 from etchnet.hdl.isa import Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.sim.functional.kernels import Kernels
 from etchnet.sim.functional.plan import Plan
 from etchnet.sim.functional.steps import OperandKind
 
-SETS = 6
+SETS = 12
+"""sets of channel parameters, more than any program here names"""
 
 
 def tiles_of(passes, config, random, *, versioned):
@@ -333,3 +338,20 @@ def test_versioned_plans_have_a_tile_for_each_pass():
     assert plan.tiles == [0, 1, 2]
     assert plan.parameters == [(0, 0), (0, 1)]
     assert check(passes, drains, SQUARE).tiles == [0]
+
+
+@given(chains(any_machines()), randoms(), st.booleans())
+def test_random_programs_of_all_sources_and_destinations(chain, random, versioned):
+    config, passes, drains, *_ = chain_program(chain, random)
+    fields = fields_of(config, random, left=int(random.integers(4)))
+    check(passes, drains, config, fields=fields, versioned=versioned, batch=2)
+
+
+@given(programs(squares()), randoms(), st.sampled_from(CONTRACTS))
+def test_random_programs_of_walks_windows_and_residuals(program, random, contract):
+    config, passes, drains, *_ = walk_program(program, random)
+    config = dataclasses.replace(config, contract=contract)
+    fields = fields_of(config, random)
+    # Few bits are left of some channels, and none shifted out of others.
+    fields["right"] = random.integers(0, 16, fields["right"].shape)
+    check(passes, drains, config, fields=fields, batch=2)
