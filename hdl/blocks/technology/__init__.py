@@ -1,4 +1,4 @@
-"""What gateware is built from: primitives of a device where they are better than what synthesis infers."""
+"""Technologies: primitives of a device, used where they are better than the result of synthesis."""
 
 from etchnet.hdl.blocks.technology.ecp5 import Ecp5
 from etchnet.hdl.blocks.technology.ice40 import Ice40

@@ -1,1 +1,1 @@
-"""What decides: instruction fetch, the sequencer, the two ends of the link, the counters."""
+"""Control: instruction fetch, the sequencer, runs and tokens, the two ends of the link, the counters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -17,6 +17,26 @@ from etchnet.hdl.isa import Instruction
 from etchnet.hdl.isa.config import Config
 
 __all__ = ["InstructionMemory"]
+
+
+class _Fetch(NamedTuple):
+    """The read that the address counter stands at."""
+
+    fetching: Signal
+    """there is one"""
+    address: Signal
+    last: Signal
+    """it is the last of the last repeat"""
+
+
+class _Ahead(NamedTuple):
+    """An instruction on its way to the head of the stream."""
+
+    head: Any
+    derived: Any
+    valid: Signal
+    read: Signal
+    """the memory can take a read in this cycle"""
 
 
 class InstructionMemory(wiring.Component):
@@ -122,10 +142,9 @@ class InstructionMemory(wiring.Component):
         address = Signal(range(self._depth))
         left = Signal.like(self.count)
         repeats_left = Signal.like(self.repeats)
-        layout = self._head
-        head = Signal(layout, reset_less=True)
+        head = Signal(self._head, reset_less=True)
         derived = Signal(self._derived, init=dict(self._reset), reset_less=True)
-        valid, read, last, take_head = Signal(), Signal(), Signal(), Signal()
+        valid, last, take_head = Signal(), Signal(), Signal()
         m.d.comb += [
             last.eq((left == 1) & (repeats_left == 1)),
             take_head.eq(~valid | self.instructions.ready),
@@ -134,26 +153,9 @@ class InstructionMemory(wiring.Component):
             self.instructions.payload.head.eq(head),
             self.instructions.payload.derived.eq(derived),
         ]
-        ahead, derived_ahead, ahead_valid = Signal(layout, name="ahead"), Signal.like(derived), Signal()
-        if latency > 1:
-            self._queue(m, memory, fetching, address, last, read, ahead, derived_ahead, ahead_valid, take_head)
-        else:
-            # The register of the memory is the only one before the head, and waits with it.
-            read_valid, read_final, read_address = Signal(), Signal(), Signal.like(address)
-            m.d.comb += [
-                read.eq(~read_valid | take_head),
-                memory.enable.eq(read),
-                ahead.fields.eq(memory.data),
-                ahead.final.eq(read_final),
-                *self._placed(ahead, read_address),
-                *(derived_ahead[name].eq(value) for name, value in self._derive(ahead.fields).items()),
-                ahead_valid.eq(read_valid),
-            ]
-            with m.If(read):
-                m.d.sync += [read_valid.eq(fetching), read_final.eq(last)]
-                if self._late:
-                    m.d.sync += read_address.eq(address)
-        with m.If(read & fetching):
+        follow = self._read_through_queue if latency > 1 else self._read_directly
+        ahead = follow(m, memory, _Fetch(fetching, address, last), take_head)
+        with m.If(ahead.read & fetching):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
             with m.If(left == 1):
                 m.d.sync += [
@@ -163,9 +165,9 @@ class InstructionMemory(wiring.Component):
                     fetching.eq(~last),
                 ]
         with m.If(take_head):
-            m.d.sync += valid.eq(ahead_valid)
-        with m.If(take_head & ahead_valid):
-            m.d.sync += [head.eq(ahead), derived.eq(derived_ahead)]
+            m.d.sync += valid.eq(ahead.valid)
+        with m.If(take_head & ahead.valid):
+            m.d.sync += [head.eq(ahead.head), derived.eq(ahead.derived)]
         with m.If(self.start):
             m.d.sync += [
                 fetching.eq(1),
@@ -175,23 +177,34 @@ class InstructionMemory(wiring.Component):
             ]
         return m
 
-    def _placed(self, head: Any, address: Any) -> list[Any]:
-        """Set the address by which late fields are looked up, if there are any."""
-        return [head.place.eq(address)] if self._late else []
+    def _arriving(self, name: str) -> _Ahead:
+        """Return the signals of an instruction in front of the head."""
+        head = Signal(self._head, name=name)
+        derived = Signal(self._derived, name=f"derived_{name}")
+        return _Ahead(head, derived, Signal(name=f"{name}_valid"), Signal(name=f"{name}_read"))
 
-    def _queue(
-        self,
-        m: Module,
-        memory: LoadableMemory,
-        fetching: Any,
-        address: Any,
-        last: Any,
-        read: Any,
-        ahead: Any,
-        derived_ahead: Any,
-        ahead_valid: Any,
-        take_head: Any,
-    ) -> None:
+    def _from_memory(self, m: Module, arrival: _Ahead, word: Any, final: Any, address: Any) -> None:
+        """Add the derived values to a word of the memory, and the address by which late fields are looked up."""
+        m.d.comb += [
+            arrival.head.fields.eq(word),
+            arrival.head.final.eq(final),
+            *(arrival.derived[name].eq(value) for name, value in self._derive(arrival.head.fields).items()),
+            *([arrival.head.place.eq(address)] if self._late else []),
+        ]
+
+    def _read_directly(self, m: Module, memory: LoadableMemory, fetch: _Fetch, take_head: Signal) -> _Ahead:
+        """Let the register of the memory, the only one before the head, wait with the head."""
+        ahead = self._arriving("ahead")
+        read_valid, read_final, read_address = Signal(), Signal(), Signal.like(fetch.address)
+        self._from_memory(m, ahead, memory.data, read_final, read_address)
+        m.d.comb += [ahead.read.eq(~read_valid | take_head), memory.enable.eq(ahead.read), ahead.valid.eq(read_valid)]
+        with m.If(ahead.read):
+            m.d.sync += [read_valid.eq(fetch.fetching), read_final.eq(fetch.last)]
+            if self._late:
+                m.d.sync += read_address.eq(fetch.address)
+        return ahead
+
+    def _read_through_queue(self, m: Module, memory: LoadableMemory, fetch: _Fetch, take_head: Signal) -> _Ahead:
         """Put a queue between memory and head, so that the head's `ready` does not reach the memory in the same cycle.
 
         The queue has room for all reads in flight: an entry that becomes free is used by a read two cycles later.
@@ -199,36 +212,33 @@ class InstructionMemory(wiring.Component):
         """
         latency = self._config.memory_latency
         size = 1 << (latency + 2).bit_length()
-        arrived = Signal.like(ahead, name="arrived")
-        derived = Signal.like(derived_ahead, name="derived_arrived")
-        width = len(arrived.as_value()) + len(derived.as_value())
-        queue = Memory(shape=unsigned(width), depth=size, init=[])
-        m.submodules.queue = queue
+        ahead, arrived = self._arriving("ahead"), self._arriving("arrived")
+        width = len(Cat(arrived.head, arrived.derived))
+        m.submodules.queue = queue = Memory(shape=unsigned(width), depth=size, init=[])
         write, look = queue.write_port(), queue.read_port(domain="comb")
         count, room = Signal(range(size + 1)), Signal(range(size + 1), init=size)
-        arriving = delay(m, Cat(read & fetching, last), latency, name="arriving")
-        place = delay(m, address, latency, name="place", resets=False) if self._late else None
+        read = ahead.read & fetch.fetching
+        arriving, final = delay(m, Cat(read, fetch.last), latency, name="arriving")
+        address = delay(m, fetch.address, latency, name="place", resets=False) if self._late else None
+        self._from_memory(m, arrived, memory.data, final, address)
         taken, freed, some = Signal(), Signal(), Signal()
         m.d.comb += [
-            read.eq(room != 0),
-            memory.enable.eq(read & fetching),
-            arrived.fields.eq(memory.data),
-            arrived.final.eq(arriving[1]),
-            *self._placed(arrived, place),
-            *(derived[name].eq(value) for name, value in self._derive(arrived.fields).items()),
-            write.data.eq(Cat(arrived, derived)),
-            write.en.eq(arriving[0]),
-            Cat(ahead, derived_ahead).eq(look.data),
-            ahead_valid.eq(some),
-            taken.eq(take_head & ahead_valid),
+            ahead.read.eq(room != 0),
+            memory.enable.eq(read),
+            write.data.eq(Cat(arrived.head, arrived.derived)),
+            write.en.eq(arriving),
+            Cat(ahead.head, ahead.derived).eq(look.data),
+            ahead.valid.eq(some),
+            taken.eq(take_head & ahead.valid),
         ]
         m.d.sync += [
-            count.eq(count + arriving[0] - taken),
-            some.eq(arriving[0] | Mux(taken, count[1:].any(), some)),
+            count.eq(count + arriving - taken),
+            some.eq(arriving | Mux(taken, count[1:].any(), some)),
             freed.eq(taken),
-            room.eq(room + freed - (read & fetching)),
+            room.eq(room + freed - read),
         ]
-        with m.If(arriving[0]):
+        with m.If(arriving):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(taken):
             m.d.sync += look.addr.eq(look.addr + 1)
+        return ahead
