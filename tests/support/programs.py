@@ -210,77 +210,12 @@ def chains(draw, machines):
     return config, groups
 
 
-def chain_program(chain, random):
-    """Make a program of random folds, tiles, sources: config, passes, drains, packets, output words and repeats."""
-    config, groups = chain
-    config = dataclasses.replace(config, output_words=1024, input_words=32)
-    # Only what the program may use is loaded: most of the time of a simulation would go by loading.
-    stored_tiles, parameter_sets = min(config.weight_tiles, 6), 4
-    passes, drains, words, written = [], [], 0, 0
-    for number, (pixels, tiles, depth) in enumerate(groups):
-        tiles = min(tiles, config.accumulator_rows // pixels)
-        last = number == len(groups) - 1
-        bank = int(random.integers(2))
-        for level in range(depth):
-            for tile in range(tiles):
-                from_activation = bool(written >= pixels and random.random() < 0.5)
-                passes.append(
-                    Pass(
-                        kind=TileKind(int(random.integers(3))),
-                        weights=int(random.integers(stored_tiles)) * config.load_cycles,
-                        source=Source.ACTIVATION if from_activation else Source.INPUT,
-                        address=int(random.integers(written - pixels + 1 if from_activation else 20)),
-                        step=1 if from_activation else int(random.integers(1, 4)),
-                        pixels=pixels,
-                        bank=bank,
-                        row=tile * pixels,
-                        fold=Fold(int(random.integers(1, 3))) if level else Fold.SET,
-                        useful=int(random.integers(config.multipliers + 1)),
-                        release=level == depth - 1 and tile == tiles - 1,
-                        wait_input=not passes,
-                        release_input=last and level == depth - 1 and tile == tiles - 1,
-                        wait_output=last and level == depth - 1 and tile == tiles - 1,
-                    )
-                )
-        wide = last and bool(random.integers(2))
-        size = config.words_per_pixel(wide=wide)
-        shape = {"tiles": tiles, "pixels": pixels, "bank": bank, "stride": size, "tile_stride": size * pixels}
-        parameters = int(random.integers(parameter_sets)) * config.groups
-        if last:
-            words = size * pixels * tiles
-            drains.append(
-                Drain(
-                    **shape,
-                    wide=wide,
-                    raw=wide,
-                    low=-(1 << 31) if wide else -128,
-                    high=(1 << 31) - 1 if wide else 127,
-                    parameters=parameters,
-                    destination=Destination.OUTPUT,
-                    commit=True,
-                )
-            )
-        else:
-            low, high = sorted(int(v) for v in random.integers(-128, 128, 2))
-            # Words next to each other, so that what is written has no gaps.
-            lanes = config.tiles_per_word
-            filled = ceil_div(tiles, lanes) * size * pixels
-            if written + filled > config.activation_words:
-                written = 0
-            drains.append(
-                Drain(
-                    **shape,
-                    low=low,
-                    high=high,
-                    zero_point=int(random.integers(-128, 128)),
-                    parameters=parameters,
-                    address=written,
-                )
-            )
-            written += filled
-    # Lanes that no tile has written keep what was there before: give every program's first words all lanes.
-    if config.tiles_per_word > 1 and any(p.source == Source.ACTIVATION for p in passes):
-        passes = [dataclasses.replace(p, source=Source.INPUT, address=0, step=1) for p in passes]
+def with_random_constants(config, passes, drains, words, random, *, parameter_sets, stored_tiles, most_repeats):
+    """Schedule a program and load it with random weights, parameters and inputs.
+
+    Returns config, passes, drains, packets, output words and repeats. Nothing is loaded that the program cannot use:
+    loading takes most of the time of a simulation.
+    """
     passes, drains = schedule(passes, drains, config)
     channels = [
         Parameters(
@@ -289,10 +224,10 @@ def chain_program(chain, random):
             left=int(random.integers(3)),
             right=int(random.integers(12)),
         )
-        for _ in range((parameter_sets + 2) * config.columns)
+        for _ in range(parameter_sets * config.columns)
     ]
     weights = int8(random, (stored_tiles * config.load_cycles, config.weight_rows, config.columns))
-    repeats = int(random.integers(1, 4))
+    repeats = int(random.integers(1, most_repeats + 1))
     packets = [
         *load(config, passes, drains, parameter_words(config, channels), weights),
         run(config, passes, drains, words, repeats),
@@ -300,3 +235,62 @@ def chain_program(chain, random):
     packets += [input_packet(config, int8(random, (config.input_words, config.rows))) for _ in range(repeats)]
     check(passes, drains, config, repeats=repeats)
     return config, passes, drains, packets, words, repeats
+
+
+def chain_program(chain, random):
+    """Make a program of random folds, tiles, sources: config, passes, drains, packets, output words and repeats."""
+    config, groups = chain
+    config = dataclasses.replace(config, output_words=1024, input_words=32)
+    stored_tiles, parameter_sets = min(config.weight_tiles, 6), 4
+    passes, drains, words, written = [], [], 0, 0
+    for number, (pixels, tiles, depth) in enumerate(groups):
+        tiles = min(tiles, config.accumulator_rows // pixels)
+        last, bank = number == len(groups) - 1, int(random.integers(2))
+        steps = [(level, tile) for level in range(depth) for tile in range(tiles)]
+        for level, tile in steps:
+            ending = (level, tile) == steps[-1]
+            passes.append(
+                Pass(
+                    kind=TileKind(int(random.integers(3))),
+                    weights=int(random.integers(stored_tiles)) * config.load_cycles,
+                    **_source(random, written, pixels),
+                    pixels=pixels,
+                    bank=bank,
+                    row=tile * pixels,
+                    fold=Fold(int(random.integers(1, 3))) if level else Fold.SET,
+                    useful=int(random.integers(config.multipliers + 1)),
+                    release=ending,
+                    wait_input=not passes,
+                    release_input=last and ending,
+                    wait_output=last and ending,
+                )
+            )
+        wide = last and bool(random.integers(2))
+        size = config.words_per_pixel(wide=wide)
+        # Words next to each other, so that what is written has no gaps.
+        filled = ceil_div(tiles, 1 if wide else config.tiles_per_word) * size * pixels
+        shape = {"tiles": tiles, "pixels": pixels, "bank": bank, "stride": size, "tile_stride": size * pixels}
+        shape["parameters"] = int(random.integers(parameter_sets)) * config.groups
+        if last:
+            words = size * pixels * tiles
+            clamp = {"low": -(1 << 31), "high": (1 << 31) - 1} if wide else {}
+            drains.append(Drain(**shape, **clamp, wide=wide, raw=wide, destination=Destination.OUTPUT, commit=True))
+        else:
+            low, high = sorted(int(v) for v in random.integers(-128, 128, 2))
+            address = written if written + filled <= config.activation_words else 0
+            zero_point = int(random.integers(-128, 128))
+            drains.append(Drain(**shape, low=low, high=high, zero_point=zero_point, address=address))
+            written = address + filled
+    # Lanes that no tile has written keep what was there before: give every program's first words all lanes.
+    if config.tiles_per_word > 1 and any(p.source == Source.ACTIVATION for p in passes):
+        passes = [dataclasses.replace(p, source=Source.INPUT, address=0, step=1) for p in passes]
+    # A drain may begin with the last set, and each of its three tiles takes one.
+    constants = {"parameter_sets": parameter_sets + 2, "stored_tiles": stored_tiles, "most_repeats": 3}
+    return with_random_constants(config, passes, drains, words, random, **constants)
+
+
+def _source(random, written, pixels):
+    """Choose the words of a pass: any of the input, or words that the program has written."""
+    if written >= pixels and random.random() < 0.5:
+        return {"source": Source.ACTIVATION, "address": int(random.integers(written - pixels + 1)), "step": 1}
+    return {"source": Source.INPUT, "address": int(random.integers(20)), "step": int(random.integers(1, 4))}

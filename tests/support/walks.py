@@ -3,12 +3,10 @@
 import dataclasses
 
 from hypothesis import strategies as st
-from support.programs import input_packet, load, parameter_words, run
-from support.strategies import int8
+from support.programs import with_random_constants
 
-from etchnet.hdl.isa import Destination, Drain, Fold, Parameters, Pass, TileKind
+from etchnet.hdl.isa import OUTSIDE, Destination, Drain, Fold, Pass, TileKind
 from etchnet.hdl.isa.config import Config
-from etchnet.sim.timing import check, schedule
 
 SQUARE = Config(
     rows=4,
@@ -107,18 +105,71 @@ def programs(draw, machines):
     return config, groups
 
 
+def _random_pass(config, choice, rows, flags, random):
+    """Make a pass: 5 a depthwise one, 4 one that holds its row, else a walk; the last of any that fills `rows` rows."""
+    if choice == 5 and config.depthwise and not rows:
+        options = {"stride": (1, int(random.integers(1, 3))), "pad": int(random.integers(-128, 128))}
+        return depthwise_pass(config, 3, int(random.integers(2, 4)), **options, **flags)[2]
+    if choice == 4 and not rows:
+        return Pass(
+            kind=TileKind.IDENTITY,
+            pixels=int(random.integers(1, 9)),
+            step=int(random.integers(3)),
+            hold=Fold(int(random.integers(1, 3))),
+            **flags,
+        )
+    columns, lines = int(random.integers(1, 5)), int(random.integers(1, 5))
+    p = Pass(
+        kind=TileKind(int(random.integers(3))),
+        address=int(random.integers(-5, 6)),
+        columns=columns,
+        step=int(random.integers(3)),
+        line=int(random.integers(4)),
+        pixels=rows or columns * lines,
+        first_column=1,
+        end_column=3,
+        first_line=int(random.integers(2)),
+        end_line=int(random.integers(2, 4)),
+        pad=int(random.integers(-128, 128)),
+        **flags,
+    )
+    words = p.walk()
+    return dataclasses.replace(p, address=0) if (words[words != OUTSIDE] < 0).any() else p
+
+
+def _random_drains(config, rows, bank, kept_words, random):
+    """Make a chain of drains that requantises rows in place, may add residual words to them, and may keep the result.
+
+    Returns the drains, and how many residual words are then written.
+    """
+    accumulators = {"pixels": rows, "bank": bank, "into": bank, "destination": Destination.ACCUMULATORS, **INT32}
+    options = {
+        "parameters": int(random.integers(PARAMETER_SETS)) * config.groups,
+        "zero_point": int(random.integers(-9, 9)),
+    }
+    drains = [Drain(**accumulators, **options)]
+    if kept_words >= rows and random.random() < 0.6:
+        first, fold = int(random.integers(kept_words - rows + 1)), Fold(int(random.integers(1, 3)))
+        drains.append(Drain(chained=True, residual=True, row=first, fold=fold, **accumulators, **options))
+    if random.random() < 0.6:
+        first = int(random.integers(min(kept_words, config.residual_words - rows) + 1))
+        kept_words = max(kept_words, first + rows)
+        memory = {"destination": Destination.RESIDUAL, "address": first}
+        drains.append(Drain(chained=True, pixels=rows, bank=bank, **memory, **options))
+    return drains, kept_words
+
+
 def walk_program(program, random):
     """Make a mixture of walks and chains: config, passes, drains, packets, output words and repeats."""
     config, groups = program
-    passes, drains, kept_words = [], [], 0
+    passes, drains, kept_words, rows = [], [], 0, 0
     for number, group in enumerate(groups):
         last, bank = number == len(groups) - 1, int(random.integers(2))
         rows = 0
         for level, choice in enumerate(group):
-            fold = Fold(int(random.integers(1, 3))) if level else Fold.SET
             ending = level == len(group) - 1
             flags = {
-                "fold": fold,
+                "fold": Fold(int(random.integers(1, 3))) if level else Fold.SET,
                 "bank": bank,
                 "useful": int(random.integers(9)),
                 "wait_input": not passes,
@@ -127,100 +178,14 @@ def walk_program(program, random):
                 "wait_output": last and ending,
                 "weights": int(random.integers(config.weight_tiles)) * config.load_cycles,
             }
-            if choice == 5 and config.depthwise and not rows:
-                _, _, p = depthwise_pass(
-                    config,
-                    3,
-                    int(random.integers(2, 4)),
-                    stride=(1, int(random.integers(1, 3))),
-                    pad=int(random.integers(-128, 128)),
-                    **flags,
-                )
-            elif choice == 4 and not rows:
-                p = Pass(
-                    kind=TileKind.IDENTITY,
-                    pixels=int(random.integers(1, 9)),
-                    step=int(random.integers(3)),
-                    hold=Fold(int(random.integers(1, 3))),
-                    **flags,
-                )
-            else:
-                columns, lines = int(random.integers(1, 5)), int(random.integers(1, 5))
-                count = rows or columns * lines
-                p = Pass(
-                    kind=TileKind(int(random.integers(3))),
-                    address=int(random.integers(-5, 6)),
-                    columns=columns,
-                    step=int(random.integers(3)),
-                    line=int(random.integers(4)),
-                    pixels=count,
-                    first_column=1,
-                    end_column=3,
-                    first_line=int(random.integers(2)),
-                    end_line=int(random.integers(2, 4)),
-                    pad=int(random.integers(-128, 128)),
-                    **flags,
-                )
-                words = p.walk()
-                if (words[words > -(1 << 30)] < 0).any():
-                    p = dataclasses.replace(p, address=0)
-            rows = rows or len(set(p.rows(config).tolist()))
-            if len(set(p.rows(config).tolist())) != rows:
-                p = dataclasses.replace(
-                    p,
-                    kind=TileKind.IDENTITY,
-                    hold=Fold.SET,
-                    columns=0,
-                    pixels=rows,
-                    dropped=0,
-                    skip_columns=0,
-                    skip_lines=0,
-                )
+            p = _random_pass(config, choice, rows, flags, random)
+            folded = len(set(p.rows(config).tolist()))
+            rows = rows or folded
+            if folded != rows:
+                p = Pass(kind=TileKind.IDENTITY, pixels=rows, pad=p.pad, **flags)
             passes.append(p)
-        accumulators = {"pixels": rows, "bank": bank, "into": bank, "destination": Destination.ACCUMULATORS}
-        parameters = {
-            "parameters": int(random.integers(PARAMETER_SETS)) * config.groups,
-            "zero_point": int(random.integers(-9, 9)),
-        }
-        drains.append(Drain(**accumulators, **INT32, **parameters))
-        if kept_words >= rows and random.random() < 0.6:
-            drains.append(
-                Drain(
-                    chained=True,
-                    residual=True,
-                    row=int(random.integers(kept_words - rows + 1)),
-                    **{**accumulators, "fold": Fold(int(random.integers(1, 3)))},
-                    **INT32,
-                    **parameters,
-                )
-            )
-        if random.random() < 0.6:
-            start = int(random.integers(min(kept_words, config.residual_words - rows) + 1))
-            kept_words = max(kept_words, start + rows)
-            drains.append(
-                Drain(
-                    chained=True, pixels=rows, bank=bank, destination=Destination.RESIDUAL, address=start, **parameters
-                )
-            )
-        if last:
-            words = rows
-            drains.append(Drain(chained=True, pixels=rows, bank=bank, destination=Destination.OUTPUT, commit=True))
-    passes, drains = schedule(passes, drains, config)
-    channels = [
-        Parameters(
-            bias=int(random.integers(-(1 << 16), 1 << 16)),
-            multiplier=int(random.integers(1 << 31)),
-            left=int(random.integers(3)),
-            right=int(random.integers(12)),
-        )
-        for _ in range(PARAMETER_SETS * config.columns)
-    ]
-    weights = int8(random, (config.weight_words, config.weight_rows, config.columns))
-    repeats = int(random.integers(1, 3))
-    packets = [
-        *load(config, passes, drains, parameter_words(config, channels), weights),
-        run(config, passes, drains, words, repeats),
-    ]
-    packets += [input_packet(config, int8(random, (config.input_words, config.rows))) for _ in range(repeats)]
-    check(passes, drains, config, repeats=repeats)
-    return config, passes, drains, packets, words, repeats
+        chain, kept_words = _random_drains(config, rows, bank, kept_words, random)
+        drains += chain
+    drains.append(Drain(chained=True, pixels=rows, bank=bank, destination=Destination.OUTPUT, commit=True))
+    constants = {"parameter_sets": PARAMETER_SETS, "stored_tiles": config.weight_tiles, "most_repeats": 2}
+    return with_random_constants(config, passes, drains, rows, random, **constants)

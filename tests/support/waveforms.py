@@ -1,4 +1,4 @@
-"""Reading the value change dumps that Amaranth's simulator writes: a declaration or a change per line."""
+"""A reader of the value change dumps that Amaranth's simulator writes, with a declaration or a change per line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ SCOPE = ("bench", "top")
 
 
 def snapshots(path: Path, times: Sequence[int]) -> Iterator[dict[str, int]]:
-    """The bits of every signal and memory row, by hierarchical name, at each of some times in rising order.
+    """Yield the bits of every signal and memory row, by hierarchical name, at each of some ascending times.
 
-    pyvcd's own reader does not take names that begin with a dollar sign, which the ports of memories have.
+    pyvcd's own reader does not support names that begin with a dollar sign, which the ports of memories have.
     """
     scope: list[str] = []
     names: dict[str, list[str]] = {}
@@ -39,7 +39,7 @@ def snapshots(path: Path, times: Sequence[int]) -> Iterator[dict[str, int]]:
 
 
 def changes(path: Path, scope: str, name: str) -> list[int]:
-    """The values of a register of a module one after the other, in whatever simulator's file."""
+    """Return the successive values of a register of a module, from the file of any simulator."""
     inside: list[str] = []
     code, found = None, []
     for line in path.read_text().splitlines():

@@ -38,7 +38,7 @@ class DecodedProgram:
     releases
         Input halves that a repeat releases.
     plan
-        What the program computes.
+        The computation, for the functional part.
     tail
         Cycles from the end of the last pass's slot to the last result.
     first_counts, repeat_counts

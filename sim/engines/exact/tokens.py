@@ -1,4 +1,4 @@
-"""What the processes of the exact engine share: tokens with the cycles they appear in, and the cycles of transfers."""
+"""Tokens, with the cycles in which they appear, and the cycles of transfers on the link."""
 
 from __future__ import annotations
 

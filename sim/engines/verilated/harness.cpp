@@ -30,11 +30,11 @@ void get(const VlWide<N>& port, uint32_t* word) {
     for (std::size_t i = 0; i < N; ++i) word[i] = port[i];
 }
 
-// When one end of the link is willing: one byte per cycle since reset, and always after those.
+// The cycles in which one end of the link is ready: one byte per cycle since reset, and every later cycle.
 struct Pattern {
     const uint8_t* bytes = nullptr;
     int64_t count = 0;
-    bool willing(int64_t cycle) const { return cycle >= count || bytes[cycle]; }
+    bool ready(int64_t cycle) const { return cycle >= count || bytes[cycle]; }
 };
 
 struct Machine {
@@ -74,8 +74,8 @@ struct Machine {
     bool done() const { return sent == to_send && received == to_receive; }
 
     void step() {
-        offering = sent < to_send && (offering || offers.willing(cycle));
-        const bool accepting = received < to_receive && accepts.willing(cycle);
+        offering = sent < to_send && (offering || offers.ready(cycle));
+        const bool accepting = received < to_receive && accepts.ready(cycle);
         top->link_in_valid = offering;
         if (offering) put(top->link_in_payload, words + sent * kLanes);
         top->link_out_ready = accepting;
@@ -92,7 +92,7 @@ struct Machine {
             offering = false;
         }
         if (taken || given) last_moved = cycle;
-        // Cycle t lasts from 2 t to 2 t + 2: what registers hold in it, and the links' signals of its second half.
+        // Cycle t lasts from 2 t to 2 t + 2: what registers hold, and the links' signals in its second half.
         dump(2 * cycle);
         top->clk = 1;
         top->eval();
@@ -150,7 +150,7 @@ void etchnet_begin(Machine* machine, const uint32_t* words, int64_t to_send, uin
     machine->last_moved = machine->cycle;
 }
 
-// Runs until everything has moved (1), `cycles` have passed (0), or nothing has moved for `patience` cycles (-1).
+// Runs until all has moved (returns 1), `cycles` have passed (0), or nothing has moved for `patience` cycles (-1).
 int etchnet_run(Machine* machine, int64_t cycles, int64_t patience) {
     for (int64_t i = 0; i < cycles && !machine->done(); ++i) {
         if (machine->cycle - machine->last_moved > patience) return -1;

@@ -178,7 +178,7 @@ def test_weights_come_and_go_while_a_program_runs():
         assert counts[Counter.WAIT_IN] > 0
 
 
-def test_runs_queue_up_behind_each_other():
+def test_runs_queue_up():
     """Two programs with different outputs, and the second's parameters loaded while nothing runs: in one exchange."""
     config, random = SMALL, np.random.default_rng(7)
     x = int8(random, (4, 4))

@@ -1,4 +1,4 @@
-"""The Amaranth engine: its waveforms, and that a reset leaves nothing behind."""
+"""The Amaranth engine: its waveforms and its reset."""
 
 import numpy as np
 import pytest
@@ -32,9 +32,9 @@ def test_a_cycle_is_read_off_the_waveforms_where_vcd_time_says(tmp_path):
     engine.close()
     cycles = list(snapshots(path, [engine.vcd_time(cycle) for cycle in range(engine.cycle)]))
     assert len(cycles) == engine.cycle
-    for link, willing in (("link_in", engine.record.offers), ("link_out", engine.record.accepts)):
+    for link, moving in (("link_in", engine.record.offers), ("link_out", engine.record.accepts)):
         moved = [cycle[f"{link}__valid"] & cycle[f"{link}__ready"] for cycle in cycles]
-        assert np.array_equal(np.flatnonzero(moved), np.flatnonzero(willing))
+        assert np.array_equal(np.flatnonzero(moved), np.flatnonzero(moving))
     entering = [cycle["pixel_reader.entering"] for cycle in cycles]
     assert any(entering)
     assert [cycle["array.skew_1_1"] for cycle in cycles[1:]] == [vector >> 8 for vector in entering[:-1]]

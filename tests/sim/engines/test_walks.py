@@ -97,7 +97,7 @@ def test_held_rows_sum_a_whole_walk():
 @pytest.mark.parametrize("pixels", [1, 5, 16])
 @pytest.mark.parametrize("requantisers", [1, 4])
 def test_an_addition_in_chained_drains(pixels, requantisers):
-    """The residual memory's words join the accumulators between two requantisations, in place, behind one pass."""
+    """The residual memory's words join the accumulators between two requantisations, in place, after one pass."""
     config = dataclasses.replace(SQUARE, requantisers=requantisers)
     random = np.random.default_rng(2)
     a, b = int8(random, (pixels, 4)), int8(random, (pixels, 4))
