@@ -4,7 +4,7 @@ from etchnet.host.cli import main as cli
 
 
 def run(capsys, *arguments):
-    """Exit status, stdout and stderr."""
+    """Run a command; returns its exit status, stdout and stderr."""
     status = 0
     try:
         cli.main(list(arguments))
@@ -15,7 +15,7 @@ def run(capsys, *arguments):
 
 
 def error(capsys, *arguments):
-    """The one line that a refused command prints."""
+    """Run a command that must fail; returns its one line on stderr, without the program's name."""
     status, out, err = run(capsys, *arguments)
     assert (status, out, err.count("\n")) == (2, "", 1), (status, out, err)
     assert err.startswith("etchnet: ")

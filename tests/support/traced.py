@@ -1,4 +1,4 @@
-"""The network and machine whose run the tests of traces look at."""
+"""A network and a machine for the tests of traces."""
 
 from support.strategies import int8
 

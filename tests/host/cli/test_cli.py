@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, where, and its exit status."""
+"""The command line as a user sees it: output, errors and exit status."""
 
 import builtins
 import gzip
@@ -17,13 +17,12 @@ from etchnet.host.cli import doctor, entry, main
 from etchnet.host.data import fashion
 from etchnet.host.demo.demo import check_on_rtl
 from etchnet.host.network.network import Dense, Network
-from etchnet.host.reports import stopwatch
 from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import toolchain
 
 
 def test_help_lists_every_command_with_a_whole_sentence(capsys, monkeypatch):
-    """The first command is the one to start with; nothing is cut off or wrapped at 80 columns."""
+    """The first command is the one to start with. At 80 columns nothing is cut off or wrapped."""
     monkeypatch.setenv("COLUMNS", "80")
     status, out, err = run(capsys, "--help")
     assert (status, err) == (0, "")
@@ -44,7 +43,7 @@ def test_help_lists_every_command_with_a_whole_sentence(capsys, monkeypatch):
 
 
 def test_help_imports_neither_compiler_nor_simulator():
-    """It comes at once: a command imports what it needs when it runs."""
+    """Help must be quick: a command imports what it needs when it runs."""
     code = (
         "import sys; from etchnet.host.cli.main import main; main(['--help']); "
         "print([m for m in sys.modules if m.startswith(('etchnet.host.compiler', 'etchnet.sim.functional'))])"
@@ -55,15 +54,14 @@ def test_help_imports_neither_compiler_nor_simulator():
 
 @pytest.fixture(scope="module")
 def rtl_check():
-    """What the demonstration's convolution gives on the RTL: `test_fashion` has tests of it."""
+    """Run the demonstration's convolution on the RTL; `test_fashion` tests the result."""
     return check_on_rtl(fashion.held_out())
 
 
 @pytest.fixture
-def quick(monkeypatch, rtl_check):
-    """The RTL is simulated once for all tests, and nothing is timed for longer than three calls take."""
+def quick(monkeypatch, rtl_check, three_calls):
+    """Simulate the RTL once for all tests, and time functions with three calls."""
     monkeypatch.setattr("etchnet.host.demo.demo.check_on_rtl", lambda split: rtl_check)
-    monkeypatch.setattr(stopwatch, "LEAST", 0.0)
 
 
 @pytest.mark.usefixtures("quick")
@@ -225,7 +223,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
 
 
 def test_a_network_that_does_not_fit_is_one_line_on_the_rtl_too():
-    """Nothing is left of the simulator that was to run it, which Python would complain about on its way out."""
+    """No half-made simulator is left that Python would warn about when it exits."""
     done = subprocess.run(
         [sys.executable, "-m", "etchnet.host.cli.main", "demo", "--engine", "amaranth", "--rows", "8", "--cols", "8"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Models from files on the command line; faults planted in copies of the RTL, and what compare says of them."""
+"""Commands on models from files, and `compare` on RTL with faults."""
 
 import io
 import json
@@ -28,7 +28,6 @@ from etchnet.host.importers.load import load_input, load_model, plain_model
 from etchnet.host.network.layers import Add, AveragePool, Conv, Depthwise, MaxPool, Reshape
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.host.network.network import Dense, Network
-from etchnet.host.reports import stopwatch
 from etchnet.host.reports.compare import compare, default_inputs
 from etchnet.host.reports.report import layer_reports, memory_use, totals
 from etchnet.sim.engines.exact import ExactEngine
@@ -113,7 +112,7 @@ def test_run_reads_text_and_pictures(tmp_path, model):
 
 
 def test_pictures_of_image_models(tmp_path):
-    """The demonstration takes a picture as the data set has it; one of another size or shape is refused."""
+    """The demonstration accepts a picture of the data set; pictures of other sizes or shapes are refused."""
     image = pytest.importorskip("PIL.Image")
     demo, picture = load_model("demo"), fashion.held_out().images[:1]
     assert demo.input_shape == (28, 28, 1)
@@ -276,7 +275,7 @@ def differences(model, config=CONFIG, trace=None):
 
 
 def test_a_wrong_rounding_is_pointed_at(monkeypatch, model):
-    """A requantiser that truncates where the contract rounds: the first result that this changes is named."""
+    """With a requantiser that truncates instead of rounding, the first result that changes is named."""
     loaded = load_model(model)
     x = default_inputs(loaded, 3)
     wanted = Network(loaded.network.layers[:1]).reference(x)
@@ -305,7 +304,7 @@ def test_a_wrong_rounding_is_pointed_at(monkeypatch, model):
 
 
 def late(m, value, cycles, *, name, resets=True):
-    """A skew that is one cycle too long in one row."""
+    """Make the skew of one row a cycle too long."""
     return delay(m, value, cycles + (name == "skew_2"), name=name, resets=resets)
 
 
@@ -317,7 +316,7 @@ def test_a_skew_that_is_off_by_one_is_pointed_at(monkeypatch, model):
 
 
 def test_a_dropped_stall_is_pointed_at(monkeypatch, model):
-    """A sequencer that does not wait for its input, while the link is slow: it computes before the input is there."""
+    """A sequencer does not wait for its input on a slow link, and computes before the input has arrived."""
     original = etchnet.hdl.core.machine.Sequencer.elaborate
 
     def elaborate(self, platform):
@@ -342,7 +341,10 @@ def test_a_difference_is_exit_status_1(capsys, monkeypatch, model):
 
 
 def inside(network, x):
-    """Results and counters of the RTL in Amaranth's simulator, program and weights being its memories' contents."""
+    """Run the RTL in Amaranth's simulator, with program and weights as initial contents of its memories.
+
+    Returns results, the machine's counters, and the counts that the program predicts.
+    """
     config = Config(rows=8, columns=8, weight_rows=8, weight_tiles=4200, passes=8192, drains=1024, parameter_tiles=256)
     program = compile_network(network, config)
     accelerator = Accelerator(engine=AmaranthEngine(config, machine=Machine(config, init=program.image())))
@@ -351,7 +353,7 @@ def inside(network, x):
 
 @needs_models
 def test_the_middle_of_the_autoencoder_on_the_rtl_with_its_weights_inside():
-    """One input through the layers around its bottleneck; nothing is loaded over the link but the input."""
+    """One input through the layers around the bottleneck; only the input is sent over the link."""
     layers = load_model(str(Path(MODELS) / "autoencoder_ad_int8.tflite")).network.layers[3:7]
     network = Network(layers)
     assert [layer.weights.shape for layer in layers] == [(128, 128), (128, 8), (8, 128), (128, 128)]
@@ -364,7 +366,7 @@ def test_the_middle_of_the_autoencoder_on_the_rtl_with_its_weights_inside():
 @needs_models
 @pytest.mark.campaign
 def test_the_autoencoder_on_the_rtl_with_its_weights_inside():
-    """The whole network; the compiled Verilog runs it in the default set."""
+    """The whole network; the default tests run it on compiled Verilog."""
     model = load_model(str(Path(MODELS) / "autoencoder_ad_int8.tflite"))
     x = default_inputs(model, 1)
     got, counted, expected = inside(model.network, x)
@@ -375,7 +377,7 @@ def test_the_autoencoder_on_the_rtl_with_its_weights_inside():
 @needs_models
 @needs_verilator
 def test_the_autoencoder_on_the_compiled_verilog():
-    """Twenty inputs at 16 x 16, equal to the exact engine, which equals the runtime."""
+    """Twenty inputs at 16 x 16, compared with the exact engine, which other tests compare with the runtime."""
     model = load_model(str(Path(MODELS) / "autoencoder_ad_int8.tflite"))
     x, results = default_inputs(model, 20), []
     for engine in ("exact", "verilator"):
@@ -388,13 +390,7 @@ def test_the_autoencoder_on_the_compiled_verilog():
 # bench
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Nothing is timed for longer than three calls take."""
-    monkeypatch.setattr(stopwatch, "LEAST", 0.0)
-
-
-def test_bench_of_a_model(capsys, quick, model):
+def test_bench_of_a_model(capsys, three_calls, model):
     status, out, _ = run(capsys, "bench", model, *SMALL, "--batch", "4", "--json")
     assert status == 0
     figures = json.loads(out)
@@ -402,8 +398,8 @@ def test_bench_of_a_model(capsys, quick, model):
     assert figures["inferences_per_second"]["numpy float32, batch 4"] > 0
 
 
-def test_bench_of_a_network_of_convolutions(capsys, quick, tmp_path):
-    """The best batch by default; 1 where more do not fit. What is left out is said."""
+def test_bench_of_a_network_of_convolutions(capsys, three_calls, tmp_path):
+    """The default batch is the best one, and 1 if more do not fit. Runtimes that are left out are named."""
     layers = [
         Conv.from_scale(np.ones((3, 3, 2, 4), np.int8), scale=0.05, zero_point=-128),
         Dense.from_scale(np.ones((64, 3), np.int8), scale=0.01, input_zero_point=-128),
@@ -424,7 +420,7 @@ def test_bench_of_a_network_of_convolutions(capsys, quick, tmp_path):
     assert "at once" not in out
 
 
-def test_bench_of_int32_results(capsys, quick, tmp_path):
+def test_bench_of_int32_results(capsys, three_calls, tmp_path):
     Network([Dense(np.ones((9, 4), np.int8))]).save(tmp_path / "sums.npz")
     status, out, _ = run(capsys, "bench", str(tmp_path / "sums.npz"), *SMALL, "--json")
     figures = json.loads(out)

@@ -1,4 +1,4 @@
-"""What commands print with."""
+"""Tables, JSON, progress and texts that commands print."""
 
 import json
 

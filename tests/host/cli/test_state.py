@@ -14,7 +14,7 @@ MACHINE = ["--rows", "4", "--cols", "4", "--set", "weight_tiles=4"]
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory):
-    """One product of 4 inputs and 4 x 4 weights: the arguments that name it, its inputs and its weights."""
+    """Save a product of 4 inputs and 4 x 4 weights; returns the command's arguments, the inputs and the weights."""
     folder, random = tmp_path_factory.mktemp("state"), np.random.default_rng(2)
     weights, x = int8(random, (4, 4)), int8(random, (1, 4))
     Network([Dense.from_scale(weights, scale=0.01)]).save(folder / "product.npz")
@@ -30,7 +30,7 @@ def cycles_of(capsys, arguments):
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 1), (3, 3)])
 def test_an_element_multiplies_its_input_and_its_weight(capsys, product, row, column):
-    """In the one cycle in which its pixel is there; the sum down to it is then that of the rows above and its own."""
+    """The pixel is in the element for one cycle; the sum then includes the rows above and the element's own product."""
     arguments, x, weights = product
     met = []
     for cycle in range(cycles_of(capsys, arguments)):

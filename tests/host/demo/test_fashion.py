@@ -24,7 +24,7 @@ def test_the_network_is_right_about_most_held_out_images():
 
 
 def test_numpy_in_float32_gives_nearly_the_same_scores():
-    """What the chip's speed is set beside computes the same network: scores differ by one at most."""
+    """Scores differ by one at most from the reference's."""
     x = fashion.quantise_image(fashion.held_out().images)
     network = fashion.network()
     difference = NumpyNetwork(network)(x).astype(int) - network.reference(x)
@@ -33,7 +33,7 @@ def test_numpy_in_float32_gives_nearly_the_same_scores():
 
 
 def test_the_convolution_that_is_run_on_the_rtl_is_one(monkeypatch):
-    """It meets pixels outside the image on every side, and its results are not all the same."""
+    """Its windows extend beyond every side of the image, and it runs on both engines."""
     ran = []
     original = demo.Accelerator.load
 

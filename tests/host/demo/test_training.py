@@ -1,4 +1,4 @@
-"""What training writes: a network of the architecture, in whole numbers, that computes what was trained."""
+"""Training writes a network of the architecture, in whole numbers, that computes what was trained."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from etchnet.sim.arithmetic.reference import requantise
 
 
 def by_taps(network, images):
-    """The network as its definition reads: whole numbers, one kernel tap at a time."""
+    """Compute the network by its definition, in whole numbers and one kernel tap at a time."""
     x = images[..., None].astype(np.int64) - 128
     for layer in network.layers:
         weights = layer.weights if isinstance(layer, Conv) else layer.weights.reshape(*x.shape[1:], -1)
@@ -60,7 +60,7 @@ def test_the_file_holds_the_architecture():
 
 
 def test_whole_numbers_stand_for_what_was_trained():
-    """Before any training: scores of the integer network are those of the floating-point one at the same roundings."""
+    """Without training, the integer network's scores are those of the simulated one, which rounds alike."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.manual_seed(0)
     stages = (

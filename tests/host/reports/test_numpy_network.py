@@ -1,4 +1,4 @@
-"""What the chip's speed is set beside computes the same networks, but for rounding."""
+"""The numpy network computes the same results as the reference, up to rounding."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ pytest.importorskip("tflite", reason="the package tflite is not installed")
 
 
 def every_layer(random):
-    """A network with every kind of layer, strides, borders, dilation, a depth multiplier and branches."""
+    """Make a network with every kind of layer, strides, borders, dilation, a depth multiplier and branches."""
     around = ((1, 2), (0, 1))
     layers = [
         Conv.from_scale(

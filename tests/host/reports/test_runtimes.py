@@ -1,4 +1,4 @@
-"""Other runtimes give the network's results before they are timed; a wrong one is refused."""
+"""Runtimes must give the network's results before they are timed."""
 
 import dataclasses
 from pathlib import Path
@@ -84,7 +84,7 @@ def test_what_no_runtime_takes_is_left_out_with_a_line():
 
 
 def test_a_models_own_file_is_what_a_runtime_gets(monkeypatch):
-    """With host steps, float ends and a batch of its own; what the file makes of them is compared with the model's."""
+    """The file has host steps, float inputs and outputs, and its own batch; its results must be the model's."""
     given = []
 
     def fake(data, x, *, threads):
@@ -151,7 +151,7 @@ def test_files_that_others_made_run_on_litert(name):
 
 
 def test_an_onnx_file_runs_on_onnx_runtime():
-    """Channels first and float, as the file has them."""
+    """Inputs are float with channels first, as in the file."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     from support.onnx_strategies import Writer, parse_onnx, random_conv
 

@@ -1,4 +1,4 @@
-"""Machines for a budget: what is reported is what compiling gives, and nothing better is left out."""
+"""Sweeps report what compiling gives, keep to the budget, and miss no better machine."""
 
 import json
 import tomllib
@@ -23,7 +23,7 @@ from etchnet.host.tools.tool import MissingPackageError
 
 
 def size(capsys, *arguments):
-    """Run `etchnet size` on the demonstration's network, without complaint; returns what it prints."""
+    """Run `etchnet size` on the demonstration's network without errors; returns its output."""
     status, out, err = run(capsys, "size", "demo", *map(str, arguments))
     assert (status, err) == (0, "")
     return out
@@ -113,7 +113,7 @@ def test_bad_input_is_one_clear_line(capsys, arguments, message):
 
 
 def test_an_interrupted_sweep_keeps_what_is_done(capsys, monkeypatch):
-    """Ctrl-C comes while results are waited for."""
+    """Ctrl-C is pressed while the sweep waits for results."""
 
     def interrupted(network, configs, board):
         yield evaluate(network, configs[0])
@@ -126,7 +126,7 @@ def test_an_interrupted_sweep_keeps_what_is_done(capsys, monkeypatch):
 
 
 def small_model(folder):
-    """A network that the smallest board has room for, as a file."""
+    """Save a network that fits the smallest board; returns its path."""
     random = np.random.default_rng(1)
     layers = [
         Dense.from_scale(random.integers(-128, 128, shape).astype(np.int8), scale=0.003) for shape in ((16, 8), (8, 4))
@@ -141,7 +141,7 @@ def for_board(model, *arguments):
 
 
 def test_a_board_is_a_limit_of_logic_cells_and_block_rams(capsys, tmp_path):
-    """Machines beyond it by more than the error of their estimate are refused, in words."""
+    """Machines that exceed it by more than the error of their estimate are refused with a message."""
     status, out, err = run(capsys, *for_board(small_model(tmp_path), "--all", "--no-check", "--json"))
     assert (status, err) == (0, "")
     found = json.loads(out)
@@ -171,7 +171,7 @@ def test_small_memories_go_into_block_rams_where_logic_cells_run_out():
 
 
 def test_what_an_estimate_leaves_open_is_synthesised(capsys, tmp_path, monkeypatch):
-    """The next best is taken where the first does not fit, and nothing is claimed where there is no synthesis."""
+    """The next best machine is selected if the first does not fit; without synthesis, the question is left open."""
     model, tried = small_model(tmp_path), []
 
     def needs(what, folder, *, report):
@@ -207,7 +207,7 @@ def test_what_an_estimate_leaves_open_is_synthesised(capsys, tmp_path, monkeypat
 @pytest.mark.campaign
 @pytest.mark.parametrize("board", BOARDS)
 def test_what_is_proposed_for_a_board_can_be_built(capsys, tmp_path, board):
-    """To the bitstream, with the network inside."""
+    """The build goes as far as the bitstream, with the network inside."""
     model, machine = small_model(tmp_path), tmp_path / "machine.toml"
     for command in (
         ["size", model, "--board", board, "-o", machine],

@@ -1,4 +1,4 @@
-"""The shortest of several calls counts, by a clock that the test sets."""
+"""The shortest of several calls counts, by a fake clock."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from etchnet.host.reports import stopwatch
 
 @pytest.fixture
 def calls(monkeypatch):
-    """A function whose calls take 9, 5, 3, 4, 2, 6, ... seconds of the clock, and how often it was called."""
+    """Make a function whose calls take 9, 5, 3, 4, 2, 6, ... seconds; returns it, and the list of its calls."""
     made, now = [], [0.0]
     times = itertools.chain([9, 5, 3, 4, 2], itertools.repeat(6))
 

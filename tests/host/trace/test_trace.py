@@ -1,4 +1,4 @@
-"""Traces: every cycle is spent on something, events are where the machine's counters say, files are what they claim."""
+"""Traces account for every cycle, agree with the machine's counters, and are written in the right formats."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def test_every_cycle_of_a_run_is_spent_on_one_thing_and_adds_up_to_the_counters(
 
 
 def test_perfetto_events_have_what_the_format_asks_for(traced):
-    """By the Trace Event Format: ph, pid and tid; X with ts and dur in microseconds; C with numbers; M with names."""
+    """The Trace Event Format requires ph, pid and tid; for X ts and dur in microseconds, for C numbers, for M names."""
     found = json.loads(perfetto(traced, clock=50e6))
     assert found["displayTimeUnit"] in ("ms", "ns")
     tracks: dict[tuple[int, int], list] = {}
@@ -72,7 +72,7 @@ def test_perfetto_events_have_what_the_format_asks_for(traced):
 
 
 def test_live_words_are_those_that_are_written_and_will_be_read(traced):
-    """Counted again, word by word and cycle by cycle."""
+    """They are counted again, word by word and cycle by cycle."""
     config, lat = CONFIG, traced.latencies
     happened: dict[int, list[tuple[int, bool]]] = {}
     for repeat in range(traced.repeats):
@@ -147,7 +147,7 @@ def test_the_command_writes_what_the_suffix_says(capsys, tmp_path, name, begins)
 
 @needs_verilator
 def test_waveforms_of_both_engines_show_the_same_sums(capsys, tmp_path):
-    """The last column's sums of an element, change by change."""
+    """The sums of the last element are compared change by change."""
     paths = [tmp_path / f"{engine}.vcd" for engine in ("amaranth", "verilator")]
     for path in paths:
         assert run(capsys, "trace", "gemm", "-o", str(path), "--engine", path.stem, *SMALL)[0] == 0

@@ -1,6 +1,6 @@
-"""The model in the page's scripts, run by Node.js: in every cycle it holds what the machine holds.
+"""The model in the page's scripts, run by Node.js, gives the state of the machine in random cycles.
 
-`MachineState` computes the same in Python and is compared with the RTL by its own tests.
+The tests compare it with `MachineState`, whose own tests compare that with the RTL.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ SMALL = Config(
 
 
 def convolutions(random):
-    """A strided convolution with borders, pools, a residual addition and a dense layer."""
+    """Make a network with a strided convolution, borders, pools, a residual addition and a dense layer."""
     border = ((1, 1), (1, 1))
     return Network(
         [
@@ -94,7 +94,7 @@ def traced(request):
 
 
 def ask(trace, queries):
-    """The answers of the page's model, from what the page itself holds."""
+    """Answer queries with the model of a page, from the data in the page."""
     html = page(trace)
     description, values = (
         re.search(rf'<script type="[^"]*" id="{name}">(.*?)</script>', html, re.DOTALL)[1]
@@ -109,7 +109,7 @@ def ask(trace, queries):
 
 
 def cycles(trace, count):
-    """Random cycles of the run, and some before and after."""
+    """Choose random cycles of the run, and some before and after it."""
     inside = np.random.default_rng(0).integers(trace.run.start, trace.run.finish, count).tolist()
     return [trace.run.start - 1, trace.run.start + 1, *inside, trace.run.finish, trace.run.finish + 1]
 
@@ -159,7 +159,7 @@ def test_the_activation_memory_holds_what_the_machine_holds(traced):
 
 
 def test_passes_touch_what_their_instructions_say(traced):
-    """The walk again, by the definition in the instruction set: line by line, pixel by pixel."""
+    """The walk is computed again by its definition in the instruction set, pixel by pixel."""
     trace, _ = traced
     program, config = trace.program, trace.config
     for p, found in zip(program.passes, ask(trace, [("pass", i) for i in range(len(program.passes))]), strict=True):

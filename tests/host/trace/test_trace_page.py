@@ -1,4 +1,4 @@
-"""The page of a trace in a real browser: it loads, scrubs, and shows what the machine holds."""
+"""The page of a trace in a browser: it loads, scrubs, and shows the state of the machine."""
 
 import re
 
@@ -19,7 +19,7 @@ LAPTOP, PHONE = (1366, 768), (390, 844)
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """A trace, the state of its machine in closed form, and where its page is."""
+    """Return a trace, the state of its machine in closed form, and the address of its page."""
     random = np.random.default_rng(5)
     model = plain_model("small", network(random))
     trace = gather(model, CONFIG, int8(random, (2, model.network.inputs)))
@@ -65,7 +65,7 @@ def complaints(browser):
 
 
 def test_every_element_shows_what_the_machine_holds(shown, browser):
-    """Activations, weights and sums of the whole array at random cycles, against the closed form held to the RTL."""
+    """Operands, weights and sums of the whole array in random cycles equal those of `MachineState`."""
     trace, state, url = shown
     open_page(browser, url)
     random = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def test_it_fits_its_window_in_light_and_dark(shown, browser, size, dark):
     )
     assert width <= inner == size[0]
     assert theme == ("dark" if dark else "light")
-    # Text against what is behind it: 4.5 to 1 at least.
+    # The contrast of text and background must be at least 4.5 to 1.
     colors = browser.execute_script(
         "const s = getComputedStyle(document.body); const p = getComputedStyle(document.querySelector('section'));"
         "return [s.color, p.backgroundColor, getComputedStyle(document.querySelector('.caption')).color]"
