@@ -1,12 +1,15 @@
 """Compiled machines: when one is taken from the cache, and when it is built anew."""
 
 import shutil
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from etchnet.hdl.isa.config import Config
-from etchnet.sim.engines.verilated import generated_verilog, library
+from etchnet.sim.engines.verilated import BuildError, generated_verilog, library
+from etchnet.sim.engines.verilated.cache import digest
+from etchnet.sim.engines.verilated.toolchain import run_tool
 
 SMALL = Config(rows=2, columns=2, weight_tiles=4, activation_words=8, input_words=8, output_words=8)
 
@@ -51,3 +54,28 @@ def test_a_change_of_any_source_file_makes_it_anew(gateware, monkeypatch):
     assert built()
     new.rename(gateware / "more" / "new.py")
     assert built()
+
+
+def test_a_name_stands_for_one_list_of_contents():
+    assert digest("ab", "c") == digest(b"ab", b"c")
+    assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
+
+
+def test_a_tool_that_fails_is_quoted(tmp_path):
+    script = "import os, sys; print(os.environ['WORD'], os.getcwd(), 'two', 'three', sep='\\n', file=sys.stderr); "
+    run_tool([sys.executable, "-c", script], tmp_path, {"WORD": "one"})
+    with pytest.raises(BuildError, match=f"failed with exit status 3: one {tmp_path} two$"):
+        run_tool([sys.executable, "-c", script + "sys.exit(3)"], tmp_path, {"WORD": "one"})
+
+
+@pytest.mark.parametrize(("sizes", "processors", "count"), [([10], 4, 1), ([900_000] * 3, 2, 2), ([600_000] * 2, 8, 3)])
+def test_generated_files_are_merged_by_size(tmp_path, monkeypatch, sizes, processors, count):
+    """As many as there are processors, and only as their code takes long to compile; each file is in one of them."""
+    monkeypatch.setattr(library.os, "cpu_count", lambda: processors)
+    sources = [tmp_path / f"part_{i}.cpp" for i in range(len(sizes))]
+    for source, size in zip(sources, sizes, strict=True):
+        source.write_text("/" * size)
+    units = library._units(tmp_path, sources)
+    included = "".join(unit.read_text() for unit in units)
+    assert len(units) == count
+    assert all(included.count(f'"{source}"') == 1 for source in sources)
