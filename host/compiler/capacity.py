@@ -30,7 +30,7 @@ class CapacityError(EtchnetError, ValueError):
         enough = 1 << (needed - 1).bit_length() if memory in ("input_words", "output_words") else needed
         return cls(
             f"{memory}: {needed} needed for {inputs} input{'s'[: inputs != 1]} at once, but the machine has "
-            f"{available}; {memory} = {enough} would do",
+            f"{available}; {memory} = {enough} is enough",
             memory=memory,
             needed=needed,
         )

@@ -1,4 +1,4 @@
-"""A board on a serial port: the engine for a machine behind `etchnet.hdl.serial.uart`."""
+"""The engine for a board on a serial port, with the machine of `etchnet.hdl.serial.uart`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from etchnet.host.compiler.allocation import Lifetime, allocate
 
 @st.composite
 def lifetimes(draw, *, most, size=50, steps=10):
-    """Up to `most` tensors of random sizes and lifetimes."""
+    """Draw up to `most` tensors of random sizes and lifetimes."""
     found = []
     for _ in range(draw(st.integers(0, most))):
         first = draw(st.integers(0, steps - 1))
@@ -20,13 +20,13 @@ def lifetimes(draw, *, most, size=50, steps=10):
 
 
 def words_at_once(tensors):
-    """The most words that are in memory in one step: no allocation takes fewer."""
+    """Return the most words that are in memory in one step: no allocation takes fewer."""
     steps = range(max((t.last for t in tensors), default=0) + 1)
     return max((sum(t.size for t in tensors if t.first <= step <= t.last) for step in steps), default=0)
 
 
 def fewest_words(tensors):
-    """The smallest memory that holds the tensors, by trying all addresses."""
+    """Return the smallest memory that holds the tensors, by trying all addresses."""
     whole = sum(t.size for t in tensors)
     for words in range(words_at_once(tensors), whole + 1):
         for addresses in itertools.product(*(range(words - t.size + 1) for t in tensors)):

@@ -34,7 +34,7 @@ NAMES = [stage.name for stage in PIPELINE]
 
 @pytest.fixture(scope="module")
 def network():
-    """A convolution, a depthwise layer, an addition, a pool, a reshape that moves nothing and a classifier."""
+    """Return a convolution, a depthwise layer, an addition, a pool, a reshape that moves nothing and a classifier."""
     random = np.random.default_rng(0)
 
     def conv(kernel, channels_in, channels_out, padding=SAME):
@@ -54,7 +54,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def dumps(network):
-    """What every stage produced, by its name."""
+    """Return the dump of every stage, by its name."""
     return {name: dump_after(name, network, CONFIG, packed="row") for name in NAMES}
 
 

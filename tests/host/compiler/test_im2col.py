@@ -13,7 +13,7 @@ from etchnet.host.network.network import INPUT, Network
 
 @st.composite
 def convolutions(draw):
-    """A network of one convolution with few channels, of any kernel, stride, dilation and padding."""
+    """Draw a network of one convolution with few channels, of any kernel, stride, dilation and padding."""
     random = draw(randoms())
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     channels = draw(st.integers(1, 3))

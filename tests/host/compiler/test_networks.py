@@ -40,7 +40,7 @@ from etchnet.sim.timing import check
 
 @st.composite
 def machines(draw, *, largest=9):
-    """Machines of every shape, with memories that hold a small network and accumulators that hold a part of it."""
+    """Machines of every shape, with memories for a small network and accumulators for a part of it."""
     rows = draw(st.integers(1, largest))
     columns = draw(st.one_of(st.just(rows), st.integers(1, largest)))
     depthwise = [0, *(n for n in (2, 3) if n * n <= rows)] if rows == columns else [0]
@@ -86,14 +86,14 @@ def agrees(network, config, random, *, batch=1, most=0):
 @settings(max_examples=14)
 @given(tflite_graphs(), machines(largest=5), randoms(), st.integers(1, 3))
 def test_random_tflite_networks_on_any_machine(graph, config, random, batch):
-    """What the file says, on a machine of any shape; the numpy reference equals TensorFlow Lite Micro elsewhere."""
+    """A file's network on a machine of any shape, against the numpy reference; other tests compare that with TFLM."""
     agrees(parse_tflite(graph[0]).network, config, random, batch=batch, most=1000)
 
 
 @settings(max_examples=8)
 @given(onnx_models(), machines(largest=5), randoms())
 def test_random_onnx_networks_on_any_machine(graph, config, random):
-    """The same for ONNX files, on machines that round as ONNX Runtime does (other tests hold the reference to it)."""
+    """The same for ONNX files, on machines that round as ONNX Runtime; other tests compare the reference with it."""
     network = parse_onnx(graph[0]).network
     agrees(network, dataclasses.replace(config, contract=network.contract), random, most=700)
 
@@ -106,7 +106,7 @@ def test_campaign_of_random_networks(graph, config, random, batch):
 
 
 def layer_options(random, channels):
-    """Bias, factors and zero points of every size, for `channels` outputs."""
+    """Return bias, factors and zero points of any size, for `channels` outputs."""
     return {
         "bias": random.integers(-(1 << 12), 1 << 12, channels),
         "multiplier": random.integers(1 << 30, 1 << 31, channels),
@@ -158,7 +158,7 @@ def test_convolutions_equal_the_reference(kernel, stride, same):
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
 def test_depthwise_convolutions_equal_the_reference(kernel, stride, taps):
-    """By diagonal tiles and by depthwise passes; with a multiplier, by tiles that are neither."""
+    """Diagonal tiles, depthwise passes, and stored tiles where there is a channel multiplier."""
     config = dataclasses.replace(SWEPT, depthwise=taps)
     random = np.random.default_rng(100 * kernel + 10 * stride + taps)
     for channels, times, same in ((1, 1, True), (70, 1, False), (int(random.integers(2, 40)), 1, True), (5, 3, True)):
@@ -311,11 +311,11 @@ def moved(random, channels):
         (3, 6, 4, (7, 7, 16), [MaxPool((3, 2), (3, 2), ((0, 0), (1, 1)))], [[0]]),
         # More pixels than a pass may walk, into one row.
         (2, 2, 33, (8, 8, 18), [AveragePool((8, 8))], [[0]]),
-        # Pixels of a result that lie in parts of several pixels.
+        # Pixels of a result whose values come from several pixels.
         (8, 3, 64, (2, 6, 1), [Reshape((1, 2, 6)), MaxPool((1, 1))], [[0], [1]]),
     ],
 )
-def test_networks_that_once_came_out_wrong(rows, columns, accumulator_rows, shape, layers, sources):
+def test_networks_that_were_once_wrong(rows, columns, accumulator_rows, shape, layers, sources):
     random = np.random.default_rng(14)
     config = dataclasses.replace(
         SWEPT,
@@ -343,13 +343,13 @@ def test_time_depends_on_the_structure_of_layers_not_on_their_weights():
     assert one.counts() == other.counts()
 
 
-def test_a_network_that_does_not_fit_says_what_would_do():
+def test_a_network_that_does_not_fit_names_a_size_that_does():
     network = small_resnet(np.random.default_rng(8))
     config = dataclasses.replace(SWEPT, activation_words=100)
     with pytest.raises(
         CapacityError,
         match=r"activation_words: (\d+) needed for 1 input at once, but the machine has "
-        r"100; activation_words = \1 would do",
+        r"100; activation_words = \1 is enough",
     ) as caught:
         compile_network(network, config)
     program = compile_network(network, dataclasses.replace(config, activation_words=caught.value.needed))
@@ -440,7 +440,7 @@ def test_real_models_on_the_compiled_rtl(runtime, name):
     ],
 )
 def test_a_crop_of_a_real_model_on_the_rtl(name, first, last, shape, size):
-    """Its own layers on a few pixels, on a small array in Amaranth's simulator: a residual block, a depthwise layer."""
+    """A residual block and a depthwise layer with their own weights on a few pixels, on a small array in Amaranth."""
     whole = load_tflite(Path(MODELS) / f"{name}_int8.tflite").network
     sources = [[s - first if s >= first else INPUT for s in which] for which in whole.sources[first : last + 1]]
     network = Network(whole.layers[first : last + 1], shape, sources)

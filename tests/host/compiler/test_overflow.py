@@ -15,12 +15,12 @@ CONFIG = Config(rows=8, columns=8)
 
 
 def sums_of(layer, x):
-    """Sums with bias and zero point in int64, for int8 (M, terms)."""
+    """Return sums with bias and zero point in int64, for int8 (M, terms)."""
     return (x.astype(np.int64) - layer.input_zero_point) @ layer.matrix.astype(np.int64) + layer.bias
 
 
 def worst_inputs(layer):
-    """For each output channel, the inputs that make its sum largest and smallest."""
+    """Return, for each output channel, the inputs that make its sum largest and smallest."""
     positive = layer.matrix.T > 0
     return np.where(positive, 127, -128), np.where(positive, -128, 127)
 

@@ -23,7 +23,7 @@ CONFIG = Config(rows=4, columns=4, accumulator_rows=32, weight_tiles=256, depthw
 
 @pytest.fixture(scope="module")
 def network():
-    """A convolution to two column tiles, a depthwise layer and a pool."""
+    """Return a convolution to two column tiles, a depthwise layer and a pool."""
     random = np.random.default_rng(0)
     layers = [
         Conv.from_scale(int8(random, (2, 2, 4, 8)), scale=0.01),
@@ -35,7 +35,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def states(network):
-    """The states of the compilation, with the thorough search."""
+    """Return the states of the compilation, with the thorough search."""
     return compile_stages(network, CONFIG)
 
 

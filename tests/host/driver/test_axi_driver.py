@@ -1,4 +1,4 @@
-"""The driver's side of a machine on a bus, with a bus that is a dictionary."""
+"""The driver's engine for a machine on a bus, tested with a bus that is a dictionary."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_another_machine_than_the_one_asked_for_is_refused():
         ("CONFIG_CONTRACT", 9, "contract of the machine is number 9, which this driver does not know"),
     ],
 )
-def test_what_is_no_machine_is_refused(register, value, message):
+def test_anything_but_a_machine_is_refused(register, value, message):
     shelf = Shelf(Config())
     shelf.set(register, value)
     with pytest.raises(LinkError, match=message):
@@ -98,7 +98,7 @@ def test_registers_by_name():
         registers.read("FRAME", "QUARTERS")
 
 
-def test_counters_are_read_behind_a_snapshot():
+def test_counters_are_read_after_a_snapshot():
     shelf = Shelf(Config())
     for index, counter in enumerate(Counter):
         low, high = counter_registers(counter)

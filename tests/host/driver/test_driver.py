@@ -1,4 +1,4 @@
-"""The driver's calls and their refusals."""
+"""The driver's methods, and the errors that they raise."""
 
 import contextlib
 import json
@@ -172,7 +172,7 @@ def test_scales_that_shift_sums_out_of_int32_are_refused():
     assert Accelerator(SMALL).matmul_relu(x, x.T, scale=1e3).tolist() == [[127]]
 
 
-def test_engines_that_are_made_already_keep_what_they_have():
+def test_engines_that_exist_already_keep_their_options():
     engine = make_engine("exact", SMALL)
     with pytest.raises(ValueError, match="has its own config, trace and options"):
         Accelerator(Config(), engine=engine)
@@ -180,8 +180,15 @@ def test_engines_that_are_made_already_keep_what_they_have():
         Accelerator(SMALL, engine="exact", patience=3)
 
 
+def test_machines_show_themselves_in_one_line():
+    accelerator = Accelerator(SMALL)
+    assert repr(accelerator) == "Accelerator(4 x 4, engine exact, loaded: nothing)"
+    program = accelerator.load(Network([Dense(np.ones((3, 2), np.int8))]))
+    assert repr(accelerator) == f"Accelerator(4 x 4, engine exact, loaded: {program!r})"
+
+
 def test_strides_as_long_as_the_memory():
-    """One pixel of as many words as a memory has: its stride is used by nobody, but must be held."""
+    """One pixel takes all words of a memory: its stride is not used, but must fit its field."""
     x, w = np.ones((1, 16384), np.int8), np.ones((16384, 4), np.int8)
     assert (Accelerator(Config(activation_words=1024)).matmul(x, w) == 16384).all()
     config = Config(rows=1, columns=4, input_words=16, output_words=16, activation_words=16)
@@ -211,7 +218,7 @@ def damaged(path, change):
 
 
 def settings(path, **changes):
-    """Change what the file says of layer 0; None takes an entry away."""
+    """Change entries of layer 0 in a file; None removes an entry."""
     with np.load(path) as file:
         described = json.loads(str(file["network"]))
     values = described["layers"][0] | changes
@@ -260,7 +267,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, change, message):
 
 
 def test_flipped_bits_never_give_a_traceback(tmp_path):
-    """A damaged file is refused or read; nothing else is raised."""
+    """A damaged file is either loaded or a ModelError; nothing else is raised."""
     path, random = tmp_path / "network.npz", np.random.default_rng(6)
     Network([Dense(np.ones((6, 5), np.int8), multiplier=1)]).save(path)
     good = path.read_bytes()

@@ -23,7 +23,7 @@ CONFIG = Config(rows=4, columns=4, weight_tiles=16, input_words=32, output_words
 
 @pytest.fixture(scope="module")
 def program():
-    """A fully connected layer of 6 x 7 on a 4 x 4 machine: 2 input words, 2 column tiles."""
+    """Return a fully connected layer of 6 x 7 on a 4 x 4 machine: 2 input words, 2 column tiles."""
     weights = int8(np.random.default_rng(0), (6, 7))
     return compile_network(Network([Dense(weights)]), CONFIG, batch=2)
 

@@ -1,4 +1,4 @@
-"""The driver on a board behind a serial port: pyserial, a pseudo-terminal, and the generated Verilog at its end."""
+"""The driver on a board at a serial port: pyserial, a pseudo-terminal, and the generated Verilog at its other end."""
 
 import builtins
 import contextlib
@@ -55,7 +55,7 @@ boards = functools.partial(VerilatedBoard, CONFIG)
 
 
 def work(accelerator, seed=0):
-    """Products of several programs, and a network on more inputs than go at once: results, and counters but waits."""
+    """Return results of products in several programs and of a network in several batches, and counters except waits."""
     random = np.random.default_rng(seed)
     x, w = int8(random, (5, 9)), int8(random, (9, 4))
     results = [accelerator.matmul(x, w), accelerator.matmul_relu(x, w, bias=100, scale=1 / 300)]
@@ -94,7 +94,7 @@ def memory_engine(board, **options):
 @needs_verilator
 @pytest.mark.parametrize("bit", [1, 0.98, 1.02])
 def test_a_board_on_a_terminal_gives_what_the_exact_engine_gives(bit):
-    """At the rate of the board, and 2 % off it, in both directions."""
+    """Run at the rate of the board, and 2 % above and below it."""
     board = boards(bit=bit)
     with Terminal(board) as terminal:
         engine = make_engine(f"serial:{terminal.name}?latency=2", CONFIG)
@@ -178,7 +178,7 @@ def test_a_host_that_dies_anywhere_leaves_a_board_that_the_next_can_use():
         port.last = last
         with pytest.raises(DiedError):
             work(Accelerator(engine=SerialEngine(CONFIG, port=port, baud=10**7)))
-        # What the old session has left on the line, and in the machine.
+        # Bytes that the old session left on the line and in the machine.
         engine = memory_engine(board)
         counters = Accelerator(engine=engine)._read_counters()
         assert set(counters.totals.values()) == {0}, "the machine was not reset"
@@ -213,7 +213,7 @@ def test_another_machine_is_refused():
 
 
 def answering(body=b"", **changes):
-    """A board that says what it is, or `body`, or something with changes; its machine takes all and gives nothing."""
+    """Return a board that reports its identity, with changes, or `body`; its machine answers nothing."""
     body = body or dataclasses.replace(Identity.of(CONFIG, buffer_bytes=256, clock_hz=1), **changes).encode()
     deframer = Deframer()
 
@@ -244,7 +244,7 @@ def test_other_protocols_are_refused():
         (lambda data: data, "memory sends back what is sent to it: are rx and tx connected?"),
     ],
 )
-def test_silence_and_nonsense_are_told_apart(step, message):
+def test_silence_and_nonsense_are_distinguished(step, message):
     with pytest.raises(LinkError, match=re.escape(message)):
         SerialEngine(CONFIG, port=MemoryPort(step), latency=0.001, retries=3)
 
@@ -302,7 +302,7 @@ def test_a_port_is_opened_once():
 
 
 def test_a_board_over_the_network():
-    """Ports are also what else pyserial opens, such as a server that forwards them."""
+    """A port may be any URL that pyserial opens, such as that of a server that forwards a port."""
     board = answering()
 
     def serve(server):

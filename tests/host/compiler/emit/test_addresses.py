@@ -16,7 +16,7 @@ CONFIG = Config(rows=4, columns=4, depthwise=2, line_words=64)
 
 
 def word_of(layout, image, y, x, word):
-    """The address of a word of a pixel, or OUTSIDE."""
+    """Return the address of a word of a pixel, or OUTSIDE."""
     height, width = layout.shape[:2]
     if not (0 <= y < height and 0 <= x < width):
         return OUTSIDE
@@ -26,7 +26,7 @@ def word_of(layout, image, y, x, word):
 
 @st.composite
 def operands(draw):
-    """An operand in memory, a rectangle of result pixels that uses it, and a word of its pixels."""
+    """Draw an operand in memory, a rectangle of result pixels that uses it, and a word of its pixels."""
     height, width = draw(st.integers(1, 8)), draw(st.integers(1, 8))
     layout = TensorLayout((height, width, 4), 2, draw(st.integers(1, 3)), np.arange(4), draw(st.integers(0, 9)))
     stride = draw(st.integers(1, 3)), draw(st.integers(1, 3))

@@ -17,7 +17,7 @@ CONFIG = Config(rows=4, columns=4, weight_rows=2, accumulator_rows=16)
 
 @st.composite
 def parts(draw):
-    """A part of a result, with an operand that may be read pixel by pixel, and the memory that both are in."""
+    """Draw a part of a result, with an operand that may be read pixel by pixel, and the memory that both are in."""
     height, width, images = draw(st.integers(1, 9)), draw(st.integers(1, 20)), draw(st.integers(1, 3))
     if draw(st.booleans()):
         region = Region(0, 0, height, width)
@@ -32,7 +32,7 @@ def parts(draw):
 
 
 def pixels_of(strip, width):
-    """The pixels of a strip, counted over all images, in order."""
+    """Return the pixels of a strip, counted over all images, in order."""
     return [first + i for first, count, _ in pixel_runs(strip, width) for i in range(count)]
 
 
