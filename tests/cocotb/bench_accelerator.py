@@ -109,7 +109,7 @@ class Pins(Engine):
         await FallingEdge(dut.clk)
         dut.rst.value = reset
         dut.link_in_valid.value = payload is not None
-        # What is on the wires beside `valid` must not matter.
+        # Without `valid`, the other wires must not matter.
         dut.link_in_payload.value = (1 << self.config.link_bits) - 1 if payload is None else payload
         dut.link_out_ready.value = accept
         await ReadOnly()
@@ -143,7 +143,7 @@ def _willing(pattern: Any, cycle: int) -> bool:
 
 @dataclass(frozen=True)
 class Setup:
-    """What every test starts from."""
+    """The starting point of every test: a machine, a program, inputs, and what to expect."""
 
     config: Config
     program: Program
@@ -173,7 +173,7 @@ class Setup:
         assert np.array_equal(results, expected), f"{results.tolist()} is not {expected.tolist()}"
 
     def check_counters(self, totals: dict[Counter, int], waits: Collection[Counter] = ()) -> None:
-        """As in a run that never waits, but for `waits`: they add to the cycles, and to nothing else."""
+        """Check that counters are those of a run that never waits, except that `waits` add to the cycles."""
         expected = self.program.counts(self.repeats)
         assert [c for c in (Counter.WAIT_IN, Counter.WAIT_OUT) if totals[c]] == list(waits), totals
         for counter in waits:

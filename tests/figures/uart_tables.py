@@ -15,9 +15,9 @@ from etchnet.hdl.serial.framing import BUFFER_BYTES, CHECK_BYTES, HEADER_BYTES, 
 PAGE = DOCS / "uart.md"
 FLAGS = 2
 PAUSE = 1e-3
-"""seconds between an answer and the next frame: what a USB adapter takes"""
+"""seconds between an answer and the next frame, as added by a USB adapter"""
 ESCAPED = 2 / 256
-"""share of bytes that take two on the line, where all bytes are equally likely"""
+"""share of bytes that take two on the line, if all bytes are equally likely"""
 CLOCKS = (12_000_000, 25_000_000, 27_000_000, 48_000_000)
 BAUDS = (115_200, 1_000_000, 3_000_000)
 
@@ -40,7 +40,7 @@ def identity() -> str:
 
 
 def frame_bytes(body: int, *, escaped: float = 0.0) -> float:
-    """Bytes on the line of a frame with so many bytes of body."""
+    """Return the bytes on the line of a frame with `body` bytes of body."""
     return FLAGS + (HEADER_BYTES + body + CHECK_BYTES) * (1 + escaped)
 
 

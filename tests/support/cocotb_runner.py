@@ -1,4 +1,4 @@
-"""How benches of cocotb are built and run in Verilator."""
+"""Building and running benches of cocotb in Verilator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from etchnet.sim.engines.verilated import MissingToolError, cache_folder, find_c
 
 
 def make_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
-    """Verilator as cocotb starts it; skips the test where something is missing. See the fixture `runner`."""
+    """Return Verilator as cocotb starts it; skip the test if a tool is missing. See the fixture `runner`."""
     try:
         verilator, include = find_verilator()
         compiler = find_compiler()
@@ -28,9 +28,9 @@ def make_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     if shutil.which("make") is None:
         pytest.skip("cocotb builds with make: put it on the PATH")
     if find_libpython.find_libpython() is None:
-        pytest.skip("cocotb needs Python's shared library, which this Python comes without")
+        pytest.skip("cocotb needs Python's shared library, which this Python lacks")
 
-    # cocotb looks for `verilator` on the PATH. The package's own is a Perl script; this one does without.
+    # cocotb looks for `verilator` on the PATH. The package's own needs Perl; this one does not.
     tools_folder = folder / "bin"
     tools_folder.mkdir()
     (tools_folder / "verilator").write_text(f'#!/bin/sh\nexec {shlex.quote(str(verilator))} "$@"\n')
@@ -40,8 +40,8 @@ def make_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     (tools_folder / "cached").chmod(0o755)
     monkeypatch.setenv("PATH", str(tools_folder), prepend=os.pathsep)
     monkeypatch.setenv("VERILATOR_ROOT", str(include.parent))
-    # The package's makefile names the tools of the machine that it was made on. One source file at a time would need
-    # precompiled headers, whose options it does not know either.
+    # The package's makefile names the tools of the machine that it was built on. Compiling one source file at a time
+    # would need precompiled headers, whose options the makefile does not know either.
     tools = {"OBJCACHE": "cached", "CXX": compiler, "LINK": compiler, "AR": "ar", "PYTHON3": sys.executable}
     options = {"VM_PARALLEL_BUILDS": "0", "OPT_FAST": "-O0", "OPT_GLOBAL": "-O0"}
     monkeypatch.setenv("MAKEFLAGS", " -- " + " ".join(f"{k}={v}" for k, v in (tools | options).items()))
@@ -60,9 +60,9 @@ def build_bench(runner: Runner, folder: Path, top: str = TOP) -> None:
 
 
 def run_bench(runner: Runner, folder: Path, bench: str, tests: Iterable[str], top: str = TOP) -> None:
-    """Run `tests` of a bench in what was built in `folder`, one after the other; all of them have to pass.
+    """Run `tests` of a bench in the build in `folder`, one after the other; all of them must pass.
 
-    Registers wake up with anything.
+    Registers power up with arbitrary values.
     """
     results = runner.test(
         test_module=bench,
@@ -70,9 +70,9 @@ def run_bench(runner: Runner, folder: Path, bench: str, tests: Iterable[str], to
         test_filter=rf"\.({'|'.join(sorted(tests))})$",
         seed=1,
         test_args=["+verilator+rand+reset+2", "+verilator+seed+17"],
-        # What buses say of themselves, and of every frame, takes longer than the simulation.
+        # The logs of the bus models take longer than the simulation.
         extra_env={"COCOTB_LOG_LEVEL": "WARNING"},
-        # Where $readmemh finds the files of initial contents.
+        # $readmemh finds the files of initial contents here.
         test_dir=folder,
         results_xml=str(folder / "results.xml"),
     )

@@ -13,13 +13,13 @@ import numpy as np
 
 @dataclass
 class Faults:
-    """What a line does to the bytes of one direction; `rate` is the share of bytes at which something happens."""
+    """The faults of one direction of a line; `rate` is the share of bytes at which one happens."""
 
     rate: float = 0.0
     seed: int = 0
     kinds: tuple[str, ...] = ("drop", "flip", "insert", "repeat", "burst", "silence")
     until: int | None = None
-    """faults up to that many bytes, then none"""
+    """bytes after which there are no more faults"""
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -29,7 +29,7 @@ class Faults:
         self.happened = 0
 
     def __call__(self, data: bytes) -> bytes:
-        """What arrives of `data`."""
+        """Return what arrives when `data` is sent."""
         if not self.rate:
             return data
         random, out = self._random, bytearray()
@@ -49,7 +49,7 @@ class Faults:
                 case "flip":
                     out.append(byte ^ int(random.integers(1, 256)))
                 case "insert":
-                    # Flags and escapes are the worst that can come.
+                    # Flags and escapes do the most damage.
                     extra = random.choice([0x7E, 0x7D, 0x5E, 0x5D, int(random.integers(256))])
                     out += bytes([byte, int(extra)])
                 case "repeat":
@@ -62,9 +62,9 @@ class Faults:
 
 
 class MemoryPort:
-    """A serial port in memory, with a board behind it: `step(data)` takes bytes and gives those it has to send.
+    """A serial port in memory, connected to a board: `step(data)` takes bytes and returns the bytes that it sends.
 
-    In a share `late` of all writes, what comes back is there only after the next write.
+    After a share `late` of all writes, the answer arrives only after the next write.
     """
 
     name = "memory"
@@ -105,7 +105,7 @@ class MemoryPort:
 
 
 class Terminal:
-    """A pseudo-terminal, `name`, with a board behind it: `step(data)` takes bytes and gives those it has to send."""
+    """A pseudo-terminal, `name`, connected to a board: `step(data)` takes bytes and returns the bytes that it sends."""
 
     def __init__(
         self, step: Callable[[bytes], bytes], *, to_board: Faults | None = None, to_host: Faults | None = None

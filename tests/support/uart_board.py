@@ -106,10 +106,10 @@ class VerilatedBoard:
 
 
 class FramedBoard:
-    """Frames, without the line's bits, and a machine behind them, in Amaranth's simulator.
+    """A `FramedLink`, without the bits of the line, and a machine, in Amaranth's simulator.
 
-    The machine is an `Machine`, or else sends back every word that it gets, after `depth` of them at most; then
-    its links are willing in a share `willing` of all cycles. So is the line, in half of them if `willing` is not 1.
+    Without a machine, a loopback of up to `depth` words takes its place, whose links are ready and valid in a share
+    `willing` of all cycles. The line is always ready if `willing` is 1, and else in half of the cycles.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class FramedBoard:
         self._out = bytearray()
         self._quiet = 0
         self.words: list[int] = []
-        """All that the machine got since its last reset."""
+        """link words that the machine has received since its last reset"""
         m = Module()
         m.submodules.framed = self._framed
         if machine is not None:
@@ -187,7 +187,7 @@ class FramedBoard:
                 offering = False
 
     def __call__(self, data: bytes) -> bytes:
-        """Bytes to the board, and what it sends until nothing more comes."""
+        """Send bytes to the board, and return what it sends until the line is quiet."""
         self._incoming.extend(data)
         self._quiet = 0
         while self._quiet < self._idle:

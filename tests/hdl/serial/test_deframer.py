@@ -25,7 +25,7 @@ def framed(data):
 
 
 def deframe(line, *, gap=0, accept=False, ignore=()):
-    """What comes out: ("flag",), ("byte", value, is_body) and ("closed", hello, sequence, limit), in order."""
+    """Return what comes out, in order: ("flag",), ("byte", value, is_body), ("closed", hello, sequence, limit)."""
     events = []
 
     def bench():

@@ -14,17 +14,15 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from figures import tables, uart_tables
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.rtl import simulate
 from support.serial_line import Faults, MemoryPort
 from support.uart_board import FramedBoard
 
-from etchnet.hdl.blocks.crc import FrameCheck
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.serial.framed_link import FramedLink
-from etchnet.hdl.serial.framing import BUFFER_BYTES, Identity, Kind, machine_hash
+from etchnet.hdl.serial.framing import BUFFER_BYTES, Identity, Kind
 from etchnet.hdl.serial.receiver import UartReceiver
 from etchnet.hdl.serial.transmitter import UartTransmitter
 from etchnet.hdl.serial.uart import Uart, baud_divisor
@@ -142,59 +140,7 @@ def test_bytes_pass_a_uart_from_elsewhere_whose_rate_is_off(runner, tmp_path):
     assert not {part.tag for case in cases for part in case} & {"failure", "error", "skipped"}
 
 
-def test_noise_and_bytes_without_a_stop_bit_are_ignored():
-    receiver, divisor, seen = UartReceiver(8), 8, []
-
-    async def bench(ctx):
-        async def line(level, cycles):
-            ctx.set(receiver.rx, level)
-            for _ in range(cycles):
-                *_, valid, data = await ctx.tick().sample(receiver.valid, receiver.data)
-                if valid:
-                    seen.append(data)
-
-        async def send(byte, stop=1):
-            for bit in (0, *(byte >> i & 1 for i in range(8)), stop):
-                await line(bit, divisor)
-
-        await line(1, 20)
-        await line(0, 3)  # less than half a bit
-        await line(1, 20)
-        await send(0xA5)
-        await send(0x3C, stop=0)
-        await line(0, 200)  # a break
-        await line(1, 100)
-        await send(0xC3)
-        await line(1, 20)
-
-    simulate(receiver, bench)
-    assert seen == [0xA5, 0xC3]
-
-
 # Frames
-
-
-@settings(max_examples=8)
-@given(st.binary(max_size=60))
-@example(b"123456789")
-def test_the_check_is_that_of_zlib(data):
-    check, found = FrameCheck(), []
-
-    async def bench(ctx):
-        async def feed(data):
-            for byte in data:
-                ctx.set(check.data, byte)
-                ctx.set(check.valid, 1)
-                await ctx.tick()
-            ctx.set(check.valid, 0)
-
-        await feed(data)
-        found.append(ctx.get(check.value))
-        await feed(zlib.crc32(data).to_bytes(4, "little"))
-        found.append(ctx.get(check.match))
-
-    simulate(check, bench)
-    assert found == [zlib.crc32(data), 1]
 
 
 @given(
@@ -217,15 +163,6 @@ def test_frames_survive_being_cut_anywhere_and_noise_before_the_first(frames, st
         found += deframer.feed(data[start : start + step])
     assert found == frames
     assert deframer.damaged == 0
-
-
-def test_an_identity_survives():
-    identity = Identity.of(SMALL, buffer_bytes=512, clock_hz=12_000_000)
-    assert Identity.decode(identity.encode() + b"later versions say more") == identity
-    assert (identity.buffer, identity.rows, identity.clock_hz) == (9, 2, 12_000_000)
-    assert machine_hash(SMALL) == machine_hash(Config(**SMALL.to_dict()))
-    with pytest.raises(ValueError, match="an identity has 13 bytes, not 3"):
-        Identity.decode(b"abc")
 
 
 def exchanges(engine, seed=0, sizes=(70, 1, 40)):

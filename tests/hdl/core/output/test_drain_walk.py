@@ -18,7 +18,7 @@ CONFIGS = [
 
 
 def walk(config, drains, starts, *, cycles, start_last=()):
-    """What a walk shows in every cycle: group, read and parameter word while it reads, and `reading_last`."""
+    """Return group, read and parameter word by cycle, and the cycles of `reading_last`."""
     seen, reading_last = {}, set()
 
     def bench():
