@@ -65,3 +65,16 @@ def test_every_lane_follows_its_parameters_and_the_late_fields_of_the_drain(cont
 
 def test_every_memory_of_late_fields_has_a_delay():
     assert RequantiserBank.late_delays(Config()).keys() == Drain.LATE.keys()
+
+
+def test_late_fields_lead_the_drain_and_are_not_streamed():
+    config = Config()
+    late = [name for names in Drain.LATE.values() for name in names]
+    fields = [name for name, _ in Drain.layout(config)]
+    assert fields == late + [name for name, _ in Drain.streamed(config)]
+    word = Drain(low=-5, high=77, zero_point=-3).encode(config)
+    found = {}
+    for memory in Drain.LATE:
+        layout, offset = Drain.late_layout(config, memory), Drain.late_offset(config, memory)
+        found |= {name: word >> offset + f.offset & (1 << f.width) - 1 for name, f in layout}
+    assert found == {"low": -5 & 0xFFFFFFFF, "high": 77, "zero_point": -3 & 0xFF}
