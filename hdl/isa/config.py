@@ -14,7 +14,7 @@ from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.isa.numbers import ceil_div
 
-__all__ = ["CONTRACTS", "Config", "ConfigError", "sum_width"]
+__all__ = ["Config", "ConfigError", "sum_width"]
 
 
 class ConfigError(EtchnetError, ValueError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.targets.files import replacing
 from etchnet.host.network.layers import (

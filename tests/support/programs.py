@@ -23,7 +23,8 @@ from etchnet.hdl.isa import (
     pack_bytes,
     packet,
 )
-from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.isa.packets import word_bits
 from etchnet.host.compiler.weight_tiles import tile_words

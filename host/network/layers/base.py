@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.hdl.isa.errors import EtchnetError
 
 __all__ = [

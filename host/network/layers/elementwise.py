@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.network.layers.base import Layer, NetworkError, Shape
 from etchnet.host.network.layers.scaling import Scaling
 

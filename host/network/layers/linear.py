@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.network.layers.base import (
     INT8,
     INT32,

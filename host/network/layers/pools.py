@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.network.layers.base import Layer, NetworkError, Shape, integer_pair
 from etchnet.host.network.layers.windows import NO_PADDING, Padding, as_padding, output_size, windows_of
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.network.layers.base import INT32, NetworkError
 from etchnet.sim.arithmetic.contracts import contract_of
 

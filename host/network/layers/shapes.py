@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.network.layers.base import INT8, Layer, NetworkError, Shape, integer_pair, one_integer
 from etchnet.host.network.layers.windows import Padding, as_padding
 

@@ -8,7 +8,8 @@ from support.strategies import int8, randoms
 
 from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Counter
-from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.overflow import check_overflow
 from etchnet.host.driver.driver import Accelerator

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from etchnet.hdl.isa.config import CONTRACTS
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.sim.arithmetic.contracts import contract_of
 from etchnet.sim.functional.buffers import Scratch
 from etchnet.sim.functional.epilogues import (

@@ -30,7 +30,8 @@ from support.waveforms import snapshots
 
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Destination, Drain, Fold, Pass, RunCommand, Target, TileKind, chunks, packet
-from etchnet.hdl.isa.config import CONTRACTS, Config
+from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.driver.driver import Accelerator as Driver
 from etchnet.host.importers.tflite.importer import load_tflite
 from etchnet.host.network.layers import Conv, Depthwise
