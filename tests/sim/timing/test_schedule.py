@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,8 +10,17 @@ from support.strategies import randoms
 from support.timing_rules import Replay
 from support.walks import programs, squares, walk_program
 
-from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Pass, TileKind
-from etchnet.sim.timing import GroupFootprint, InterleavedPasses, ProgramError, Timeline, check, run_counts, schedule
+from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Pass, Source, TileKind
+from etchnet.sim.timing import (
+    GroupFootprint,
+    InterleavedPasses,
+    ProgramError,
+    Timeline,
+    check,
+    run_counts,
+    schedule,
+    words_read,
+)
 
 
 def random_program(parts, random):
@@ -113,27 +121,32 @@ def test_counters_add_up_to_all_cycles(program, repeats):
 @settings(max_examples=100)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4), any_machines(), randoms())
 def test_interleaved_passes_are_placed_like_single_ones(pixels, tiles, rounds, config, random):
-    """Whole rounds are placed at once; the idle cycles are those of one pass after another."""
+    """Whole rounds are placed at once; the idle cycles are those of one pass after another.
+
+    Each of three groups writes activation words, reads those of the group before, and uses the other bank.
+    """
     pixels = min(pixels, config.accumulator_rows // tiles)
-    order = [tile for _ in range(rounds) for tile in range(tiles)]
-    whole = bool(random.integers(2))
-    if not whole:
-        order = [0, *random.permutation(order).tolist()]
-    drain = Drain(tiles=tiles, pixels=pixels, destination=Destination.OUTPUT, tile_stride=pixels)
-    seen, single = set(), []
-    for tile in order:
-        fold = Fold.ADD if tile in seen else Fold.SET
-        seen.add(tile)
-        single.append(Pass(kind=TileKind.IDENTITY, pixels=pixels, row=tile * pixels, fold=fold))
-    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    group = InterleavedPasses(0, pixels, order, tiles if whole else 0, None, lambda index: nothing)
+    order, round_robin = [tile for _ in range(rounds) for tile in range(tiles)], tiles
+    if random.integers(2):
+        order, round_robin = [0, *random.permutation(order).tolist()], 0
+    single = [
+        Pass(
+            kind=TileKind.IDENTITY,
+            source=Source.ACTIVATION,
+            address=int(random.integers(pixels)),
+            pixels=pixels,
+            row=tile * pixels,
+            fold=Fold.ADD if tile in order[:index] else Fold.SET,
+        )
+        for index, tile in enumerate(order)
+    ]
+    group = InterleavedPasses(0, pixels, order, round_robin, (0, 2 * pixels), lambda index: words_read(single[index]))
+    drain = Drain(tiles=tiles, pixels=pixels, destination=Destination.ACTIVATION, tile_stride=pixels)
     one, other = Timeline(config, assume_valid=True), Timeline(config, assume_valid=True)
-    drain = dataclasses.replace(drain, tiles=len(seen))
     for swapped in (False, True, False):
         one.banks_swapped = other.banks_swapped = swapped
-        assert one.place_group(GroupFootprint.of([group], [drain], config)) == other.place_group(
-            GroupFootprint.of(single, [drain], config)
-        )
+        found = one.place_group(GroupFootprint.of([group], [drain], config))
+        assert found == other.place_group(GroupFootprint.of(single, [drain], config))
         assert (one.slot, one.busy_until) == (other.slot, other.busy_until)
         assert one.state_key == other.state_key
 
