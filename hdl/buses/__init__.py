@@ -1,1 +1,1 @@
-"""The machine on AXI4-Stream and AXI4-Lite, and the one table of its registers."""
+"""The machine on AXI4-Stream and AXI4-Lite, and the map of its registers."""

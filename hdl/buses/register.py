@@ -16,7 +16,7 @@ ADDRESS_BITS = 12
 
 
 class Access(enum.Enum):
-    """What a bus master may do with a register, named as in CMSIS-SVD; any other access is answered with an error."""
+    """The access of a bus master to a register, named as in CMSIS-SVD; any other access is answered with an error."""
 
     READ_ONLY = "read-only"
     WRITE_ONLY = "write-only"
@@ -108,7 +108,7 @@ class Register:
 
     @property
     def access(self) -> Access:
-        """What a bus master may do with the register."""
+        """The access that a bus master has."""
         return _ACCESS[self.fields[0].source]
 
     def __getitem__(self, name: str) -> Field:

@@ -1,1 +1,1 @@
-"""What gateware is emitted for: Verilog, boards, block RAMs, a Tiny Tapeout tile."""
+"""The targets of the gateware: Verilog, FPGA boards and their devices, block RAMs, a Tiny Tapeout tile."""
