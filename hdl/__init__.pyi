@@ -14,10 +14,10 @@ from .core.output.drain_walk import DrainWalk as DrainWalk
 from .core.output.operands import OperandSelect as OperandSelect
 from .core.output.requantiser import Requantiser as Requantiser
 from .core.output.stage import OutputStage as OutputStage
-from .isa.contracts import CONTRACTS as CONTRACTS
 from .isa.config import Config as Config
 from .isa.config import ConfigError as ConfigError
 from .isa.config import sum_width as sum_width
+from .isa.contracts import CONTRACTS as CONTRACTS
 from .isa.counters import COUNTER_BITS as COUNTER_BITS
 from .isa.counters import Counter as Counter
 from .isa.drains import Destination as Destination

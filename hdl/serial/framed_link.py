@@ -22,15 +22,15 @@ __all__ = ["FramedLink"]
 class FramedLink(wiring.Component):
     """The board's end of the framing (`etchnet.hdl.serial.framing`): one answer to every valid frame, nothing else.
 
-    The links are two streams of bytes here, a link word being its bytes from the lowest upwards; frames cut them
-    anywhere. Bytes to the machine go through a ring of `buffer_bytes`. Those of a frame join it when the frame's check
-    holds, and only if the frame is the next in sequence and all of them fit. Bytes from the machine go through a second
-    ring, from which an answer takes at most UNIT x `limit`. They are kept until the sequence number of a later frame
-    shows that the answer has arrived; the same frame once more gets the same answer once more. HELLO empties both rings
-    and raises `reset_machine` for a cycle.
+    Frames carry the links as two streams of bytes, each link word lowest byte first, and may cut them anywhere. Bytes
+    to the machine go through a ring of `buffer_bytes`; those of a frame join it if the frame's check holds, the frame
+    is the next in sequence, and all of them fit. Bytes from the machine go through a second ring, from which an answer
+    takes at most UNIT x `limit`. They are kept until the sequence number of a later frame shows that the answer has
+    arrived; a repeated frame gets the same answer again. HELLO empties both rings and raises `reset_machine` for a
+    cycle.
 
-    Parts: `Deframer`, `IncomingRing`, `OutgoingRing`, `Answerer` and `Escaper`, one `FrameCheck` for both directions,
-    and the verdict on a frame, which is here.
+    The parts are `Deframer`, `IncomingRing`, `OutgoingRing`, `Answerer`, `Escaper`, and one `FrameCheck` for both
+    directions. This module decides what a frame does.
 
     =============  =========  =====================  ==================================================================
     port           direction  shape                  meaning

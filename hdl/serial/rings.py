@@ -63,13 +63,13 @@ class IncomingRing(wiring.Component):
         # Bytes up to `end` are committed, those from there to `write` pending.
         read, end, write, frame_end = (_pointer(size, name) for name in ("read", "end", "write", "frame_end"))
         full, overflow = Signal(), Signal()
-        used_units = ((read ^ size) - end)[UNIT.bit_length() - 1 : read.shape().width]
+        free_units = ((read ^ size) - end)[UNIT.bit_length() - 1 : read.shape().width]
         m.d.comb += [
             full.eq(write ^ read == size),
             memory.write_address.eq(write),
             memory.write_data.eq(self.data),
             memory.write_lanes.eq(self.put & ~full),
-            self.free.eq(used_units),
+            self.free.eq(free_units),
         ]
         m.d.sync += [self.overflowed.eq(overflow), frame_end.eq(write - CHECK_BYTES)]
         with m.If(self.rewind):

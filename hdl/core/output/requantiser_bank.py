@@ -19,11 +19,11 @@ __all__ = ["RequantiserBank"]
 
 
 class RequantiserBank(wiring.Component):
-    """`requantisers` requantisers side by side: a group of values in every cycle, its results `latency` cycles later.
+    """The requantisers, one per lane: a group of values in every cycle, its results `latency` cycles later.
 
-    Late fields of the drains (`Drain.LATE`) are looked up here, in a memory of drains each, when the values get to
-    where they are needed: carrying them along would take a longer shift register than all other fields together. Their
-    addresses follow the group by `late_delays` cycles, less the `memory_latency` that a lookup takes.
+    The late fields of drains (`Drain.LATE`) are looked up here, each in a memory of its own, just before the values
+    need them: to carry them along would take a longer shift register than all other fields together. Their addresses
+    follow the group by `late_delays` cycles, less the `memory_latency` of the lookup.
 
     ==========  =========  ===================================  ========================================================
     port        direction  shape                                meaning
