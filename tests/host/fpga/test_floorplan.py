@@ -146,7 +146,7 @@ def test_block_rams_that_find_no_place_on_one_side_take_the_other(counts):
 
 
 def test_multipliers_lie_by_columns_where_nearly_all_are_used():
-    """Column by column of the array, each from the first row on; requantisers behind them."""
+    """Column by column of the array, each from the first row on; requantisers after them."""
     elements = [f"array.element_{row}_{column}.product" for row in range(3) for column in range(2)]
     module = large("MULT18X18D", "output.requantiser_0.scaler", *elements)
     assert place_multipliers(module, SITES) == 7

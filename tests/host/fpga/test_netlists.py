@@ -92,7 +92,7 @@ def with_latencies(multiplier: int, memory: int, product: int, **options) -> Con
     ids=["ecp5", "ecp5-few", "ecp5-few-fast", "ice40", "ice40-few"],
 )
 def test_a_machine_of_a_devices_cells_is_the_portable_one(technology, models, latencies, cell):
-    """With the models of cells that Yosys ships, but for the ECP5's multiplier."""
+    """Cells are the models that Yosys ships, and one of our own for the ECP5's multiplier."""
     random = np.random.default_rng(0)
     network = small_network(random)
     config = fitted(network, with_latencies(*latencies, rows=3, columns=3)).config
