@@ -1,4 +1,4 @@
-"""Test bench of the UART's halves, back to back: a UART that nobody here wrote, at the pins. Runs in the simulator."""
+"""Test bench of the UART's two halves, connected as an echo, against the UART of cocotbext-uart at the pins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOCK_NS, BAUD = 50, 1_000_000
 @cocotb.test()
 @cocotb.parametrize(off=[1.0, 0.98, 1.02])
 async def every_byte_comes_back(dut: Any, off: float) -> None:
-    """Bytes, back to back and with pauses, from a sender whose rate is off by a factor."""
+    """Send bytes, back to back and with pauses, at a rate that is off by a factor."""
     source, sink = UartSource(dut.rx, baud=BAUD * off), UartSink(dut.tx, baud=BAUD)
     for one in (source, sink):
         one.log.setLevel(logging.WARNING)

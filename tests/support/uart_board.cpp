@@ -83,7 +83,7 @@ int64_t board_cycle(const Board* board) { return board->cycle; }
 int64_t board_broken(const Board* board) { return board->broken; }
 int board_activity(const Board* board) { return board->top->activity; }
 
-// Puts bytes on the line and runs until the line has been idle both ways for `idle` cycles; the bytes that came back.
+// Sends bytes and runs until the line has been idle in both directions for `idle` cycles; returns the bytes received.
 int64_t board_run(Board* board, const uint8_t* data, int64_t count, int64_t idle, uint8_t* out, int64_t most) {
     for (int64_t i = 0; i < count; ++i) board->to_send.push_back(data[i]);
     int64_t quiet = 0, received = 0;

@@ -33,7 +33,7 @@ CLOCK, BAUD = 8_000_000, 1_000_000
 
 @functools.cache
 def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> Any:
-    """The compiled board, from the cache or built now."""
+    """Return the compiled board, from the cache or built now."""
     wrapper = functools.partial(Uart, clock_hz=clock_hz, baud=BAUD, buffer_bytes=buffer_bytes)
     text = generate(config, wrapper=wrapper).verilog
     toolchain = Toolchain.find()
@@ -62,7 +62,7 @@ def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> 
 
 
 class VerilatedBoard:
-    """A board, and the far end of its line, at a bit time that may be off by the factor `bit`."""
+    """A compiled board, and the other end of its line, whose bit time is off by the factor `bit`."""
 
     def __init__(self, config: Config, *, bit: float = 1.0, idle: int = 400, **options: Any) -> None:
         self._library = library(config, **options)
@@ -72,7 +72,7 @@ class VerilatedBoard:
         self._out = ctypes.create_string_buffer(1 << 16)
 
     def __call__(self, data: bytes) -> bytes:
-        """Bytes to the board, and what it sends until the line is idle."""
+        """Send bytes to the board, and return what it sends until the line is idle."""
         count = self._library.board_run(
             self._board,
             data,
@@ -84,7 +84,7 @@ class VerilatedBoard:
         return self._out.raw[:count]
 
     def reset(self) -> None:
-        """The reset button."""
+        """Press the reset button."""
         self._library.board_reset(self._board)
 
     @property
@@ -93,7 +93,7 @@ class VerilatedBoard:
 
     @property
     def broken(self) -> int:
-        """Bytes from the board without a stop bit."""
+        """The number of bytes from the board that lacked a stop bit."""
         return self._library.board_broken(self._board)
 
     @property
