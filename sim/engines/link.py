@@ -15,11 +15,11 @@ __all__ = ["Disagreement", "Engine", "LinkError", "LinkTrace"]
 
 
 class Disagreement(EtchnetError, RuntimeError):
-    """Two engines, or an engine and a reference, give different results where they must agree."""
+    """Different results of two engines, or of an engine and a reference, that must agree."""
 
 
 class LinkError(EtchnetError, RuntimeError):
-    """Nothing moves on the link any more, or its words make no whole packets."""
+    """A link on which nothing moves any more, or words that do not form whole packets."""
 
 
 @dataclass(frozen=True, repr=False)

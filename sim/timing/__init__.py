@@ -1,7 +1,7 @@
 """The timing of a program: when each pass may start, and how many cycles a run takes.
 
-Everything here follows from the config and the program: no cycle count depends on data. Latencies are those that the
-gateware states of itself.
+Everything here follows from the config and the program: no cycle count depends on data. All latencies come from the
+gateware's own components.
 """
 
 from etchnet.sim.timing.check import check

@@ -14,7 +14,7 @@ __all__ = ["InterleavedPlacer"]
 
 
 class InterleavedPlacer:
-    """Places a group of interleaved passes on a timeline, each as early as possible, as single passes would be.
+    """The placement of one group of interleaved passes on a timeline, each as early as if it were placed by itself.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class InterleavedPlacer:
         self._timeline, self._group = timeline, group
         self._bank = bank = timeline.banks[first.bank ^ timeline.banks_swapped]
         self._pixels, self._slot_cycles = first.pixels, timeline.config.pass_cycles(first.pixels)
-        # Bounds on the issue of every pass: those that set rows, those that add, and those that overwrite read rows.
+        # Bounds on the issue of passes that set rows, of those that add, and of those that overwrite drained rows.
         self._sets = bank.fold_free - lat.fold_delay
         self._adds = max(self._sets, bank.port_free - lat.fold_delay)
         self._overwrites = bank.last_read + 1 - lat.fold_write

@@ -9,7 +9,7 @@ LONG_AGO = -(10**9)
 
 
 class Replay:
-    """Plays a program with its own idle cycles, and notes every rule that it breaks.
+    """A replay of a program with its own idle cycles, which records every rule that it breaks.
 
     Attributes
     ----------

@@ -22,7 +22,7 @@ _TARGETS = tuple(Target)
 
 @dataclass(frozen=True)
 class _Packet:
-    """One packet, as far as it is known from its header and its words."""
+    """One packet: its header and its memory words."""
 
     target: Target
     header: Header
@@ -31,7 +31,7 @@ class _Packet:
 
 
 class LoaderProcess:
-    """Follows the packets of every exchange.
+    """The loader: it follows the packets of every exchange, word by word.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ __all__ = ["SenderProcess"]
 
 
 class SenderProcess:
-    """Follows the words that leave the machine, of which the host takes only as many as its exchange asks for.
+    """The sender: it follows the words that leave the machine, as far as the host's exchange asks for them.
 
     Parameters
     ----------

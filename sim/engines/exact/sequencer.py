@@ -39,7 +39,7 @@ class _RepeatHistory:
 
 
 class SequencerProcess:
-    """Follows runs from barrier to barrier; between barriers, the program alone decides.
+    """The sequencer: it follows runs from barrier to barrier, between which the program alone determines all cycles.
 
     Parameters
     ----------

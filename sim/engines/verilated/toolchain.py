@@ -16,11 +16,11 @@ __all__ = ["BuildError", "MissingToolError", "Toolchain", "find_compiler", "find
 
 
 class BuildError(EtchnetError, RuntimeError):
-    """A tool failed on the generated design; the message quotes the first lines of its output."""
+    """A failure of a tool on the generated design; the message quotes the first lines of its output."""
 
 
 class MissingToolError(EtchnetError, RuntimeError):
-    """A tool is not installed; the message says how to get it."""
+    """A tool that is not installed; the message says how to get it."""
 
 
 def find_verilator() -> tuple[Path, Path]:
