@@ -104,7 +104,7 @@ class OutputStage(wiring.Component):
         return OutputStage.latency(config) - AccumulatorBank.read_latency(config)
 
     def elaborate(self, platform: Any) -> Module:
-        """Connect the parts, each to the groups that have come as far as it is."""
+        """Connect the parts, each to the group at its stage of the pipeline."""
         m = Module()
         config, latency = self._config, self.latency(self._config)
         walk, operands, requantisers = self.walk, self.operands, self.requantisers
@@ -118,8 +118,8 @@ class OutputStage(wiring.Component):
             self.read.eq(walk.read),
             self.reading_last.eq(walk.reading_last),
         ]
-        # The group of each cycle goes with its values. Only these two bits have an effect by themselves: a reset has to
-        # clear them, and nothing else.
+        # Every stage of the pipeline has the description of the group that it works on. Only `valid` and `row_done`
+        # cause actions by themselves, so that a reset clears `live` and nothing else.
         groups = delay_line(m, walk.group, latency, name="group", resets=False)
         live = delay_line(m, Cat(walk.group.valid, walk.group.row_done), latency, name="live")
 

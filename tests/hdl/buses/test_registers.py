@@ -40,6 +40,18 @@ def test_the_map_changes_only_together_with_its_version():
     assert made == recorded, "run nox -s figures"
 
 
+def test_a_changed_map_is_recorded_only_under_another_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(register_tables, "RECORD", tmp_path / "register_map.txt")
+    lines = register_tables.map_lines()
+    other = [*lines[:-1], lines[-1].replace("CONFIG_CONTRACT", "CONFIG_OTHER")]
+    register_tables.RECORD.write_text("\n".join(other) + "\n")
+    with pytest.raises(ValueError, match=r"raise VERSION of the register map above that of register_map.txt, version 1"):
+        register_tables.record()
+    register_tables.RECORD.write_text("\n".join(["version 0.9", *other[1:]]) + "\n")
+    register_tables.record()
+    assert register_tables.RECORD.read_text().splitlines() == lines
+
+
 def test_every_parameter_and_every_counter_has_its_registers():
     for config in (Config(), OTHER):
         values = {f.name: BY_NAME[parameter_register(f.name)].reset(config) for f in dataclasses.fields(Config)}
