@@ -45,7 +45,7 @@ def test_a_changed_map_is_recorded_only_under_another_version(tmp_path, monkeypa
     lines = register_tables.map_lines()
     other = [*lines[:-1], lines[-1].replace("CONFIG_CONTRACT", "CONFIG_OTHER")]
     register_tables.RECORD.write_text("\n".join(other) + "\n")
-    with pytest.raises(ValueError, match="raise VERSION of the register map above that of register_map.txt"):
+    with pytest.raises(ValueError, match="raise VERSION of the register map"):
         register_tables.record()
     register_tables.RECORD.write_text("\n".join(["version 0.9", *other[1:]]) + "\n")
     register_tables.record()
