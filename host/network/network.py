@@ -223,7 +223,7 @@ class Network:
         described = []
         for i, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
             settings: dict[str, Any] = {"kind": type(layer).__name__, "sources": list(sources)}
-            for f in dataclasses.fields(layer):  # type: ignore[arg-type]
+            for f in dataclasses.fields(layer):
                 value = getattr(layer, f.name)
                 if isinstance(value, np.ndarray):
                     name = f"{f.name}_{i}"
@@ -278,7 +278,7 @@ def _layer(index: int, settings: dict[str, Any], arrays: dict[str, np.ndarray]) 
     if kind is None:
         raise NetworkError(f"layer {index} must be one of {', '.join(LAYERS)}, not {settings['kind']!r}")
     values: dict[str, Any] = {}
-    for f in dataclasses.fields(kind):  # type: ignore[arg-type]
+    for f in dataclasses.fields(kind):
         value = settings[f.name]
         if isinstance(value, dict) and "array" in value:
             value = arrays[value["array"]]

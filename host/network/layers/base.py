@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ def integer_pair(name: str, value: Any, low: int, high: int = 1 << 15) -> tuple[
     return pair[0], pair[1]
 
 
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One layer of a network.
 
@@ -104,14 +106,17 @@ class Layer:
 
     arity = 1
     """number of input tensors; 0 for any number of at least one"""
-    wide = False
-    """whether the result is int32 rather than int8"""
     zero_point = 0
     """zero point of the result, where the layer sets one"""
     low = INT8[0]
     """smallest result"""
     high = INT8[1]
     """largest result"""
+
+    @property
+    def wide(self) -> bool:
+        """Whether the result is int32 rather than int8."""
+        return False
 
     @property
     def input_zero_points(self) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ class Linear(Layer):
         return self.weights.shape[-1]
 
     @property
-    def wide(self) -> bool:  # type: ignore[override]
+    def wide(self) -> bool:
         """Whether the result is int32: there is no requantisation."""
         return self.multiplier is None
 
