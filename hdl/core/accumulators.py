@@ -106,12 +106,12 @@ class AccumulatorBank(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from naming a row to writing it."""
+        """Return the cycles from naming a row to writing it."""
         return AccumulatorBank.read_latency(config) + 1
 
     @staticmethod
     def read_latency(config: Config) -> int:
-        """Cycles from naming a row to its data."""
+        """Return the cycles from naming a row to its data."""
         return config.memory_latency
 
     def elaborate(self, platform: Any) -> Module:

@@ -61,7 +61,7 @@ class FoldRouter(wiring.Component):
 
     @staticmethod
     def delay(config: Config) -> int:
-        """Cycles from the issue of a pixel to the naming of its row: the row is read while the sums arrive."""
+        """Return the cycles from the issue of a pixel to naming its row, read before its sums arrive."""
         return PixelReader.latency(config) + SystolicArray.latency(config) - AccumulatorBank.read_latency(config)
 
     def elaborate(self, platform: Any) -> Module:

@@ -147,27 +147,27 @@ class Machine(wiring.Component):
 
     @staticmethod
     def read_latency(config: Config) -> int:
-        """Cycles from the issue of a pixel to its vector at the array."""
+        """Return the cycles from the issue of a pixel to its vector at the array."""
         return PixelReader.latency(config)
 
     @staticmethod
     def commit_delay(config: Config) -> int:
-        """Cycles from the output stage's last write of a half to the half's token."""
+        """Return the cycles from the output stage's last write of a half to the half's token."""
         return ResultMemory.commit_delay(config)
 
     @staticmethod
     def fold_delay(config: Config) -> int:
-        """Cycles from the issue of a pixel to the naming of its accumulator row."""
+        """Return the cycles from the issue of a pixel to the naming of its accumulator row."""
         return FoldRouter.delay(config)
 
     @staticmethod
     def fold_visible(config: Config) -> int:
-        """Cycles from the issue of a pixel until its accumulator row may be named again."""
+        """Return the cycles from the issue of a pixel until its accumulator row may be named again."""
         return Machine.fold_delay(config) + AccumulatorBank.latency(config) + 1
 
     @staticmethod
     def drain_delay(config: Config) -> int:
-        """Cycles from the issue of a releasing pass's last pixel to the first read of its drain."""
+        """Return the cycles from the issue of a releasing pass's last pixel to the first read of its drain."""
         return Machine.fold_delay(config) + DrainWalk.start_delay(config)
 
     def elaborate(self, platform: Any) -> Module:

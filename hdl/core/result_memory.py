@@ -52,7 +52,7 @@ class ResultMemory(wiring.Component):
 
     @staticmethod
     def commit_delay(config: Config) -> int:
-        """Cycles that writes wait in front of the memory, as they do in front of the other memories."""
+        """Return the cycles that writes wait in front of the memory, as they do in front of the other memories."""
         return Ram.waits_of(config.memory_latency)
 
     def elaborate(self, platform: Any) -> Module:

@@ -48,7 +48,7 @@ class RowReader(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a read to its values."""
+        """Return the cycles from a read to its values."""
         return AccumulatorBank.read_latency(config)
 
     def elaborate(self, platform: Any) -> Module:

@@ -68,7 +68,7 @@ class SystolicArray(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a vector of activations to its vector of sums."""
+        """Return the cycles from a vector of activations to its vector of sums."""
         return (config.rows - 1) + (config.columns - 1) + ProcessingElement.latency(config)
 
     def _samples(self, m: Module, platform: Any, skewed: list[Any]) -> list[list[Any]]:

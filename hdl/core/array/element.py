@@ -101,7 +101,7 @@ class ProcessingElement(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from an activation to the sum that holds its product."""
+        """Return the cycles from an activation to the sum that holds its product."""
         return config.multiplier_latency + 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -52,7 +52,7 @@ class PixelReader(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from the issue of a pixel to its vector: read, then select."""
+        """Return the cycles from the issue of a pixel to its vector: read, then select."""
         return config.memory_latency + 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -70,17 +70,17 @@ class WeightMemory(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a request to the weight of element (0, 0)."""
+        """Return the cycles from a request to the weight of element (0, 0)."""
         return config.memory_latency
 
     @staticmethod
     def request_stages(config: Config) -> int:
-        """Stages of the delay line of requests: as far as the data of the last bank."""
+        """Return the stages of the delay line of requests, which reaches the data of the last bank."""
         return config.rows - config.load_cycles + config.columns - 1 + WeightMemory.latency(config)
 
     @staticmethod
     def first_stages(config: Config) -> int:
-        """Stages of the delay line of `first`: as far as the data of the last element of the diagonal."""
+        """Return the stages of the delay line of `first`, which reaches the last element of the diagonal."""
         return 2 * (min(config.rows, config.columns) - 1) + WeightMemory.latency(config)
 
     def elaborate(self, platform: Any) -> Module:

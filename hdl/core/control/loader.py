@@ -75,7 +75,7 @@ class Loader(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from the acceptance of a link word to its write."""
+        """Return the cycles from the acceptance of a link word to its write."""
         return 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -60,7 +60,7 @@ class PacketReader(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Header, count, data; or header, count, answer."""
+        """Step through header, count and data, or header, count and answer."""
         m = Module()
         config, header = self._config, self.header
         state = Signal(_State)

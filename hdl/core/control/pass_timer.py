@@ -60,7 +60,7 @@ class PassTimer(wiring.Component):
 
     @staticmethod
     def classes_layout() -> data.StructLayout:
-        """Classes of cycles, named as the counters in `isa.Counter`: exactly one is high in a cycle of a run."""
+        """Return the layout of the classes of cycles, named after their counters in `isa.Counter`."""
         names = ("issue", "wait_in", "wait_out", "weight_load", "requantise", "fill_drain")
         return data.StructLayout({name: unsigned(1) for name in names})
 
@@ -74,7 +74,7 @@ class PassTimer(wiring.Component):
         return m
 
     def _wait(self, m: Module, busy: Signal) -> None:
-        """Idle, wait, begin: one class for every cycle until then."""
+        """Idle, wait, begin; give every cycle until then its class."""
         fields, derived, classes = self.fields, self.derived, self.classes
         # The comparison is made a cycle ahead, so that the decision to begin depends on single bits.
         fresh, idle_over_later, idle_over = Signal(init=1), Signal(), Signal()

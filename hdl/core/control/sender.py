@@ -60,7 +60,7 @@ class Sender(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a committed half to its first link word."""
+        """Return the cycles from a committed half to its first link word."""
         return 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -114,7 +114,7 @@ class Sequencer(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from the decision to issue to the issue on `pixel`, `request` and `fold`."""
+        """Return the cycles from the decision to issue to the issue on `pixel`, `request` and `fold`."""
         return 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -146,12 +146,12 @@ class DrainWalk(wiring.Component):
 
     @staticmethod
     def start_delay(config: Config) -> int:
-        """Cycles from `start` to the first row's read: by then the last row folded in has been written."""
+        """Return the cycles from `start` to the first row's read: by then the last row folded in has been written."""
         return AccumulatorBank.latency(config) + 1
 
     @staticmethod
     def chain_delay(config: Config) -> int:
-        """Cycles from the last step of a drain to the first read of a chained drain that does not idle."""
+        """Return the cycles from the last step of a drain to the first read of a chained drain that does not idle."""
         return 2
 
     def elaborate(self, platform: Any) -> Module:

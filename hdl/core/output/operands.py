@@ -60,7 +60,7 @@ class OperandSelect(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from the read of a row to its group at the requantisers: the read, and one cycle to select."""
+        """Return the cycles from the read of a row to its group at the requantisers: the read, and one to select."""
         return AccumulatorBank.read_latency(config) + 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -65,17 +65,17 @@ class Requantiser(wiring.Component):
 
     @staticmethod
     def zero_point_delay(config: Config) -> int:
-        """Cycles from a value to its zero point: one for the bias, then the scaler's."""
+        """Return the cycles from a value to its zero point: one for the bias, then the scaler's."""
         return 1 + SCALERS[config.contract].latency(config)
 
     @staticmethod
     def clamp_delay(config: Config) -> int:
-        """Cycles from a value to its bounds."""
+        """Return the cycles from a value to its bounds."""
         return Requantiser.zero_point_delay(config) + 1
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a value to its result."""
+        """Return the cycles from a value to its result."""
         return Requantiser.clamp_delay(config) + 1
 
     def elaborate(self, platform: Any) -> Module:

@@ -56,12 +56,12 @@ class RequantiserBank(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a group of values to its results."""
+        """Return the cycles from a group of values to its results."""
         return Requantiser.latency(config)
 
     @staticmethod
     def late_delays(config: Config) -> dict[str, int]:
-        """Cycles from a group to the use of its late fields, by the memory that stores them."""
+        """Return the cycles from a group to the use of its late fields, by the memory that stores them."""
         return {"bounds": Requantiser.clamp_delay(config), "zero_points": Requantiser.zero_point_delay(config)}
 
     def elaborate(self, platform: Any) -> Module:

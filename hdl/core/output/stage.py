@@ -95,12 +95,12 @@ class OutputStage(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from the last read of a row to the write of its first word."""
+        """Return the cycles from the last read of a row to the write of its first word."""
         return OperandSelect.latency(config) + RequantiserBank.latency(config)
 
     @staticmethod
     def fold_latency(config: Config) -> int:
-        """Cycles from the last read of a row to the naming of the accumulator row that takes its results."""
+        """Return the cycles from the last read of a row to the naming of the accumulator row that takes its results."""
         return OutputStage.latency(config) - AccumulatorBank.read_latency(config)
 
     def elaborate(self, platform: Any) -> Module:

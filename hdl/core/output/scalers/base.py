@@ -49,4 +49,4 @@ class Scaler(wiring.Component):
     @staticmethod
     @abstractmethod
     def latency(config: Config) -> int:
-        """Cycles from a value to its result."""
+        """Return the cycles from a value to its result."""

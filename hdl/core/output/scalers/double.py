@@ -24,7 +24,7 @@ class DoubleRoundingScaler(Scaler):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a value to its result."""
+        """Return the cycles from a value to its result."""
         return 3 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:

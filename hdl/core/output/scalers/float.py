@@ -25,7 +25,7 @@ class FloatScaler(Scaler):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a value to its result."""
+        """Return the cycles from a value to its result."""
         return 8 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:

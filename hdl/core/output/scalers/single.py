@@ -22,7 +22,7 @@ class SingleRoundingScaler(Scaler):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Cycles from a value to its result."""
+        """Return the cycles from a value to its result."""
         return 4 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
