@@ -206,7 +206,7 @@ def _print_engines(config: Config, clock: float, results: Sequence[EngineResult]
 
 
 def _print_results(config: Config, clock: float, results: Sequence[GemmResult | EngineResult]) -> None:
-    """Print results of gemm or engines as JSON, with what they were measured on."""
+    """Print results of gemm or engines as JSON, with machine, clock and numpy version."""
     hertz = clock * 1e6
     figures = [result.to_dict(hertz) for result in results]
     print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__, "results": figures})

@@ -1,4 +1,4 @@
-"""`etchnet flow`: projects for other people's flows."""
+"""`etchnet flow`: projects for other tools' flows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands print: progress on stderr, tables, and JSON."""
+"""Output of the commands: progress on stderr, tables, and JSON."""
 
 from __future__ import annotations
 

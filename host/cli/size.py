@@ -141,7 +141,7 @@ def size(
 def _sweep(
     loaded: Model, budget: Budget, tried: list[Config], *, backend: str | None, check: bool, quiet: bool
 ) -> Sweep:
-    """Try all machines and select one; an interruption ends the sweep with what is done."""
+    """Try all machines and select one; an interrupted sweep has the points found until then, and no selection."""
     from joblib import parallel_config
 
     from etchnet.host.reports.selection import Sweep, select
@@ -246,7 +246,7 @@ def _print_best(sweep: Sweep, selection: Selection, hertz: float) -> None:
 
 
 def _area_text(sweep: Sweep, selection: Selection, board: Board) -> str:
-    """Return what the selected machine uses of a board, and how that is known."""
+    """Return the selected machine's use of a board, estimated or synthesised, as text."""
     area = sweep.budget.area(selection.point.config)
     assert area is not None
     used = selection.synthesised or area.used

@@ -28,7 +28,7 @@ class Selection:
     """the network on it, as every other command compiles it"""
     point: Point
     synthesised: dict[str, int] | None = None
-    """what synthesis found it to use of the board, where the estimate left open whether it fits"""
+    """resources that it uses by synthesis, where the estimate left open whether it fits"""
     excluded: Sequence[Point] = ()
     """faster points that turned out not to fit"""
 
@@ -82,7 +82,7 @@ class Sweep:
 
 
 def _preference(p: Point) -> tuple[int, int, float]:
-    """Return what orders points: speed first, then size."""
+    """Return the key that orders points by speed, then by size."""
     return p.cycles, p.config.multipliers, p.kbytes
 
 
@@ -129,7 +129,7 @@ def select(
 def _synthesised(
     program: Program, board: Board | None, report: Callable[[str], None]
 ) -> tuple[dict[str, int] | None, str]:
-    """Return what a machine uses of a board, None where that cannot be found out, and why it does not fit, if so."""
+    """Return the resources that a machine uses, or None if they are unknown, and why it does not fit, or nothing."""
     from etchnet.host.fpga.build import needs
     from etchnet.host.fpga.request import BuildRequest
     from etchnet.host.fpga.resources import DoesNotFitError

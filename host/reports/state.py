@@ -1,4 +1,4 @@
-"""What the machine holds in one cycle of a run of a model."""
+"""The state of the machine in one cycle of a model's run."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ class StateReport:
     element: tuple[int, int] | None
     """row and column of the element"""
     found: ElementState | None
-    """what the element works on; None where no element was asked for"""
+    """state of the element; None if none was asked for"""
     label: Label | None
-    """what the pass computes whose tile is in the element; None before the first pass"""
+    """label of the pass whose tile is in the element; None before the first pass"""
 
     @property
     def layer_name(self) -> str:

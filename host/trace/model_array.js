@@ -11,7 +11,7 @@ class ArrayModel extends Events {
     this.windows = this.lastWindows();
   }
 
-  /** What a decision in one cycle makes enter the array: `kind` is pixel, border or bubble; `values` is int8 per row. */
+  /** The vector that a decision in one cycle sends into the array: `kind` (pixel, border or bubble), `values` (int8 per row). */
   vector(decided) {
     let found = this.vectors.get(decided);
     if (found) return found;
@@ -79,7 +79,7 @@ class ArrayModel extends Events {
     return sum;
   }
 
-  /** Element (row, column) in a cycle: what it multiplies, and the sum in its register. */
+  /** Element (row, column) in a cycle: its operands, its product, and the sum in its register. */
   element(row, column, cycle) {
     const decided = cycle - this.lat.enter - row - column, vector = this.vector(decided);
     const index = decided < 0 ? -1 : this.passAt(decided), at = this.operandAt(decided, row, column);

@@ -31,7 +31,7 @@ function grouped(keys, cycles, count) {
       order.subarray(first[key], first[key + 1]).sort((a, b) => cycles[a] - cycles[b] || a - b);
   return { first, order, cycle: Int32Array.from(order, (i) => cycles[i]) };
 }
-/** Passes and drains by number, and what they touch. */
+/** Passes and drains by number, and the words and rows that they touch. */
 class Events {
   constructor(description, arrays) {
     this.about = description;
@@ -60,7 +60,7 @@ class Events {
   isHeld(index) { return this.pass(index, "hold") !== this.enums.Fold.SET; }
   readsInput(index) { return this.pass(index, "source") === this.enums.Source.INPUT; }
 
-  /** The pass whose weights meet what is decided on in cycle `decided`: the last that was issued; -1 before the first. */
+  /** The pass whose weights meet the vector of a decision: the last that was issued; -1 before the first. */
   passAt(decided) { return latest(this.issues, decided); }
 
   /** For each pass, the last depthwise one up to it, or -1: that one sets the delay of the line buffers. */
@@ -79,7 +79,7 @@ class Events {
     return word === this.about.not_read ? null : this.pass(index, "address") + word;
   }
 
-  // Which sums are kept, and what they become
+  // Kept sums
 
   /** Pixels of a pass whose sums are kept, in order. */
   kept(index) {
@@ -137,7 +137,7 @@ class Events {
   /** The word, or accumulator row, that a row of a drain is written to. */
   target(number, row) { return this.arrays.target_words[this.arrays.target_start[number % this.drains] + row]; }
 
-  /** What the output stage does in a cycle: {number, row} being read, and being written; null for neither. */
+  /** The drain and row that the output stage reads and writes in a cycle, each {number, row} or null. */
   outputStage(cycle) {
     const at = latest(this.arrays.drain_starts, cycle);
     const within = (number, offset) => {

@@ -1,5 +1,5 @@
 "use strict";
-/* The activation and the residual memory: what every word holds, where it comes from, and until when it is in use. */
+/* The activation and the residual memory: the value in every word, its origin, and how long it is in use. */
 
 class MemoryModel extends ArrayModel {
   constructor(description, arrays) {
@@ -48,7 +48,7 @@ class MemoryModel extends ArrayModel {
     return { kind: "pixel", memory: "input", layer: -1, word, channel, tap, ...at, image };
   }
 
-  /** What a word of the activation or residual memory held in a cycle, by who wrote it. */
+  /** The origin of a byte of the activation or residual memory in a cycle. */
   owner(memory, word, lane, cycle) {
     const i = this.instance(memory, word, lane, cycle);
     if (i < 0) return { kind: "empty", word };

@@ -1,5 +1,5 @@
 "use strict";
-/* The page: where the reader is, what the reader does, and the start. */
+/* The page: the cycle and window that are shown, input, and start-up. */
 
 const SPEEDS = [1, 2, 5, 10, 20, 60, 200, 1000, 5000, 20000];
 

@@ -1,6 +1,6 @@
 "use strict";
-/* What all panels draw with: colours, canvases and names. All values come from `Machine`; nothing is kept from cycle to
-   cycle except where the reader looks. */
+/* Colours, canvases and names for all panels. All values come from `Machine`; only the view itself (cycle, window, chosen
+   element, mode) is state. */
 
 const byId = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en").format;
@@ -32,7 +32,7 @@ class Drawing {
 
   shade(value, most) { return this.scale[Math.round(clamp(value / most, -1, 1) * 64) + 64]; }
 
-  /** Black or white, whichever reads on what `shade` gave. */
+  /** Black or white, whichever is readable on the colour that `shade` returns. */
   inkOn(value, most) { return Math.abs(value / most) > 0.55 ? (this.dark ? "#06131f" : "#ffffff") : this.colors.ink; }
 
   /** A canvas's context, cleared, in CSS pixels of width x height. */
