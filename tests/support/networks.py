@@ -3,6 +3,7 @@
 import numpy as np
 from support.strategies import int8
 
+from etchnet.hdl.isa.config import Config
 from etchnet.host.network.network import Dense, Network
 
 
@@ -22,3 +23,18 @@ def small_network(seed=0):
             Dense.from_scale(int8(random, (10, 6)), -5, scale=0.004, zero_point=7),
         ]
     )
+
+
+SMALL_MACHINE = Config(
+    rows=4,
+    columns=4,
+    weight_tiles=64,
+    activation_words=64,
+    input_words=64,
+    output_words=64,
+    accumulator_rows=16,
+    passes=128,
+    drains=64,
+    parameter_tiles=16,
+)
+"""a 4 x 4 machine with memories for `small_network`"""
