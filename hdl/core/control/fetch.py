@@ -119,7 +119,7 @@ class InstructionMemory(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Return the cycles from `start` to the first instruction: address, read, head, and the queue if there is one."""
+        """Return the cycles from `start` to the first instruction: address, read, head, and the queue if any."""
         return config.memory_latency + 2 + (config.memory_latency > 1)
 
     def elaborate(self, platform: Any) -> Module:
