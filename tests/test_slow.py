@@ -19,9 +19,9 @@ def test_every_slow_test_exists():
 def test_the_list_has_what_takes_long():
     report = """\
 ============================= slowest durations ==============================
-1.50s call     tests/a.py::test_two_parts[x y]
-1.00s setup    tests/a.py::test_two_parts[x y]
+0.70s call     tests/a.py::test_two_parts[x y]
+0.40s setup    tests/a.py::test_two_parts[x y]
 12.00s call     tests/b.py::test_long
-1.99s call     tests/b.py::test_short
+0.99s call     tests/b.py::test_short
 """
     assert slow_tests.slow(report) == ["tests/a.py::test_two_parts[x y]", "tests/b.py::test_long"]

@@ -14,7 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-LIMIT = 2.0
+LIMIT = 1.0
 """seconds"""
 
 LIST = Path(__file__).parents[1] / "slow.txt"
