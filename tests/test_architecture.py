@@ -4,6 +4,7 @@ import ast
 import importlib
 
 import pytest
+from figures import longest
 from support.wings import FOLDERS, LEVELS, ROOT, sources
 
 LEVEL = {wing: number for number, wings in enumerate(LEVELS) for wing in wings}
@@ -97,3 +98,9 @@ def test_every_public_name_is_there(package):
     for name in public.__all__:
         assert getattr(public, name) is not None, name
     assert set(public.__all__) <= set(dir(public))
+
+
+def test_no_file_is_over_400_lines_and_no_function_over_80():
+    """`nox -s longest` lists them. An exception would be listed here, with its reason at the head of its file."""
+    assert [(lines, where) for lines, where in longest.files() if lines > 400] == []
+    assert [(lines, where) for lines, where in longest.functions() if lines > 80] == []

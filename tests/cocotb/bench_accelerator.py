@@ -182,13 +182,13 @@ class Setup:
         assert totals == expected
 
     def check_against_exact_engine(self, totals: dict[Counter, int], pins: Pins) -> None:
-        """The exact engine, on a link that moves in the same cycles, says which of the waits were for which link."""
+        """Check the waits of each link against the exact engine, on a link that moves in the same cycles."""
         exact = self.load_and_run(ExactEngine(self.config, trace=pins.record))
         assert totals == exact.counts.totals
 
 
 def stalling(offers: float, accepts: float) -> LinkTrace:
-    """A link whose ends are willing in about these shares of the cycles, now in bursts and now hardly ever."""
+    """Return a link whose ends are willing in about these shares of the cycles, now in bursts and now hardly ever."""
     random = np.random.default_rng(21)
 
     def end(share: float) -> np.ndarray:

@@ -61,7 +61,7 @@ async def network_over_the_streams(dut: Any) -> None:
 
 @cocotb.test()
 async def counters_while_a_run_goes_on(dut: Any) -> None:
-    """The halves of a counter, and all counters, are of the same cycle."""
+    """Check that the halves of a counter, and all counters, are of the same cycle."""
     setup, masters = await start(dut)
     engine = await bridge(AxiEngine)(masters)
     masters.pause_streams(5)

@@ -23,14 +23,14 @@ BAUDS = (115_200, 1_000_000, 3_000_000)
 
 
 def kinds() -> str:
-    """The first byte of frames."""
+    """Return the first byte of frames."""
     docs = member_docs(Kind)
     rows = [(f"`{kind:02X}` `{chr(kind)}`", f"`{kind.name}`", docs[kind.name]) for kind in Kind]
     return table(("byte", "kind", "sent by the host, or by the board"), rows)
 
 
 def identity() -> str:
-    """The body of IDENTITY."""
+    """Return the body of IDENTITY."""
     rows, place = [], 0
     for field in dataclasses.fields(Identity):
         size = struct.calcsize("<" + field.metadata["code"])

@@ -74,7 +74,7 @@ RULE = re.compile(r"^ *=+(  =+)+$", re.MULTILINE)
 
 
 def table(component):
-    """The rows of the docstring's table, without its heading."""
+    """Return the rows of the docstring's table, without its heading."""
     docstring = type(component).__doc__
     rules = list(RULE.finditer(docstring))
     assert len(rules) == 3, "one table between three rules"

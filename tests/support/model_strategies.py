@@ -21,7 +21,7 @@ _LARGEST_CHANNELS = 20
 
 
 def _quantisation(random: np.random.Generator, scale: float) -> tuple[float, int]:
-    """A scale near the given one, and any zero point; the extremes more often.
+    """Return a scale near the given one, and any zero point; the extremes more often.
 
     Scales stay above 1e-6: the runtime has no clamps at 6 for much smaller ones.
     """
@@ -48,7 +48,7 @@ def _bias(random: np.random.Generator, channels: int) -> np.ndarray | None:
 
 
 def _spread(random: np.random.Generator, source: float, scales: np.ndarray, terms: int) -> float:
-    """A scale for results: some fill int8, some saturate, some need left shifts."""
+    """Return a scale for results: some fill int8, some saturate, some need left shifts."""
     return source * float(np.median(scales)) * float(np.exp(random.uniform(-2, 5))) * terms**0.5
 
 
@@ -298,7 +298,7 @@ def _inputs(g: Graph, random: np.random.Generator, source: int, images: int) -> 
 
 @st.composite
 def tflite_operators(draw: st.DrawFn, kind: str, *, images: int = 3) -> tuple[bytes, np.ndarray]:
-    """A file with one operator of `OPERATORS` after a QUANTIZE, and inputs for it."""
+    """Draw a file with one operator of `OPERATORS` after a QUANTIZE, and inputs for it."""
     g, random = Graph(), draw(randoms())
     wanted = kind in {"conv", "depthwise", "average_pool", "max_pool"}
     first = _input(draw, g, random, [4] if wanted else [3, 4] if kind in {"mean", "reduce_max"} else [2, 3, 4], 1)
@@ -313,7 +313,7 @@ def tflite_operators(draw: st.DrawFn, kind: str, *, images: int = 3) -> tuple[by
 def tflite_graphs(
     draw: st.DrawFn, *, operators: int = 8, images: int = 3, batch: int = 1, kinds: tuple[str, ...] = tuple(OPERATORS)
 ) -> tuple[bytes, np.ndarray]:
-    """A file of up to `operators` operators with branches, and int8 inputs (images, *shape).
+    """Draw a file of up to `operators` operators with branches, and int8 inputs (images, *shape).
 
     The file's batch is `batch`; `images` is a multiple of it. Some operators may be needed by no output.
     """
@@ -330,7 +330,7 @@ def tflite_graphs(
 
 
 def random_chain(random, *, softmax=False, float_ends=False):
-    """A chain of one to four fully connected layers with every kind of scale, and a softmax or float ends."""
+    """Return a chain of one to four fully connected layers with every kind of scale, and a softmax or float ends."""
     g, batch = Graph(), 1
     widths = [int(w) for w in random.integers(1, 40, random.integers(2, 6))]
     scale, point = float(random.uniform(0.01, 2)), int(random.integers(-128, 128))

@@ -18,7 +18,7 @@ same_formulas = pytest.mark.skipif(
 
 
 def session(data):
-    """A session that keeps int8 as int8, as the models say; on x86-64 its default is to turn QDQ into uint8."""
+    """Return a session that keeps int8 as int8, as the models say; on x86-64 its default is to turn QDQ into uint8."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

@@ -190,7 +190,7 @@ def random_bytes(random, shape):
 
 
 def random_conv(writer, random, x, *, channels=None, keep=False):
-    """A convolution of an image with anything that one may have; `keep`: of the same height and width."""
+    """Return a convolution of an image with anything that one may have; `keep`: of the same height and width."""
     inputs, height, width = x.shape
     channels = channels or int(random.integers(1, 13))
     group = int(random.choice([1, 1, 1, inputs, 2]))
@@ -228,7 +228,7 @@ def random_conv(writer, random, x, *, channels=None, keep=False):
 
 
 def random_gemm(writer, random, x):
-    """A matrix product, with or without a bias."""
+    """Return a matrix product, with or without a bias."""
     values = random_bytes(random, (int(np.prod(x.shape)), int(random.integers(1, 21))))
     per_channel = random.random() < 0.5
     scale = np.exp(random.uniform(-7, -4, values.shape[1] if per_channel else ())).astype(np.float32)
@@ -308,7 +308,7 @@ def random_model(random, form):
 
 
 def damage(random, good):
-    """A file with bits turned, bytes set to extremes, or its end cut off."""
+    """Return a file with bits turned, bytes set to extremes, or its end cut off."""
     bad = bytearray(good)
     for _ in range(int(random.integers(1, 6))):
         kind, position = random.integers(4), int(random.integers(len(bad)))
@@ -326,7 +326,7 @@ def damage(random, good):
 
 
 def distort(random, good):
-    """A file that is well formed and says something else: other sizes, types, operators, inputs, or fewer of them."""
+    """Return a well-formed file that says something else: other sizes, types, operators, inputs, or fewer of them."""
     model = onnx.load_from_string(good)
     nodes, constants = model.graph.node, model.graph.initializer
     sizes = [0, -1, 1, 2, 3, 7, 1 << 20, 1 << 40, -(1 << 40)]

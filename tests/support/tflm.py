@@ -10,7 +10,7 @@ _runtime = pytest.importorskip(
 
 
 def run(data: bytes, x: np.ndarray, *, batch: int = 1) -> np.ndarray:
-    """A file's results for inputs (M, *shape), in groups of the file's batch."""
+    """Return a file's results for inputs (M, *shape), in groups of the file's batch."""
     interpreter = _runtime.Interpreter.from_bytes(bytes(data), arena_size=max(10 * len(data), 1 << 21))
     results = []
     for start in range(0, len(x), batch):
@@ -21,7 +21,7 @@ def run(data: bytes, x: np.ndarray, *, batch: int = 1) -> np.ndarray:
 
 
 def with_output(data: bytes, tensor: int) -> bytes:
-    """The file with another tensor as its output."""
+    """Return the file with another tensor as its output."""
     graph = tflite.Model.GetRootAs(data, 0).Subgraphs(0)
     outputs = graph._tab.Vector(graph._tab.Offset(8))  # the third field of the schema's SubGraph
     changed = bytearray(data)
@@ -31,6 +31,6 @@ def with_output(data: bytes, tensor: int) -> bytes:
 
 
 def results(data: bytes) -> list[int]:
-    """The tensors that a file's operators write, in order."""
+    """Return the tensors that a file's operators write, in order."""
     graph = tflite.Model.GetRootAs(data, 0).Subgraphs(0)
     return [graph.Operators(i).Outputs(0) for i in range(graph.OperatorsLength())]

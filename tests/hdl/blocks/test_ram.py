@@ -12,7 +12,7 @@ from etchnet.hdl.blocks.ram import Ram
 
 
 def accesses(ram, random, count):
-    """Reads and writes at random, never of the same word in the same cycle, and the data of every cycle."""
+    """Read and write at random, never the same word in the same cycle; return the data of every cycle."""
     waits = int(ram.latency > 2)
     lane = ram.bits // ram.lanes
     words = [*ram.init, *[0] * (ram.depth - len(ram.init))]

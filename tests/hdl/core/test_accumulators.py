@@ -10,7 +10,7 @@ from etchnet.hdl.isa import Fold
 
 
 def fold_values(old, new, fold):
-    """The rule of `Fold`, modulo 2**32."""
+    """Return the rule of `Fold`, modulo 2**32."""
     match fold:
         case Fold.SET:
             return new

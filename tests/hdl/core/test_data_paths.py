@@ -18,7 +18,7 @@ from etchnet.hdl.isa import Source
 
 
 def split(word, lanes, bits, *, signed):
-    """A packed word as lanes, the lowest first."""
+    """Return a packed word as lanes, the lowest first."""
     values = [word >> bits * lane & (1 << bits) - 1 for lane in range(lanes)]
     return [value - (signed and value >> bits - 1 << bits) for value in values]
 

@@ -14,7 +14,7 @@ LINES, COLUMNS = 4, 5
 
 
 def expected(first_line, end_line, first_column, end_column):
-    """The pixels inside, cut out of an image of ones."""
+    """Return the pixels inside, cut out of an image of ones."""
     image = np.zeros((LINES, COLUMNS), bool)
     image[first_line : end_line or None, first_column : end_column or None] = True
     return image

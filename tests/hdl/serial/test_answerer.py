@@ -10,7 +10,7 @@ from etchnet.hdl.serial.framing import FLAG, Kind
 
 
 def answer(kind, sequence, free, body):
-    """The frame, as (byte, plain), the cycles of its bytes after `start`, and where the body was reported to end."""
+    """Return the frame, as (byte, plain), the cycles of its bytes after `start`, and the reported end of its body."""
     frame, cycles, stops = [], [], []
 
     def bench():

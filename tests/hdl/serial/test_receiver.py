@@ -7,7 +7,7 @@ from etchnet.hdl.serial.receiver import UartReceiver
 
 
 def line(data, divisor, *, gap=0):
-    """The levels of a line that sends bytes, one a cycle, with idle cycles after each."""
+    """Return the levels of a line that sends bytes, one a cycle, with idle cycles after each."""
     levels = [1] * 3
     for byte in data:
         bits = [0, *(byte >> i & 1 for i in range(8)), 1]
@@ -16,7 +16,7 @@ def line(data, divisor, *, gap=0):
 
 
 def receive(levels, divisor):
-    """The bytes that a receiver takes from a line, and the cycles of their `valid`."""
+    """Return the bytes that a receiver takes from a line, and the cycles of their `valid`."""
     found = []
 
     def bench():

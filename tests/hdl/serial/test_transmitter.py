@@ -7,7 +7,7 @@ from etchnet.hdl.serial.transmitter import UartTransmitter
 
 
 def send(data, divisor, *, gap=0):
-    """The levels of the line, one a cycle, and the cycles in which a byte was accepted."""
+    """Return the levels of the line, one a cycle, and the cycles in which a byte was accepted."""
     levels, accepted = [], []
 
     def bench():

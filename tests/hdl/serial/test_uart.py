@@ -50,7 +50,7 @@ SMALL = Config(
 
 
 def connect(board, *, rate=0.0, seed=0, until=None, late=0.0, config=SMALL, **options):
-    """The engine on a board in memory, at the end of a line with faults."""
+    """Return the engine on a board in memory, at the end of a line with faults."""
     to_board, to_host = (Faults(rate, seed=(seed, way), until=until) for way in range(2))
     port = MemoryPort(board, to_board=to_board, to_host=to_host, late=late, seed=seed)
     return SerialEngine(config, port=port, baud=10**8, latency=0.002, **options)

@@ -101,7 +101,7 @@ def test_without_a_library_gates_and_levels_are_counted():
 
 
 def inverters(*nets):
-    """A netlist of inverters from each net to the next."""
+    """Return a netlist of inverters from each net to the next."""
     cells = {
         f"i{k}": {"type": "INV", "connections": {"A": [a], "Y": [b]}}
         for k, (a, b) in enumerate(zip(nets, nets[1:], strict=False))

@@ -40,7 +40,7 @@ def test_librelane_gets_every_process_and_the_memory_block_apart(tmp_path):
 
 @pytest.fixture
 def macros(tmp_path):
-    """The memory block that docs/asic.md makes of macros, and a macro."""
+    """Return the memory block that docs/asic.md makes of macros, and a macro."""
     page = (Path(__file__).parents[3] / "docs" / "asic.md").read_text()
     (block,) = re.findall(r"^```verilog\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "documented.v").write_text(block.replace("module etchnet_ram", "module documented_ram"))

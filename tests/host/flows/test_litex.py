@@ -12,7 +12,7 @@ from etchnet.host.flows.project import write_files
 
 
 def litex_module(files, monkeypatch, tmp_path):
-    """The generated module in front of stand-ins for LiteX and Migen, and what it makes an instance of."""
+    """Return the generated module in front of stand-ins for LiteX and Migen, and what it makes an instance of."""
 
     class Endpoint:
         def __init__(self, layout):

@@ -31,7 +31,7 @@ def build(*arguments):
 
 
 def built(monkeypatch, tmp_path, *arguments, board, body=()):
-    """The report of a build of the design of a few cells, with all its tools, and what the command printed."""
+    """Return the report of a build of the design of a few cells, with all its tools, and what the command printed."""
     family = BOARDS[board].device.family
     blinky.in_place_of_machines(monkeypatch, family, *body)
     result = build(*arguments, "--board", board, "-o", tmp_path)
@@ -117,7 +117,7 @@ def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
 
 @pytest.fixture
 def synthesised(monkeypatch):
-    """A function that makes synthesis of any machine leave given numbers of cells, by type."""
+    """Return a function that makes synthesis of any machine leave given numbers of cells, by type."""
 
     def leaves(**counts):
         cells = {f"{kind}_{i}": {"type": kind} for kind, count in counts.items() for i in range(count)}

@@ -30,7 +30,7 @@ CLOCK, OTHER_CLOCK = 2, 3
 
 
 def ram(*, width=9, **connections):
-    """A block RAM whose port B is read; bits are numbers of wires."""
+    """Return a block RAM whose port B is read; bits are numbers of wires."""
     ports = {"CLKA": [CLOCK], "CLKB": [CLOCK], **{name: [bit] for name, bit in connections.items()}}
     return {
         "type": "DP16KD",

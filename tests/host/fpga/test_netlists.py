@@ -30,7 +30,7 @@ DEVICES = {device.family: device for device in (LFE5U_85F, ICE40_UP5K, GW1NR_9)}
 
 
 def netlist(folder: Path, config: Config, technology, family: str, options: str = "") -> str:
-    """The machine as it goes to place and route, as Verilog of the device's cells."""
+    """Return the machine as it goes to place and route, as Verilog of the device's cells."""
     generate(config, technology=technology).write(folder)
     tools, device = FAMILIES[family], DEVICES[family]
     command = f"{tools.synthesis_command(device)} {options} -top etchnet -json netlist.json"
@@ -43,7 +43,7 @@ def netlist(folder: Path, config: Config, technology, family: str, options: str 
 
 
 def dissolved(folder: Path, models: dict[str, str]) -> str:
-    """A netlist with the models of its small cells in their places: thousands of instances take long to compile."""
+    """Return a netlist with its small cells replaced by their models: thousands of instances take long to compile."""
     for name, text in models.items():
         for cell in cell_models.LARGE:
             text = re.sub(rf"module {cell}\b.*?endmodule", "", text, flags=re.DOTALL)

@@ -9,7 +9,7 @@ from etchnet.host.network.network import INPUT, Network
 
 
 def diamond():
-    """A convolution, two pools that read it, and their concatenation."""
+    """Return a convolution, two pools that read it, and their concatenation."""
     random = np.random.default_rng(1)
     layers = [
         Conv.from_scale(int8(random, (2, 2, 3, 4)), scale=0.002),

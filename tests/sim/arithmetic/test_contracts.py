@@ -25,12 +25,12 @@ def saturate(value, low=INT32[0], high=INT32[1]):
 
 
 def half_even(value):
-    """A fraction to the nearest whole number: Python's own rounding is to even."""
+    """Return a fraction to the nearest whole number: Python's own rounding is to even."""
     return round(value)
 
 
 def float32(value):
-    """A fraction to the nearest with 24 bits, ties to even."""
+    """Return a fraction to the nearest with 24 bits, ties to even."""
     if not value:
         return value
     exponent = 0
@@ -263,7 +263,7 @@ def test_float_scale_rounds_twice():
 
 
 def raw_formula(row):
-    """What `raw` gives under every contract: low 32 bits, then to nearest with ties away from zero."""
+    """Return what `raw` gives under every contract: low 32 bits, then to nearest with ties away from zero."""
     low = to_int32((to_int32(row["value"] + row["bias"]) << row["left"]) * row["multiplier"])
     shifted = (2 * abs(low) + (1 << row["right"])) // (2 << row["right"])
     return saturate((shifted if low >= 0 else -shifted) + row["zero_point"], row["low"], row["high"])

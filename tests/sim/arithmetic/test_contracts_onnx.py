@@ -12,7 +12,7 @@ ONNX_FLOAT = contract_of("onnx-float")
 
 
 def requantise(sums, g, zero_point):
-    """Sums of channels side by side, each with its factor."""
+    """Put sums of channels side by side, each with its factor."""
     pairs = np.array([ONNX_FLOAT.quantise(v) for v in g])
     multiplier, shift = pairs.T
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)

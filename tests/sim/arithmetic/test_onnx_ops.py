@@ -23,7 +23,7 @@ A, B = (grid.ravel().astype(np.int8) for grid in np.meshgrid(ALL, ALL, indexing=
 
 
 def runtime(kind, inputs, order, shape, domain=CONTRIBUTED, **attributes):
-    """The result of one operator; what is no int8 array among the inputs is a constant."""
+    """Return the result of one operator; what is no int8 array among the inputs is a constant."""
     arrays = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray) and value.ndim}
     constants = [numpy_helper.from_array(np.asarray(v), n) for n, v in inputs.items() if n not in arrays]
     graph = helper.make_graph(

@@ -32,7 +32,7 @@ needs_verilator = pytest.mark.skipif(not has_verilator(), reason="no Verilator o
 
 
 def layer(random, terms, channels, *, wide):
-    """A layer with biases, multipliers, shifts and zero points of every size."""
+    """Return a layer with biases, multipliers, shifts and zero points of every size."""
     weights = int8(random, (terms, channels))
     if wide:
         bias = random.integers(-(1 << 31), 1 << 31, channels)
@@ -80,7 +80,7 @@ def products(draw, machines):
 
 
 def product_agrees(product, random, wide, *, most):
-    """The exact engine equals numpy; the RTL equals the exact engine where that counts at most `most` cycles."""
+    """Compare the exact engine with numpy, and the RTL with the exact engine where that takes at most `most` cycles."""
     config, (rows, terms, channels) = product
     x, one = int8(random, (rows, terms)), layer(random, terms, channels, wide=wide)
     one, trace = dataclasses.replace(one, input_zero_point=0), traces(random)

@@ -38,7 +38,7 @@ def stored(memory, passes, drains, config, address=0):
 
 
 def copy_program(pixels):
-    """A program that copies the first pixels of its input to its output."""
+    """Return a program that copies the first pixels of its input to its output."""
     p = Pass(kind=TileKind.IDENTITY, pixels=pixels, wait_input=True, wait_output=True, release=True)
     drain = Drain(pixels=pixels, destination=Destination.OUTPUT, raw=True, commit=True)
     return schedule([dataclasses.replace(p, release_input=True)], [drain], SMALL)

@@ -16,7 +16,7 @@ SMALL = Config(rows=2, columns=2, weight_tiles=4, activation_words=8, input_word
 
 @pytest.fixture
 def gateware(tmp_path, monkeypatch):
-    """A copy of the gateware's source that stands in for it, and an empty cache."""
+    """Return a copy of the gateware's source that stands in for it, and an empty cache."""
     copy = tmp_path / "hdl"
     shutil.copytree(library.GATEWARE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(library, "GATEWARE", copy)

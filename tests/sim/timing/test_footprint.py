@@ -18,7 +18,7 @@ DENSE = Config(rows=6, columns=3, weight_tiles=4, activation_words=64, input_wor
 
 @st.composite
 def passes(draw):
-    """A walk of a few lines, plain, held or depthwise."""
+    """Draw a walk of a few lines, plain, held or depthwise."""
     depthwise = draw(st.booleans())
     columns = draw(st.integers(4, 6)) if depthwise else draw(st.integers(0, 5))
     pixels = draw(st.integers(1, 24))
@@ -43,7 +43,7 @@ def passes(draw):
 
 
 def reads(p):
-    """The word of every pixel that is inside the image, with its cycle, line by line."""
+    """Return the word of every pixel that is inside the image, with its cycle, line by line."""
     found, columns = [], p.columns or p.pixels
     for pixel in range(p.pixels):
         line, column = pixel // columns, pixel % columns
@@ -55,7 +55,7 @@ def reads(p):
 
 
 def folds(p):
-    """The accumulator row and the pixel of every sum that is kept: those of the last pixel of each window."""
+    """Return the accumulator row and the pixel of every sum that is kept: those of the last pixel of each window."""
     if p.kind != TileKind.DEPTHWISE:
         return [(p.row if p.hold != Fold.SET else p.row + pixel, pixel) for pixel in range(p.pixels)]
     found: list[tuple[int, int]] = []
@@ -91,7 +91,7 @@ def test_a_pass(p):
 
 @st.composite
 def drains(draw):
-    """A drain to any memory, or back into either bank."""
+    """Draw a drain to any memory, or back into either bank."""
     destination = draw(st.sampled_from(Destination))
     return Drain(
         tiles=draw(st.integers(1, 3)),
@@ -108,7 +108,7 @@ def drains(draw):
 
 
 def writes(d, config):
-    """The first word, or the accumulator row, that every row of a drain writes, tile after tile."""
+    """Return the first word, or the accumulator row, that every row of a drain writes, tile after tile."""
     shared = 1 if d.wide or d.destination == Destination.ACCUMULATORS else config.rows // config.columns
     lane = 0 if shared == 1 else d.lane
     return [

@@ -11,7 +11,7 @@ ROWS = 12
 
 @st.composite
 def accesses(draw):
-    """A run of rows, its base cycle, and its steps: a number, or an ascending array."""
+    """Draw a run of rows, its base cycle, and its steps: a number, or an ascending array."""
     first = draw(st.integers(0, ROWS - 1))
     stop = draw(st.integers(first + 1, ROWS))
     gaps = st.lists(st.integers(0, 4), min_size=stop - first, max_size=stop - first)
@@ -20,12 +20,12 @@ def accesses(draw):
 
 
 def expand(rows, steps):
-    """The step of every row of a run, as an array."""
+    """Return the step of every row of a run, as an array."""
     return steps * np.arange(rows[1] - rows[0]) if isinstance(steps, int) else steps
 
 
 def both(history):
-    """The map and the arrays of cycles and epochs after the same accesses; the epoch is the number of the access."""
+    """Return the map, and arrays of cycles and epochs, after the same accesses; an epoch is the number of an access."""
     cycles, epochs, found = np.full(ROWS, NEVER), np.full(ROWS, -1), CycleMap()
     for epoch, (rows, base, steps) in enumerate(history):
         found.assign(rows, base, steps, epoch)
@@ -34,7 +34,7 @@ def both(history):
 
 
 def earliest(cycles, rows, steps):
-    """The smallest base at which no row of the access comes before its cycle."""
+    """Return the smallest base at which no row of the access comes before its cycle."""
     inside = cycles[slice(*rows)]
     assigned = inside != NEVER
     return int((inside - expand(rows, steps))[assigned].max()) if assigned.any() else NEVER

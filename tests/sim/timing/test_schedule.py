@@ -24,7 +24,7 @@ from etchnet.sim.timing import (
 
 
 def random_program(parts, random):
-    """The config, passes and drains of a random program, with its idle cycles."""
+    """Return the config, passes and drains of a random program, with its idle cycles."""
     make = chain_program if isinstance(parts[1][0], tuple) else walk_program
     return make(parts, random)[:3]
 

@@ -13,7 +13,7 @@ from etchnet.hdl.isa import Pass, Target, chunks, word_bits
 
 
 def random_pass(config, random):
-    """A pass with any value in any field."""
+    """Return a pass with any value in any field."""
     fields = {}
     for name, field in Pass.layout(config):
         value = int.from_bytes(random.bytes(4), "little") & (1 << field.width) - 1
@@ -35,7 +35,7 @@ def memory(config, passes):
 
 
 def expected_lookahead(p, config):
-    """The derived values, in Python's own arithmetic, cut to their widths."""
+    """Return the derived values, in Python's own arithmetic, cut to their widths."""
     layout = pass_lookahead.layout(config)
     columns = p.columns or p.pixels
     values = {
@@ -50,7 +50,7 @@ def expected_lookahead(p, config):
 
 
 def taken(config, *, first, count, repeats, rate, random, start):
-    """The instructions taken after one start, each as word, last of all, and derived values; and when."""
+    """Return the instructions taken after one start, each as word, last of all, and derived values; and when."""
     derived = [name for name, _ in pass_lookahead.layout(config)]
     found, cycle = [], 0
     yield {"start": 1, "first": first, "count": count, "repeats": repeats, "instructions.ready": 0}

@@ -29,7 +29,7 @@ def memory_packet(config, random, target, *, count, **flags):
 
 
 def writes_of(config, target, address, words):
-    """The link words that a packet puts on the bus: target, address, chunk, data."""
+    """Return the link words that a packet puts on the bus: target, address, chunk, data."""
     found = []
     for index, word in enumerate(words):
         for chunk in range(chunks(word_bits(target, config), config)):

@@ -17,7 +17,7 @@ CLASSES = ("issue", "wait_in", "wait_out", "weight_load", "requantise", "fill_dr
 
 
 def lookahead(p):
-    """The derived values of a pass, by port."""
+    """Return the derived values of a pass, by port."""
     columns = p.columns or p.pixels
     return {
         "no_idle": int(p.idle + p.idle_requantise == 0),
@@ -30,7 +30,7 @@ def lookahead(p):
 
 
 def walked_pass(config, random):
-    """A pass over an image with borders; a depthwise one on some of the machines that have them."""
+    """Return a pass over an image with borders; a depthwise one on some of the machines that have them."""
     depthwise = config.depthwise and random.random() < 0.5
     columns = int(random.integers(config.shortest_line, 9) if depthwise else random.integers(0, 6))
     pixels = int(random.integers(1, config.pass_pixels if depthwise else config.accumulator_rows))
@@ -162,7 +162,7 @@ def test_a_pass_idles_waits_and_issues(weight_rows):
 
 
 def expected_issues(config, passes):
-    """What is issued, in order, by the rules of `Pass`: pixels, weight requests, kept rows with their folds."""
+    """Return what is issued, in order, by the rules of `Pass`: pixels, weight requests, kept rows with their folds."""
     pixels, requests, folds, half = [], [], [], 0
     for p in passes:
         for word in p.walk().tolist():

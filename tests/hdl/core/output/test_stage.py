@@ -23,7 +23,7 @@ CONFIGS = [
 
 
 def results_of(config, accumulators, parameters, drain):
-    """A row of results; `raw` takes the low 32 bits of the product, which is here that of 1."""
+    """Return a row of results; `raw` takes the low 32 bits of the product, which is here that of 1."""
     found = []
     for value, p in zip(accumulators, parameters, strict=True):
         biased = np.int64(int(value) + p.bias)

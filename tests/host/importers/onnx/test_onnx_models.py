@@ -38,7 +38,7 @@ def test_random_models_at_length(model):
 
 @pytest.fixture(scope="module")
 def quantised(tmp_path_factory):
-    """A small float network, quantised by ONNX Runtime in every form and with every option: {name: path}."""
+    """Return a small float network, quantised by ONNX Runtime in every form and with every option: {name: path}."""
     quantization = pytest.importorskip("onnxruntime.quantization")
     folder = tmp_path_factory.mktemp("quantised")
     random = np.random.default_rng(0)

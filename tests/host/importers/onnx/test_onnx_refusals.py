@@ -28,7 +28,7 @@ pytestmark = same_formulas
 
 
 def changed(change, form="QDQ", floats=True):
-    """A model of a convolution and a matrix, changed as protobuf."""
+    """Return a model of a convolution and a matrix, changed as protobuf."""
     random = np.random.default_rng(0)
     writer = Writer(form, floats=floats)
     x = writer.input((2, 4, 4), 0.1, 3)

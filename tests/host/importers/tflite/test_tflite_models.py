@@ -84,7 +84,7 @@ def test_the_autoencoder_on_the_machine_equals_the_runtime(weight_rows, most):
 
 
 def rewritten(data, bias_of):
-    """The chain of fully connected layers in `data` once more, each with the bias that `bias_of` gives.
+    """Return the chain of fully connected layers in `data` once more, each with the bias that `bias_of` gives.
 
     `bias_of` gets the layer's index, weights, real factors per channel, zero points in and out, and activation.
     """

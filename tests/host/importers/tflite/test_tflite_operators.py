@@ -103,7 +103,7 @@ def test_biases_at_ties_equal_the_runtime(kind, per_channel):
 
 
 def every_value(kind, scales, zeros):
-    """A file with one operator, and all 256 inputs for it."""
+    """Return a file with one operator, and all 256 inputs for it."""
     g = Graph()
     first = g.activation("input", (1, 16, 16, 1), scales[0], zeros[0])
     result = g.activation("result", (1, 16, 16, 1), scales[1], zeros[1])
