@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.network.layers import Dense, Layer, Reshape, Shape
-from etchnet.host.network.network import INPUT, Network
+from etchnet.host.network.network import INPUT, Network, needed_layers
 
 __all__ = ["reshaped_in_place", "rewrite_network", "sources_of", "stored_tensor", "strip_reshapes"]
 
@@ -35,14 +35,7 @@ def rewrite_network(
     input_shape
         By default that of `network`.
     """
-    needed, stack = set(), [len(layers) - 1 if last is None else last]
-    while stack:
-        if (index := stack.pop()) != INPUT and index not in needed:
-            needed.add(index)
-            stack += sources[index]
-    kept = sorted(needed)
-    number = {INPUT: INPUT} | {old: new for new, old in enumerate(kept)}
-    renumbered = [[number[source] for source in sources[index]] for index in kept]
+    kept, renumbered = needed_layers(sources, len(layers) - 1 if last is None else last)
     shape = input_shape or network.input_shape
     return Network([layers[index] for index in kept], shape, renumbered, network.contract), kept
 

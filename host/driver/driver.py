@@ -27,7 +27,8 @@ from etchnet.host.driver.packets import (
     unpack_results,
     weight_packets_by_tile,
 )
-from etchnet.host.network.network import Dense, Network, NetworkError, as_int8
+from etchnet.host.network.layers import Dense, NetworkError, as_int8
+from etchnet.host.network.network import Network
 from etchnet.sim.engines.link import Engine, LinkTrace
 
 __all__ = ["Accelerator"]

@@ -24,7 +24,7 @@ from etchnet.host.network.layers import (
     Shape,
 )
 from etchnet.host.network.model import ArgMax, Model, ModelError, Quantisation, Softmax, Step
-from etchnet.host.network.network import INPUT, Network
+from etchnet.host.network.network import INPUT, Network, needed_layers
 
 __all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape", "make_layer"]
 
@@ -301,25 +301,15 @@ class GraphBuilder:
             raise ModelError(
                 f"{self._name} must have a layer between its input and its output: there is nothing to run"
             )
-        kept = {value.node}
-        for index in range(value.node, -1, -1):
-            if index in kept:
-                kept.update(source for source in self._sources[index] if source != INPUT)
-        order = sorted(kept)
-        number = {INPUT: INPUT} | {old: new for new, old in enumerate(order)}
+        kept, sources = needed_layers(self._sources, value.node)
         try:
-            network = Network(
-                [self._layers[i] for i in order],
-                self._input_shape,
-                [[number[s] for s in self._sources[i]] for i in order],
-                self._contract,
-            )
+            network = Network([self._layers[i] for i in kept], self._input_shape, sources, self._contract)
         except NetworkError as error:
             raise ModelError(str(error)) from None
         return Model(
             name=self._name,
             network=network,
-            names=[self._names[i] for i in order],
+            names=[self._names[i] for i in kept],
             input=self.input.quantisation,
             output=value.quantisation,
             input_shape=self.input.shape,

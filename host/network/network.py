@@ -17,19 +17,16 @@ from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.targets.files import replacing
 from etchnet.host.network.layers import (
     LAYERS,
-    MAX_TERMS,
     Dense,
     Layer,
     Linear,
     NetworkError,
     Scaling,
     Shape,
-    as_array,
-    as_int8,
 )
 from etchnet.sim.arithmetic.contracts import contract_of
 
-__all__ = ["INPUT", "MAX_TERMS", "Dense", "Network", "NetworkError", "as_array", "as_int8"]
+__all__ = ["INPUT", "Network", "needed_layers"]
 
 INPUT = -1
 """source of a layer that reads the network's input"""
@@ -37,6 +34,25 @@ INPUT = -1
 _LARGEST_FILE = 1 << 28
 _DERIVED: Any = None
 """default of a parameter that the others imply; `Network` fills it in, so that it is never None afterwards"""
+
+
+def needed_layers(sources: Sequence[Sequence[int]], last: int) -> tuple[list[int], list[list[int]]]:
+    """Return the layers that layer `last` needs, itself included, in order, and their sources in the new numbering.
+
+    Parameters
+    ----------
+    sources
+        For each layer, the layers that it reads, or `INPUT`.
+    """
+    needed: set[int] = set()
+    stack = [last]
+    while stack:
+        if (layer := stack.pop()) != INPUT and layer not in needed:
+            needed.add(layer)
+            stack.extend(sources[layer])
+    kept = sorted(needed)
+    number = {INPUT: INPUT} | {old: new for new, old in enumerate(kept)}
+    return kept, [[number[source] for source in sources[layer]] for layer in kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,20 +205,8 @@ class Network:
 
     def upto(self, index: int) -> Network:
         """Return the network whose result is that of layer `index`, with only the layers that it needs."""
-        needed: set[int] = set()
-        stack = [index]
-        while stack:
-            if (layer := stack.pop()) not in needed and layer != INPUT:
-                needed.add(layer)
-                stack.extend(self.sources[layer])
-        order = sorted(needed)
-        number = {INPUT: INPUT} | {old: new for new, old in enumerate(order)}
-        return Network(
-            [self.layers[i] for i in order],
-            self.input_shape,
-            [[number[s] for s in self.sources[i]] for i in order],
-            self.contract,
-        )
+        kept, sources = needed_layers(self.sources, index)
+        return Network([self.layers[i] for i in kept], self.input_shape, sources, self.contract)
 
     def tensors(self, x: np.ndarray) -> list[np.ndarray]:
         """Compute the result of every layer in numpy, (M, H, W, C), for int8 (M, inputs)."""

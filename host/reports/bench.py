@@ -21,8 +21,9 @@ from etchnet.host.compiler.program import Program
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.load import plain_model
+from etchnet.host.network.layers import Dense
 from etchnet.host.network.model import Model
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.network import Network
 from etchnet.host.reports.compare import default_inputs
 from etchnet.host.reports.fit import one_and_many
 from etchnet.host.reports.numpy_network import NumpyNetwork

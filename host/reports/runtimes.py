@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.network.layers import Reshape
+from etchnet.host.network.layers import Dense, Reshape
 from etchnet.host.network.model import ArgMax, Model
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.network import Network
 from etchnet.sim.engines.link import Disagreement
 from etchnet.sim.engines.verilated import MissingToolError
 

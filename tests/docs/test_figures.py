@@ -8,7 +8,8 @@ from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Pass
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.sim.engines.simulated import AmaranthEngine
 from etchnet.sim.timing import run_counts, schedule
 

@@ -4,7 +4,8 @@ import numpy as np
 from support.strategies import int8
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 
 
 def small_network(seed=0):

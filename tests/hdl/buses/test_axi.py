@@ -18,7 +18,8 @@ from etchnet.hdl.buses.axi import Axi
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.verilog import VerilogDesign, generate
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.host.tools.yosys import run_yosys
 from etchnet.sim.engines.verilated import find_verilator
 

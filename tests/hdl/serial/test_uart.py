@@ -31,7 +31,8 @@ from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.driver.frames import Deframer, Frame
 from etchnet.host.driver.serial import SerialEngine
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.host.tools.yosys import run_yosys
 from etchnet.sim.engines.link import LinkError
 

@@ -13,7 +13,8 @@ from support.strategies import int8
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.verilog import generate
 from etchnet.host.compiler.compile import compile_network
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 
 # No multiple of the batch: the last repeat is filled up with zeros.
 BATCH, INPUTS = 3, 20

@@ -16,7 +16,8 @@ from support.command_line import error, run
 from etchnet.host.cli import doctor, entry, main
 from etchnet.host.data import fashion
 from etchnet.host.demo.demo import check_on_rtl
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import toolchain
 

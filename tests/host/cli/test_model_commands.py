@@ -16,8 +16,8 @@ from support.strategies import int8
 
 import etchnet.hdl.core.array.array
 import etchnet.hdl.core.machine
-from etchnet.host.network.layers import Conv
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Conv, Dense
+from etchnet.host.network.network import Network
 
 SMALL = ["--rows", "4", "--cols", "4"]
 

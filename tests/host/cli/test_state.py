@@ -7,7 +7,8 @@ import pytest
 from support.command_line import error, run
 from support.strategies import int8
 
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 
 MACHINE = ["--rows", "4", "--cols", "4", "--set", "weight_tiles=4"]
 

@@ -8,8 +8,7 @@ from support.strategies import int8, randoms
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.overflow import check_overflow
-from etchnet.host.network.layers import Add, AveragePool, Conv, Dense, MaxPool
-from etchnet.host.network.network import MAX_TERMS
+from etchnet.host.network.layers import MAX_TERMS, Add, AveragePool, Conv, Dense, MaxPool
 
 CONFIG = Config(rows=8, columns=8)
 

@@ -12,7 +12,8 @@ from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.driver.engines import make_engine
-from etchnet.host.network.network import MAX_TERMS, Dense, Network, NetworkError
+from etchnet.host.network.layers import MAX_TERMS, Dense, NetworkError
+from etchnet.host.network.network import Network
 
 SMALL = Config(
     rows=4,

@@ -30,7 +30,8 @@ from etchnet.host.driver.engines import make_engine
 from etchnet.host.driver.frames import Deframer, Frame
 from etchnet.host.driver.port import parse_port
 from etchnet.host.driver.serial import SerialEngine
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.sim.engines.link import LinkError, LinkTrace
 from etchnet.sim.engines.verilated import MissingToolError
 

@@ -6,9 +6,9 @@ from support.networks import small_network
 
 from etchnet.host.data import fashion
 from etchnet.host.importers.load import load_input, load_model, plain_model
-from etchnet.host.network.layers import Add, AveragePool, Conv, Depthwise, MaxPool, Reshape
+from etchnet.host.network.layers import Add, AveragePool, Conv, Dense, Depthwise, MaxPool, Reshape
 from etchnet.host.network.model import ModelError, Quantisation
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.network import Network
 from etchnet.host.reports.compare import default_inputs
 
 

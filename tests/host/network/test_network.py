@@ -5,7 +5,7 @@ import pytest
 from support.strategies import int8
 
 from etchnet.host.network.layers import Add, Concat, Conv, Dense, MaxPool, NetworkError, Scaling
-from etchnet.host.network.network import INPUT, Network
+from etchnet.host.network.network import INPUT, Network, needed_layers
 
 
 def diamond():
@@ -77,3 +77,10 @@ def test_a_file_holds_the_whole_network(tmp_path):
 def test_graphs_that_cannot_be_are_named(sources, message):
     with pytest.raises(NetworkError, match=message):
         Network(diamond().layers, (5, 6, 3), sources)
+
+
+def test_needed_layers_are_numbered_anew():
+    """By hand: layers 0, 2 and 4 are what layer 4 needs, and layer 4 reads the input too."""
+    sources = [[INPUT], [0], [0], [1], [2, INPUT]]
+    assert needed_layers(sources, 4) == ([0, 2, 4], [[INPUT], [0], [1, INPUT]])
+    assert needed_layers(sources, 0) == ([0], [[INPUT]])

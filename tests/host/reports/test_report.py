@@ -10,7 +10,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.overflow import check_overflow
 from etchnet.host.driver.driver import Accelerator
-from etchnet.host.network.network import Dense
+from etchnet.host.network.layers import Dense
 from etchnet.host.reports.report import layer_reports, memory_use, totals
 
 

@@ -9,9 +9,9 @@ from support.needs import MODELS, needs_models
 from support.networks import small_network
 
 from etchnet.host.importers.load import load_model, plain_model
-from etchnet.host.network.layers import Conv, MaxPool
+from etchnet.host.network.layers import Conv, Dense, MaxPool
 from etchnet.host.network.model import Quantisation
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.network import Network
 from etchnet.host.reports import runtimes
 from etchnet.host.reports.compare import default_inputs
 from etchnet.host.reports.numpy_network import NumpyNetwork

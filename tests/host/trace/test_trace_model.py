@@ -19,8 +19,8 @@ from support.traced import CONFIG, network
 from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.host.importers.load import plain_model
-from etchnet.host.network.layers import Add, AveragePool, Conv, MaxPool
-from etchnet.host.network.network import INPUT, Dense, Network
+from etchnet.host.network.layers import Add, AveragePool, Conv, Dense, MaxPool
+from etchnet.host.network.network import INPUT, Network
 from etchnet.host.trace.page import MODEL, page
 from etchnet.host.trace.trace import gather
 from etchnet.sim.state.machine import MachineState

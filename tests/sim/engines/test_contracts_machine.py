@@ -13,7 +13,8 @@ from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.overflow import check_overflow
 from etchnet.host.driver.driver import Accelerator
-from etchnet.host.network.network import Dense, Network, NetworkError
+from etchnet.host.network.layers import Dense, NetworkError
+from etchnet.host.network.network import Network
 from etchnet.sim.arithmetic.contracts import contract_of
 from etchnet.sim.engines.exact import ExactEngine
 

@@ -12,7 +12,8 @@ from support.strategies import CHOICES, MACHINES, configs, int8, machines, rando
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.driver.driver import Accelerator
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import MissingToolError, find_compiler, find_verilator
 

@@ -7,7 +7,8 @@ from support.strategies import int8
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.driver.driver import Accelerator
-from etchnet.host.network.network import Dense, Network
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import Network
 from etchnet.sim.functional.buffers import Scratch
 
 
