@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module, metadata
 
 import click
 from amaranth.back.verilog import YosysError
+from amaranth.hdl import UnusedElaboratable
 
 from etchnet.hdl.isa.errors import EtchnetError
 
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(error.format_message())
     except click.Abort:
+        # Amaranth warns of modules that were made and not used; an interruption leaves many of these.
+        warnings.simplefilter("ignore", UnusedElaboratable)
         click.echo("etchnet: interrupted", err=True)
         sys.exit(130)
     except OSError as error:

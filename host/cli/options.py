@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ __all__ = [
 _CONTRACT_GIVEN = f"{__name__}.contract_given"
 _GIVEN = f"{__name__}.given"
 
+# As many digits as any parameter may have, and more; Python refuses to convert thousands.
+_INTEGER = re.compile(r"-?\d{1,100}")
+
 
 class UsageError(click.ClickException):
     """An option or argument with a value that the command does not accept."""
@@ -54,11 +58,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE as a machine parameter; a value that reads as a whole number is one."""
+    """Parse NAME=VALUE as a machine parameter; a value of decimal digits is a whole number."""
     name, separator, value = text.partition("=")
     if not separator or not name or not value:
         raise UsageError(f"--set must be NAME=VALUE, such as input_words=2048, not {text!r}")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    return name, int(value) if _INTEGER.fullmatch(value) else value
 
 
 def machine_options(function: Callable[..., Any]) -> Any:

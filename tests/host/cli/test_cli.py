@@ -205,6 +205,10 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
     [
         (["demo", "--rows", "0"], "rows must be a whole number from 1 to 64, not 0"),
         (["demo", "--rows", "x"], "Invalid value for '--rows': 'x' is not a valid integer."),
+        (["demo", "--set", "rows"], "--set must be NAME=VALUE, such as input_words=2048, not 'rows'"),
+        (["demo", "--set", "rows=--5"], "rows must be a whole number from 1 to 64, not '--5'"),
+        (["demo", "--set", "rows=\u00b2"], "rows must be a whole number from 1 to 64, not '\u00b2'"),
+        (["demo", "--set", "rows=" + "9" * 5000], "rows must be a whole number from 1 to 64, not '999"),
         (["demo", "--weight-rows", "3"], "weight_rows must divide rows (16), not 3"),
         (["demo", "--engine", "spice"], "Invalid value for '--engine': 'spice' is not one of"),
         (["demo", "--batch", "0"], "Invalid value for '--batch': 0 is not in the range x>=1."),
@@ -285,6 +289,18 @@ def test_interruption_is_one_line_and_leaves_nothing_half_written(capsys, monkey
     status, out, err = run(capsys, "verilog", "-o", str(tmp_path / "a"))
     assert (status, out, err.strip()) == (130, "", "etchnet: interrupted")
     assert not (tmp_path / "a").exists()
+
+
+def test_interruption_does_not_warn_of_the_half_made_machine(tmp_path):
+    code = (
+        "import sys; from etchnet.hdl.core.control.sequencer import Sequencer; "
+        "from etchnet.host.cli.main import main\n"
+        "def interrupt(*args): raise KeyboardInterrupt\n"
+        "Sequencer.elaborate = interrupt; main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, "verilog", "--rows", "1", "--cols", "1", "-o", str(tmp_path / "a")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "etchnet: interrupted")
 
 
 def test_interruption_while_it_still_imports_is_one_line(capsys, monkeypatch):
