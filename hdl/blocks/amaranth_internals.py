@@ -1,4 +1,4 @@
-"""Every private name of Amaranth that the project uses, and why; nothing else may use any.
+"""The only module that uses private names of Amaranth, and why it needs them.
 
 Amaranth may rename these in any release. Each function here is the one place to adapt.
 """
@@ -27,6 +27,7 @@ def yosys() -> type[YosysBinary]:
     """Return the Yosys that Amaranth converts to Verilog with; raise YosysError if none is installed.
 
     Amaranth's own conversion to Verilog takes one design and a fixed script. The project converts many modules at once,
-    with a script of its own, on the same Yosys: the one in the path, or the one of `amaranth[builtin-yosys]`.
+    with a script of its own, on the same Yosys: the one on the path, or the one that `amaranth[builtin-yosys]`
+    installs.
     """
     return find_yosys(lambda version: version >= (0, 40))

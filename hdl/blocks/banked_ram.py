@@ -1,4 +1,4 @@
-"""A memory cut into banks, so that every block RAM of a device has its own register after it."""
+"""A memory split into banks, so that the output of every block RAM goes straight to a register."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from etchnet.hdl.blocks.technology import technology_of
 __all__ = ["BANK_WORDS", "BankedRam"]
 
 BANK_WORDS = 2048
-"""words of a bank: the bytes that fit a block RAM of common FPGAs"""
+"""words of a bank: the number of bytes that fit one block RAM of common FPGAs"""
 
 
 class BankedRam(wiring.Component):
-    """A `Ram` with a read latency of 2 or more, whose bank is selected after the output registers of the banks.
+    """A `Ram` with a read latency of 2 or more that selects the bank after the banks' output registers.
 
-    Ports, timing and contents are those of the `Ram` that it stands for. From a plain description synthesis would put
-    the multiplexer between block RAM and register, so that a block RAM's output, which takes most of a cycle, would
-    cross the device and the multiplexer in the same cycle. Registers in front of the memory are not shared with those
-    of other memories that have the same inputs.
+    Ports, timing and contents are those of the `Ram` that it replaces. From a plain description, synthesis would put
+    the multiplexer between block RAM and register: the block RAM's output, which takes most of a cycle, would also have
+    to cross the device and the multiplexer within that cycle. Registers in front of the memory are not shared with
+    other memories, even if these have the same inputs.
 
     Parameters
     ----------
     ram
-        The memory to stand for. Raises ValueError if its latency is below `BANK_LATENCY`.
+        The memory to replace. Raises ValueError if its latency is below `BANK_LATENCY`.
     """
 
     BANK_LATENCY = 2
@@ -44,11 +44,11 @@ class BankedRam(wiring.Component):
 
     @classmethod
     def suits(cls, ram: Ram) -> bool:
-        """Return whether a memory has more registers than a bank, or as many and more words."""
+        """Return whether `ram` should be banked: it has more register stages than a bank, or as many and more words."""
         return ram.latency > cls.BANK_LATENCY or (ram.latency == cls.BANK_LATENCY and ram.depth > BANK_WORDS)
 
     def elaborate(self, platform: Any) -> Module:
-        """Register the inputs, add the banks, select the bank that a word came from."""
+        """Register the inputs, add the banks, and select the bank that was read."""
         m = Module()
         ram = self.ram
         low = ceil_log2(BANK_WORDS)

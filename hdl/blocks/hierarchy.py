@@ -17,7 +17,7 @@ class ModulePlatform(Protocol):
     def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
         """Return an instance of the module `name`, connected to the ports of `component`; `reset` resets it too.
 
-        Components with the same name must be equal except for the signals of their ports; the first is elaborated.
+        Components with the same name must be identical apart from their port signals; only the first is elaborated.
         """
         ...
 

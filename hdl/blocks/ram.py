@@ -1,4 +1,4 @@
-"""The block of which every memory of the machine is made."""
+"""The building block of every memory in the machine."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def read_port(depth: int, bits: int) -> wiring.Signature:
 class Ram(wiring.Component):
     """A memory with one write port and one read port.
 
-    A read takes `latency` cycles, and its data stay until those of the next read. One read and one write per cycle, no
-    flow control. A read of a word in the cycle that writes it returns the old word in simulation; do not rely on it.
+    A read takes `latency` cycles, and `data` holds the word until the next read delivers another. One read and one
+    write per cycle, no flow control. A read of a word in the cycle that writes it returns the old word in simulation;
+    do not rely on it.
 
     =============  =========  =============  ========================================================
     port           direction  shape          meaning
@@ -42,11 +43,11 @@ class Ram(wiring.Component):
     bits, depth
         Bits of a word, and number of words.
     lanes
-        Number of parts of a word that can be written by themselves; divides `bits`.
+        Number of equal parts of a word that can be written separately; divides `bits`.
     init
         Initial words; the rest are zero.
     name
-        Name of the file of initial words in generated Verilog, if there are any.
+        Name of the file of initial words in generated Verilog, without its suffix; not used if there are none.
     latency
         Cycles from an address to its word, 1 to 4. 1: the memory alone. 2: a register after it. 3: also registers in
         front of both ports, which delay writes by a cycle too. 4: two registers after it.

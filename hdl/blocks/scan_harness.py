@@ -1,4 +1,4 @@
-"""A block between shift registers, to measure its own clock rate and area on a device with few pins."""
+"""A block wrapped in shift registers, so that its clock rate and area can be measured on a device with few pins."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ScanHarness(wiring.Component):
         super().__init__({"scan_in": In(1), "capture": In(1), "scan_out": Out(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Add both shift registers, and input registers, so that no delays of the block are merged with the first."""
+        """Add both shift registers, and input registers that keep the block's own delay lines apart from the first."""
         m = Module()
         submodule(m, platform, "block", self.block)
         inputs: list[Any] = []

@@ -14,22 +14,22 @@ __all__ = ["Semaphore"]
 class Semaphore(wiring.Component):
     """A counter of tokens: one side puts them, the other takes them.
 
-    Both inputs take effect in the next cycle. `take` without `available`, and `put` at `maximum` tokens, are errors of
-    the user and not checked.
+    Both inputs take effect in the next cycle. `take` without `available`, and `put` at `maximum` tokens, are errors
+    that the gateware does not check.
 
-    =========  =========  ==============  =====================
+    =========  =========  ==============  ====================
     port       direction  shape           meaning
-    =========  =========  ==============  =====================
+    =========  =========  ==============  ====================
     put        in         1               add a token
     take       in         1               remove a token
-    available  out        1               there is at least one
+    available  out        1               the count is above 0
     count      out        0 to `maximum`  number of tokens
-    =========  =========  ==============  =====================
+    =========  =========  ==============  ====================
 
     Parameters
     ----------
     initial, maximum
-        Number of tokens after reset, and the most that there can be.
+        Number of tokens after reset, and the maximum number.
     """
 
     def __init__(self, *, initial: int, maximum: int) -> None:

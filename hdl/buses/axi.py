@@ -38,16 +38,16 @@ class Axi(wiring.Component):
 
     Ports have the names of the AXI specification. No output depends on an input in the same cycle.
 
-    ============  =========  =================  =======================================================================
-    port          direction  shape              meaning
-    ============  =========  =================  =======================================================================
-    aclk          in         1                  clock
-    aresetn       in         1                  reset, active low, sampled at the rising edge of `aclk`
-    s_axi_...     both       `lite_ports`       AXI4-Lite slave: the registers
-    s_axis_t...   in         `link_bits`        AXI4-Stream slave: link words to the machine, the first byte lowest
-    m_axis_t...   out        `link_bits`        AXI4-Stream master: link words from the machine
-    irq           out        1                  level, active high: an enabled event is set
-    ============  =========  =================  =======================================================================
+    ===========  =========  ============  ===================================================================
+    port         direction  shape         meaning
+    ===========  =========  ============  ===================================================================
+    aclk         in         1             clock
+    aresetn      in         1             reset, active low, sampled at the rising edge of `aclk`
+    s_axi_...    both       `lite_ports`  AXI4-Lite slave: the registers
+    s_axis_t...  in         `link_bits`   AXI4-Stream slave: link words to the machine, the first byte lowest
+    m_axis_t...  out        `link_bits`   AXI4-Stream master: link words from the machine
+    irq          out        1             level, active high: an enabled event is set
+    ===========  =========  ============  ===================================================================
 
     A link word passes `s_axis` in the cycle in which the machine accepts it, and has one register stage before
     `m_axis`. Every word on `s_axis` is accepted as a whole: a `tkeep` that is not all ones only sets the event PARTIAL.

@@ -57,16 +57,16 @@ class AxiLite(wiring.Component):
 
     The lowest two bits of addresses, and `awprot` and `arprot`, are ignored.
 
-    =============  =========  ================  ======================================================================
-    port           direction  shape             meaning
-    =============  =========  ================  ======================================================================
-    aw... to r...  both       `lite_ports`      the five channels, by the names of the AXI specification
-    read_address   out        10                word address of the register to read
-    read_data      in         32                its value
-    read_error     in         1                 it cannot be read: the response is SLVERR
-    write          out        `write_layout`    a write
-    write_error    in         1                 it is refused: the response is SLVERR
-    =============  =========  ================  ======================================================================
+    =============  =========  ==============  ========================================================
+    port           direction  shape           meaning
+    =============  =========  ==============  ========================================================
+    aw... to r...  both       `lite_ports`    the five channels, by the names of the AXI specification
+    read_address   out        10              word address of the register to read
+    read_data      in         32              its value
+    read_error     in         1               it cannot be read: the response is SLVERR
+    write          out        `write_layout`  a write
+    write_error    in         1               it is refused: the response is SLVERR
+    =============  =========  ==============  ========================================================
     """
 
     def __init__(self) -> None:

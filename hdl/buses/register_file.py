@@ -35,20 +35,20 @@ class RegisterFile(wiring.Component):
 
     Reads and errors are combinational; a write takes effect in the next cycle. Bytes without a strobe keep their value.
 
-    ============  =========  ======================  ===================================================================
-    port          direction  shape                   meaning
-    ============  =========  ======================  ===================================================================
-    read_address  in         10                      word address to read
-    read_data     out        32                      value of the register there
-    read_error    out        1                       there is no register that can be read
-    write         in         `write_layout`          a write
-    write_error   out        1                       there is no register that can be written; nothing is
-    status        in         fields of STATUS        live values to read
-    stored        out        fields of STORED        values last written
-    pulses        out        fields of PULSE         bits that the write of this cycle sets
-    happened      in         fields of EVENT         set these events, even in a cycle that clears them
-    events        out        fields of EVENT         events that are set
-    ============  =========  ======================  ===================================================================
+    ============  =========  ================  ====================================================
+    port          direction  shape             meaning
+    ============  =========  ================  ====================================================
+    read_address  in         10                word address to read
+    read_data     out        32                value of the register there
+    read_error    out        1                 there is no register that can be read
+    write         in         `write_layout`    a write
+    write_error   out        1                 there is no register that can be written; nothing is
+    status        in         fields of STATUS  live values to read
+    stored        out        fields of STORED  values last written
+    pulses        out        fields of PULSE   bits that the write of this cycle sets
+    happened      in         fields of EVENT   set these events, even in a cycle that clears them
+    events        out        fields of EVENT   events that are set
+    ============  =========  ================  ====================================================
 
     Fields are those of one `Source`, laid out by `field_layout`.
     """

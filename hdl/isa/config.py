@@ -1,4 +1,4 @@
-"""The parameters of one machine, checked once and used by gateware, assembler, simulators and docs."""
+"""Parameters of a machine, validated once and shared by gateware, assembler, simulators and docs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Config", "ConfigError", "sum_width"]
 
 
 class ConfigError(EtchnetError, ValueError):
-    """Parameters that no machine can have; the message names the parameter, its value and the valid range."""
+    """A parameter that no machine can have; the message names the parameter, its value and the valid range."""
 
 
 def sum_width(terms: int) -> int:
-    """Return the bits of a signed sum of `terms` int8 x int8 products, of which there is at least one.
+    """Return the width in bits of a signed sum of `terms` int8 x int8 products; `terms` is at least 1.
 
     A product is in [-16256, 16384], so a sum needs 16 + floor(log2(terms)) bits.
     """
@@ -54,8 +54,10 @@ class Config:
     rows: int = _parameter(16, 1, 64, "rows of the array: int8 inputs taken per cycle")
     columns: int = _parameter(16, 1, 64, "columns of the array: sums delivered per cycle")
     weight_rows: int = _parameter(1, 1, 64, "weight rows loaded per cycle (W); divides `rows`")
-    requantisers: int = _parameter(None, 1, 64, "requantisers of the output stage (n); divides `columns`, its default")
-    weight_tiles: int = _parameter(1152, 1, 1 << 16, "stored weight tiles of rows x columns bytes")
+    requantisers: int = _parameter(None, 1, 64, "requantisers in the output stage (n); divides `columns`, the default")
+    weight_tiles: int = _parameter(
+        1152, 1, 1 << 16, "weight tiles of rows x columns bytes that the weight memory holds"
+    )
     activation_words: int = _parameter(4096, 2, 1 << 20, "words of `rows` bytes in the activation memory")
     input_words: int = _parameter(
         1024, 2, 1 << 20, "words of `rows` bytes in each of the two halves of the input memory", power=True
@@ -64,32 +66,32 @@ class Config:
         1024, 2, 1 << 20, "words of `rows` bytes in each of the two halves of the output memory", power=True
     )
     accumulator_rows: int = _parameter(256, 4, 1 << 12, "rows of `columns` int32 in each of the two accumulator banks")
-    passes: int = _parameter(2048, 2, 1 << 16, "passes in the program memory")
-    drains: int = _parameter(512, 2, 1 << 16, "drains in the program memory")
-    parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters are stored")
+    passes: int = _parameter(2048, 2, 1 << 16, "passes that the pass program holds")
+    drains: int = _parameter(512, 2, 1 << 16, "drains that the drain program holds")
+    parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters fit the machine")
     residual_words: int = _parameter(
         None,
         0,
         1 << 16,
-        "words of `rows` bytes in the residual memory, the operand of residual additions; must be 0 unless rows = "
-        "columns, where the default is 4 x `accumulator_rows`",
+        "words of `rows` bytes in the residual memory, which holds an operand of residual additions; must be 0 unless "
+        "rows = columns, and is then 4 x `accumulator_rows` by default",
     )
     depthwise: int = _parameter(
         None,
         0,
         8,
-        "taps along each side of the window of a depthwise pass, or 0 for no such passes; needs rows = columns, at "
-        "least its square; the default is 3 where possible, else 0",
+        "side of the window of a depthwise pass in taps, or 0 for no depthwise passes; needs rows = columns, and rows "
+        "at least its square; 3 by default where possible, else 0",
     )
     line_words: int = _parameter(
-        512, 16, 1 << 12, "longest delay, in pixels, of the line buffers of depthwise passes", power=True
+        512, 16, 1 << 12, "longest delay, in pixels, of a line buffer for depthwise passes", power=True
     )
-    link_bits: int = _parameter(32, 32, 512, "width of both links; a multiple of 32")
-    multiplier_latency: int = _parameter(1, 1, 8, "register stages of the multiplier of a processing element")
+    link_bits: int = _parameter(32, 32, 512, "width of each link in bits; a multiple of 32")
+    multiplier_latency: int = _parameter(1, 1, 8, "register stages in the multiplier of a processing element")
     memory_latency: int = _parameter(
-        1, 1, 4, "register stages of a read from the memories on the way from link to array and back"
+        1, 1, 4, "read latency, in cycles, of every memory except the output memory and the line buffers"
     )
-    product_latency: int = _parameter(1, 1, 5, "register stages of the product in a requantiser")
+    product_latency: int = _parameter(1, 1, 5, "register stages in the multiplication of a requantiser")
     contract: str = _choice(CONTRACTS, "rounding contract of the output stage")
 
     def __post_init__(self) -> None:
@@ -115,7 +117,7 @@ class Config:
         for name in ("residual_words", "depthwise"):
             if getattr(self, name) and not square:
                 raise ConfigError(
-                    f"{name} must be 0 where rows ({self.rows}) are not columns ({self.columns}), "
+                    f"{name} must be 0 unless rows ({self.rows}) equals columns ({self.columns}), "
                     f"not {getattr(self, name)!r}"
                 )
         if self.depthwise == 1 or self.depthwise**2 > self.rows:
@@ -147,7 +149,7 @@ class Config:
 
     @property
     def load_cycles(self) -> int:
-        """Cycles to load the weights of a tile (R / W): the least time between the first pixels of two passes."""
+        """Cycles to load one weight tile (R / W), and the minimum time between the first pixels of two passes."""
         return self.rows // self.weight_rows
 
     def pass_cycles(self, pixels: int) -> int:
@@ -168,7 +170,7 @@ class Config:
 
     @property
     def groups(self) -> int:
-        """Cycles that the requantisers take for one accumulator row: columns / requantisers."""
+        """Cycles to requantise one accumulator row: columns / requantisers."""
         return self.columns // self.requantisers
 
     @property
@@ -178,20 +180,20 @@ class Config:
 
     @property
     def tiles_per_word(self) -> int:
-        """Column tiles stored side by side in one activation word: rows / columns if that is whole, or else 1."""
+        """Column tiles stored side by side in one activation word: rows / columns if that is a whole number, else 1."""
         return max(1, self.rows // self.columns) if self.rows % self.columns == 0 else 1
 
     def words_per_pixel(self, *, wide: bool = False) -> int:
-        """Return the memory words that hold one pixel's results of a column tile: int8, or int32 if `wide`."""
+        """Return the memory words that one pixel's results in a column tile fill: int8, or int32 if `wide`."""
         return ceil_div(self.columns * (4 if wide else 1), self.rows)
 
     def drain_cycles_per_row(self, *, wide: bool = False) -> int:
-        """Return the cycles that the output stage takes per accumulator row: to requantise or to write, if longer."""
+        """Return the output stage's cycles per accumulator row: to requantise or to write, whichever is longer."""
         return max(self.groups, self.words_per_pixel(wide=wide))
 
     @property
     def pass_pixels(self) -> int:
-        """Most pixels that a pass may walk.
+        """Maximum number of pixels that a pass may walk.
 
         A depthwise pass of a full bank of windows also walks their borders and the pixels that a stride skips.
         """
@@ -201,28 +203,28 @@ class Config:
 
     @property
     def shortest_line(self) -> int:
-        """Fewest pixels in a line of a depthwise pass: a window, and the shortest delay of the line buffers, 2."""
+        """Minimum pixels per line of a depthwise pass: the window's side plus the line buffers' minimum delay, 2."""
         return self.depthwise + 2
 
     @property
     def longest_line(self) -> int:
-        """Most pixels in a line of a depthwise pass: the line buffers delay by depthwise - 1 lines."""
+        """Maximum pixels per line of a depthwise pass: the line buffers delay by up to depthwise - 1 lines."""
         return self.depthwise + self.line_words // max(1, self.depthwise - 1)
 
     sample_delay = 1
     """cycles from a skewed vector to its samples at the elements of the last line of a depthwise window"""
 
     def window_lead(self, line_pixels: int) -> int:
-        """Return the cycles from the first vector of a depthwise window to the vector whose sum is the window's.
+        """Return the cycles from the first vector of a depthwise window to the vector that its sum starts with.
 
-        The sum has to meet the first tap of the last line when that tap's sample arrives: depthwise - 1 lines after the
+        The sum must meet the first tap of the last line when that tap's sample arrives: depthwise - 1 lines after the
         first vector, less the rows of the array above that tap.
         """
         return self.sample_delay + (self.depthwise - 1) * (line_pixels - self.depthwise)
 
     @property
     def window_trail(self) -> int:
-        """Cycles from the vector whose sum is that of a depthwise window to the last vector of the window."""
+        """Cycles from the vector that the sum of a depthwise window starts with to the last vector of the window."""
         return self.depthwise**2 - 1 - self.sample_delay
 
     # Addresses
@@ -246,7 +248,7 @@ class Config:
         return cls(**values)
 
     def to_toml(self) -> str:
-        """Return the fields as TOML, the format of the files that commands take as --config."""
+        """Return the fields as TOML, the format of `--config` files."""
         lines = (
             f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
             for name, value in self.to_dict().items()

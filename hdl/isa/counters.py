@@ -37,5 +37,5 @@ class Counter(enum.IntEnum):
 
 
 def by_name(counts: Mapping[Counter, int]) -> dict[str, int]:
-    """Return counts under the lower-case names of their counters, in the counters' order, as JSON has them."""
+    """Return counts keyed by the lower-case names of their counters, in the order of `Counter`, for JSON."""
     return {counter.name.lower(): counts[counter] for counter in Counter}

@@ -6,8 +6,8 @@ __all__ = ["EtchnetError"]
 
 
 class EtchnetError(Exception):
-    """A wrong input, or something missing on this computer; the message is one line that says what would be right.
+    """An error that the user can fix: a wrong input, or something missing on the computer.
 
-    All errors that are not defects of the package derive from it, so that one `except` catches whatever bad input may
-    cause. The command line prints the message and exits with status 2.
+    The message is one line that says what would be right. Every error that is not a defect of the package derives from
+    this class, so that one `except` catches them all. The command line prints the message and exits with status 2.
     """

@@ -1,4 +1,4 @@
-"""Tables as HTML, by which notebooks show objects."""
+"""HTML tables, with which notebooks display objects."""
 
 from __future__ import annotations
 

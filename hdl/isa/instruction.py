@@ -26,17 +26,17 @@ def field(shape: Callable[[Config], Any], doc: str, default: Any = 0) -> Any:
 
 
 def address_shape(words: Callable[[Config], int]) -> Callable[[Config], Shape]:
-    """Return the shape of an address of a memory of `words` words."""
+    """Return a field's shape: the address of one of `words` words."""
     return lambda c: unsigned(c.address_bits(words(c)))
 
 
 def count_shape(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
-    """Return the shape of a number from 0 to `top`."""
+    """Return a field's shape: a number from 0 to `top`."""
     return lambda c: unsigned(top(c).bit_length())
 
 
 def signed_address_shape(words: Callable[[Config], int]) -> Callable[[Config], Shape]:
-    """Return the shape of an address that may also be negative, as far below word 0 as the last word is above."""
+    """Return a field's shape: a signed address, which may lie as far below word 0 as the last word lies above it."""
     return lambda c: signed(c.address_bits(words(c)) + 1)
 
 
@@ -44,7 +44,7 @@ class Instruction:
     """A frozen record whose fields, in order from bit 0, make up a memory word."""
 
     LATE: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """the leading fields that gateware looks up long after the others: names of memories, and the fields of each"""
+    """leading fields that the gateware reads long after the others, by the name of the memory that stores them"""
 
     @classmethod
     @functools.cache
@@ -63,18 +63,18 @@ class Instruction:
     @classmethod
     @functools.cache
     def late_layout(cls, config: Config, memory: str) -> data.StructLayout:
-        """Return the layout of the fields that the memory of late fields named `memory` stores."""
+        """Return the layout of the late fields that `memory` stores."""
         return data.StructLayout({name: cls.layout(config)[name].shape for name in cls.LATE[memory]})
 
     @classmethod
     def late_offset(cls, config: Config, memory: str) -> int:
-        """Return the first bit, within the instruction, of the fields that this memory stores."""
+        """Return the first bit, within the instruction, of the late fields that `memory` stores."""
         return cls.layout(config)[cls.LATE[memory][0]].offset
 
     @classmethod
     @functools.cache
     def _bounds(cls, config: Config) -> list[tuple[str, int, int, int, int]]:
-        """Return name, least and greatest value, mask and first bit of every field."""
+        """Return name, minimum, maximum, mask and first bit of every field."""
         found = []
         for name, f in cls.layout(config):
             width, is_signed = f.width, Shape.cast(f.shape).signed

@@ -1,4 +1,4 @@
-"""The format of the links: packets for memories, the command that starts a run, and words cut into chunks."""
+"""The format of the links: packets, run commands, and memory words cut into link words."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class Header(Instruction):
 
     target: Target = field(lambda c: unsigned(4), "memory that the packet fills, or request that it makes")
     acquire: bool = field(
-        lambda c: unsigned(1), "`INPUT`: wait for a free half. `WEIGHTS`: wait until a pass has allowed the packet"
+        lambda c: unsigned(1), "`INPUT`: wait for a free half. `WEIGHTS`: wait until a pass has permitted the packet"
     )
     commit: bool = field(
         lambda c: unsigned(1),
         "`INPUT`: hand the half to the sequencer. `WEIGHTS`: let one pass with `wait_weights` begin",
     )
-    unused: int = field(lambda c: unsigned(2), "zero")
-    address: int = field(lambda c: unsigned(24), "memory word that the first word goes to; the others follow")
+    unused: int = field(lambda c: unsigned(2), "always zero")
+    address: int = field(lambda c: unsigned(24), "address of the first memory word; the others follow")
 
 
 def chunks(bits: int, config: Config) -> int:
@@ -92,16 +92,16 @@ def word_bits(target: Target, config: Config) -> int:
 
 
 class StoredSlice(NamedTuple):
-    """The slice of a packet word that a memory stores, whole link chunks unless it is a part of a single one."""
+    """The slice of a packet word that a memory stores: whole link words (chunks), unless it fits within one."""
 
     first: int
     """first bit of the packet word that is stored"""
     bits: int
     """bits that are stored"""
     chunk: int
-    """number of the first link chunk that carries any of them"""
+    """index of the first chunk that carries any of them"""
     parts: tuple[int, ...]
-    """bits of each chunk, lowest chunk first; of the last chunk only those that are used"""
+    """bits of each chunk, lowest chunk first; of the last chunk only those in use"""
 
 
 def stored_slice(config: Config, *, bits: int, first: int = 0) -> StoredSlice:
@@ -152,7 +152,7 @@ def pack(words: Iterable[int], bits: int, config: Config) -> np.ndarray:
 
 
 def unpack(beats: np.ndarray, bits: int, config: Config) -> list[int]:
-    """Return the memory words that `pack` cut into link words."""
+    """Reassemble memory words from link words: the inverse of `pack`."""
     size = chunks(bits, config) * config.link_bits // 8
     raw = np.ascontiguousarray(beats, dtype="<u4").tobytes()
     return [int.from_bytes(raw[i : i + size], "little") for i in range(0, len(raw), size)]

@@ -52,7 +52,7 @@ class Fold(enum.IntEnum):
 
 
 def _depthwise_only(top: Callable[[Config], int]) -> Callable[[Config], Shape]:
-    """Return the shape of a number from 0 to `top`, of no bits on machines without depthwise passes."""
+    """Return a field's shape: a number from 0 to `top`, zero bits wide on machines without depthwise passes."""
     return lambda c: unsigned(top(c).bit_length() if c.depthwise else 0)
 
 
@@ -75,7 +75,7 @@ class Pass(Instruction):
 
     Pixels are walked line by line: pixel (i, j) is the word `address` + i x `line` + j x `step`, for j from 0 to
     `columns` - 1, until `pixels` have been walked. A pixel outside lines `first_line` to `end_line` - 1 or columns
-    `first_column` to `end_column` - 1 is not read: every byte of it is `pad`. A pass occupies max(pixels, rows /
+    `first_column` to `end_column` - 1 is not read: all its bytes are `pad`. A pass occupies max(pixels, rows /
     weight_rows) cycles after its idle cycles and waits.
 
     A depthwise pass multiplies, in every column c, channel c of a window of `depthwise` x `depthwise` walked pixels by
@@ -95,28 +95,28 @@ class Pass(Instruction):
     kind: TileKind = field(lambda c: TileKind, "stored, diagonal, identity or depthwise tile", TileKind.STORED)
     weights: int = field(address_shape(lambda c: c.weight_words), "first weight word of the tile")
     source: Source = field(lambda c: Source, "input or activation memory", Source.INPUT)
-    address: int = field(signed_address_shape(_pixel_words), "word of pixel (0, 0), even if that is outside")
+    address: int = field(signed_address_shape(_pixel_words), "word of pixel (0, 0), which may be outside the image")
     step: int = field(count_shape(_pixel_words), "words from column to column", 1)
     line: int = field(count_shape(_pixel_words), "words from line to line")
     pixels: int = field(count_shape(_pass_pixels), "pixels to stream, at least 1", 1)
-    columns: int = field(count_shape(_pass_pixels), "pixels of a line; 0: all", 0)
-    first_column: int = field(count_shape(_pass_pixels), "first column inside")
-    end_column: int = field(count_shape(_pass_pixels), "first column after the inside; 0: no end")
-    first_line: int = field(count_shape(_pass_pixels), "first line inside")
-    end_line: int = field(count_shape(_pass_pixels), "first line after the inside; 0: no end")
-    pad: int = field(lambda c: signed(8), "value of every byte of a pixel outside")
+    columns: int = field(count_shape(_pass_pixels), "pixels per line; 0: one line of all pixels", 0)
+    first_column: int = field(count_shape(_pass_pixels), "first column inside the image")
+    end_column: int = field(count_shape(_pass_pixels), "first column past the image; 0: no end")
+    first_line: int = field(count_shape(_pass_pixels), "first line inside the image")
+    end_line: int = field(count_shape(_pass_pixels), "first line past the image; 0: no end")
+    pad: int = field(lambda c: signed(8), "value of every byte of a pixel outside the image")
     bank: int = field(lambda c: unsigned(1), "accumulator bank")
     row: int = field(address_shape(lambda c: c.accumulator_rows), "accumulator row of the first kept sum")
     fold: Fold = field(lambda c: Fold, "set, add or max", Fold.SET)
     hold: Fold = field(
         lambda c: Fold,
-        "set: each kept sum goes to the next row; add, max: all go to one row, where `fold` is for the first",
+        "set: each kept sum has a row of its own; add, max: all fold into one row, the first of them by `fold`",
     )
     useful: int = field(
         count_shape(lambda c: c.multipliers), "number of elements of the tile that hold weights of the network"
     )
     dropped: int = field(
-        _depthwise_only(lambda c: 15), "depthwise: columns at the end of a line at which no window starts"
+        _depthwise_only(lambda c: 15), "depthwise: columns at the end of a line where no window starts"
     )
     skip_columns: int = field(_depthwise_only(lambda c: 3), "depthwise: horizontal stride of windows, less one")
     skip_lines: int = field(_depthwise_only(lambda c: 3), "depthwise: vertical stride of windows, less one")
@@ -132,9 +132,9 @@ class Pass(Instruction):
         return np.where(is_inside(self, line, column), self.address + line * self.line + column * self.step, OUTSIDE)
 
     def word_span(self) -> tuple[int, int]:
-        """Return the lowest word that is read and the word after the highest; both 0 where no pixel is inside.
+        """Return the lowest word that is read and the word after the highest; both are 0 if no pixel is inside.
 
-        Holds where `step` and `line` are positive; words between the two need not all be read.
+        Valid only if `step` and `line` are positive; not every word in between need be read.
         """
         last_column = min(self.line_pixels, self.pixels, self.end_column or self.pixels) - 1
         last_line = min(ceil_div(self.pixels, self.line_pixels), self.end_line or self.pixels) - 1

@@ -8,7 +8,7 @@ __all__ = ["OUTSIDE", "is_inside"]
 
 
 OUTSIDE = -(1 << 40)
-"""stands for the word of a pixel that is not read"""
+"""stands in for the address of a pixel that is not read"""
 
 
 def is_inside(bounds: Any, line: Any, column: Any) -> Any:

@@ -37,25 +37,25 @@ class Answerer(wiring.Component):
     The check is computed externally too, so that one unit serves both directions: `check_start` clears it, and
     `check_value` is the check of all `check_byte` since.
 
-    ===========  =========  ================================  =========================================================
-    port         direction  shape                             meaning
-    ===========  =========  ================================  =========================================================
-    start        in         1                                 begin an answer
-    answering    out        1                                 an answer is being sent
-    kind         in         `Kind`                            first byte of the frame
-    sequence     in         8                                 its sequence number
-    free         in         8                                 its `free`, sampled with the kind
-    fetch        out        1                                 read a byte of the body
-    data         in         8                                 the byte read
-    step         out        1                                 go to the next byte of the body
-    at_end       in         1                                 the body ends at the present position
-    stop         out        1                                 the body has ended at the present position
-    check_start  out        1                                 begin a new check
-    check_valid  out        1                                 there is a byte to check
-    check_byte   out        8                                 that byte
-    check_value  in         32                                the check of all bytes so far
-    bytes        out        stream of `Escaper.byte_layout`   the frame
-    ===========  =========  ================================  =========================================================
+    ===========  =========  ===============================  ==========================================
+    port         direction  shape                            meaning
+    ===========  =========  ===============================  ==========================================
+    start        in         1                                begin an answer
+    answering    out        1                                an answer is being sent
+    kind         in         `Kind`                           first byte of the frame
+    sequence     in         8                                its sequence number
+    free         in         8                                its `free`, sampled with the kind
+    fetch        out        1                                read a byte of the body
+    data         in         8                                the byte read
+    step         out        1                                go to the next byte of the body
+    at_end       in         1                                the body ends at the present position
+    stop         out        1                                the body has ended at the present position
+    check_start  out        1                                begin a new check
+    check_valid  out        1                                there is a byte to check
+    check_byte   out        8                                that byte
+    check_value  in         32                               the check of all bytes so far
+    bytes        out        stream of `Escaper.byte_layout`  the frame
+    ===========  =========  ===============================  ==========================================
     """
 
     def __init__(self) -> None:

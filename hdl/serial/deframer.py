@@ -20,9 +20,9 @@ class Deframer(wiring.Component):
     frame is long enough, of a known kind and does not end in an escape. The check is verified elsewhere. The header is
     valid from before its frame's `closed` until the next frame.
 
-    ========  =========  =====  =======================================================================================
+    ========  =========  =====  =============================================================
     port      direction  shape  meaning
-    ========  =========  =====  =======================================================================================
+    ========  =========  =====  =============================================================
     rx        in         8      byte from the line, with `rx_valid`; there is no flow control
     rx_valid  in         1      there is a byte
     ignore    in         1      drop what arrives
@@ -35,7 +35,7 @@ class Deframer(wiring.Component):
     sequence  out        8      the frame's sequence number
     limit     out        8      the frame's `limit`
     closed    out        1      a frame ended in the cycle before
-    ========  =========  =====  =======================================================================================
+    ========  =========  =====  =============================================================
     """
 
     def __init__(self) -> None:

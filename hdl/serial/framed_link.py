@@ -32,9 +32,9 @@ class FramedLink(wiring.Component):
     The parts are `Deframer`, `IncomingRing`, `OutgoingRing`, `Answerer`, `Escaper`, and one `FrameCheck` for both
     directions. This module decides what a frame does.
 
-    =============  =========  =====================  ==================================================================
+    =============  =========  =====================  ================================================================
     port           direction  shape                  meaning
-    =============  =========  =====================  ==================================================================
+    =============  =========  =====================  ================================================================
     rx             in         8                      byte from the line, taken in every cycle with `rx_valid`
     rx_valid       in         1                      there is a byte
     tx             out        stream of 8            bytes to the line
@@ -43,7 +43,7 @@ class FramedLink(wiring.Component):
     reset_machine  out        1                      reset the machine
     session        out        1                      there was a HELLO since reset
     answering      out        1                      an answer is being sent; bytes that arrive meanwhile are ignored
-    =============  =========  =====================  ==================================================================
+    =============  =========  =====================  ================================================================
 
     An answer begins three cycles after the closing flag; a byte of its body takes six cycles, any other two. A link
     word to the machine takes at least three cycles a byte, one from it two cycles a byte and one more.

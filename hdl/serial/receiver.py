@@ -18,13 +18,13 @@ class UartReceiver(wiring.Component):
     again by its middle is ignored as noise. A byte without a stop bit is dropped, and so is everything until the line
     is high again. There is no flow control.
 
-    =====  =========  =====  ==========================================================================================
+    =====  =========  =====  ==========================================================
     port   direction  shape  meaning
-    =====  =========  =====  ==========================================================================================
+    =====  =========  =====  ==========================================================
     rx     in         1      the line, asynchronous, high when idle
     data   out        8      the byte received last
     valid  out        1      high for one cycle per byte, in the middle of its stop bit
-    =====  =========  =====  ==========================================================================================
+    =====  =========  =====  ==========================================================
 
     Parameters
     ----------

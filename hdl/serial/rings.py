@@ -27,9 +27,9 @@ class IncomingRing(wiring.Component):
     that were pending, except the last CHECK_BYTES; without it they are lost. Link words consist of committed bytes,
     lowest byte first, and take at least three cycles a byte.
 
-    ==========  =========  =====================  =====================================================================
+    ==========  =========  =====================  =============================================================
     port        direction  shape                  meaning
-    ==========  =========  =====================  =====================================================================
+    ==========  =========  =====================  =============================================================
     put         in         1                      take `data`; dropped if the ring is full
     data        in         8                      byte of a frame's body or check
     rewind      in         1                      a frame begins: drop the pending bytes
@@ -37,7 +37,7 @@ class IncomingRing(wiring.Component):
     overflowed  out        1                      with `commit`: some of them were dropped as the ring was full
     free        out        8                      free units of UNIT bytes, counting committed bytes alone
     link        out        stream of `link_bits`  link words to the machine
-    ==========  =========  =====================  =====================================================================
+    ==========  =========  =====================  =============================================================
     """
 
     def __init__(self, *, link_bits: int, size: int, latency: int) -> None:
@@ -109,9 +109,9 @@ class OutgoingRing(wiring.Component):
     one, of at most UNIT x `limit` bytes; `rewind` begins the last one again. The answer is read byte by byte: `data`
     holds the byte that `fetch` read two cycles before. A link word takes two cycles a byte and one more.
 
-    =========  =========  =====================  ======================================================================
+    =========  =========  =====================  =========================================================
     port       direction  shape                  meaning
-    =========  =========  =====================  ======================================================================
+    =========  =========  =====================  =========================================================
     link       in         stream of `link_bits`  link words from the machine
     rewind     in         1                      go to the first byte of the last answer
     advance    in         1                      go to the first byte of a new answer; overrides `rewind`
@@ -122,7 +122,7 @@ class OutgoingRing(wiring.Component):
     stop       in         1                      the answer ends here
     position   out        address of the ring    the byte that is read next; 0 after reset
     exhausted  out        1                      the limit is reached, or there are no more bytes
-    =========  =========  =====================  ======================================================================
+    =========  =========  =====================  =========================================================
     """
 
     def __init__(self, *, link_bits: int, size: int, latency: int) -> None:

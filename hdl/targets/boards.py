@@ -147,14 +147,14 @@ _PLL_PORTS = {
 class BoardTop(wiring.Component):
     """A board's top module: a PLL, the start of the clock when the PLL has locked, and a machine with a serial port.
 
-    ======= ========= ===== ==========================================================================
-    port    direction shape meaning
-    ======= ========= ===== ==========================================================================
-    `clock` in        1     the oscillator
-    `rx`    in        1     serial line from the host, asynchronous
-    `tx`    out       1     serial line to the host
-    `led`   out       1     high while a host has a session
-    ======= ========= ===== ==========================================================================
+    =======  =========  =====  =======================================
+    port     direction  shape  meaning
+    =======  =========  =====  =======================================
+    `clock`  in         1      the oscillator
+    `rx`     in         1      serial line from the host, asynchronous
+    `tx`     out        1      serial line to the host
+    `led`    out        1      high while a host has a session
+    =======  =========  =====  =======================================
 
     All ports are wires to the inner component: the module adds no latency.
 

@@ -40,12 +40,12 @@ class ByteSink(wiring.Component):
     A byte is transferred in a cycle with both `valid` and `ready`. All outputs are registers, so that a word of n bytes
     takes at least n + 1 cycles.
 
-    =====  =========  =====================  =========================================================================
+    =====  =========  =====================  =========================
     port   direction  shape                  meaning
-    =====  =========  =====================  =========================================================================
+    =====  =========  =====================  =========================
     bytes  in         stream of 8            bytes from the pins
     words  out        stream of `link_bits`  link words to the machine
-    =====  =========  =====================  =========================================================================
+    =====  =========  =====================  =========================
     """
 
     def __init__(self, config: Config) -> None:
@@ -70,12 +70,12 @@ class ByteSink(wiring.Component):
 class ByteSource(wiring.Component):
     """The disassembly of link words into bytes, lowest byte first; timed as `ByteSink`.
 
-    =====  =========  =====================  =========================================================================
+    =====  =========  =====================  ===========================
     port   direction  shape                  meaning
-    =====  =========  =====================  =========================================================================
+    =====  =========  =====================  ===========================
     words  in         stream of `link_bits`  link words from the machine
     bytes  out        stream of 8            bytes to the pins
-    =====  =========  =====================  =========================================================================
+    =====  =========  =====================  ===========================
     """
 
     def __init__(self, config: Config) -> None:
@@ -103,16 +103,16 @@ class TinyTapeout(wiring.Component):
     All pins are synchronous to `clk`, which the host generates or follows. Outputs are registers: a host that changes
     its pins well before a clock edge and samples them well after one sees no other timing than the clock's.
 
-    =======  =========  =====  ========================================================================================
+    =======  =========  =====  =======================================================================
     port     direction  shape  meaning
-    =======  =========  =====  ========================================================================================
+    =======  =========  =====  =======================================================================
     ui_in    in         8      dedicated inputs
     uo_out   out        8      dedicated outputs
     uio_in   in         8      inputs of the bidirectional pins
     uio_out  out        8      outputs of the bidirectional pins
     uio_oe   out        8      which of these drive, constant
     ena      in         1      not used: clock and inputs of a tile that is not selected do not change
-    =======  =========  =====  ========================================================================================
+    =======  =========  =====  =======================================================================
     """
 
     def __init__(self, machine: Machine) -> None:

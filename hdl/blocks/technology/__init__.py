@@ -1,4 +1,4 @@
-"""Technologies: primitives of a device, used where they are better than the result of synthesis."""
+"""Technologies: the primitives of a device, used where they beat the result of synthesis."""
 
 from etchnet.hdl.blocks.technology.ecp5 import Ecp5
 from etchnet.hdl.blocks.technology.ice40 import Ice40

@@ -37,8 +37,8 @@ class Ecp5(Technology):
             return self._multiply_by_adding(m, a, b, latency, name=name)
         registers = {"OUTPUT": True, "INPUTA": latency > 1, "INPUTB": latency > 1, "PIPELINE": latency > 2}
         shape = product_shape(a, b)
-        # Operands take the highest bits: the bits below are tied to ground in place, where copies of a sign bit
-        # would have to be routed.
+        # Operands use the highest bits: the bits below them are tied to ground at the block, whereas copies of a sign
+        # bit would have to be routed.
         sides = {}
         for side, value in (("A", a), ("B", b)):
             value_signed = value.shape().signed

@@ -15,8 +15,8 @@ __all__ = ["PORTABLE", "Technology", "product_shape", "technology_of"]
 class Technology:
     """Registers and operators that any synthesis tool accepts; a device with better primitives overrides them.
 
-    Every technology keeps the latency that it was asked for, so that a machine is equal in every bit and every cycle
-    on any device.
+    Every technology keeps the requested latency, so that a machine behaves the same on every device, bit by bit and
+    cycle by cycle.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ class Technology:
     def duplicate_register(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
         """Return `count` values equal to the register `after`, whose next value is `before`, to split its fan-out.
 
-        Here all are `after` itself, because synthesis merges registers of equal contents; a device's own register
-        primitives are left alone.
+        Here all of them are `after` itself, because synthesis would merge equal registers. Technologies with register
+        primitives, which synthesis does not merge, override this.
         """
         return [after] * count
 
 
 PORTABLE = Technology()
-"""for simulation, and for any device or process without a technology of its own"""
+"""technology for simulation, and for any device or process without one of its own"""
 
 
 def product_shape(a: Value, b: Value) -> Shape:
@@ -85,6 +85,6 @@ def product_shape(a: Value, b: Value) -> Shape:
 
 
 def technology_of(platform: Any) -> Technology:
-    """Return the technology that `platform` elaborates for; the portable one where it names none, as in simulation."""
+    """Return the `technology` of `platform`, or the portable one if it has none, as in simulation."""
     technology: Technology = getattr(platform, "technology", PORTABLE)
     return technology

@@ -28,17 +28,17 @@ class DrainWalk(wiring.Component):
     it. Drains must not overlap; the idle cycles of the program ensure it. The head of `drains` is taken in the last
     step of the drain.
 
-    ================  =========  ====================================  ================================================
-    port              direction  shape                                 meaning
-    ================  =========  ====================================  ================================================
-    start             in         1                                     a pass with `release` begins the next drain
-    start_last        in         1                                     with `start`: that pass is the last of the run
-    drains            in         stream of `InstructionMemory`         the drains in order
-    group             out        `group_layout`                        the group of this cycle
-    read              out        `read_layout`                         the row that it is read from
-    parameter_word    out        address of the parameter memory       the word with its parameters
-    reading_last      out        1                                     the drain that `start_last` began is reading
-    ================  =========  ====================================  ================================================
+    ==============  =========  ===============================  ==============================================
+    port            direction  shape                            meaning
+    ==============  =========  ===============================  ==============================================
+    start           in         1                                a pass with `release` begins the next drain
+    start_last      in         1                                with `start`: that pass is the last of the run
+    drains          in         stream of `InstructionMemory`    the drains in order
+    group           out        `group_layout`                   the group of this cycle
+    read            out        `read_layout`                    the row that it is read from
+    parameter_word  out        address of the parameter memory  the word with its parameters
+    reading_last    out        1                                the drain that `start_last` began is reading
+    ==============  =========  ===============================  ==============================================
 
     All outputs but `reading_last` follow from registers and the head of `drains` in the same cycle.
     """

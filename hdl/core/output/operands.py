@@ -27,18 +27,18 @@ class OperandSelect(wiring.Component):
     `AccumulatorBank` the row is on `accumulators` and `index` names the group. `values` and `parameters` give both in
     the cycle after, t + `latency`. One group a cycle, without flow control.
 
-    =================  =========  ================================  ===================================================
-    port               direction  shape                             meaning
-    =================  =========  ================================  ===================================================
-    write              in         1                                 `bus` carries parameters
-    bus                in         `load_bus`                        from the loader
-    enable             in         1                                 read the parameters of a group
-    word               in         address of the parameter memory   where they are
-    accumulators       in         `columns` x signed(32)            a row
-    index, index_soon  in         bits of `groups`                  the group of this row, and of the next cycle's row
-    values             out        `requantisers` x signed(32)       the group's accumulators
-    parameters         out        `requantisers` x `Parameters`     the group's parameters
-    =================  =========  ================================  ===================================================
+    =================  =========  ===============================  ==================================================
+    port               direction  shape                            meaning
+    =================  =========  ===============================  ==================================================
+    write              in         1                                `bus` carries parameters
+    bus                in         `load_bus`                       from the loader
+    enable             in         1                                read the parameters of a group
+    word               in         address of the parameter memory  where they are
+    accumulators       in         `columns` x signed(32)           a row
+    index, index_soon  in         bits of `groups`                 the group of this row, and of the next cycle's row
+    values             out        `requantisers` x signed(32)      the group's accumulators
+    parameters         out        `requantisers` x `Parameters`    the group's parameters
+    =================  =========  ===============================  ==================================================
     """
 
     def __init__(self, config: Config, *, init: Sequence[int] = ()) -> None:

@@ -37,16 +37,16 @@ class Requantiser(wiring.Component):
     does the same: the low 32 bits of the product take its place, so that multiplier 1 without shifts passes the biased
     value on exactly.
 
-    ==========  =========  ============  ==============================================================================
+    ==========  =========  ============  ==================================================================
     port        direction  shape         meaning
-    ==========  =========  ============  ==============================================================================
+    ==========  =========  ============  ==================================================================
     value       in         signed(32)    an accumulator
     parameters  in         `Parameters`  bias, multiplier and shifts, together with `value`
     raw         in         1             pass on the low bits of the product, together with `value`
     zero_point  in         signed(8)     added to the scaled value, `zero_point_delay` cycles after `value`
     low, high   in         signed(32)    bounds of the result, `clamp_delay` cycles after `value`
     result      out        signed(32)    the result, `latency` cycles after `value`
-    ==========  =========  ============  ==============================================================================
+    ==========  =========  ============  ==================================================================
     """
 
     def __init__(self, config: Config) -> None:

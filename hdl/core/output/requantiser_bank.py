@@ -25,17 +25,17 @@ class RequantiserBank(wiring.Component):
     need them: to carry them along would take a longer shift register than all other fields together. Their addresses
     follow the group by `late_delays` cycles, less the `memory_latency` of the lookup.
 
-    ==========  =========  ===================================  ========================================================
-    port        direction  shape                                meaning
-    ==========  =========  ===================================  ========================================================
-    write       in         1                                    `bus` carries drains
-    bus         in         `load_bus`                           from the loader
-    values      in         `requantisers` x signed(32)          accumulators
-    parameters  in         `requantisers` x `Parameters`        their parameters
-    raw         in         1                                    take low 32 bits of the product; see `Requantiser`
-    places      in         a drain's address per late memory    the drain whose late fields to look up
-    results     out        `requantisers` x signed(32)          results, clamped
-    ==========  =========  ===================================  ========================================================
+    ==========  =========  =================================  ==================================================
+    port        direction  shape                              meaning
+    ==========  =========  =================================  ==================================================
+    write       in         1                                  `bus` carries drains
+    bus         in         `load_bus`                         from the loader
+    values      in         `requantisers` x signed(32)        accumulators
+    parameters  in         `requantisers` x `Parameters`      their parameters
+    raw         in         1                                  take low 32 bits of the product; see `Requantiser`
+    places      in         a drain's address per late memory  the drain whose late fields to look up
+    results     out        `requantisers` x signed(32)        results, clamped
+    ==========  =========  =================================  ==================================================
     """
 
     def __init__(self, config: Config, *, init: Sequence[int] = ()) -> None:

@@ -18,14 +18,14 @@ class RowCollector(wiring.Component):
 
     `row` is whole in the cycle of the last group; there is no flow control.
 
-    =======  =========  ============================  =================================================================
-    port     direction  shape                         meaning
-    =======  =========  ============================  =================================================================
-    valid    in         1                             there is a group
-    index    in         bits of `groups`              which group of the row it is
-    results  in         `requantisers` x signed(32)   its results
-    row      out        `columns` x signed(32)        the groups held, and `results` as the last
-    =======  =========  ============================  =================================================================
+    =======  =========  ===========================  ==========================================
+    port     direction  shape                        meaning
+    =======  =========  ===========================  ==========================================
+    valid    in         1                            there is a group
+    index    in         bits of `groups`             which group of the row it is
+    results  in         `requantisers` x signed(32)  its results
+    row      out        `columns` x signed(32)       the groups held, and `results` as the last
+    =======  =========  ===========================  ==========================================
     """
 
     def __init__(self, config: Config) -> None:

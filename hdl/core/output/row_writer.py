@@ -24,17 +24,17 @@ class RowWriter(wiring.Component):
     the accumulators is not written, but ends a drain as any other does. A row must not come before the words of the row
     before it are written.
 
-    ========  =========  ========================  ====================================================================
-    port      direction  shape                     meaning
-    ========  =========  ========================  ====================================================================
-    soon      in         `group_layout`            the group whose results arrive in the next cycle
-    row_soon  in         1                         it is the last of its row
-    now       in         `group_layout`            the group whose results arrive: `soon` of the cycle before
-    row       in         `columns` x signed(32)    the row, whole with its last group
-    write     out        `write_layout`            a memory word
-    commit    out        1                         the last write of a drain with `commit`
-    done      out        1                         the last write of a run
-    ========  =========  ========================  ====================================================================
+    ========  =========  ======================  ==========================================================
+    port      direction  shape                   meaning
+    ========  =========  ======================  ==========================================================
+    soon      in         `group_layout`          the group whose results arrive in the next cycle
+    row_soon  in         1                       it is the last of its row
+    now       in         `group_layout`          the group whose results arrive: `soon` of the cycle before
+    row       in         `columns` x signed(32)  the row, whole with its last group
+    write     out        `write_layout`          a memory word
+    commit    out        1                       the last write of a drain with `commit`
+    done      out        1                       the last write of a run
+    ========  =========  ======================  ==========================================================
     """
 
     def __init__(self, config: Config) -> None:

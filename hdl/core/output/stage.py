@@ -33,24 +33,24 @@ class OutputStage(wiring.Component):
     row to the write of the row's first word; a row takes max(groups, memory words per row) cycles, and follows the row
     before it without a gap. Nothing waits: drains must not overlap, and the idle cycles of the program ensure it.
 
-    ================  =========  ==============================  ======================================================
-    port              direction  shape                           meaning
-    ================  =========  ==============================  ======================================================
-    write_parameters  in         1                               `bus` carries parameters
-    write_drains      in         1                               `bus` carries drains
-    bus               in         `load_bus`                      from the loader
-    start             in         1                               begin the next drain; see `DrainWalk`
-    start_last        in         1                               with `start`: the last pass of a run begins it
-    drains            in         stream of `InstructionMemory`   the drains in order
-    read              out        `DrainWalk.read_layout`         a row to read
-    accumulators      in         `columns` x signed(32)          that row, `AccumulatorBank.read_latency` cycles later
-    fold              out        `fold_layout`                   accumulator row that takes the results, if any
-    values            out        `columns` x signed(32)          these results, `read_latency` cycles after `fold`
-    write             out        `RowWriter.write_layout`        a memory word to write
-    commit            out        1                               the last write of a drain with `commit`
-    reading_last      out        1                               a drain that `start_last` began is reading
-    done              out        1                               the last write of a run
-    ================  =========  ==============================  ======================================================
+    ================  =========  =============================  =====================================================
+    port              direction  shape                          meaning
+    ================  =========  =============================  =====================================================
+    write_parameters  in         1                              `bus` carries parameters
+    write_drains      in         1                              `bus` carries drains
+    bus               in         `load_bus`                     from the loader
+    start             in         1                              begin the next drain; see `DrainWalk`
+    start_last        in         1                              with `start`: the last pass of a run begins it
+    drains            in         stream of `InstructionMemory`  the drains in order
+    read              out        `DrainWalk.read_layout`        a row to read
+    accumulators      in         `columns` x signed(32)         that row, `AccumulatorBank.read_latency` cycles later
+    fold              out        `fold_layout`                  accumulator row that takes the results, if any
+    values            out        `columns` x signed(32)         these results, `read_latency` cycles after `fold`
+    write             out        `RowWriter.write_layout`       a memory word to write
+    commit            out        1                              the last write of a drain with `commit`
+    reading_last      out        1                              a drain that `start_last` began is reading
+    done              out        1                              the last write of a run
+    ================  =========  =============================  =====================================================
 
     Parameters
     ----------

@@ -21,16 +21,16 @@ class Scaler(wiring.Component):
     within int32. With `raw` every contract does the same: the low 32 bits of ``value * 2**left * multiplier``, divided
     by 2**right to nearest, ties away from zero.
 
-    ===========  =========  ===========  ==============================================================================
+    ===========  =========  ===========  ================================================================
     port         direction  shape        meaning
-    ===========  =========  ===========  ==============================================================================
+    ===========  =========  ===========  ================================================================
     value        in         signed(32)   a biased accumulator
     multiplier   in         unsigned 31  its multiplier, binary point at 31
     left, right  in         unsigned 5   its shifts
     raw          in         1            take low bits of the product instead of rounding by the contract
     quotient     out        signed(32)   the result less `increment`, `latency` cycles after `value`
     increment    out        1            1 where the result was rounded up
-    ===========  =========  ===========  ==============================================================================
+    ===========  =========  ===========  ================================================================
     """
 
     def __init__(self, config: Config) -> None:
