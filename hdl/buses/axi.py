@@ -1,4 +1,4 @@
-"""The machine on AXI buses: its link as two AXI4-Streams, its registers as an AXI4-Lite slave."""
+"""The machine on AXI buses: its links as two AXI4-Streams, its registers as an AXI4-Lite slave."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Axi(wiring.Component):
     aclk         in         1             clock
     aresetn      in         1             reset, active low, sampled at the rising edge of `aclk`
     s_axi_...    both       `lite_ports`  AXI4-Lite slave: the registers
-    s_axis_t...  in         `link_bits`   AXI4-Stream slave: link words to the machine, the first byte lowest
-    m_axis_t...  out        `link_bits`   AXI4-Stream master: link words from the machine
-    irq          out        1             level, active high: an enabled event is set
+    s_axis_t...  both       `link_bits`   AXI4-Stream slave: link words to the machine, the first byte lowest
+    m_axis_t...  both       `link_bits`   AXI4-Stream master: link words from the machine
+    irq          out        1             interrupt, level-sensitive, active high: an enabled event is set
     ===========  =========  ============  ===================================================================
 
     A link word passes `s_axis` in the cycle in which the machine accepts it, and has one register stage before
@@ -92,11 +92,11 @@ class Axi(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Clocks, registers, the two streams, interrupts."""
+        """Connect the clock, the registers, the two streams and the interrupt."""
         m = Module()
         machine, lite, registers = self._machine, AxiLite(), RegisterFile(self._machine.config)
 
-        # The clock is the very port: no assignment delays it.
+        # The port itself is the clock of the domain: no assignment delays it.
         domain = ClockDomain("sync", local=True)
         domain.clk = self.aclk
         m.domains += domain
@@ -134,7 +134,7 @@ class Axi(wiring.Component):
             m.d.comb += registers.status[f"status_{name}"].eq(status[name])
 
     def _stream_in(self, m: Module, registers: RegisterFile) -> None:
-        """Pass link words to the machine: in reset it is ready for a header, and drops whatever it accepts."""
+        """Pass link words to the machine, which in reset is ready for a header, and drops whatever it accepts."""
         machine, accepted = self._machine, Signal()
         m.d.comb += [
             machine.link_in.payload.eq(self.s_axis_tdata),

@@ -15,7 +15,7 @@ __all__ = ["AxiLite", "Response", "lite_ports"]
 
 
 class Response(enum.Enum, shape=2):  # type: ignore[call-arg]
-    """The response codes of AXI that a slave here gives."""
+    """The AXI response codes that the slave uses."""
 
     OKAY = 0
     SLVERR = 2
@@ -49,24 +49,43 @@ def lite_ports() -> dict[str, wiring.Member]:
 class AxiLite(wiring.Component):
     """An AXI4-Lite slave in front of a `RegisterFile`.
 
-    Each of the channels AW, W and AR has a register. Whatever arrives waits there, in any order, until the other half
-    of a write has arrived too and the previous response is gone, or goes in that cycle. Responses are registers as
-    well, so that no output depends on an input in the same cycle, except that `read_data` and `write_error` answer
-    `read_address` and `write` in the same cycle. `bvalid` and `rvalid` rise two cycles after the transfer they respond
-    to. A write and a read can be accepted every two cycles, and do not wait for each other.
+    Each of the channels AW, W and AR has a register. A request waits there until the previous response has been
+    accepted, or is accepted in that cycle; a write also waits until both address and data have arrived, in either
+    order. Responses are registers as well, so that no output of the bus depends on an input in the same cycle.
+    `read_data` must answer `read_address`, and `write_error` must answer `write`, in the same cycle. `bvalid` and
+    `rvalid` rise two cycles after the transfer they respond to. A write and a read can be accepted every two cycles,
+    and do not wait for each other.
 
     The lowest two bits of addresses, and `awprot` and `arprot`, are ignored.
 
-    =============  =========  ==============  ========================================================
-    port           direction  shape           meaning
-    =============  =========  ==============  ========================================================
-    aw... to r...  both       `lite_ports`    the five channels, by the names of the AXI specification
-    read_address   out        10              word address of the register to read
-    read_data      in         32              its value
-    read_error     in         1               it cannot be read: the response is SLVERR
-    write          out        `write_layout`  a write
-    write_error    in         1               it is refused: the response is SLVERR
-    =============  =========  ==============  ========================================================
+    ============  =========  ==============  ===================================================
+    port          direction  shape           meaning
+    ============  =========  ==============  ===================================================
+    awaddr        in         12              byte address of a write
+    awprot        in         3               ignored
+    awvalid       in         1               there is an address
+    awready       out        1               it is accepted
+    wdata         in         32              data of a write
+    wstrb         in         4               bytes of `wdata` to write
+    wvalid        in         1               there are data
+    wready        out        1               they are accepted
+    bresp         out        `Response`      response to a write
+    bvalid        out        1               there is a response
+    bready        in         1               it is accepted
+    araddr        in         12              byte address of a read
+    arprot        in         3               ignored
+    arvalid       in         1               there is an address
+    arready       out        1               it is accepted
+    rdata         out        32              data of a read
+    rresp         out        `Response`      response to a read
+    rvalid        out        1               there is a response, with its data
+    rready        in         1               it is accepted
+    read_address  out        10              word address of the register to read
+    read_data     in         32              value of the register
+    read_error    in         1               the register cannot be read: the response is SLVERR
+    write         out        `write_layout`  a write
+    write_error   in         1               the write is refused: the response is SLVERR
+    ============  =========  ==============  ===================================================
     """
 
     def __init__(self) -> None:

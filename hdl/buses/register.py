@@ -1,4 +1,4 @@
-"""A register on a bus and its fields: what `etchnet.hdl.buses.registers` is made of."""
+"""A register on a bus and its fields, of which `etchnet.hdl.buses.registers` is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ADDRESS_BITS", "REGISTER_BITS", "Access", "Field", "Register", "Sour
 
 REGISTER_BITS = 32
 ADDRESS_BITS = 12
-"""bits of a byte address: the registers have 4 KiB to themselves"""
+"""bits of a byte address: the registers occupy 4 KiB"""
 
 
 class Access(enum.Enum):
@@ -24,10 +24,10 @@ class Access(enum.Enum):
 
 
 class Source(enum.Enum):
-    """Where the value of a field comes from."""
+    """The origin of a field's value."""
 
     CONSTANT = "constant"
-    """known when the machine is generated"""
+    """a constant of the machine, known when it is generated"""
     STATUS = "status"
     """a signal of the gateware in the cycle of the read"""
     STORED = "stored"

@@ -1,4 +1,4 @@
-"""The register map (`etchnet.hdl.buses.registers`) for other languages and tools: a C header, a CMSIS-SVD file."""
+"""The register map (`etchnet.hdl.buses.registers`) for other languages and tools: a C header and a CMSIS-SVD file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register_files(config: Config) -> Mapping[str, str]:
 
 
 def _known(f: Field) -> bool:
-    """Return whether the value of a field after reset follows from the machine."""
+    """Return whether the config determines the value of a field after reset."""
     return f.source is not Source.STATUS
 
 
@@ -65,7 +65,7 @@ static inline void etchnet_counters(volatile void *base, uint64_t counters[ETCHN
 
 
 def c_header(config: Config) -> str:
-    """Return a header for C99 and C++: offsets, masks, shifts, the values of constants on this machine, accessors."""
+    """Return a header for C99 and C++: offsets, masks, shifts, the machine's constants, and access functions."""
     lines = [
         "/* Generated; do not edit.",
         f" * Etchnet: registers of a machine with an array of {config.rows} x {config.columns}.",

@@ -35,20 +35,20 @@ class RegisterFile(wiring.Component):
 
     Reads and errors are combinational; a write takes effect in the next cycle. Bytes without a strobe keep their value.
 
-    ============  =========  ================  ====================================================
+    ============  =========  ================  =======================================================
     port          direction  shape             meaning
-    ============  =========  ================  ====================================================
+    ============  =========  ================  =======================================================
     read_address  in         10                word address to read
     read_data     out        32                value of the register there
-    read_error    out        1                 there is no register that can be read
+    read_error    out        1                 there is no readable register there
     write         in         `write_layout`    a write
-    write_error   out        1                 there is no register that can be written; nothing is
+    write_error   out        1                 there is no writable register there; nothing is written
     status        in         fields of STATUS  live values to read
     stored        out        fields of STORED  values last written
-    pulses        out        fields of PULSE   bits that the write of this cycle sets
+    pulses        out        fields of PULSE   fields to which the write of this cycle writes 1
     happened      in         fields of EVENT   set these events, even in a cycle that clears them
     events        out        fields of EVENT   events that are set
-    ============  =========  ================  ====================================================
+    ============  =========  ================  =======================================================
 
     Fields are those of one `Source`, laid out by `field_layout`.
     """
@@ -124,7 +124,7 @@ class RegisterFile(wiring.Component):
 
 
 def _word(register: Register, values: Mapping[str, Any]) -> Any:
-    """Return all fields of a register as one word: assigning them one by one would make a multiplexer per bit."""
+    """Return all fields of a register as one word: assigning each separately would make a multiplexer per bit."""
     parts: list[Any] = []
     for f in sorted(register.fields, key=lambda f: f.first):
         parts += [C(0, f.first - sum(map(len, parts))), values[member(register, f)]]

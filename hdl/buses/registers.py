@@ -1,7 +1,7 @@
 """The register map of a machine on a bus.
 
 Gateware, host driver, C header, SVD file and documentation are all generated from `REGISTERS`. Every offset is an ABI:
-whoever changes the map raises `VERSION`, and a test compares it with the map recorded for the version.
+a change to the map must raise `VERSION`, and a test compares the map with the one recorded for that version.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ _IDENTITY = (
         doc="version of this map",
         fields=(
             _version_field("MINOR", 0, VERSION[1], "raised when registers are added"),
-            _version_field("MAJOR", 16, VERSION[0], "raised when drivers have to change"),
+            _version_field("MAJOR", 16, VERSION[0], "raised when existing drivers must change"),
         ),
     ),
     _register(
@@ -111,7 +111,7 @@ _IDENTITY = (
         value=machine_hash,
     ),
 )
-"""identity of the machine"""
+"""registers that identify the machine"""
 
 _STATUS = Register(
     name="STATUS",
@@ -122,18 +122,18 @@ _STATUS = Register(
             Source.STATUS,
             {
                 "RUNNING": "a run is in progress",
-                "RUN_PENDING": "another run waits for it to end",
+                "RUN_PENDING": "another run waits for the current one to end",
                 "COUNTERS_PENDING": "a COUNTERS packet is waiting, or is being answered",
                 "INPUT_WAITS": "s_axis offers a link word that the machine does not accept",
-                "OUTPUT_WAITS": "m_axis offers a link word that is not accepted",
+                "OUTPUT_WAITS": "m_axis offers a link word that the receiver does not accept",
             },
         ),
         _status("INPUT_FREE", 8, 2, "halves of the input memory that an INPUT packet may take"),
         _status("INPUT_FULL", 10, 2, "halves of the input memory that are committed and not yet released"),
         _status("OUTPUT_FREE", 12, 2, "halves of the output memory that a pass may take"),
         _status("OUTPUT_FULL", 14, 2, "halves of the output memory that are committed and not yet read completely"),
-        _status("WEIGHTS_FREE", 16, 8, "WEIGHTS packets that may acquire"),
-        _status("WEIGHTS_FULL", 24, 8, "WEIGHTS packets that are committed and no pass has waited for yet"),
+        _status("WEIGHTS_FREE", 16, 8, "WEIGHTS packets with `acquire` that are permitted"),
+        _status("WEIGHTS_FULL", 24, 8, "WEIGHTS packets that are committed and that no pass has taken yet"),
     ),
 )
 
@@ -163,13 +163,13 @@ _CONTROL = (
     Register(
         name="SNAPSHOT",
         offset=0x20,
-        doc="values to copy in one cycle",
+        doc="triggers of snapshots",
         fields=_flags(Source.PULSE, {"COUNTERS": "copy all counters to their registers, all in one cycle"}),
     ),
     Register(
         name="FRAME",
         offset=0x24,
-        doc="which words m_axis_tlast marks",
+        doc="frames on m_axis, whose last words m_axis_tlast marks",
         fields=(
             Field(
                 name="HALVES",
@@ -178,12 +178,12 @@ _CONTROL = (
                 source=Source.STORED,
                 value=lambda c: 1,
                 doc="m_axis_tlast marks the last link word of every HALVES halves of the output memory, one half "
-                "per repeat; 0 acts as 1. The answer to a COUNTERS packet always ends with it",
+                "per repeat; 0 acts as 1. It always marks the last word of the answer to a COUNTERS packet",
             ),
         ),
     ),
 )
-"""state of the machine, its control and its interrupts"""
+"""registers for the state of the machine, its control and its interrupts"""
 
 
 def counter_registers(counter: Counter) -> tuple[str, str]:
@@ -196,7 +196,7 @@ def _counters() -> Iterator[Register]:
     for counter in Counter:
         (low, high), offset = counter_registers(counter), _COUNTERS + 8 * counter
         yield _register(low, offset, Source.STATUS, f"{counter.name} at the last snapshot, low 32 bits")
-        doc = f"{counter.name} at the last snapshot, the bits above"
+        doc = f"{counter.name} at the last snapshot, upper bits"
         yield _register(high, offset + 4, Source.STATUS, doc, bits=COUNTER_BITS - REGISTER_BITS)
 
 

@@ -27,7 +27,7 @@ class AccumulatorLane(wiring.Component):
     =======  =========  ==========  ====================================================================
     add      in         1           add `new` to the old value, modulo 2**32
     largest  in         1           take the larger of `new` and the old value; with neither, take `new`
-    held     in         1           the old value is this cycle's `folded` instead of `old`
+    held     in         1           the old value is the current `folded` instead of `old`
     old      in         signed(32)  the accumulator
     new      in         signed(32)  the sum to fold into it
     folded   out        signed(32)  the result, a cycle later
@@ -60,7 +60,8 @@ class AccumulatorLane(wiring.Component):
 
 
 class AccumulatorBank(wiring.Component):
-    """`accumulator_rows` rows of `columns` int32, of which one per cycle is set, added to (modulo 2**32) or maximised.
+    """A memory of `accumulator_rows` rows of `columns` int32; each cycle sets, adds to (modulo 2**32) or maximises one
+    row.
 
     A fold names its row in cycle t, takes `values` in cycle t + `read_latency` and is written in cycle t + `latency`;
     the row may be named again in the cycle after that. There is no flow control and one read port: a fold that adds or
@@ -68,15 +69,15 @@ class AccumulatorBank(wiring.Component):
     of the program ensure both; the bank does not check. A fold with `held` combines with the result of the fold in the
     cycle before, of the same row, and does not use the read port.
 
-    ========  =========  ========================  ===============================================
+    ========  =========  ========================  ===================================================
     port      direction  shape                     meaning
-    ========  =========  ========================  ===============================================
+    ========  =========  ========================  ===================================================
     fold      in         `fold_layout`             row to fold into, and how
-    values    in         columns x signed(32)      values of the fold of `read_latency` cycles ago
+    values    in         columns x signed(32)      values for the fold named `read_latency` cycles ago
     read      in         1                         read a row
     read_row  in         below `accumulator_rows`  row to read
     data      out        columns x signed(32)      the row named `read_latency` cycles ago
-    ========  =========  ========================  ===============================================
+    ========  =========  ========================  ===================================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""The way of sums into the accumulator banks."""
+"""The path of sums and fed-back results into the accumulator banks."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["FoldRouter"]
 
 
 class FoldRouter(wiring.Component):
-    """Gives each bank the rows that are folded into it: sums of the array, or results that the output stage feeds back.
+    """Routes sums of the array, and results that the output stage feeds back, into the accumulator banks.
 
-    A fold issued by the sequencer names its row `delay` cycles later, so that its values are asked for when the array
-    delivers them. Results that are fed back come with a fold of their own, `AccumulatorBank.read_latency` cycles ahead
-    of their values; in such a cycle the array must have no fold for the same bank, which the program's idle cycles
-    ensure. No flow control.
+    A fold that the sequencer issues names its row `delay` cycles later, so that the bank takes the values in the cycle
+    in which the array delivers them. Results that are fed back come with a fold of their own,
+    `AccumulatorBank.read_latency` cycles ahead of their values; in that cycle there must be no fold of the array for
+    the same bank, which the program's idle cycles ensure. No flow control.
 
     ===============  =========  ===========================  ===========================================================
     port             direction  shape                        meaning
     ===============  =========  ===========================  ===========================================================
-    issued           in         `Sequencer.fold_layout`      the fold of the pixel issued in this cycle
+    issued           in         `Sequencer.fold_layout`      fold of the pixel issued in this cycle
     sums             in         columns x `sum_width(rows)`  sums that leave the array
-    feedback         in         `OutputStage.fold_layout`    the row that takes results
-    results          in         columns x int32              results, `AccumulatorBank.read_latency` cycles later
+    feedback         in         `OutputStage.fold_layout`    fold of results that are fed back
+    results          in         columns x int32              these results, `AccumulatorBank.read_latency` cycles later
     banks            out        2 x (`fold`, `values`)       as `AccumulatorBank` takes them
     release          out        1                            a pass with `release` named its last row: a drain may start
-    release_last     out        1                            the same of the run's last pass
-    release_weights  out        1                            the same of a pass with `release_weights`
+    release_last     out        1                            the same, for the last pass of the run
+    release_weights  out        1                            a pass with `release_weights` ended `delay` cycles ago
     ===============  =========  ===========================  ===========================================================
     """
 
@@ -69,7 +69,7 @@ class FoldRouter(wiring.Component):
         m = Module()
         config, issued = self._config, self.issued
         fold = delay(m, issued, self.delay(config), name="fold", resets=False)
-        # Control bits act by themselves, so that a reset has to clear them; the fields beside them need none.
+        # Control bits take effect on their own, so a reset must clear them; the other fields need no reset.
         control = Cat(issued.row.valid, issued.release, issued.release_last, issued.release_weights)
         valid, *releases = delay(m, control, self.delay(config), name="fold_live")
         m.d.comb += [

@@ -28,8 +28,8 @@ def load_bus(config: Config) -> data.StructLayout:
 class LoadableMemory(wiring.Component):
     """A memory with one read port that stores a slice of packet words, written over the link chunk by chunk.
 
-    A read takes `latency` cycles, and `data` stays until the data of the next read. A word must not be read in the
-    cycle that writes it.
+    A read takes `latency` cycles, and `data` holds the word until the next read delivers another. A word must not be
+    read in the cycle that writes it.
 
     =======  =========  =============  ===============================
     port     direction  shape          meaning
@@ -50,9 +50,9 @@ class LoadableMemory(wiring.Component):
     init
         Initial contents: whole packet words, as numbers.
     name
-        Name of the file of initial contents in generated Verilog, if there are any.
+        Name of the file of initial contents in generated Verilog, without its suffix; not used if there are none.
     latency
-        Cycles from an address to its word, 1 to 4 as of `Ram`.
+        Cycles from an address to its word, 1 to 4, as in `Ram`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The whole machine, between two links: its parts and how they are connected."""
+"""The whole machine, from link to link: its parts and how they are connected."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Machine(wiring.Component):
         Initial contents of the memories of `Target.PASSES`, `Target.DRAINS`, `Target.PARAMETERS` and `Target.WEIGHTS`,
         each optional: one whole number per memory word.
     status
-        Whether there is a port `status`, for wrappers that show the state of the machine.
+        Whether to add the port `status`, for wrappers that show the state of the machine.
     """
 
     def __init__(
@@ -128,8 +128,9 @@ class Machine(wiring.Component):
         """Return the layout of the machine's state, which does not depend on its inputs in the same cycle.
 
         `running`, `run_pending` and `counters_pending`: a run is in progress, a run waits, a `COUNTERS` packet waits.
-        `run_done`: the last write of a run. `answer` and `last`: the word on `link_out` belongs to the counters; it is
-        the last of the counters or of a half of the output memory. Then the count of every token, and all counters.
+        `run_done`: the last result of a run is written. `answer`: the word on `link_out` belongs to the counters.
+        `last`: it is the last of the counters or of a half of the output memory. The other fields are the count of
+        every token, and all counters.
         """
         return data.StructLayout(
             {
@@ -205,7 +206,7 @@ class Machine(wiring.Component):
         wiring.connect(m, self.sender.link, wiring.flipped(self.link_out))
 
     def _connect_loaded_memories(self, m: Module) -> None:
-        """Give every loaded memory the loader's bus and a write strobe of its own."""
+        """Connect every loaded memory to the loader's bus and to its own write strobe."""
         config, loader, output = self._config, self.loader, self.output
         loaded: dict[Target, tuple[Any, str]] = {
             Target.PASSES: (self.passes, "write"),
@@ -223,7 +224,7 @@ class Machine(wiring.Component):
         ]
 
     def _connect_tokens(self, m: Module) -> None:
-        """Connect every semaphore to those who put its tokens and those who take them; see `Tokens`."""
+        """Connect every semaphore to the parts that put and take its tokens; see `Tokens`."""
         tokens, loader, sequencer, sender = self.tokens, self.loader, self.sequencer, self.sender
         m.d.comb += [
             loader.input_free.eq(tokens.input_free.available),
@@ -316,7 +317,7 @@ class Machine(wiring.Component):
             ]
 
     def _connect_results(self, m: Module) -> None:
-        """Write results to the activation, residual or output memory; let the sender read the last."""
+        """Write results to the activation, residual or output memory; let the sender read the output memory."""
         write, results, sender = self.output.write, self.results, self.sender
         m.d.comb += [
             self.activation.write_address.eq(write.address),
@@ -338,7 +339,7 @@ class Machine(wiring.Component):
             ]
 
     def _connect_counters(self, m: Module) -> None:
-        """Count; let the counters leave in the cycle after the one in which everything was done and sent."""
+        """Count; send the counters from the cycle after every run has ended and every result has been sent."""
         counters, sequencer, sender = self.counters, self.sequencer, self.sender
         m.d.comb += [
             counters.increments.CYCLES.eq(sequencer.running),

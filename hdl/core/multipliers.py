@@ -1,4 +1,4 @@
-"""How the multiplications of a machine are divided between a device's multipliers and its logic."""
+"""The division of a machine's multiplications between a device's multipliers and its logic."""
 
 from __future__ import annotations
 

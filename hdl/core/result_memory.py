@@ -20,16 +20,16 @@ __all__ = ["ResultMemory"]
 class ResultMemory(wiring.Component):
     """Two halves of `output_words` words: the output stage fills one while the sender reads the other.
 
-    Writes go to the current half until `commit`; then the other half is the current one. A half is sent with the number
-    of words that held when it was committed, though another run may have started since. Which half is free is not known
-    here: see `Tokens`.
+    Writes go to the current half; after `commit` the other half is the current one. The number of words to send is
+    stored with each commit, because another run may have started before the half is sent. The memory does not track
+    which halves are free: see `Tokens`.
 
     ============  =========  ========================  =============================================================
     port          direction  shape                     meaning
     ============  =========  ========================  =============================================================
-    write         in         `RowWriter.write_layout`  a result; stored where its `output` is set
+    write         in         `RowWriter.write_layout`  a result; stored if its `output` is set
     commit        in         1                         this cycle's write is the last of the half
-    output_words  in         0 to `output_words`       words sent of a half that is committed now
+    output_words  in         0 to `output_words`       words to send of a half that this cycle commits
     committed     out        1                         `commit`, `commit_delay` cycles later: the half may be read
     read          in         `read_port`               read port of both halves, the half in the highest address bit
     words         out        0 to `output_words`       words to send of the half that `read.address` is in
@@ -52,7 +52,7 @@ class ResultMemory(wiring.Component):
 
     @staticmethod
     def commit_delay(config: Config) -> int:
-        """Return the cycles that writes wait in front of the memory, as they do in front of the other memories."""
+        """Return the cycles by which writes are delayed in front of the memory, as in front of the other memories."""
         return Ram.waits_of(config.memory_latency)
 
     def elaborate(self, platform: Any) -> Module:

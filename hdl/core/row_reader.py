@@ -1,4 +1,4 @@
-"""The way of rows from the accumulator banks, or the residual memory, to the output stage."""
+"""The path of rows from the accumulator banks, or the residual memory, to the output stage."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["RowReader"]
 
 
 class RowReader(wiring.Component):
-    """Reads the row that the output stage asks for, from either bank or from the residual memory.
+    """Reads the row that the output stage requests, from either bank or from the residual memory.
 
-    Values follow `latency` cycles after their `read`, a row a cycle, without flow control. Residuals are int8, and
-    extended to int32.
+    Values follow `latency` cycles after their `read`, one row per cycle, without flow control. Residuals are int8, and
+    are sign-extended to int32.
 
-    ========  =========  =======================  ======================================================
+    ========  =========  =======================  ===========================================================
     port      direction  shape                    meaning
-    ========  =========  =======================  ======================================================
+    ========  =========  =======================  ===========================================================
     read      in         `DrainWalk.read_layout`  the row to read
     banks     out        2 x `read_port`          read ports of the two accumulator banks
-    residual  out        `read_port`              that of the residual memory, on machines that have one
-    values    out        columns x int32          the row that was asked for `latency` cycles ago
-    ========  =========  =======================  ======================================================
+    residual  out        `read_port`              read port of the residual memory, on machines that have one
+    values    out        columns x int32          the row requested `latency` cycles ago
+    ========  =========  =======================  ===========================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -52,7 +52,7 @@ class RowReader(wiring.Component):
         return AccumulatorBank.read_latency(config)
 
     def elaborate(self, platform: Any) -> Module:
-        """Ask all memories, choose the one that was meant."""
+        """Read the requested memory, and select its data."""
         m = Module()
         config, read = self._config, self.read
         values = data.ArrayLayout(signed(32), config.columns)

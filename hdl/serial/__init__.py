@@ -1,1 +1,1 @@
-"""The machine behind a serial port: a UART, and a framing that survives transmission errors."""
+"""The machine on a serial port: a UART, and framing that survives transmission errors."""

@@ -1,4 +1,4 @@
-"""The answerer: sends frames of the board."""
+"""The answerer: sends the frames of the board."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class _Step(IntEnum):
 
 
 class Answerer(wiring.Component):
-    """The sender of answers (`etchnet.hdl.serial.framing`): a flag, header, body, check, a flag.
+    """Sends answers (`etchnet.hdl.serial.framing`): flag, header, body, check, flag.
 
     `start` begins an answer, which lasts until `answering` falls. The opening flag is on `bytes` in the cycle after
-    `start`. A byte of the body takes six cycles at an always ready `bytes`, any other two.
+    `start`. If `bytes` is always ready, a byte of the body takes six cycles, any other byte two.
 
     The body comes from an external memory with a position: `fetch` reads the byte at the position, which must be on
     `data` two cycles later; `step` moves to the next byte. `at_end` is high when there is no byte at the position.
 
     The check is computed externally too, so that one unit serves both directions: `check_start` clears it, and
-    `check_value` is the check of all `check_byte` since.
+    `check_value` is the check of every `check_byte` since.
 
     ===========  =========  ===============================  ==========================================
     port         direction  shape                            meaning
@@ -43,16 +43,16 @@ class Answerer(wiring.Component):
     start        in         1                                begin an answer
     answering    out        1                                an answer is being sent
     kind         in         `Kind`                           first byte of the frame
-    sequence     in         8                                its sequence number
-    free         in         8                                its `free`, sampled with the kind
+    sequence     in         8                                sequence number of the frame
+    free         in         8                                `free` of the frame, sampled with the kind
     fetch        out        1                                read a byte of the body
     data         in         8                                the byte read
     step         out        1                                go to the next byte of the body
-    at_end       in         1                                the body ends at the present position
-    stop         out        1                                the body has ended at the present position
+    at_end       in         1                                the body ends at the current position
+    stop         out        1                                the body has ended at the current position
     check_start  out        1                                begin a new check
-    check_valid  out        1                                there is a byte to check
-    check_byte   out        8                                that byte
+    check_valid  out        1                                `check_byte` is valid
+    check_byte   out        8                                a byte to check
     check_value  in         32                               the check of all bytes so far
     bytes        out        stream of `Escaper.byte_layout`  the frame
     ===========  =========  ===============================  ==========================================
@@ -80,7 +80,7 @@ class Answerer(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Give the byte of each step of a frame, and feed the check."""
+        """Send the byte of each step of a frame, and feed the check."""
         m = Module()
         step, out, plain, present = Signal(_Step), Signal(8), Signal(), Signal()
         free, advance = Signal(8), Signal()
@@ -100,7 +100,7 @@ class Answerer(wiring.Component):
                 m.d.comb += [out.eq(FLAG), plain.eq(1)]
             with m.Case(_Step.KIND):
                 m.d.comb += out.eq(self.kind)
-                # Later than the reset that HELLO asks for, and constant while it is sent.
+                # Sampled after the reset that HELLO requests, and held while it is sent.
                 m.d.sync += free.eq(self.free)
             with m.Case(_Step.SEQUENCE):
                 m.d.comb += out.eq(self.sequence)
@@ -127,8 +127,8 @@ class Answerer(wiring.Component):
         compared, fetched, arrived, loaded = flags
         at_end, body = Signal(name="at_end_before"), Signal(8, name="body")
         m.d.comb += [self.fetch.eq(~fetched), present.eq(loaded), out.eq(body)]
-        # One cycle to compare, two to read, one to choose. What enters the memory after the comparison is left to the
-        # next answer.
+        # One cycle to compare, two to read, one to choose. Bytes that enter the memory after the comparison are left to
+        # the next answer.
         m.d.sync += [compared.eq(1), at_end.eq(self.at_end)]
         with m.If(loaded):
             with m.If(advance):

@@ -1,4 +1,4 @@
-"""The deframer: bytes of a line in, the content of frames out."""
+"""The deframer: bytes from the line in, the content of frames out."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ __all__ = ["Deframer"]
 
 
 class Deframer(wiring.Component):
-    """The receiver of the host's frames (`etchnet.hdl.serial.framing`): finds them, and removes flags and escapes.
+    """Receives the host's frames (`etchnet.hdl.serial.framing`): finds them, and removes flags and escapes.
 
     A byte appears on `byte` one cycle after it arrived. `closed` follows a closing flag by one cycle; it means that the
     frame is long enough, of a known kind and does not end in an escape. The check is verified elsewhere. The header is
     valid from before its frame's `closed` until the next frame.
 
-    ========  =========  =====  =============================================================
+    ========  =========  =====  =============================================
     port      direction  shape  meaning
-    ========  =========  =====  =============================================================
-    rx        in         8      byte from the line, with `rx_valid`; there is no flow control
-    rx_valid  in         1      there is a byte
-    ignore    in         1      drop what arrives
-    accept    in         1      with `closed`: drop what arrives up to the next flag
+    ========  =========  =====  =============================================
+    rx        in         8      byte from the line; there is no flow control
+    rx_valid  in         1      `rx` holds a byte
+    ignore    in         1      drop bytes that arrive
+    accept    in         1      with `closed`: drop bytes up to the next flag
     flag      out        1      a flag arrived: a new frame begins
     byte      out        8      a byte of header, body or check
-    valid     out        1      there is a byte of content
-    is_body   out        1      it belongs to the body or the check
+    valid     out        1      `byte` holds a byte of content
+    is_body   out        1      `byte` belongs to the body or the check
     hello     out        1      the frame's kind is HELLO, else DATA
     sequence  out        8      the frame's sequence number
     limit     out        8      the frame's `limit`
     closed    out        1      a frame ended in the cycle before
-    ========  =========  =====  =============================================================
+    ========  =========  =====  =============================================
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The escaper: bytes of a frame as bytes on the line."""
+"""The escaper: turns bytes of a frame into bytes on the line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["Escaper"]
 class Escaper(wiring.Component):
     """The byte stuffing of frames: FLAG and ESCAPE become two bytes, ESCAPE and the byte with FLIP inverted.
 
-    There is one register stage: a byte appears on `tx` in the cycle after it was accepted, and the next one is accepted
-    once it has been sent.
+    There is one register stage: a byte appears on `tx` in the cycle after it was accepted, and the next byte is
+    accepted once that one has been sent.
 
     =====  =========  =======================  =======================================================================
     port   direction  shape                    meaning
@@ -36,7 +36,7 @@ class Escaper(wiring.Component):
         return data.StructLayout({"byte": unsigned(8), "plain": unsigned(1)})
 
     def elaborate(self, platform: Any) -> Module:
-        """Send the present byte, by itself or as two."""
+        """Send the current byte, as it is or as two."""
         m = Module()
         sending, plain, valid, second = Signal(8), Signal(), Signal(), Signal()
         special = Signal()

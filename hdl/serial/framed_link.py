@@ -30,23 +30,24 @@ class FramedLink(wiring.Component):
     cycle.
 
     The parts are `Deframer`, `IncomingRing`, `OutgoingRing`, `Answerer`, `Escaper`, and one `FrameCheck` for both
-    directions. This module decides what a frame does.
+    directions. This component decides what each frame does.
 
     =============  =========  =====================  ================================================================
     port           direction  shape                  meaning
     =============  =========  =====================  ================================================================
-    rx             in         8                      byte from the line, taken in every cycle with `rx_valid`
-    rx_valid       in         1                      there is a byte
+    rx             in         8                      byte from the line; there is no flow control
+    rx_valid       in         1                      `rx` holds a byte
     tx             out        stream of 8            bytes to the line
     link_in        out        stream of `link_bits`  link words to the machine
     link_out       in         stream of `link_bits`  link words from the machine
     reset_machine  out        1                      reset the machine
-    session        out        1                      there was a HELLO since reset
+    session        out        1                      a HELLO has arrived since reset
     answering      out        1                      an answer is being sent; bytes that arrive meanwhile are ignored
     =============  =========  =====================  ================================================================
 
-    An answer begins three cycles after the closing flag; a byte of its body takes six cycles, any other two. A link
-    word to the machine takes at least three cycles a byte, one from it two cycles a byte and one more.
+    An answer begins three cycles after the closing flag; a byte of its body takes six cycles, any other byte two. A
+    link word to the machine takes at least three cycles per byte; a link word from the machine takes two cycles per
+    byte and one more.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class FramedLink(wiring.Component):
     def _judge(self, m: Module) -> Signal:
         """Decide on a frame in the cycle after its closing flag; nothing of it has an effect before.
 
-        Returns the register that holds whether it is lost: neither the next frame nor the last one again.
+        Returns the register that says whether the frame is lost: neither the next in sequence nor a repeat of the last.
         """
         deframer, incoming, outgoing = self.deframer, self.incoming, self.outgoing
         sequence = deframer.sequence

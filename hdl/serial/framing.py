@@ -30,20 +30,20 @@ __all__ = [
 ]
 
 VERSION = 1
-"""of this protocol"""
+"""version of the protocol"""
 FLAG = 0x7E
 ESCAPE = 0x7D
 FLIP = 0x20
 HEADER_BYTES = 3
-"""kind, sequence number, `limit` or `free`"""
+"""bytes of a header: kind, sequence number, and `limit` or `free`"""
 CHECK_BYTES = 4
-"""CRC-32 (that of Ethernet and zlib) of header and body, lowest byte first"""
+"""bytes of a check: CRC-32 (as in Ethernet and zlib) of header and body, lowest byte first"""
 UNIT = 8
 """bytes per unit of `limit` and `free`"""
 BUFFER_BYTES = (256, 512, 1024)
 """possible sizes of each of a board's two buffers"""
 DEFAULT_BAUD = 1_000_000
-"""bits per second; divides the clocks of most boards, and common USB adapters support it"""
+"""bits per second; the clocks of most boards are a multiple of it, and common USB adapters support it"""
 
 
 class Kind(IntEnum):
@@ -65,9 +65,9 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Identity:
-    """The description that a board gives of itself, sent field by field, little-endian."""
+    """A board's description of itself, sent field by field, little-endian."""
 
-    version: int = dataclasses.field(metadata={"code": "B", "doc": "of the protocol"})
+    version: int = dataclasses.field(metadata={"code": "B", "doc": "version of the protocol"})
     buffer: int = dataclasses.field(metadata={"code": "B", "doc": "base-2 logarithm of the bytes of each buffer"})
     link_words: int = dataclasses.field(metadata={"code": "B", "doc": "`link_bits` / 32"})
     rows: int = dataclasses.field(metadata={"code": "B", "doc": "rows of the array"})

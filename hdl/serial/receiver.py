@@ -15,8 +15,8 @@ class UartReceiver(wiring.Component):
     """A UART receiver: one start bit, eight data bits, lowest first, one stop bit.
 
     Every bit is sampled once, in its middle, timed from the falling edge of the start bit. A start bit that is high
-    again by its middle is ignored as noise. A byte without a stop bit is dropped, and so is everything until the line
-    is high again. There is no flow control.
+    again by its middle is ignored as noise. A byte without a stop bit is dropped, as is everything until the line is
+    high again. There is no flow control.
 
     =====  =========  =====  ==========================================================
     port   direction  shape  meaning

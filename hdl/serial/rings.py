@@ -21,23 +21,23 @@ def _pointer(size: int, name: str) -> Signal:
 
 
 class IncomingRing(wiring.Component):
-    """The bytes on their way to the machine: those of a frame join the ring once the frame has proved valid.
+    """The bytes on their way to the machine: a frame's bytes join the ring once the frame has proved valid.
 
     Bytes that are `put` are pending until the next `rewind`. A `commit` in the cycle after a `rewind` keeps the bytes
     that were pending, except the last CHECK_BYTES; without it they are lost. Link words consist of committed bytes,
-    lowest byte first, and take at least three cycles a byte.
+    lowest byte first, and take at least three cycles per byte.
 
-    ==========  =========  =====================  =============================================================
+    ==========  =========  =====================  ==============================================================
     port        direction  shape                  meaning
-    ==========  =========  =====================  =============================================================
+    ==========  =========  =====================  ==============================================================
     put         in         1                      take `data`; dropped if the ring is full
     data        in         8                      byte of a frame's body or check
     rewind      in         1                      a frame begins: drop the pending bytes
     commit      in         1                      keep the bytes that the last cycle's `rewind` dropped
-    overflowed  out        1                      with `commit`: some of them were dropped as the ring was full
-    free        out        8                      free units of UNIT bytes, counting committed bytes alone
+    overflowed  out        1                      with `commit`: some of them were dropped: the ring was full
+    free        out        8                      free space in units of UNIT bytes; pending bytes count as free
     link        out        stream of `link_bits`  link words to the machine
-    ==========  =========  =====================  =============================================================
+    ==========  =========  =====================  ==============================================================
     """
 
     def __init__(self, *, link_bits: int, size: int, latency: int) -> None:
@@ -103,26 +103,26 @@ class IncomingRing(wiring.Component):
 
 
 class OutgoingRing(wiring.Component):
-    """The bytes on their way from the machine: those of an answer are kept until the host has received it.
+    """The bytes on their way from the machine: an answer's bytes are kept until the host has received it.
 
     An answer begins where the one before it ended. `advance` discards the bytes of the last answer and begins the next
     one, of at most UNIT x `limit` bytes; `rewind` begins the last one again. The answer is read byte by byte: `data`
-    holds the byte that `fetch` read two cycles before. A link word takes two cycles a byte and one more.
+    holds the byte that `fetch` read two cycles before. A link word takes two cycles per byte and one more.
 
-    =========  =========  =====================  =========================================================
+    =========  =========  =====================  ===================================================================
     port       direction  shape                  meaning
-    =========  =========  =====================  =========================================================
+    =========  =========  =====================  ===================================================================
     link       in         stream of `link_bits`  link words from the machine
     rewind     in         1                      go to the first byte of the last answer
     advance    in         1                      go to the first byte of a new answer; overrides `rewind`
-    limit      in         8                      with `advance`: most units of UNIT bytes that it may take
+    limit      in         8                      with `advance`: maximum length of the answer in units of UNIT bytes
     fetch      in         1                      read the byte at `position`
     data       out        8                      that byte
     step       in         1                      go to the next byte
     stop       in         1                      the answer ends here
     position   out        address of the ring    the byte that is read next; 0 after reset
     exhausted  out        1                      the limit is reached, or there are no more bytes
-    =========  =========  =====================  =========================================================
+    =========  =========  =====================  ===================================================================
     """
 
     def __init__(self, *, link_bits: int, size: int, latency: int) -> None:
@@ -148,7 +148,7 @@ class OutgoingRing(wiring.Component):
         size = self._size
         memory = Ram(bits=8, depth=size, name="frames_out", latency=self._latency)
         submodule(m, platform, "memory", memory, variant="frames_out")
-        # The last answer takes the bytes from `begin` to `end`; `read` is where the present one is.
+        # The last answer has the bytes from `begin` to `end`; `read` is the current position.
         begin, end, read, write = (_pointer(size, name) for name in ("begin", "end", "read", "write"))
         m.d.comb += [
             memory.address.eq(read),
@@ -158,7 +158,7 @@ class OutgoingRing(wiring.Component):
             self.exhausted.eq((read == end) | (read == write)),
         ]
         with m.If(self.advance):
-            # The most that the answer may take; `stop` moves it to its true end.
+            # The furthest end that the answer may have; `stop` moves `end` to the actual one.
             m.d.sync += [begin.eq(end), read.eq(end), end.eq(end + self.limit * UNIT)]
         with m.Elif(self.rewind):
             m.d.sync += read.eq(begin)

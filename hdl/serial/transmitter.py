@@ -14,7 +14,7 @@ __all__ = ["UartTransmitter"]
 class UartTransmitter(wiring.Component):
     """A UART transmitter: one start bit, eight data bits, lowest first, one stop bit.
 
-    A byte takes 10 x `divisor` cycles, and one more to be accepted.
+    A byte takes 10 x `divisor` cycles, plus one to be accepted.
 
     =====  =========  ===========  ========================================
     port   direction  shape        meaning

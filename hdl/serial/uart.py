@@ -1,4 +1,4 @@
-"""The machine behind a UART, for boards whose only interface is a serial port."""
+"""The machine with a UART, for boards whose only interface is a serial port."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["TOLERANCE", "Uart", "baud_divisor"]
 TOLERANCE = 0.02
 """largest relative error of a board's baud rate"""
 _FASTEST = 4
-"""cycles per bit that the receiver needs"""
+"""minimum cycles per bit, which the receiver needs"""
 
 
 def baud_divisor(clock_hz: float, baud: float) -> int:
-    """Return the clock cycles per bit.
+    """Return the clock cycles per bit, rounded to the nearest whole number.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def baud_divisor(clock_hz: float, baud: float) -> int:
 
 
 class Uart(wiring.Component):
-    """The machine behind a UART: `rx` and `tx`, idle high, one start bit, eight data bits, no parity, one stop bit.
+    """The machine with a UART: `rx` and `tx`, idle high, one start bit, eight data bits, no parity, one stop bit.
 
     The protocol is that of `etchnet.hdl.serial.framing`. A HELLO frame resets the machine as `rst` does; memories keep
     their contents.

@@ -1,4 +1,4 @@
-"""Boards: their devices, where their pins are, and the top module that puts a machine on one."""
+"""Boards: their devices and pins, and the top module that puts a machine on one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Board:
     platform: str
     """the platform of amaranth-boards that has its pins, as module:class"""
     clock: float
-    """default clock of the machine in MHz, which a PLL makes from the board's oscillator"""
+    """default clock of the machine in MHz, which a PLL derives from the board's oscillator"""
     buffer_bytes: int = BUFFER_BYTES[-1]
     """size of each of the two buffers of its serial port"""
     led: str = "led"
@@ -47,7 +47,7 @@ class Board:
     options: Mapping[str, str] = field(default_factory=dict)
     """options of the tools that depend on the device's package and speed grade"""
     machine: Mapping[str, int] = field(default_factory=dict)
-    """parameters of a machine for it, where the user gives no others"""
+    """default parameters of the machine on this board"""
 
     def pins(self) -> tuple[list[Pin], float]:
         """Return the pins of the ports of `BoardTop`, and the frequency of the oscillator in MHz.
@@ -73,7 +73,7 @@ class Board:
 
 
 _FAST = {"multiplier_latency": 3, "memory_latency": 4, "product_latency": 5}
-"""latencies at which a machine reaches the clock rates of an ECP5's multipliers"""
+"""latencies with which a machine reaches the clock rates of an ECP5's multipliers"""
 
 BOARDS = {
     board.name: board
@@ -134,27 +134,27 @@ BOARDS = {
         ),
     )
 }
-"""by name"""
+"""all boards, by name"""
 
 _PLL_PORTS = {
     "ecp5": ("clkin", "clkout0", "locked"),
     "ice40": ("clock_in", "clock_out", "locked"),
     "gowin": ("clock_in", "clock_out", "locked"),
 }
-"""input clock, output clock and lock of the modules that the families' PLL tools write"""
+"""names of the input clock, output clock and lock of the module that each family's PLL tool writes"""
 
 
 class BoardTop(wiring.Component):
-    """A board's top module: a PLL, the start of the clock when the PLL has locked, and a machine with a serial port.
+    """A board's top module: a PLL, a clock that starts when the PLL has locked, and a machine with a serial port.
 
-    =======  =========  =====  =======================================
-    port     direction  shape  meaning
-    =======  =========  =====  =======================================
-    `clock`  in         1      the oscillator
-    `rx`     in         1      serial line from the host, asynchronous
-    `tx`     out        1      serial line to the host
-    `led`    out        1      high while a host has a session
-    =======  =========  =====  =======================================
+    =====  =========  =====  =======================================
+    port   direction  shape  meaning
+    =====  =========  =====  =======================================
+    clock  in         1      the oscillator
+    rx     in         1      serial line from the host, asynchronous
+    tx     out        1      serial line to the host
+    led    out        1      high while a host has a session
+    =====  =========  =====  =======================================
 
     All ports are wires to the inner component: the module adds no latency.
 
@@ -163,7 +163,7 @@ class BoardTop(wiring.Component):
     inner
         A component with ports `rx`, `tx` and `activity`, such as `etchnet.hdl.serial.uart.Uart`.
     family
-        The family of the board's device, which decides how the ports of the PLL are named.
+        The family of the board's device, which determines the names of the PLL's ports.
     """
 
     PLL = "etchnet_pll"

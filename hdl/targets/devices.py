@@ -1,4 +1,4 @@
-"""FPGAs: what each device has, and how much of it a machine may take."""
+"""FPGAs: the resources of each device, and how much of them a machine may use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from etchnet.hdl.targets.memory_sizes import ECP5_BLOCKS, GOWIN_BLOCKS, ICE40_BL
 __all__ = ["GW1NR_9", "ICE40_UP5K", "LFE5U_85F", "Device"]
 
 _FULLEST = 0.985
-"""share of logic cells that place and route can fill: nextpnr found no placement of 5,262 cells on the iCE40's 5,280"""
+"""share of logic cells that place and route can fill: nextpnr failed to place 5,262 cells on the iCE40's 5,280"""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Device:
     """One FPGA device, in any package and speed grade."""
 
     name: str
-    """its vendor's name for it, by which `etchnet.host.fpga.families` finds the options of its tools"""
+    """the vendor's name, by which `etchnet.host.fpga.families` finds the options of its tools"""
     series: str
-    """vendor and series, for people"""
+    """vendor and series, for display"""
     family: Literal["ecp5", "ice40", "gowin"]
     """the family whose tools build for it"""
     technology: Technology
@@ -44,7 +44,7 @@ class Device:
 
     @property
     def resources(self) -> dict[str, int]:
-        """What the device has, by name. A logic cell has a lookup table and a flip-flop, used together or not."""
+        """Number of each resource, by name. A logic cell has a lookup table and a flip-flop, used together or not."""
         return {
             "logic cells": self.luts,
             "LUTs": self.luts,

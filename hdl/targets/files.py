@@ -63,7 +63,7 @@ def write_bytes(path: Path, data: bytes) -> Path:
 
 @contextmanager
 def _naming(path: Path, written: Path) -> Iterator[None]:
-    """Let errors of the file system that name `written`, or no file at all, name `path`."""
+    """Make errors of the file system that name `written`, or no file at all, name `path`."""
     try:
         yield
     except OSError as error:

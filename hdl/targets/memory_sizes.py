@@ -1,4 +1,4 @@
-"""The sizes of a machine's memories, and the block RAMs of an FPGA that they take."""
+"""The sizes of a machine's memories, and the block RAMs that they take on an FPGA."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BlockRams:
     """whether parts of a word with write enables of their own can share a block RAM"""
 
     def needed(self, words: int, bits: int) -> int:
-        """Return the fewest block RAMs for a memory, all of one shape."""
+        """Return the minimum number of block RAMs for a memory, all of one shape."""
         if words <= self.words or words * bits <= self.bits:
             return 0
         return min(ceil_div(words, deep) * ceil_div(bits, wide) for deep, wide in self.shapes)
@@ -74,7 +74,7 @@ def memories(config: Config) -> list[MemorySize]:
     """Return every memory of a machine, with the bits that its gateware allocates."""
 
     def loaded(name: str, words: int, bits: int, first: int = 0) -> MemorySize:
-        """Return a memory of some bits of packet words, which packets write chunk by chunk."""
+        """Return a memory of `bits` bits of packet words, from bit `first` on, which packets write chunk by chunk."""
         held = stored_slice(config, first=first, bits=bits)
         return MemorySize(name, words, held.bits, parts=held.parts)
 

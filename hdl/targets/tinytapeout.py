@@ -1,4 +1,4 @@
-"""The machine behind the pins of a Tiny Tapeout tile: both links as bytes."""
+"""The machine on the pins of a Tiny Tapeout tile: both links as bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PINS = {
 
 
 class ByteSink(wiring.Component):
-    """The assembly of link words from bytes, lowest byte first.
+    """Assembles link words from bytes, lowest byte first.
 
     A byte is transferred in a cycle with both `valid` and `ready`. All outputs are registers, so that a word of n bytes
     takes at least n + 1 cycles.
@@ -68,7 +68,7 @@ class ByteSink(wiring.Component):
 
 
 class ByteSource(wiring.Component):
-    """The disassembly of link words into bytes, lowest byte first; timed as `ByteSink`.
+    """Cuts link words into bytes, lowest byte first; timed as `ByteSink`.
 
     =====  =========  =====================  ===========================
     port   direction  shape                  meaning
@@ -98,21 +98,21 @@ class ByteSource(wiring.Component):
 
 
 class TinyTapeout(wiring.Component):
-    """A machine behind the pins of a tile; `PINS` gives the meaning of each pin.
+    """A machine on the pins of a tile; `PINS` gives the meaning of each pin.
 
     All pins are synchronous to `clk`, which the host generates or follows. Outputs are registers: a host that changes
-    its pins well before a clock edge and samples them well after one sees no other timing than the clock's.
+    its pins well before a clock edge, and samples the tile's well after one, has no other timing to meet.
 
-    =======  =========  =====  =======================================================================
+    =======  =========  =====  =========================================================================
     port     direction  shape  meaning
-    =======  =========  =====  =======================================================================
+    =======  =========  =====  =========================================================================
     ui_in    in         8      dedicated inputs
     uo_out   out        8      dedicated outputs
     uio_in   in         8      inputs of the bidirectional pins
     uio_out  out        8      outputs of the bidirectional pins
-    uio_oe   out        8      which of these drive, constant
-    ena      in         1      not used: clock and inputs of a tile that is not selected do not change
-    =======  =========  =====  =======================================================================
+    uio_oe   out        8      output enables of the bidirectional pins, constant
+    ena      in         1      unused: the clock and inputs of a tile that is not selected do not change
+    =======  =========  =====  =========================================================================
     """
 
     def __init__(self, machine: Machine) -> None:

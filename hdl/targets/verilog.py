@@ -29,7 +29,7 @@ from etchnet.hdl.targets.manifest import TOP, manifest, port_name
 __all__ = ["GATEWARE", "TOP", "VerilogDesign", "generate", "generate_component"]
 
 GATEWARE = Path(__file__).parents[1]
-"""the folder with all source that generated Verilog depends on"""
+"""folder with all source that generated Verilog depends on"""
 RAM_MODULE = "etchnet_ram"
 
 _RAM = f"""\
@@ -125,7 +125,7 @@ class _Platform:
             else:
                 name, parameters = RAM_MODULE, self._ram(component)
         if name != RAM_MODULE and name not in self.modules:
-            self.modules[name] = ""  # keeps its place: modules come out in the order of their first instances
+            self.modules[name] = ""  # reserves the position: modules are written in the order of their first instances
             self.modules[name] = self.convert(name, inside)
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
@@ -195,8 +195,8 @@ def generate(
 ) -> VerilogDesign:
     """Generate a machine as Verilog, with a manifest and the initial contents of its memories.
 
-    Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`, so that tools must run in
-    that folder.
+    Memories with initial contents read them by `$readmemh` from files beside `etchnet.v`, so tools must run in that
+    folder.
 
     Parameters
     ----------
@@ -207,8 +207,8 @@ def generate(
     run
         The command that starts the program in `init`, for the manifest.
     wrapper
-        Makes the top component from the machine, for another interface than its two links. The top module is named
-        after the wrapper's class: `etchnet_` and its name in lower case.
+        Builds the top component around the machine, to give it an interface other than its two links. The top module is
+        named after the wrapper's class: `etchnet_` and its name in lower case.
     technology
         Primitives for multipliers and registers; every tool accepts the portable ones.
     """

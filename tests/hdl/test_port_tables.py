@@ -1,99 +1,128 @@
-"""The port table in the docstring of every component of the core, against its signature."""
+"""The port table in the docstring of every component of the gateware, against the component's signature."""
 
+import importlib
+import inspect
+import pkgutil
 import re
 
 import pytest
-from amaranth.lib.wiring import In
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from support.machines import small
 
+import etchnet.hdl
 from etchnet.hdl.blocks.banked_ram import BankedRam
-from etchnet.hdl.blocks.crc import FrameCheck
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.scan_harness import ScanHarness
 from etchnet.hdl.blocks.semaphore import Semaphore
-from etchnet.hdl.core.accumulators import AccumulatorBank, AccumulatorLane
-from etchnet.hdl.core.array.array import SystolicArray
+from etchnet.hdl.buses.axi import Axi
 from etchnet.hdl.core.array.element import ProcessingElement
-from etchnet.hdl.core.array.line_buffer import LineBuffer
-from etchnet.hdl.core.array.pixel_reader import PixelReader
-from etchnet.hdl.core.array.weights import WeightMemory
-from etchnet.hdl.core.control.counters import Counters
-from etchnet.hdl.core.control.image_walk import ImageWalk
-from etchnet.hdl.core.control.loader import Loader
-from etchnet.hdl.core.control.packet_reader import PacketReader
-from etchnet.hdl.core.control.pass_timer import PassTimer
-from etchnet.hdl.core.control.runs import Runs
-from etchnet.hdl.core.control.sender import Sender
-from etchnet.hdl.core.control.sequencer import Sequencer
-from etchnet.hdl.core.control.tokens import Tokens
-from etchnet.hdl.core.control.window_filter import WindowFilter
-from etchnet.hdl.core.fold_router import FoldRouter
+from etchnet.hdl.core.control.fetch import InstructionMemory
+from etchnet.hdl.core.control.pass_lookahead import derive, layout, reset
 from etchnet.hdl.core.loadable_memory import LoadableMemory
 from etchnet.hdl.core.machine import Machine
-from etchnet.hdl.core.output.stage import OutputStage
-from etchnet.hdl.core.result_memory import ResultMemory
-from etchnet.hdl.core.row_reader import RowReader
+from etchnet.hdl.isa import Pass
+from etchnet.hdl.serial.framed_link import FramedLink
+from etchnet.hdl.serial.receiver import UartReceiver
+from etchnet.hdl.serial.rings import IncomingRing, OutgoingRing
+from etchnet.hdl.serial.transmitter import UartTransmitter
+from etchnet.hdl.serial.uart import Uart
+from etchnet.hdl.targets.boards import BoardTop
+from etchnet.hdl.targets.tinytapeout import TinyTapeout
 
 CONFIG = small(depthwise=2)
 RAM = Ram(bits=8, depth=4, name="table", latency=2)
-COMPONENTS = [
+UART = Uart(Machine(CONFIG), clock_hz=12e6)
+RING = {"link_bits": 32, "size": 256, "latency": 1}
+BUILT = [
     RAM,
+    UART,
+    Axi(Machine(CONFIG, status=True)),
+    BankedRam(RAM),
+    BoardTop(UART, family="ecp5"),
+    FramedLink(link_bits=32, identity=b"board"),
+    IncomingRing(**RING),
+    InstructionMemory(Pass, CONFIG, depth=4, derived=layout(CONFIG), derive=derive, reset=reset(CONFIG)),
+    LoadableMemory(CONFIG, bits=8, depth=4, name="table", latency=1),
+    Machine(CONFIG, status=True),
+    OutgoingRing(**RING),
+    ProcessingElement(CONFIG, row=0, shared=True),
     ScanHarness(RAM),
     Semaphore(initial=0, maximum=1),
-    FrameCheck(),
-    AccumulatorLane(),
-    LoadableMemory(CONFIG, bits=8, depth=4, name="table", latency=1),
-    ProcessingElement(CONFIG, row=0, shared=True),
-    Machine(CONFIG, status=True),
-    Tokens(),
-    *(
-        kind(CONFIG)
-        for kind in (
-            AccumulatorBank,
-            Counters,
-            FoldRouter,
-            ImageWalk,
-            LineBuffer,
-            Loader,
-            OutputStage,
-            PacketReader,
-            PassTimer,
-            PixelReader,
-            ResultMemory,
-            RowReader,
-            Runs,
-            Sender,
-            Sequencer,
-            SystolicArray,
-            WeightMemory,
-            WindowFilter,
-        )
-    ),
+    TinyTapeout(Machine(CONFIG)),
+    UartReceiver(4),
+    UartTransmitter(4),
 ]
-RULE = re.compile(r"^ *=+(  =+)+$", re.MULTILINE)
+"""components that need other arguments than a config, or optional ones to have all of their ports"""
+INHERITED = {BankedRam: Ram}
+"""components whose docstrings refer to the table of another one"""
+
+DIRECTIONS = {In: "in", Out: "out"}
+RULE = re.compile(r"^ *=+(?:  =+)+$", re.MULTILINE)
 
 
-def table(component):
-    """Return the rows of the docstring's table, without its heading."""
-    docstring = type(component).__doc__
-    rules = list(RULE.finditer(docstring))
-    assert len(rules) == 3, "one table between three rules"
-    text = docstring[rules[1].end() : rules[2].start()]
-    return [re.split(r" {2,}", line.strip()) for line in text.splitlines() if line.strip()]
+def component_classes():
+    """Return every component class that a module under `hdl` defines."""
+    found = []
+    for module in pkgutil.walk_packages(etchnet.hdl.__path__, "etchnet.hdl."):
+        members = vars(importlib.import_module(module.name)).values()
+        found += [m for m in members if inspect.isclass(m) and m.__module__ == module.name]
+    return [kind for kind in found if issubclass(kind, wiring.Component)]
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: type(c).__name__)
-def test_the_table_names_every_port(component):
-    assert {row[0] for row in table(component)} == set(component.signature.members)
+def build(kind):
+    """Return a component of a class: one of `BUILT`, or one that takes at most a config."""
+    for component in BUILT:
+        if type(component) is kind:
+            return component
+    parameters = inspect.signature(kind).parameters.values()
+    required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    assert required in ([], ["config"]), f"add a {kind.__name__} to BUILT"
+    return kind(CONFIG) if required else kind()
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=lambda c: type(c).__name__)
-def test_the_table_has_the_directions(component):
-    if isinstance(component, Tokens):
-        return  # its table says who puts and who takes instead
-    for name, direction, *_ in table(component):
-        assert direction == ("in" if component.signature.members[name].flow is In else "out"), name
+def port_table(kind):
+    """Return the rows (names, direction, shape, meaning) of the table in the docstring of a class or of its base."""
+    for owner in inspect.getmro(INHERITED.get(kind, kind)):
+        docstring = vars(owner).get("__doc__") or ""
+        rules = list(RULE.finditer(docstring))
+        for top, middle, bottom in zip(rules, rules[1:], rules[2:], strict=False):
+            if docstring[top.end() : middle.start()].split() == ["port", "direction", "shape", "meaning"]:
+                lines = docstring[middle.end() : bottom.start()].strip().splitlines()
+                return [re.split(r" {2,}", line.strip()) for line in lines]
+    raise AssertionError(f"{kind.__name__} has no port table")
 
 
-def test_a_banked_memory_has_the_ports_of_the_memory_that_it_stands_for():
-    assert BankedRam(RAM).signature.members == RAM.signature.members
+def described_ports(kind, members):
+    """Yield (port, direction) for every port that the table describes; a row "s_..." is for all ports with "s_"."""
+    for names, direction, _shape, _meaning in port_table(kind):
+        for name in names.split(", "):
+            prefix = name.removesuffix("...")
+            if prefix == name:
+                yield name, direction
+            else:
+                assert direction == "both", name
+                yield from ((port, DIRECTIONS[m.flow]) for port, m in members.items() if port.startswith(prefix))
+
+
+def named(kinds):
+    return pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.__name__)
+
+
+@named(component_classes())
+def test_the_table_names_every_port_with_its_direction(kind):
+    members = build(kind).signature.members
+    ports = list(described_ports(kind, members))
+    assert sorted(name for name, _ in ports) == sorted(members)
+    for name, direction in ports:
+        assert direction == DIRECTIONS[members[name].flow], name
+
+
+def test_a_component_without_a_table_fails():
+    class Bare(wiring.Component):
+        """A component without a table."""
+
+        port: In(1)
+
+    with pytest.raises(AssertionError, match="Bare has no port table"):
+        port_table(Bare)

@@ -1,1 +1,1 @@
-"""The systolic array, the line buffers of depthwise passes, and the weight memory that feeds both."""
+"""The systolic array, its line buffers for depthwise passes, and the weight memory and pixel reader that feed it."""

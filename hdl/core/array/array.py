@@ -30,22 +30,22 @@ class SystolicArray(wiring.Component):
     `weights[r // load_cycles][c]` in cycle t + r + c, and vectors from cycle t + 1 on meet the new tile. The weight
     memory delivers a tile every rows / weight_rows cycles; the array itself would accept one every cycle.
 
-    With `windowed`, the elements of column c multiply channel c instead of the activation of their row: row
+    With `windowed`, the elements of column c multiply a sample of channel c instead of the activation of their row: row
     i x k + j (k = `depthwise`) takes it from the vector that entered `line_delay` x (k - 1 - i) + `config.sample_delay`
     cycles before the one in row 0. The sum of the column is then that of a window with lines i and columns j, of
     vectors that enter line by line, `line_delay` + k to a line. The sum that starts with a vector belongs to the window
     whose first vector entered `config.window_lead` cycles before.
 
-    ===========  =========  ===================================  =======================================================
+    ===========  =========  ===================================  ======================================================
     port         direction  shape                                meaning
-    ===========  =========  ===================================  =======================================================
+    ===========  =========  ===================================  ======================================================
     activations  in         rows x signed(8)                     a vector
     load         in         1                                    the wavefront of a tile starts
     weights      in         weight_rows x columns x signed(8)    the weights at the wavefront, by band and column
     windowed     in         1                                    the vector belongs to a depthwise pass
-    line_delay   in         0 to `line_words`                    vectors of a line of a depthwise pass, less `depthwise`
-    sums         out        columns x signed(`sum_width(rows)`)  sums of the vector of `latency` cycles ago
-    ===========  =========  ===================================  =======================================================
+    line_delay   in         0 to `line_words`                    vectors per line of a depthwise pass, less `depthwise`
+    sums         out        columns x signed(`sum_width(rows)`)  sums of the vector that entered `latency` cycles ago
+    ===========  =========  ===================================  ======================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -72,7 +72,8 @@ class SystolicArray(wiring.Component):
         return (config.rows - 1) + (config.columns - 1) + ProcessingElement.latency(config)
 
     def _samples(self, m: Module, platform: Any, skewed: list[Any]) -> list[list[Any]]:
-        """Return the samples of every column for each line of a window: skewed vectors of 0, 1, ... lines ago.
+        """Return the samples of every column for each line of a window; the last line's are of the current skewed
+        vector.
 
         The skew delays a channel by as many cycles as the wavefront takes to its column, so one delay serves all.
         """

@@ -25,22 +25,22 @@ class ProcessingElement(wiring.Component):
     each in the cycle before its pixel: the wavefront divides the array between two tiles, and a second register would
     only hold a copy.
 
-    ==============  =========  ====================  ========================================================
+    ==============  =========  ====================  =============================================================
     port            direction  shape                 meaning
-    ==============  =========  ====================  ========================================================
+    ==============  =========  ====================  =============================================================
     load            in         1                     take `weight_in`
     load_out        out        1                     `load`, a cycle later
     weight_in       in         signed(8)             a weight
-    activation      in         signed(8)             operand, and input of the element to the right
+    activation      in         signed(8)             operand; passed to the element on the right
     activation_out  out        signed(8)             `activation`, a cycle later
     sum_in          in         `sum_width(row)`      sum of the rows above, signed; 1 bit in row 0
-    sum_out         out        `sum_width(row + 1)`  sum of these and this row, signed
-    windowed        in         1                     with taps: multiply `sample` instead of `activation`
-    windowed_out    out        1                     with taps: `windowed`, a cycle later
-    sample          in         signed(8)             with taps: operand of a depthwise pass
-    factors         out        2 x signed(8)         shared: operand and weight
-    product         in         signed(16)            shared: their product, `multiplier_latency` cycles later
-    ==============  =========  ====================  ========================================================
+    sum_out         out        `sum_width(row + 1)`  sum of these rows and this one, signed
+    windowed        in         1                     with taps only: multiply `sample` instead of `activation`
+    windowed_out    out        1                     with taps only: `windowed`, a cycle later
+    sample          in         signed(8)             with taps only: operand of a depthwise pass
+    factors         out        2 x signed(8)         shared only: operand and weight
+    product         in         signed(16)            shared only: their product, `multiplier_latency` cycles later
+    ==============  =========  ====================  =============================================================
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class ProcessingElement(wiring.Component):
     hard
         Whether it uses a multiplier of the device, if the technology has any.
     shared
-        Whether it shares that multiplier with another element, outside.
+        Whether it shares that multiplier, which is then outside, with another element.
     """
 
     def __init__(self, config: Config, *, row: int, hard: bool = True, shared: bool = False) -> None:

@@ -21,13 +21,13 @@ class LineBuffer(wiring.Component):
     The memory is a ring buffer that is written in every cycle, so that any delay may follow any other. The result of a
     delay below 2 is undefined. No flow control.
 
-    =======  =========  =================  =======================================================
+    =======  =========  =================  ====================================================
     port     direction  shape              meaning
-    =======  =========  =================  =======================================================
+    =======  =========  =================  ====================================================
     word     in         8 x rows           the word to delay
     delay    in         0 to `line_words`  how far to look back, counted from the next cycle
-    delayed  out        8 x rows           a word of earlier, from the `delay` of the cycle before
-    =======  =========  =================  =======================================================
+    delayed  out        8 x rows           the word selected by the `delay` of the cycle before
+    =======  =========  =================  ====================================================
 
     Parameters
     ----------

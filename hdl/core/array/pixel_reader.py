@@ -20,8 +20,8 @@ __all__ = ["PixelReader"]
 class PixelReader(wiring.Component):
     """Reads each issued pixel from the input or the activation memory and gives it to the array.
 
-    A pixel leaves on `activations` `latency` cycles after it was issued, one a cycle, without flow control. A pixel
-    outside the image is not read: every byte of it is its `pad`. A cycle without a pixel gives zeros.
+    A pixel leaves on `activations` `latency` cycles after it was issued, one per cycle, without flow control. A pixel
+    outside the image is not read: all its bytes are `pad`. Cycles without a pixel deliver zeros.
 
     ===========  =========  ========================  ==================================================================
     port         direction  shape                     meaning
@@ -30,7 +30,7 @@ class PixelReader(wiring.Component):
     input        out        `read_port`               read port of the input memory, both halves
     activation   out        `read_port`               read port of the activation memory
     activations  out        rows x int8               the vector that enters the array
-    windowed     out        1                         it belongs to a depthwise pass
+    windowed     out        1                         the vector belongs to a depthwise pass
     line_delay   out        0 to `line_words`         how far the line buffers look back, set by the last depthwise pass
     ===========  =========  ========================  ==================================================================
 

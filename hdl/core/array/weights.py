@@ -91,7 +91,7 @@ class WeightMemory(wiring.Component):
         latency = self.latency(config)
         requests = delay_line(m, self.request, self.request_stages(config), name="request", resets=False)
         diagonal = delay_line(m, self.request.first, self.first_stages(config), name="first", resets=False)
-        # `load` changes the array's weights by itself, so that, unlike the lines above, a reset has to clear it.
+        # `load` changes the array's weights, so unlike the lines above it must be cleared by a reset.
         m.d.comb += self.load.eq(delay(m, self.request.first, latency, name="load"))
         lanes = config.link_bits // 8
         for b in range(config.weight_rows):

@@ -16,10 +16,10 @@ __all__ = ["Counters"]
 
 
 class Counters(wiring.Component):
-    """One total of `COUNTER_BITS` bits per `isa.Counter`, which adds its increment every cycle.
+    """A total of `COUNTER_BITS` bits for each `isa.Counter`, to which `increments` are added every cycle.
 
     CYCLES adds its increment in the same cycle, the others one cycle later, because the class of a cycle is decided
-    late in it. Snapshots of a running machine take `cycles_before`, which is as old as the other totals.
+    late in the cycle. Snapshots of a running machine take `cycles_before`, which lags as the other totals do.
 
     =============  =========  ==========================  ==========================================================
     port           direction  shape                       meaning

@@ -20,13 +20,13 @@ __all__ = ["InstructionMemory"]
 
 
 class _Fetch(NamedTuple):
-    """The read that the address counter stands at."""
+    """The next read of the program memory."""
 
     fetching: Signal
-    """there is one"""
+    """whether there is one"""
     address: Signal
     last: Signal
-    """it is the last of the last repeat"""
+    """whether it reads the last instruction of the last repeat"""
 
 
 class _Ahead(NamedTuple):
@@ -36,29 +36,29 @@ class _Ahead(NamedTuple):
     derived: Any
     valid: Signal
     read: Signal
-    """the memory can take a read in this cycle"""
+    """whether the memory can take a read in this cycle"""
 
 
 class InstructionMemory(wiring.Component):
     """Streams `count` instructions from `first` on, `repeats` times, without a gap, after `start`.
 
-    The first instruction is valid `latency` cycles after `start`; from then on there is one in every cycle that takes
-    one. `start` must only come after everything requested before has been taken.
+    The first instruction is valid `latency` cycles after `start`; from then on one can be taken every cycle. `start`
+    must not come before everything requested earlier has been taken.
 
-    The payload of the stream is the `head` (see `head_layout`) and, derived from its fields, the values that its user
-    would otherwise have to compute at once.
+    The payload of the stream is the instruction as `head` (see `head_layout`), and as `derived` values that are
+    computed from its fields a stage ahead, to shorten the user's critical path.
 
-    ============  =========  =============  ========================================================
+    ============  =========  =============  =======================================================
     port          direction  shape          meaning
-    ============  =========  =============  ========================================================
+    ============  =========  =============  =======================================================
     write         in         1              store the chunk on `bus`
     bus           in         `load_bus`     a chunk of an instruction
     start         in         1              start to stream
-    first         in         below `depth`  first instruction; stable until the last one was fetched
-    count         in         0 to `depth`   instructions per repeat, at least 1; as stable
+    first         in         below `depth`  first instruction; stable until the last one is fetched
+    count         in         0 to `depth`   instructions per repeat, at least 1; stable likewise
     repeats       in         32             number of repeats, at least 1; taken with `start`
     instructions  out        `stream_of`    the instructions
-    ============  =========  =============  ========================================================
+    ============  =========  =============  =======================================================
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ class InstructionMemory(wiring.Component):
     def head_layout(instruction: type[Instruction], config: Config, depth: int) -> data.StructLayout:
         """Return the layout of an instruction of the stream.
 
-        `fields`: all but the late ones. `final`: the last instruction of the last repeat. `place`: its address, with
-        which late fields are looked up, for instructions that have some.
+        `fields`: all except the late ones. `final`: it is the last instruction of the last repeat. `place`: its
+        address, with which late fields are looked up; only for instructions that have some.
         """
         place = {"place": unsigned(config.address_bits(depth))} if instruction.LATE else {}
         return data.StructLayout({"fields": instruction.streamed(config), "final": unsigned(1), **place})
@@ -178,7 +178,7 @@ class InstructionMemory(wiring.Component):
         return m
 
     def _arriving(self, name: str) -> _Ahead:
-        """Return the signals of an instruction in front of the head."""
+        """Return the signals of an instruction on its way to the head."""
         head = Signal(self._head, name=name)
         derived = Signal(self._derived, name=f"derived_{name}")
         return _Ahead(head, derived, Signal(name=f"{name}_valid"), Signal(name=f"{name}_read"))
@@ -193,7 +193,7 @@ class InstructionMemory(wiring.Component):
         ]
 
     def _read_directly(self, m: Module, memory: LoadableMemory, fetch: _Fetch, take_head: Signal) -> _Ahead:
-        """Let the register of the memory, the only one before the head, wait with the head."""
+        """Read straight into the head: the memory's output register, the only stage before the head, stalls with it."""
         ahead = self._arriving("ahead")
         read_valid, read_final, read_address = Signal(), Signal(), Signal.like(fetch.address)
         self._from_memory(m, ahead, memory.data, read_final, read_address)
@@ -207,7 +207,7 @@ class InstructionMemory(wiring.Component):
     def _read_through_queue(self, m: Module, memory: LoadableMemory, fetch: _Fetch, take_head: Signal) -> _Ahead:
         """Put a queue between memory and head, so that the head's `ready` does not reach the memory in the same cycle.
 
-        The queue has room for all reads in flight: an entry that becomes free is used by a read two cycles later.
+        The queue has room for all reads in flight: an entry that becomes free can be used by a read two cycles later.
         Derived values are computed in front of the queue.
         """
         latency = self._config.memory_latency

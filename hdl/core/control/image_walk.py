@@ -17,16 +17,15 @@ __all__ = ["ImageWalk"]
 
 
 class ImageWalk(wiring.Component):
-    """Keeps the line and the column of the pixel to issue next, and its distance in words from pixel (0, 0).
+    """Tracks the line and the column of the pixel to issue next, and its distance in words from pixel (0, 0).
 
-    Outputs are those of the pixel at which the walk stands, in the same cycle; `step` moves it to the next pixel, and
-    `end` back to the first.
+    Outputs describe the current pixel, in the same cycle; `step` moves to the next pixel, and `end` back to the first.
 
     =======  =========  =======================  ================================================
     port     direction  shape                    meaning
     =======  =========  =======================  ================================================
     fields   in         `Pass`                   the pass, constant from its first pixel to `end`
-    derived  in         `pass_lookahead.layout`  values that belong to it
+    derived  in         `pass_lookahead.layout`  values derived from the pass
     step     in         1                        the pixel is issued in this cycle
     end      in         1                        last cycle of the pass
     offset   out        as `Pass.address`        line x `line` + column x `step` of the pass
@@ -48,7 +47,7 @@ class ImageWalk(wiring.Component):
         )
 
     def elaborate(self, platform: Any) -> Module:
-        """Count columns and lines; add up strides, so that nothing is multiplied."""
+        """Count columns and lines; accumulate strides, so that no multiplier is needed."""
         m = Module()
         fields = self.fields
         column, line = Signal(fields.pixels.shape()), Signal(fields.pixels.shape())

@@ -18,14 +18,14 @@ __all__ = ["Loader"]
 
 
 class Loader(wiring.Component):
-    """Takes packets from the link, a link word a cycle.
+    """Accepts packets from the link, one link word per cycle.
 
     A packet is the header (`isa.Header`, in the low 32 bits), the number of memory words, and those words, each cut
     into whole link words, lowest bits first. Words go to consecutive addresses from `address` on. With `acquire` an
     INPUT packet waits for a free half of the input memory, a WEIGHTS packet for a pass that releases weights; with
     `commit` the half, or the weights, are handed to the sequencer. A RUN packet waits until no earlier run is pending.
-    A COUNTERS packet (count 0) waits until everything is done and sent; then the counters leave on the outgoing link
-    and are cleared.
+    A COUNTERS packet (count 0) waits until every run has ended and every result has been sent; then the counters leave
+    on the outgoing link and are cleared.
 
     A link word is on `bus`, and its memory's strobe in `writes`, `latency` cycles after it was accepted. A packet that
     waits holds `link.ready` low.
@@ -34,18 +34,18 @@ class Loader(wiring.Component):
     port            direction  shape                        meaning
     ==============  =========  ===========================  ==================================================
     link            in         stream of `link_bits`        packets
-    bus             out        `load_bus`                   one link word on its way to a memory
-    writes          out        one bit per loaded `Target`  the memory that it is written to
+    bus             out        `load_bus`                   a link word on its way to a memory
+    writes          out        one bit per loaded `Target`  write strobe of each memory for `bus`
     input_half      out        1                            half of the input memory that INPUT packets write
     input_free      in         1                            a half of the input memory is free
-    input_take      out        1                            an INPUT packet takes it
+    input_take      out        1                            an INPUT packet takes the half
     input_commit    out        1                            the half is full
     weights_free    in         1                            a weights packet is permitted
     weights_take    out        1                            a WEIGHTS packet uses the permission
-    weights_commit  out        1                            its weights are written
-    run             out        `RunCommand`                 command of the pending run
-    run_pending     out        1                            there is one
-    run_taken       in         1                            it starts in this cycle
+    weights_commit  out        1                            the weights of the packet are written
+    run             out        `RunCommand`                 the command of the pending run
+    run_pending     out        1                            a run is pending
+    run_taken       in         1                            the pending run starts in this cycle
     counters        out        1                            a COUNTERS packet waits
     counters_done   in         1                            the last word of the counters leaves in this cycle
     ==============  =========  ===========================  ==================================================
@@ -79,7 +79,7 @@ class Loader(wiring.Component):
         return 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Read packets, hold up those that must wait, pass their data on."""
+        """Read packets, hold up those that must wait, and forward their data."""
         m = Module()
         packets = PacketReader(self._config)
         submodule(m, platform, "packets", packets)
@@ -121,7 +121,7 @@ class Loader(wiring.Component):
             m.d.sync += pending.eq(1)
 
     def _drive_bus(self, m: Module, packets: PacketReader, is_target: dict[Target, Value]) -> None:
-        """Register the data, the strobe of their memory, and the commits that come with the last of them."""
+        """Register the data, the strobe of their memory, and the commits that come with the last data."""
         half, commit = Signal(), packets.last & packets.header.commit
         m.d.sync += [
             self.bus.address.eq(packets.address),

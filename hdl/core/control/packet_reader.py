@@ -26,8 +26,8 @@ class _State(enum.Enum, shape=2):  # type: ignore[call-arg]  # Amaranth's own ke
 class PacketReader(wiring.Component):
     """Separates headers and counts from data, and numbers the link words of the data.
 
-    One link word is accepted per cycle, except while `blocked` holds the data up and while a COUNTERS packet waits for
-    its answer. A packet without data has no effect, whatever its target.
+    One link word is accepted per cycle, except while `blocked` holds up the data or a COUNTERS packet waits for its
+    answer. A packet without data has no effect, whatever its target.
 
     =============  =========  =====================  =================================================
     port           direction  shape                  meaning
@@ -39,9 +39,9 @@ class PacketReader(wiring.Component):
     chunk          out        as in `load_bus`       link word within the memory word
     first          out        1                      no data of the packet have been accepted yet
     accepted       out        1                      data are accepted in this cycle
-    last           out        1                      they are the last of the packet
+    last           out        1                      the data accepted are the last of the packet
     counters       out        1                      a COUNTERS packet waits
-    counters_done  in         1                      it has been answered
+    counters_done  in         1                      the COUNTERS packet has been answered
     =============  =========  =====================  =================================================
     """
 
@@ -79,7 +79,7 @@ class PacketReader(wiring.Component):
         ]
         with m.Switch(state):
             with m.Case(_State.HEADER), m.If(self.link.valid):
-                # The address counts; the header's own, as it was, is not kept.
+                # `address` counts up from the address in the header.
                 m.d.sync += [header.eq(arriving), self.address.eq(arriving.address), state.eq(_State.COUNT)]
             with m.Case(_State.COUNT), m.If(self.link.valid):
                 answers = header.target == Target.COUNTERS

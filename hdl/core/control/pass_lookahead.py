@@ -1,4 +1,4 @@
-"""Values that the sequencer compares its counters with, derived from a pass before it reaches the head of the stream.
+"""Values that the sequencer compares its counters with, derived before a pass reaches the head of the stream.
 
 Registered beside the fields of the pass, they keep subtractions and comparisons with constants off the critical path
 of the decision to issue. `InstructionMemory` takes the three functions.
@@ -38,7 +38,7 @@ def layout(config: Config) -> data.StructLayout:
 
 
 def reset(config: Config) -> dict[str, int]:
-    """Return the derived values, where they are not 0, for fields that are all 0."""
+    """Return the nonzero derived values for fields that are all 0."""
     pixels = Pass.layout(config)["pixels"].shape.width
     return {"no_idle": 1, "before_last": (1 << pixels) - 2, "last_column": (1 << pixels) - 1}
 

@@ -1,4 +1,4 @@
-"""When a pass begins, and in which cycles it issues."""
+"""The timing of a pass: when it begins, and in which cycles it issues pixels."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ __all__ = ["PassTimer"]
 
 
 class PassTimer(wiring.Component):
-    """Counts the idle cycles of a pass, waits at its barriers, then issues a pixel a cycle.
+    """Counts the idle cycles of a pass, waits at its barriers, then issues one pixel per cycle.
 
-    A pass stays for at least rows / weight_rows cycles from its first pixel on, because its weights take as long to
-    load. The next pass may begin in the cycle after `end`. All outputs belong to the same cycle as the inputs.
+    A pass lasts at least rows / weight_rows cycles from its first pixel on, because its weights take that long to load.
+    The next pass may begin in the cycle after `end`. All outputs belong to the same cycle as the inputs.
 
     ============  =========  =======================  ==========================================================
     port          direction  shape                    meaning
     ============  =========  =======================  ==========================================================
     enable        in         1                        a run is in progress and its last pass has not ended
-    valid         in         1                        there is a pass; once it is there it stays until `end`
-    fields        in         `Pass`                   its fields
-    derived       in         `pass_lookahead.layout`  values that belong to it
+    valid         in         1                        a pass is present, and stays until `end`
+    fields        in         `Pass`                   fields of the pass
+    derived       in         `pass_lookahead.layout`  values derived from the pass
     input_full    in         1                        the barrier of `wait_input` is open
     output_free   in         1                        the barrier of `wait_output` is open
     weights_full  in         1                        the barrier of `wait_weights` is open
-    begin         out        1                        the first pixel is issued, the first weight word asked for
+    begin         out        1                        the first pixel is issued, the first weight word requested
     pixel         out        1                        a pixel is issued
-    load          out        1                        a weight word is asked for
+    load          out        1                        a weight word is requested
     last_pixel    out        1                        the last pixel is issued
     end           out        1                        last cycle of the pass
     pixels_done   out        as `Pass.pixels`         pixels issued before this cycle
-    loads_done    out        0 to `load_cycles`       weight words asked for before this cycle
-    classes       out        `classes_layout`         what the cycle is spent on; all 0 without `enable`
+    loads_done    out        0 to `load_cycles`       weight words requested before this cycle
+    classes       out        `classes_layout`         slot class of the cycle; all 0 without `enable`
     ============  =========  =======================  ==========================================================
     """
 
@@ -60,7 +60,7 @@ class PassTimer(wiring.Component):
 
     @staticmethod
     def classes_layout() -> data.StructLayout:
-        """Return the layout of the classes of cycles, named after their counters in `isa.Counter`."""
+        """Return the layout of the slot classes, named after their counters in `isa.Counter`."""
         names = ("issue", "wait_in", "wait_out", "weight_load", "requantise", "fill_drain")
         return data.StructLayout({name: unsigned(1) for name in names})
 
@@ -74,7 +74,7 @@ class PassTimer(wiring.Component):
         return m
 
     def _wait(self, m: Module, busy: Signal) -> None:
-        """Idle, wait, begin; give every cycle until then its class."""
+        """Idle, wait, begin; classify every cycle until then."""
         fields, derived, classes = self.fields, self.derived, self.classes
         # The comparison is made a cycle ahead, so that the decision to begin depends on single bits.
         fresh, idle_over_later, idle_over = Signal(init=1), Signal(), Signal()
@@ -99,7 +99,7 @@ class PassTimer(wiring.Component):
             m.d.sync += [fresh.eq(1), idled.eq(0)]
 
     def _count(self, m: Module, busy: Signal) -> None:
-        """Issue pixels and ask for weight words until both are done."""
+        """Issue pixels and request weight words until both are done."""
         derived, begin, end, load_cycles = self.derived, self.begin, self.end, self._config.load_cycles
         pixels_done, loads_done = Signal.like(self.pixels_done), Signal.like(self.loads_done)
         more_pixels, more_loads = Signal(), Signal()

@@ -1,4 +1,4 @@
-"""Runs: when the next one starts, and the command that it follows."""
+"""Runs: when the next one starts, and its command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Runs"]
 
 
 class Runs(wiring.Component):
-    """Starts the pending run as soon as no other is in progress, and holds its command.
+    """Starts the pending run as soon as no other run is in progress, and holds its command.
 
     `start` is combinational: it is high in the first cycle with `pending` and without `running`, for one cycle, because
     `running` follows it. A further command waits in the loader meanwhile.
@@ -24,12 +24,12 @@ class Runs(wiring.Component):
     port       direction  shape         meaning
     =========  =========  ============  ============================================================================
     pending    in         1             the loader holds the command of a run that has not started
-    requested  in         `RunCommand`  that command
+    requested  in         `RunCommand`  command of the pending run
     running    in         1             a run is in progress: from the cycle after `start` to that of its last write
-    unsent     in         1             halves of the output memory are in use or still to be sent
+    unsent     in         1             halves of the output memory are in use or not yet sent
     start      out        1             the pending run starts in this cycle; the loader drops it
     current    out        `RunCommand`  command of the run that starts in this cycle or is in progress
-    held       out        `RunCommand`  the same a cycle later: that of the run before, in a cycle with `start`
+    held       out        `RunCommand`  `current` a cycle later: in a cycle with `start`, still the previous command
     quiet      out        1             a cycle ago there was nothing to run and nothing to send
     =========  =========  ============  ============================================================================
     """

@@ -15,11 +15,11 @@ __all__ = ["Sender"]
 
 
 class Sender(wiring.Component):
-    """Sends `words` memory words of every committed half, in order, each cut into link words, lowest bits first.
+    """Sends `words` memory words of every committed half, in order; each is cut into link words, lowest bits first.
 
-    The first link word is valid `latency` cycles after `full` rises; the next ones follow without a gap, from half to
-    half too, as fast as they are accepted. On `counters`, which must come only when no half is left to send, every
-    counter leaves as two link words, the low 32 bits first.
+    The first link word is valid `latency` cycles after `full` rises; the next ones follow without a gap as fast as they
+    are accepted, also from one half to the next. On `counters`, which must only come when no half is left to send,
+    every counter leaves as two link words, the low 32 bits first.
 
     =============  =========  ==========================  ==============================================================
     port           direction  shape                       meaning

@@ -1,4 +1,4 @@
-"""The sequencer: one pass after another, a pixel a cycle."""
+"""The sequencer: one pass after another, one pixel per cycle."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["Sequencer"]
 class Sequencer(wiring.Component):
     """Turns the stream of passes into reads, weight requests and folds.
 
-    A pass first counts its idle cycles, then waits at its barriers, then issues a pixel a cycle and stays for at least
-    rows / weight_rows cycles; the next pass may issue in the cycle after. The pixel that is decided on in one cycle is
-    on `pixel`, `request` and `fold` `latency` cycles later, all in the same cycle. There is no flow control after the
+    A pass first counts its idle cycles, then waits at its barriers, then issues one pixel per cycle and lasts at least
+    rows / weight_rows cycles; the next pass may issue in the cycle after. A pixel appears on `pixel`, `request` and
+    `fold` in the same cycle, `latency` cycles after the decision to issue it. There is no flow control after the
     barriers.
 
-    =============  =========  =============================  =======================================================
+    =============  =========  =============================  ===========================================================
     port           direction  shape                          meaning
-    =============  =========  =============================  =======================================================
+    =============  =========  =============================  ===========================================================
     passes         in         stream                         passes and derived values, each taken in its last cycle
     start          in         1                              a run starts
     done           in         1                              the last result of the run is written
@@ -48,9 +48,9 @@ class Sequencer(wiring.Component):
     pixel          out        `pixel_layout`                 the word to read
     request        out        `WeightMemory.request_layout`  the weight word to read
     fold           out        `fold_layout`                  the accumulator row that takes the pixel's sums
-    classes        out        `PassTimer.classes_layout`     exactly one is high with `running`
+    classes        out        `PassTimer.classes_layout`     slot class of the cycle; exactly one is high with `running`
     useful         out        0 to `multipliers`             multiplications by weights of the network
-    =============  =========  =============================  =======================================================
+    =============  =========  =============================  ===========================================================
     """
 
     def __init__(self, config: Config) -> None:
@@ -114,11 +114,11 @@ class Sequencer(wiring.Component):
 
     @staticmethod
     def latency(config: Config) -> int:
-        """Return the cycles from the decision to issue to the issue on `pixel`, `request` and `fold`."""
+        """Return the cycles from the decision to issue a pixel to its issue on `pixel`, `request` and `fold`."""
         return 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Decide, walk, register what is issued."""
+        """Decide, walk, and register the pixel, request and fold."""
         m = Module()
         config, head, derived = self._config, self.passes.payload.head, self.passes.payload.derived
         timer, walk = PassTimer(config), ImageWalk(config)
@@ -162,7 +162,7 @@ class Sequencer(wiring.Component):
         return m
 
     def _follow_run(self, m: Module, timer: PassTimer) -> None:
-        """Follow a run from its start to its last pass, and then its tail until the last result is written."""
+        """Track a run from its start to its last pass, and then its tail until the last result is written."""
         running, tail = Signal(), Signal()
         m.d.comb += [self.running.eq(running), timer.enable.eq(running & ~tail), self.classes.eq(timer.classes)]
         with m.If(timer.end & self.passes.payload.head.final):
@@ -175,7 +175,7 @@ class Sequencer(wiring.Component):
             m.d.sync += running.eq(1)
 
     def _issue_pixel(self, m: Module, timer: PassTimer, walk: ImageWalk) -> None:
-        """Name the word of the pixel; follow the half of the input memory that is read."""
+        """Issue the address of the pixel; track the half of the input memory that is read."""
         config, fields, derived = self._config, self.passes.payload.head.fields, self.passes.payload.derived
         half = Signal()
         with m.If(self.input_release):
@@ -192,7 +192,7 @@ class Sequencer(wiring.Component):
         ]
 
     def _issue_request(self, m: Module, timer: PassTimer) -> None:
-        """Ask for the words of a stored tile one after the other, or for the only word of another tile repeatedly."""
+        """Request the words of a stored tile one after the other, or the single word of another tile repeatedly."""
         fields = self.passes.payload.head.fields
         m.d.sync += [
             self.request.valid.eq(timer.load),

@@ -1,4 +1,4 @@
-"""The tokens by which the links and the sequencer wait for each other."""
+"""The tokens with which the links and the sequencer wait for each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKENS = {
     "weights_free": (0, WEIGHT_TOKENS),
     "weights_full": (0, WEIGHT_TOKENS),
 }
-"""count after reset and maximum count of each semaphore"""
+"""count after reset, and maximum count, of each semaphore"""
 
 
 class Tokens(wiring.Component):
@@ -32,8 +32,21 @@ class Tokens(wiring.Component):
 
     Every port is the interface of one `Semaphore`, with `put`, `take`, `available` and `count`.
 
+    ============  =========  ===================  ========================================================
+    port          direction  shape                meaning
+    ============  =========  ===================  ========================================================
+    input_free    out        `Semaphore` members  halves of the input memory that an INPUT packet may take
+    input_full    out        `Semaphore` members  halves of the input memory that are committed
+    output_free   out        `Semaphore` members  halves of the output memory that a pass may take
+    output_full   out        `Semaphore` members  halves of the output memory that are committed
+    weights_free  out        `Semaphore` members  weights packets that are permitted
+    weights_full  out        `Semaphore` members  weights packets that are committed
+    ============  =========  ===================  ========================================================
+
+    The tokens are put and taken by:
+
     ============  ================================================  ==================================================
-    port          puts                                              takes
+    token         puts                                              takes
     ============  ================================================  ==================================================
     input_free    sequencer, after the last pass that reads a half  loader, with the first word of an input
     input_full    loader, with the last word of an input            sequencer, after the last pass that reads a half

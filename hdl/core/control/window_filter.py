@@ -1,4 +1,4 @@
-"""Which sums of a depthwise pass are those of windows, and kept."""
+"""The selection of the sums of a depthwise pass that are those of windows, and are kept."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["WindowFilter"]
 
 
 class WindowFilter(wiring.Component):
-    """Walks the image a second time, `config.window_lead` pixels after the first walk, over the corners of windows.
+    """Walks the corners of windows over the image, `config.window_lead` pixels after the walk of the pixels.
 
-    `kept` belongs to the pixel issued in the same cycle: its sum is that of a window which lies within the walk, is not
-    dropped at the end of a line, and is not skipped by a stride. It is 1 for all pixels of other passes. The rule in
-    numpy is `Pass.kept`. Only for machines with depthwise passes.
+    `kept` belongs to the pixel issued in the same cycle: its sum is that of a window that is entirely within the walk,
+    is not dropped at the end of a line, and is not skipped by a stride. It is 1 for all pixels of other passes.
+    `Pass.kept` is the same rule in numpy. Only for machines with depthwise passes.
 
     ===========  =========  ================  ================================================
     port         direction  shape             meaning

@@ -24,23 +24,23 @@ class DrainWalk(wiring.Component):
     steps; steps after the last group read nothing.
 
     `start` begins the drain at the head of `drains`; its first row is read `start_delay` cycles later. A `chained`
-    drain begins by itself: its first row is read `chain_delay` + `idle` cycles after the last step of the drain before
-    it. Drains must not overlap; the idle cycles of the program ensure it. The head of `drains` is taken in the last
+    drain begins by itself: its first row is read `chain_delay` + `idle` cycles after the last step of the preceding
+    drain. Drains must not overlap; the idle cycles of the program ensure it. The head of `drains` is taken in the last
     step of the drain.
 
-    ==============  =========  ===============================  ==============================================
+    ==============  =========  ===============================  ===============================================
     port            direction  shape                            meaning
-    ==============  =========  ===============================  ==============================================
+    ==============  =========  ===============================  ===============================================
     start           in         1                                a pass with `release` begins the next drain
     start_last      in         1                                with `start`: that pass is the last of the run
     drains          in         stream of `InstructionMemory`    the drains in order
     group           out        `group_layout`                   the group of this cycle
-    read            out        `read_layout`                    the row that it is read from
-    parameter_word  out        address of the parameter memory  the word with its parameters
+    read            out        `read_layout`                    the row that the group is read from
+    parameter_word  out        address of the parameter memory  address of the word with the group's parameters
     reading_last    out        1                                the drain that `start_last` began is reading
-    ==============  =========  ===============================  ==============================================
+    ==============  =========  ===============================  ===============================================
 
-    All outputs but `reading_last` follow from registers and the head of `drains` in the same cycle.
+    All outputs except `reading_last` depend only on registers and on the head of `drains` in the same cycle.
     """
 
     def __init__(self, config: Config) -> None:
@@ -68,14 +68,15 @@ class DrainWalk(wiring.Component):
         )
         self._word, self._pixel_word = (Signal.like(head.address, name=name) for name in ("word", "pixel_word"))
         self._lane_offset, self._lane = (Signal.like(head.lane, name=name) for name in ("lane_offset", "lane"))
-        # Whether this cycle is the last step of a row, in the last row of a tile, in the last tile; and of the drain.
+        # Whether this cycle is in the last step of a row, in the last row of a tile, in the last tile; or the last of
+        # the drain.
         self._last_step, self._last_pixel, self._last_tile, self._last = (
             Signal(name=name) for name in ("last_step", "last_pixel", "last_tile", "last")
         )
 
     @staticmethod
     def derived_layout(config: Config) -> data.StructLayout:
-        """Return the layout of what the counters are compared with, computed before a drain heads the stream."""
+        """Return the layout of the values that counters are compared with, computed before a drain heads the stream."""
         layout = Drain.layout(config)
         return data.StructLayout(
             {
@@ -169,7 +170,7 @@ class DrainWalk(wiring.Component):
         return m
 
     def _begin(self, m: Module) -> None:
-        """Begin a drain that a pass starts, or that follows the drain before it."""
+        """Begin a drain that a pass starts, or that is chained to the preceding drain."""
         head, active = self._head, self._active
         begin, begin_last = (
             delay(m, start, self.start_delay(self._config) - 1, name=name)
@@ -247,7 +248,7 @@ class DrainWalk(wiring.Component):
             m.d.sync += [offset.eq(0) for offset in offsets]
 
     def _describe(self, m: Module) -> None:
-        """Give the group of the cycle, its row, and the word with its parameters."""
+        """Output the group of this cycle, its row, and the address of its parameters."""
         groups, head, group, step = self._config.groups, self._head, self.group, self._step
         valid = Signal()
         m.d.comb += [

@@ -21,11 +21,11 @@ __all__ = ["OperandSelect"]
 
 
 class OperandSelect(wiring.Component):
-    """The reader of a group's parameters, and the selector of its accumulators from their row.
+    """Reads the parameters of a group, and selects its accumulators from their row.
 
-    A group's parameters are asked for in cycle t, with the read of its row. In cycle t + `read_latency` of
-    `AccumulatorBank` the row is on `accumulators` and `index` names the group. `values` and `parameters` give both in
-    the cycle after, t + `latency`. One group a cycle, without flow control.
+    A group's parameters are requested in cycle t, with the read of its row. In cycle t + `AccumulatorBank.read_latency`
+    the row is on `accumulators`, and `index` names the group. Both operands are on `values` and `parameters` in the
+    cycle after, t + `latency`. One group per cycle, without flow control.
 
     =================  =========  ===============================  ==================================================
     port               direction  shape                            meaning
@@ -33,7 +33,7 @@ class OperandSelect(wiring.Component):
     write              in         1                                `bus` carries parameters
     bus                in         `load_bus`                       from the loader
     enable             in         1                                read the parameters of a group
-    word               in         address of the parameter memory  where they are
+    word               in         address of the parameter memory  address of these parameters
     accumulators       in         `columns` x signed(32)           a row
     index, index_soon  in         bits of `groups`                 the group of this row, and of the next cycle's row
     values             out        `requantisers` x signed(32)      the group's accumulators
@@ -84,7 +84,7 @@ class OperandSelect(wiring.Component):
         ]
         selected = Signal(self.values.shape(), reset_less=True)
         chosen = Signal(self.parameters.shape(), reset_less=True)
-        # A register of its own for each multiplexer, as one would drive 32 bits of every requantiser.
+        # Each multiplexer has its own register: a shared one would drive 32 bits of every requantiser.
         indices = technology_of(platform).duplicate_register(m, self.index_soon, self.index, n, name="index")
         for lane in range(n):
             choices = Cat(*(self.accumulators[first + lane] for first in range(0, config.columns, n)))

@@ -26,23 +26,23 @@ SCALERS: dict[str, type[Scaler]] = {
     TFLITE_SINGLE: SingleRoundingScaler,
     ONNX_FLOAT: FloatScaler,
 }
-"""the gates of every rounding contract"""
+"""the scaler of every rounding contract"""
 
 
 class Requantiser(wiring.Component):
-    """``clamp(scale(value + bias) + zero_point)``, one value a cycle, without flow control.
+    """``clamp(scale(value + bias) + zero_point)``, one value per cycle, without flow control.
 
     ``value + bias`` is taken modulo 2**32. The scaler of the machine's contract multiplies by ``multiplier *
     2**(left - right - 31)`` and rounds to int32, as `Contract.scale` in `sim.arithmetic`. With `raw` every contract
-    does the same: the low 32 bits of the product take its place, so that multiplier 1 without shifts passes the biased
-    value on exactly.
+    does the same: it uses the low 32 bits of the product instead, so that multiplier 1 without shifts passes the biased
+    value through unchanged.
 
     ==========  =========  ============  ==================================================================
     port        direction  shape         meaning
     ==========  =========  ============  ==================================================================
     value       in         signed(32)    an accumulator
     parameters  in         `Parameters`  bias, multiplier and shifts, together with `value`
-    raw         in         1             pass on the low bits of the product, together with `value`
+    raw         in         1             use the low 32 bits of the product, together with `value`
     zero_point  in         signed(8)     added to the scaled value, `zero_point_delay` cycles after `value`
     low, high   in         signed(32)    bounds of the result, `clamp_delay` cycles after `value`
     result      out        signed(32)    the result, `latency` cycles after `value`
@@ -79,7 +79,7 @@ class Requantiser(wiring.Component):
         return Requantiser.clamp_delay(config) + 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Add the bias, scale, add the zero point, clamp: a register stage each, and those of the scaler."""
+        """Add the bias, scale, add the zero point, clamp: one register stage each, plus those of the scaler."""
         m = Module()
         biased = Signal(signed(32), reset_less=True)
         m.d.sync += biased.eq(self.value + self.parameters.bias)

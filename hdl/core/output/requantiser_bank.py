@@ -1,4 +1,4 @@
-"""The requantisers of an output stage, with the clamps and zero points of the drains that they work for."""
+"""The requantisers of the output stage, with the memories of the drains' clamps and zero points."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ __all__ = ["RequantiserBank"]
 
 
 class RequantiserBank(wiring.Component):
-    """The requantisers, one per lane: a group of values in every cycle, its results `latency` cycles later.
+    """The requantisers, one per lane: they take a group of values per cycle, and deliver its results `latency` cycles
+    later.
 
     The late fields of drains (`Drain.LATE`) are looked up here, each in a memory of its own, just before the values
-    need them: to carry them along would take a longer shift register than all other fields together. Their addresses
-    follow the group by `late_delays` cycles, less the `memory_latency` of the lookup.
+    need them: to carry them through the pipeline would take more registers than all other fields together. Their
+    addresses follow the group by `late_delays` cycles, less the `memory_latency` of the lookup.
 
-    ==========  =========  =================================  ==================================================
+    ==========  =========  =================================  =====================================================
     port        direction  shape                              meaning
-    ==========  =========  =================================  ==================================================
+    ==========  =========  =================================  =====================================================
     write       in         1                                  `bus` carries drains
     bus         in         `load_bus`                         from the loader
     values      in         `requantisers` x signed(32)        accumulators
     parameters  in         `requantisers` x `Parameters`      their parameters
-    raw         in         1                                  take low 32 bits of the product; see `Requantiser`
+    raw         in         1                                  use the low 32 bits of the product; see `Requantiser`
     places      in         a drain's address per late memory  the drain whose late fields to look up
     results     out        `requantisers` x signed(32)        results, clamped
-    ==========  =========  =================================  ==================================================
+    ==========  =========  =================================  =====================================================
     """
 
     def __init__(self, config: Config, *, init: Sequence[int] = ()) -> None:
@@ -84,7 +85,7 @@ class RequantiserBank(wiring.Component):
         return m
 
     def _late_fields(self, m: Module, platform: Any, name: str) -> Any:
-        """Look up the late fields in the memory `name`, of the drain that `places` names."""
+        """Look up the late fields that the memory `name` stores, for the drain that `places` names."""
         config, layout = self._config, Drain.late_layout(self._config, name)
         memory = LoadableMemory(
             config,

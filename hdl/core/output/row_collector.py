@@ -1,4 +1,4 @@
-"""The groups of a row, put together again."""
+"""The assembly of a row from its groups."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["RowCollector"]
 
 
 class RowCollector(wiring.Component):
-    """Registers that hold the groups of a row until its last one arrives, which passes straight through.
+    """Registers that hold the groups of a row until the last one arrives, which passes straight through.
 
-    `row` is whole in the cycle of the last group; there is no flow control.
+    `row` is complete in the cycle of the last group; there is no flow control.
 
-    =======  =========  ===========================  ==========================================
+    =======  =========  ===========================  ======================================
     port     direction  shape                        meaning
-    =======  =========  ===========================  ==========================================
-    valid    in         1                            there is a group
-    index    in         bits of `groups`             which group of the row it is
-    results  in         `requantisers` x signed(32)  its results
-    row      out        `columns` x signed(32)       the groups held, and `results` as the last
-    =======  =========  ===========================  ==========================================
+    =======  =========  ===========================  ======================================
+    valid    in         1                            a group arrives
+    index    in         bits of `groups`             number of the group within its row
+    results  in         `requantisers` x signed(32)  results of the group
+    row      out        `columns` x signed(32)       the groups held, followed by `results`
+    =======  =========  ===========================  ======================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -17,20 +17,20 @@ __all__ = ["RowWriter"]
 
 
 class RowWriter(wiring.Component):
-    """The writer of rows: cuts each into memory words and writes one a cycle, the first in the cycle of the row.
+    """Cuts each row into memory words and writes one per cycle, the first in the cycle in which the row arrives.
 
     A row of int8 fills ceil(columns / rows) words, the last padded with zeros; where columns divide rows, rows /
     columns column tiles share a word. A `wide` row (int32, little-endian) always starts a word of its own. A row for
-    the accumulators is not written, but ends a drain as any other does. A row must not come before the words of the row
-    before it are written.
+    the accumulators is not written here, but ends a drain like any other. A row must not arrive before all words of the
+    previous row are written.
 
     ========  =========  ======================  ==========================================================
     port      direction  shape                   meaning
     ========  =========  ======================  ==========================================================
     soon      in         `group_layout`          the group whose results arrive in the next cycle
-    row_soon  in         1                       it is the last of its row
+    row_soon  in         1                       `soon` is the last group of its row
     now       in         `group_layout`          the group whose results arrive: `soon` of the cycle before
-    row       in         `columns` x signed(32)  the row, whole with its last group
+    row       in         `columns` x signed(32)  the row, complete with its last group
     write     out        `write_layout`          a memory word
     commit    out        1                       the last write of a drain with `commit`
     done      out        1                       the last write of a run
@@ -74,7 +74,8 @@ class RowWriter(wiring.Component):
         """Write the first word at once, and the others from a shift register."""
         m = Module()
         config, now, soon = self._config, self.now, self.soon
-        # What ends with this cycle's word, or with the last of those that follow, is known a cycle ahead.
+        # Whether the drain ends with this cycle's word, or with the last of the row's other words, is known a cycle
+        # ahead.
         to_memory_soon, to_memory, ends_now, ends_rest, resting = (
             Signal(name=name) for name in ("to_memory_soon", "to_memory", "ends_now", "ends_rest", "resting")
         )
@@ -120,7 +121,7 @@ class RowWriter(wiring.Component):
         padded = Cat(narrow, C(0, max(0, narrow_bits - 8 * config.columns)))
         whole = Signal(wide_bits)
         m.d.comb += whole.eq(Mux(self.now.wide, self.row.as_value(), padded))
-        # The words that follow move on in every cycle, so that nothing but the choice itself reaches all of them.
+        # The remaining words shift in every cycle, so that only the select signal fans out to all of them.
         rest = Signal(max(1, wide_bits - word_bits), name="rest", reset_less=True)
         choices = technology_of(platform).duplicate_register(
             m, to_memory_soon, to_memory, config.rows, name="to_memory"

@@ -26,12 +26,13 @@ __all__ = ["OutputStage"]
 
 
 class OutputStage(wiring.Component):
-    """The executor of drains: reads rows, requantises them, writes the results to a memory or to the accumulators.
+    """Executes drains: reads rows, requantises them, and writes the results to a memory or to the accumulators.
 
     The parts, in the order in which data flow: `DrainWalk` decides, `OperandSelect` reads, `RequantiserBank` computes,
     `RowCollector` and `RowWriter` write. A group of `requantisers` results takes `latency` cycles from the read of its
-    row to the write of the row's first word; a row takes max(groups, memory words per row) cycles, and follows the row
-    before it without a gap. Nothing waits: drains must not overlap, and the idle cycles of the program ensure it.
+    row to the write of the row's first word; a row takes max(groups, memory words per row) cycles, and follows the
+    previous row without a gap. There is no flow control: drains must not overlap, which the program's idle cycles
+    ensure.
 
     ================  =========  =============================  =====================================================
     port              direction  shape                          meaning
@@ -118,8 +119,8 @@ class OutputStage(wiring.Component):
             self.read.eq(walk.read),
             self.reading_last.eq(walk.reading_last),
         ]
-        # Every stage of the pipeline has the description of the group that it works on. Only `valid` and `row_done`
-        # cause actions by themselves, so that a reset clears `live` and nothing else.
+        # Every stage of the pipeline carries the description of its group. Only `valid` and `row_done` take effect on
+        # their own, so a reset clears `live` alone.
         groups = delay_line(m, walk.group, latency, name="group", resets=False)
         live = delay_line(m, Cat(walk.group.valid, walk.group.row_done), latency, name="live")
 

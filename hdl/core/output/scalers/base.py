@@ -17,20 +17,20 @@ __all__ = ["Scaler"]
 class Scaler(wiring.Component):
     """``value * multiplier * 2**(left - right - 31)``, rounded by the contract of the subclass.
 
-    One value a cycle, without flow control. The result is `quotient` + `increment`, which the next adder sums up; it is
-    within int32. With `raw` every contract does the same: the low 32 bits of ``value * 2**left * multiplier``, divided
-    by 2**right to nearest, ties away from zero.
+    One value per cycle, without flow control. The result is `quotient` + `increment`, which the next stage adds; the
+    sum fits int32. With `raw` every contract does the same: the low 32 bits of ``value * 2**left * multiplier``,
+    divided by 2**right to nearest, ties away from zero.
 
-    ===========  =========  ===========  ================================================================
-    port         direction  shape        meaning
-    ===========  =========  ===========  ================================================================
-    value        in         signed(32)   a biased accumulator
-    multiplier   in         unsigned 31  its multiplier, binary point at 31
-    left, right  in         unsigned 5   its shifts
-    raw          in         1            take low bits of the product instead of rounding by the contract
-    quotient     out        signed(32)   the result less `increment`, `latency` cycles after `value`
-    increment    out        1            1 where the result was rounded up
-    ===========  =========  ===========  ================================================================
+    ===========  =========  ============  ===================================================================
+    port         direction  shape         meaning
+    ===========  =========  ============  ===================================================================
+    value        in         signed(32)    a biased accumulator
+    multiplier   in         unsigned(31)  its multiplier, a fraction of 31 bits
+    left, right  in         unsigned(5)   its shifts
+    raw          in         1             use the low bits of the product instead of rounding by the contract
+    quotient     out        signed(32)    the result less `increment`, `latency` cycles after `value`
+    increment    out        1             1 where the result was rounded up
+    ===========  =========  ============  ===================================================================
     """
 
     def __init__(self, config: Config) -> None:

@@ -19,7 +19,7 @@ class DoubleRoundingScaler(Scaler):
 
     The first rounding is to nearest with ties upwards, the second to nearest with ties away from zero: TensorFlow
     Lite's MultiplyByQuantizedMultiplier with double rounding. ``value * 2**left`` is taken modulo 2**32; the compiler
-    refuses parameters for which it does not fit.
+    refuses parameters with which it could overflow.
     """
 
     @staticmethod
@@ -28,7 +28,7 @@ class DoubleRoundingScaler(Scaler):
         return 3 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Shift to the left, multiply, round, shift to the right: a register stage each, and those of the product."""
+        """Shift left, multiply, round, shift right: one register stage each, plus those of the product."""
         m = Module()
         last = self.latency(self._config) - 1  # the stage before the last shift
         multiplier = delay_line(m, self.multiplier, 1, name="multiplier", resets=False)

@@ -29,16 +29,16 @@ class FloatScaler(Scaler):
         return 8 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Magnitude, two stages to normalise, round to 24 bits, multiply, add, round to 24 bits, shift, sign."""
+        """Take the magnitude, normalise in two stages, round to 24 bits, multiply, add, round, shift, set the sign."""
         m = Module()
         products = self._config.product_latency
         raw = delay_line(m, self.raw, products + 7, name="raw", resets=False)
         multiplier = delay_line(m, self.multiplier, 4, name="multiplier", resets=False)
         negative = delay_line(m, ~self.raw & (self.value < 0), products + 7, name="negative", resets=False)
 
-        # A raw value takes its left shift here. The last shift goes to the right, by 1 + right - left and the leading
-        # zeros of the magnitude; one less where the product of the significands has its leading one in bit 47 instead
-        # of bit 46. That of a raw value goes by `right`.
+        # A raw value is shifted left here. The last shift is to the right, by 1 + right - left plus the leading zeros
+        # of the magnitude; by one less if the product of the significands has its leading one in bit 47 instead of bit
+        # 46. The last shift of a raw value is by `right`.
         magnitude = Signal(32, reset_less=True)
         spread = Signal(signed(7), reset_less=True)
         m.d.sync += [
@@ -75,7 +75,7 @@ class FloatScaler(Scaler):
         return m
 
     def _normalise(self, m: Module, magnitude: Signal, raw: Sequence[Any]) -> tuple[Any, Any]:
-        """Move the leading one to the top in two stages; return that and the zeros that led it. 0 stays 0."""
+        """Shift the leading one to the top in two stages; return the shifted value and the number of leading zeros."""
         normal: Any = magnitude
         zeros: list[Any] = []
         for stage, steps in enumerate(((16, 8), (4, 2, 1)), start=1):
@@ -91,7 +91,7 @@ class FloatScaler(Scaler):
         return normal, Cat(*zeros)
 
     def _round_product(self, m: Module, total: Signal, shift: Any, raw: Any) -> tuple[Signal, Signal]:
-        """Take fl32 of the product, with the binary point of the last shift 8 bits below it, and that shift."""
+        """Return fl32 of the product, followed by 8 zero bits for the last shift, and the amount of that shift."""
         # 24 bits; at most 2**24, where they round up to it.
         top = total[47]
         kept = Mux(top, total[24:48], total[23:47])
@@ -106,10 +106,10 @@ class FloatScaler(Scaler):
         return scaled, last_shift
 
     def _shift_right(self, m: Module, scaled: Signal, shift: Signal, raw: Any) -> tuple[Signal, Signal, Signal]:
-        """Shift to the right; return the quotient, whether it rounds up, and whether it was too large before.
+        """Shift right; return the quotient, whether it rounds up, and whether it overflows int32 with a negative shift.
 
-        Ties go to even; those of raw values away from zero, as in the other contracts. A product that is not 0 is 2**31
-        or more before this shift, so that a shift to the left leaves int32.
+        Ties go to even; those of raw values away from zero, as in the other contracts. A nonzero product is at least
+        2**31 before this shift, so any left shift overflows int32.
         """
         with_half = Signal(signed(35))
         below_half = Signal(34)

@@ -26,7 +26,7 @@ class SingleRoundingScaler(Scaler):
         return 4 + config.product_latency
 
     def elaborate(self, platform: Any) -> Module:
-        """Shift to the left (raw only), multiply, sum up, shift to the right, saturate: a stage each."""
+        """Shift left (raw only), multiply, register the product, shift right, saturate: a stage each."""
         m = Module()
         products = self._config.product_latency
         multiplier = delay_line(m, self.multiplier, 1, name="multiplier", resets=False)
@@ -45,7 +45,8 @@ class SingleRoundingScaler(Scaler):
         total = Signal(signed(64), reset_less=True)
         m.d.sync += total.eq(Mux(raw[products + 1], whole[:32].as_signed(), whole))
 
-        # A tie goes up. A raw tie goes away from zero: a negative value needs a bit below the half to go up.
+        # A tie rounds up. A raw tie rounds away from zero: a negative value rounds up only if a bit below the half is
+        # set.
         with_half = Signal(signed(65))
         below_half = Signal(32)
         m.d.comb += [
