@@ -28,7 +28,7 @@ __all__ = ["bench"]
 
 
 class _BenchGroup(click.Group):
-    """Group that takes anything that is not one of its commands as the argument of its command `model`."""
+    """Group that runs its command `model` if the first argument is not one of its commands."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -40,24 +40,26 @@ class _BenchGroup(click.Group):
 
 @click.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm|engines [OPTIONS]")
 def bench() -> None:
-    """Measure the chip, its simulators, and this CPU.
+    """Time models on the chip, its simulators, and this CPU.
 
-    Give a MODEL to time it on the chip and on this CPU, gemm for matrix products, or engines for the speed of the
-    simulators.
+    Give a MODEL to time it on the chip and on this CPU, "gemm" to time matrix products, or "engines" to measure the
+    speed of the simulators.
     """
 
 
 @bench.command(name="model")
 @click.argument("model")
-@click.option("--batch", type=click.IntRange(1), help="Inputs in the array at once.  [the best power of two up to 16]")
+@click.option(
+    "--batch", type=click.IntRange(1), help="Inputs that are computed together.  [the best power of two up to 16]"
+)
 @clock_option
 @machine_options
 @json_option
 def bench_one(model: str, config: Config, batch: int | None, clock: float, as_json: bool) -> None:
     """Time a model on the chip and on this CPU.
 
-    On this CPU it runs in numpy, LiteRT and ONNX Runtime, on one thread and on all (extra bench). A runtime gets the
-    model's own file if it reads files of that kind, and otherwise one that is written for it.
+    On this CPU the model runs in numpy and, with the extra "bench", in LiteRT and ONNX Runtime, on one thread and on
+    all. A runtime that cannot read the model's own file gets an exported copy of it.
     """
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.bench import bench_model
@@ -90,7 +92,7 @@ def _print_model(result: ModelResult, clock: float) -> None:
 
 @bench.command()
 @click.option(
-    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M = K = N; repeatable.  [64 256 1024]"
+    "--size", "sizes", type=click.IntRange(1, 8192), multiple=True, help="M, K and N; repeatable.  [64, 256 and 1024]"
 )
 @engines_option
 @clock_option
@@ -99,7 +101,7 @@ def _print_model(result: ModelResult, clock: float) -> None:
 def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: float, as_json: bool) -> None:
     """Time matrix products relu(x @ w) with int8 inputs and outputs.
 
-    Prints cycles, their share of the ideal, the time that simulating them takes, and the time of numpy.
+    Prints the cycles, the share of the ideal that they reach, the time of simulating them, and the time of numpy.
     """
     from etchnet.host.reports.bench import bench_gemm
 
@@ -144,9 +146,9 @@ def _print_products(config: Config, clock: float, results: Sequence[GemmResult],
 @bench.command()
 @click.argument("model")
 @click.option(
-    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Inputs of one run; repeatable.  [1 and 16]"
+    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Inputs per run; repeatable.  [1 and 16]"
 )
-@click.option("--size", type=click.IntRange(1, 2048), default=256, show_default=True, help="M = K = N of gemm.")
+@click.option("--size", type=click.IntRange(1, 2048), default=256, show_default=True, help="M, K and N of gemm.")
 @engines_option
 @clock_option
 @machine_options
@@ -154,9 +156,9 @@ def _print_products(config: Config, clock: float, results: Sequence[GemmResult],
 def engines(
     model: str, config: Config, batches: Sequence[int], size: int, engines: Sequence[str], clock: float, as_json: bool
 ) -> None:
-    """Time how fast the engines simulate a model, or gemm.
+    """Measure how fast the engines simulate a model, or gemm.
 
-    All engines run the same loaded program in one process.
+    All engines run the same loaded program in one process. MODEL may be "gemm", a matrix product.
     """
     from etchnet.host.compiler.compile import compile_network
     from etchnet.host.importers.load import load_model
@@ -186,8 +188,8 @@ def engines(
 
 def _print_engines(config: Config, clock: float, results: Sequence[EngineResult], engines: Sequence[str]) -> None:
     click.echo(
-        f"{config.rows} x {config.columns} array; programs and weights are loaded before, inputs and results move over "
-        "the link"
+        f"{config.rows} x {config.columns} array; programs and weights are loaded beforehand, inputs and results move "
+        "over the link"
     )
     headings = ["", "cycles", f"chip at {clock:g} MHz, ms"]
     for engine in engines:
@@ -206,7 +208,7 @@ def _print_engines(config: Config, clock: float, results: Sequence[EngineResult]
 
 
 def _print_results(config: Config, clock: float, results: Sequence[GemmResult | EngineResult]) -> None:
-    """Print results of gemm or engines as JSON, with machine, clock and numpy version."""
+    """Print results of gemm or engines as JSON, with the machine, the clock and the version of numpy."""
     hertz = clock * 1e6
     figures = [result.to_dict(hertz) for result in results]
     print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__, "results": figures})

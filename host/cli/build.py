@@ -40,20 +40,20 @@ __all__ = ["build"]
 )
 @click.option("--baud", type=click.FloatRange(min=0, min_open=True), help="Baud rate of the serial port.  [1,000,000]")
 @batch_option
-@click.option("--array", is_flag=True, help="Build the array alone, to learn its clock rate and area; no bitstream.")
+@click.option("--array", is_flag=True, help="Build only the array, to measure its clock rate and area; no bitstream.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of place and route.")
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Number of seeds, from --seed on, to place and route with; reports the median clock rate.",
+    help="Number of seeds to place and route with, starting at --seed; reports the median clock rate.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Seeds to run at the same time.")
 @click.option(
     "--limit",
     type=click.FloatRange(min=0, min_open=True),
-    help="Minutes of place and route after which a seed is abandoned.",
+    help="Minutes after which place and route of a seed is abandoned.",
 )
 @machine_options
 @json_option
@@ -74,9 +74,9 @@ def build(
 ) -> None:
     """Build an FPGA bitstream, with or without a model inside.
 
-    With a MODEL its weights and program are part of the bitstream, and the memories are just large enough for it.
-    Without one, models are loaded over the serial port. Machine parameters default to values that suit the board. Needs
-    the extra "fpga".
+    With a MODEL, the bitstream contains its weights and program, and the memories are just large enough for it. Without
+    one, models are loaded over the serial port. Machine parameters default to values that suit the board. Needs the
+    extra "fpga".
     """
     from etchnet.hdl.serial.framing import DEFAULT_BAUD
     from etchnet.hdl.serial.uart import baud_divisor
@@ -89,7 +89,7 @@ def build(
 
     board = board_named(board_name)
     if array and model:
-        raise UsageError("--array builds the array alone, which holds no MODEL: give one or the other")
+        raise UsageError("--array builds only the array, which cannot contain a MODEL: give one or the other")
     clock, baud = clock or board.clock, baud or DEFAULT_BAUD
     try:
         baud_divisor(clock * 1e6, baud)
@@ -117,9 +117,9 @@ def build(
         try:
             result = run(request, output, report=report)
         except DoesNotFitError as error:
-            advice = "smaller --rows, --cols, --requantisers or memories (--set) may fit"
+            advice = "a machine with smaller --rows, --cols, --requantisers or memories (--set) may fit"
             if model:
-                advice = f"`etchnet size {model} --board {board_name}` proposes one that does"
+                advice = f"`etchnet size {model} --board {board_name}` proposes a machine that fits"
             raise UsageError(f"{error}; {advice}") from None
         except ToolError as error:
             raise UsageError(f"{error} (see {error.log})" if error.log else str(error)) from None

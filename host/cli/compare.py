@@ -33,7 +33,7 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
     """Run a model on two engines and find the first difference.
 
     Compares every output of every layer, every counter and the cycle of every link word. The exit status is 0 if all
-    are equal, and 1 if not: then the first layer, element, pass and cycle that differ are named.
+    are equal. Otherwise it is 1, and the first layer, element, pass and cycle that differ are printed.
     """
     from etchnet.host.driver.engines import ENGINES, make_engine
     from etchnet.host.importers.load import load_input, load_model

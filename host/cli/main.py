@@ -1,4 +1,4 @@
-"""The command line: its commands by section, and how errors end it."""
+"""Entry point of the command line: the command groups shown by help, and the mapping from errors to exit statuses."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SECTIONS = {
     "Run a model": ("run", "report", "compare", "bench", "trace", "state"),
     "Choose and build hardware": ("size", "verilog", "build", "synth", "flow"),
 }
-"""commands in the order in which help lists them; each is `etchnet.host.cli.NAME.NAME`"""
+"""commands by section, in the order in which help lists them; command NAME is `etchnet.host.cli.NAME.NAME`"""
 
 
 class _Sections(click.Group):
-    """A group that imports a command's module when it is asked for, and lists commands by section."""
+    """Group that lists commands by section, and imports the module of a command only when the command is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in SECTIONS.values() for name in names]
@@ -39,7 +39,7 @@ class _Sections(click.Group):
         width = max(map(len, self.list_commands(ctx)))
         for title, names in SECTIONS.items():
             commands = {name: self.get_command(ctx, name) for name in names}
-            # The limit is the formatter's line: descriptions are first sentences, and short enough for it.
+            # Click's default limit of 45 characters would cut off first sentences that fit on the line.
             lines = [(name.ljust(width), c.get_short_help_str(formatter.width)) for name, c in commands.items() if c]
             with formatter.section(title):
                 formatter.write_dl(lines)
@@ -50,13 +50,16 @@ class _Sections(click.Group):
 def cli() -> None:
     """Run int8 neural networks on a systolic array: simulate, measure, build.
 
-    A MODEL is a .tflite file, an .onnx file, an .npz file written by Network.save, or demo, the network that comes with
-    the package. `etchnet COMMAND --help` shows the options of a command.
+    A MODEL is a .tflite file, an .onnx file, an .npz file written by Network.save, or "demo", the network that comes
+    with the package. `etchnet COMMAND --help` shows the options of a command.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error is one line on stderr and exit status 2."""
+    """Run the command line with `arguments`, by default those of the process.
+
+    A user's error prints one line on stderr and exits with status 2; an interrupt exits with status 130.
+    """
     try:
         cli.main(args=arguments, prog_name="etchnet", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

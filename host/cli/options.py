@@ -1,4 +1,4 @@
-"""Options that several commands have, and the values they stand for."""
+"""Options that several commands share, and the conversion of their values."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _INTEGER = re.compile(r"-?\d{1,100}")
 
 
 class UsageError(click.ClickException):
-    """An option or argument with a value that the command does not accept."""
+    """Error for an option or argument whose value the command does not accept."""
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE as a machine parameter; a value of decimal digits is a whole number."""
+    """Parse NAME=VALUE as a machine parameter; a decimal number with an optional sign becomes an int."""
     name, separator, value = text.partition("=")
     if not separator or not name or not value:
         raise UsageError(f"--set must be NAME=VALUE, such as input_words=2048, not {text!r}")
@@ -66,7 +66,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def machine_options(function: Callable[..., Any]) -> Any:
-    """Add the options that describe a machine; the command gets them as one argument, `config`."""
+    """Add the options that describe a machine; the command receives them as one `Config`, its argument `config`."""
 
     @functools.wraps(function)
     def command(
@@ -90,14 +90,14 @@ def machine_options(function: Callable[..., Any]) -> Any:
         click.option(
             "--config",
             type=click.Path(path_type=Path, exists=True, dir_okay=False),
-            help="TOML file of machine parameters; --set and the options above override it.",
+            help="TOML file of machine parameters; --set and the four options above override it.",
         ),
         click.option(
             "--set",
             "settings",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Any machine parameter, such as input_words=2048; repeatable.",
+            help="Set any machine parameter, such as input_words=2048; repeatable.",
         ),
         click.option(
             "--requantisers", type=int, help="Requantisers (n) of the output stage; must divide the columns.  [columns]"
@@ -111,12 +111,12 @@ def machine_options(function: Callable[..., Any]) -> Any:
 
 
 def machine_on(defaults: Mapping[str, Any]) -> Config:
-    """Return the command's machine, with `defaults` for the parameters that the user did not set."""
+    """Return the current command's machine, with `defaults` for the parameters that the user did not set."""
     return Config.from_dict({**defaults, **click.get_current_context().meta[_GIVEN]})
 
 
 def machine_for(config: Config, network: Network) -> Config:
-    """Return a command's machine with the network's rounding contract, unless the user chose a contract."""
+    """Return `config` with the network's rounding contract, unless the user of the current command chose a contract."""
     if click.get_current_context().meta.get(_CONTRACT_GIVEN, True):
         return config
     return dataclasses.replace(config, contract=network.contract)
@@ -137,11 +137,11 @@ clock_option = click.option(
     callback=_finite,
     default=100.0,
     show_default=True,
-    help="Clock in MHz for which the chip's times are given.",
+    help="Clock of the chip in MHz, with which cycles are converted to time.",
 )
 
 batch_option = click.option(
-    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs in the array at once."
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Inputs that are computed together."
 )
 
 folder_option = click.option(
@@ -150,14 +150,14 @@ folder_option = click.option(
 
 
 def input_option(help_text: str, *, required: bool = False) -> Callable[..., Any]:
-    """Make the option that names a file of inputs; the command gets it as `source`."""
+    """Make the option `--input`, a file of inputs; the command receives its path as `source`."""
     return click.option(
         "--input", "source", type=click.Path(path_type=Path, dir_okay=False), required=required, help=help_text
     )
 
 
 def board_named(name: str) -> Board:
-    """Return the board that --board names; raises UsageError where there is none of that name."""
+    """Return the board that --board names; raises UsageError if no board has that name."""
     from etchnet.hdl.targets.boards import BOARDS
 
     if name not in BOARDS:
@@ -166,9 +166,9 @@ def board_named(name: str) -> Board:
 
 
 def clock_for(engine: Engine, clock: float) -> tuple[float, str]:
-    """Return the clock in Hz for which times are given, and how the cycles were obtained.
+    """Return the clock in Hz that converts cycles to time, and how the cycles were obtained, as text.
 
-    A board knows its own clock, which --clock overrides.
+    A board reports its own clock, which an explicit --clock (`clock`, in MHz) overrides. Simulators use --clock.
     """
     if engine.clock_hz is None:
         return clock * 1e6, "simulated"
@@ -177,12 +177,12 @@ def clock_for(engine: Engine, clock: float) -> tuple[float, str]:
 
 
 class LazyChoice(click.ParamType):  # type: ignore[type-arg]
-    """One of some names, as `click.Choice`; they are asked for when they are needed, as that may import much.
+    """Choice of one name, like `click.Choice`, whose names are computed on first use because that needs slow imports.
 
     Parameters
     ----------
     choices
-        Returns the names.
+        Function that returns the names.
     """
 
     name = "choice"
@@ -191,11 +191,11 @@ class LazyChoice(click.ParamType):  # type: ignore[type-arg]
         self._choices = choices
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return the names as help shows them."""
+        """Return the names in the form that help shows."""
         return f"[{'|'.join(self._choices())}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return `value`; raises BadParameter if it is none of the names."""
+        """Return `value`; raises BadParameter if it is not one of the names."""
         return click.Choice(self._choices()).convert(value, param, ctx)
 
 
@@ -206,7 +206,7 @@ def _engines() -> Sequence[str]:
 
 
 class _EngineType(click.ParamType):  # type: ignore[type-arg]
-    """Name of an engine, as `make_engine` takes it."""
+    """Name of an engine, in the form that `make_engine` accepts."""
 
     name = "engine"
 
@@ -234,7 +234,7 @@ engine_option = click.option(
     type=_EngineType(),
     default="exact",
     show_default=True,
-    help="A simulator, or a board on a serial port, such as serial:/dev/ttyUSB0?baud=1000000.",
+    help="Simulator, or a board on a serial port, such as serial:/dev/ttyUSB0?baud=1000000.",
 )
 
 engines_option = click.option(
@@ -247,7 +247,7 @@ engines_option = click.option(
 
 
 def engine_options(engine: str, report: Callable[..., None]) -> dict[str, Any]:
-    """Return the arguments of `make_engine` that make an engine report its progress."""
+    """Return the keyword arguments with which `make_engine` makes an engine that reports its progress to `report`."""
     if engine == "exact":
         return {}
     if ":" in engine:

@@ -1,4 +1,4 @@
-"""Output of the commands: progress on stderr, tables, and JSON."""
+"""Output of the commands: progress on stderr, and tables, JSON and short texts on stdout."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from etchnet.hdl.isa.config import Config
 __all__ = ["machine_text", "plural", "print_json", "print_table", "progress", "shares_text"]
 
 _SHOWN = 0.0005
-"""share from which on a class of slots is printed"""
+"""smallest share of a slot class that is printed"""
 
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[..., None]]:
-    """Show a line of progress on stderr; yields a function that takes a text and, where known, the share that is done.
+    """Show a progress line on stderr; yields a function that takes a text and, if known, the finished share, 0 to 1.
 
-    Nothing is shown with `quiet`, or where stderr is no terminal.
+    Nothing is shown with `quiet`, or if stderr is not a terminal.
     """
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -53,14 +53,14 @@ def print_table(
     left: Collection[int] = (0,),
     widest: int | None = None,
 ) -> None:
-    """Print a table without lines, at most `width` characters wide.
+    """Print a table without rules, at most `width` characters wide.
 
     Parameters
     ----------
     left
         Indices of the columns that are aligned left; all others are aligned right.
     widest
-        Characters of a cell from which on it is cut off; by default it is wrapped where the table gets too wide.
+        Width in characters to which cells are truncated. By default cells wrap if the table is too wide.
     """
     table = Table(box=None, pad_edge=False, header_style="")
     for index, heading in enumerate(headings):

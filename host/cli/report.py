@@ -35,12 +35,16 @@ def _stages() -> list[str]:
 @batch_option
 @click.option("--passes", is_flag=True, help="List every pass.")
 @click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
-@click.option("--packed", type=click.Choice(list(_PACKINGS)), help="How the host packs the input.  [fastest]")
+@click.option(
+    "--packed",
+    type=click.Choice(list(_PACKINGS)),
+    help="Taps that the host packs side by side: none, those of a kernel row, or all.  [fastest]",
+)
 @click.option(
     "--dump-after",
     "stage",
     type=LazyChoice(_stages),
-    help="Print what a stage of the compiler produced, and nothing else.",
+    help="Print the result of a compiler stage, and nothing else.",
 )
 @clock_option
 @machine_options
@@ -58,9 +62,9 @@ def report(
 ) -> None:
     """Predict a model's cycles, memory use and limits without a run.
 
-    The prediction is exact: it says how long the model takes, what every cycle is spent on, which memories are used,
-    and that no input can cause an overflow. MODEL is a .tflite file, an .onnx file, an .npz file written by
-    Network.save, or demo.
+    The prediction is exact. It shows how long the model takes, what every cycle is spent on, how much of each memory is
+    used, and whether any input can cause an overflow. MODEL is a .tflite file, an .onnx file, an .npz file written by
+    Network.save, or "demo".
     """
     from etchnet.host.compiler.compile import compile_network, dump_after
     from etchnet.host.compiler.dump import as_text
@@ -148,7 +152,7 @@ def _print_certificates(found: ModelReport) -> None:
 
 
 def _print_passes(found: ModelReport) -> None:
-    """Print one line for every pass, each column as wide as its widest cell."""
+    """Print one line per pass; each column is as wide as its widest cell."""
     from etchnet.host.reports.report import pass_rows
 
     rows: Sequence[dict[str, Any]] = pass_rows(found.program)

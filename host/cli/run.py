@@ -30,13 +30,13 @@ from etchnet.host.cli.output import plural, print_json, progress, shares_text
 __all__ = ["run"]
 
 _LISTED = 10
-"""indices of largest outputs that are printed"""
+"""largest number of inputs whose answer is printed"""
 
 
 @click.command()
 @click.argument("model")
 @input_option("Inputs: .npy, .txt, .csv, or a picture.", required=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write the outputs to, .npy.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=".npy file to write the outputs to.")
 @engine_option
 @batch_option
 @clock_option
@@ -47,8 +47,8 @@ def run(
 ) -> None:
     """Run a model on inputs from a file.
 
-    Prints the index of each input's largest output, the machine's counters and the rate of inferences. MODEL is a
-    .tflite file, an .onnx file, an .npz file written by Network.save, or demo.
+    Prints the index of each input's largest output, the machine's counters, and inferences per second. MODEL is a
+    .tflite file, an .onnx file, an .npz file written by Network.save, or "demo".
     """
     from etchnet.host.driver.driver import Accelerator
     from etchnet.host.importers.load import load_input, load_model
@@ -57,7 +57,7 @@ def run(
     config = machine_for(config, loaded.network)
     x = load_input(source, loaded)
     if output is not None and output.suffix != ".npy":
-        raise UsageError(f"--output must end with .npy, not {output.name!r}")
+        raise UsageError(f"--output must end in .npy, not {output.name!r}")
     with progress(quiet=as_json) as report:
         report(f"running {plural(len(x), 'input')} on {engine}")
         accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
@@ -102,6 +102,6 @@ def run(
 
 
 def _save(path: Path, values: np.ndarray) -> None:
-    # Through memory: numpy does not write arrays to pipes.
+    # numpy cannot write arrays to pipes, so it writes to memory first.
     np.save(contents := io.BytesIO(), values)
     write_bytes(path, contents.getvalue())

@@ -32,18 +32,20 @@ __all__ = ["size"]
 
 
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int]:
-    """Parse a list of whole numbers, such as 8,12,16."""
+    """Parse a comma-separated list of whole numbers, such as 8,12,16."""
     try:
         return [int(v) for v in value.split(",")] if value else []
     except ValueError:
-        raise click.BadParameter(f"must be whole numbers with commas, such as 8,12,16, not {value!r}.") from None
+        raise click.BadParameter(
+            f"must be whole numbers separated by commas, such as 8,12,16, not {value!r}."
+        ) from None
 
 
 @click.command()
 @click.argument("model")
 @click.option("--board", help=f"Board that sets the budget and the latencies: {', '.join(BOARDS)}.")
 @click.option(
-    "--dsp", type=click.IntRange(1), help="Budget of hard multipliers; an element takes one, a requantiser four."
+    "--dsp", type=click.IntRange(1), help="Budget of hard multipliers; an element uses one, a requantiser four."
 )
 @click.option("--kbytes", type=click.FloatRange(min=0, min_open=True), help="Budget of all memories together, in KB.")
 @click.option(
@@ -51,29 +53,34 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Elements that may be made from lookup tables instead.",
+    help="Elements whose multiplier may be built from lookup tables instead.",
 )
 @clock_option
 @click.option("--try-rows", callback=_numbers, help="Rows to try, such as 8,12,16.  [4 to 32]")
-@click.option("--try-cols", "try_columns", callback=_numbers, help="Columns to try.  [as rows, half, twice]")
+@click.option(
+    "--try-cols",
+    "try_columns",
+    callback=_numbers,
+    help="Columns to try.  [rows, rows / 2 and 2 x rows; with --try-rows, 4 to 32]",
+)
 @click.option("--try-weight-rows", callback=_numbers, help="Weight rows per cycle to try.  [all divisors of rows]")
 @click.option("--try-requantisers", callback=_numbers, help="Requantisers to try.  [all divisors of columns]")
 @click.option(
     "--configs", type=click.IntRange(1), default=60, show_default=True, help="Largest number of machines to try."
 )
 @click.option("--all", "everything", is_flag=True, help="Show all machines, not only the Pareto front.")
-@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the sweep: .png or .svg.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Plot the sweep to a .png or .svg file.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the machine to a file, which every command takes as --config.",
+    help="Write the best machine to a TOML file, for --config of any command.",
 )
 @click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
-    help="With --board: synthesise where the estimate leaves open whether a machine fits (extra fpga).",
+    help='With --board: synthesise machines that are too close to its limits for an estimate (extra "fpga").',
 )
 @click.option("--backend", help="Registered joblib backend, such as dask or ray.  [processes on all cores]")
 @machine_options
@@ -98,7 +105,7 @@ def size(
     """Find the fastest machine for a model within a budget.
 
     Compiles the model for many machines, prints those on the Pareto front of speed and multipliers, and names the
-    fastest one that fits, with what limits it.
+    fastest one that fits and the bottleneck that limits it.
     """
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.sizing import Budget, candidates
@@ -116,8 +123,8 @@ def size(
     tried = candidates(machine_for(config, loaded.network), budget, **lists, most=configs)
     if not tried:
         raise UsageError(
-            f"--dsp must be larger: each machine to try needs more than {budget.multipliers} hard multipliers "
-            "(one for an element, four for a requantiser)"
+            f"--dsp must be larger: every machine to try needs more than {budget.multipliers} hard multipliers "
+            "(one for each element, four for each requantiser)"
         )
     sweep = _sweep(loaded, budget, tried, backend=backend, check=check, quiet=as_json)
     hertz = clock * 1e6
@@ -141,7 +148,7 @@ def size(
 def _sweep(
     loaded: Model, budget: Budget, tried: list[Config], *, backend: str | None, check: bool, quiet: bool
 ) -> Sweep:
-    """Try all machines and select one; an interrupted sweep has the points found until then, and no selection."""
+    """Try all machines and select one; an interrupted sweep has the points found so far, and no selection."""
     from joblib import parallel_config
 
     from etchnet.host.reports.selection import Sweep, select
@@ -167,7 +174,7 @@ def _sweep(
 
 
 def _check_files(plot: Path | None, output: Path | None) -> None:
-    """Refuse, before the sweep, files that could not be written after it."""
+    """Raise UsageError before a long sweep if the plot or the machine could not be written after it."""
     from etchnet.host.reports.sweep_plot import SUFFIXES
 
     for name, path in (("--plot", plot), ("--output", output)):
@@ -246,7 +253,7 @@ def _print_best(sweep: Sweep, selection: Selection, hertz: float) -> None:
 
 
 def _area_text(sweep: Sweep, selection: Selection, board: Board) -> str:
-    """Return the selected machine's use of a board, estimated or synthesised, as text."""
+    """Return a text that lists what the selected machine uses of a board, estimated or synthesised."""
     area = sweep.budget.area(selection.point.config)
     assert area is not None
     used = selection.synthesised or area.used
@@ -257,5 +264,5 @@ def _area_text(sweep: Sweep, selection: Selection, board: Board) -> str:
     if selection.synthesised:
         return f"synthesised: {shares}"
     close = selection.point.is_close(sweep.budget)
-    left_open = "; this leaves open whether it fits: `etchnet build` tells" if close else ""
+    left_open = "; too close to the limits to tell whether it fits: `etchnet build` will show" if close else ""
     return f"estimated: {shares} (logic cells to within {area.errors['logic cells']:.0%}){left_open}"

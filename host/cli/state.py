@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["state"]
 
 _DECIMAL_BITS = 64
-"""wider registers consist of several lanes, for which one decimal number means nothing"""
+"""largest width that is also printed in decimal; wider registers consist of several lanes"""
 _NAME_LENGTH = 60
 
 
 @click.command()
 @click.argument("model")
 @click.option("--cycle", type=click.IntRange(0), required=True, help="Cycle of the run, from 0.")
-@click.option("--element", metavar="ROW,COLUMN", help="Explain an element of the array in that cycle.  [0,0]")
+@click.option("--element", metavar="ROW,COLUMN", help="Element of the array to explain.  [0,0]")
 @click.option(
     "--register",
     "registers",
     multiple=True,
     metavar="NAME",
-    help="A register, one of its fields, or a word of a memory: NAME, NAME.FIELD, NAME[WORD]; repeatable.",
+    help="Register, field or memory word to show: NAME, NAME.FIELD or NAME[WORD]; repeatable.",
 )
-@click.option("--list", "listed", is_flag=True, help="List the registers and memories instead.")
+@click.option("--list", "listed", is_flag=True, help="Only list the names of all registers and memories.")
 @input_option("Inputs, processed one at a time: .npy, .txt, .csv, or a picture.  [one random input]")
 @machine_options
 @json_option
@@ -51,7 +51,7 @@ def state(
 ) -> None:
     """Show what the chip holds in one cycle of a model's run.
 
-    The state is computed in closed form, without stepping through the cycles before.
+    The state is computed in closed form, without simulating the cycles before it.
     """
     from etchnet.host.importers.load import load_input, load_model
     from etchnet.host.reports.compare import default_inputs
@@ -65,7 +65,7 @@ def state(
         run = ModelRun(loaded, config, x, report=report)
         if cycle >= run.cycles:
             raise UsageError(
-                f"--cycle must be from 0 to {run.cycles - 1}, as the run takes {run.cycles} cycles, not {cycle}"
+                f"--cycle must be from 0 to {run.cycles - 1}, not {cycle}: the run takes {run.cycles} cycles"
             )
         if listed:
             names = run.names()
@@ -75,7 +75,7 @@ def state(
         try:
             found = run.at(cycle, registers=registers, element=where if element or not registers else None)
         except ValueError as error:
-            raise UsageError(f"{str(error).partition(';')[0]}: --list shows the names") from None
+            raise UsageError(f"{str(error).partition(';')[0]}: --list shows all names") from None
     if as_json:
         print_json(found.to_dict())
     else:
@@ -84,10 +84,12 @@ def state(
 
 
 def _element(text: str, config: Config) -> tuple[int, int]:
-    """Parse ROW,COLUMN of an element of the array."""
+    """Parse ROW,COLUMN, the position of an element in the array."""
     row, _, column = text.partition(",")
     if not (row.isdecimal() and column.isdecimal() and int(row) < config.rows and int(column) < config.columns):
-        raise UsageError(f"--element must be ROW,COLUMN, below {config.rows},{config.columns}, not {text!r}")
+        raise UsageError(
+            f"--element must be ROW,COLUMN with ROW below {config.rows} and COLUMN below {config.columns}, not {text!r}"
+        )
     return int(row), int(column)
 
 
@@ -123,9 +125,9 @@ def _print_element(report: StateReport) -> None:
     )
     memory = "input memory" if p.source == Source.INPUT else "activation memory"
     if found.pixel < 0:
-        click.echo("operand: a bubble, no pixel of that pass is here")
+        click.echo("operand: none; no pixel of the pass is in this element")
     elif found.word < 0:
-        click.echo(f"operand: pixel {found.pixel} of {p.pixels}, which is outside of the image: the pad value")
+        click.echo(f"operand: pixel {found.pixel} of {p.pixels}, outside the image: the pad value")
     else:
         click.echo(
             f"operand: pixel {found.pixel} of {p.pixels}, byte {found.byte} of word {found.word} of the {memory}"

@@ -25,20 +25,20 @@ __all__ = ["synth"]
     "libraries",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="Liberty file of a standard-cell library, may be .gz; repeatable.  [gates of Yosys]",
+    help="Liberty file of a standard-cell library, plain or .gz; repeatable.  [generic gates of Yosys]",
 )
 @click.option(
     "--top", default=MACHINE, show_default=True, help="Block to synthesise: machine, array, element, or any module."
 )
-@click.option("--flatten-memories", is_flag=True, help="Make memories out of flip-flops; only for tiny ones.")
+@click.option("--flatten-memories", is_flag=True, help="Build memories from flip-flops; only for tiny memories.")
 @click.option(
     "--tinytapeout",
     "tile",
     is_flag=True,
-    help="Synthesise the design of `etchnet flow tinytapeout`, with the pins of a tile.",
+    help="Synthesise the design of `etchnet flow tinytapeout`, including the tile's pins.",
 )
 @click.option(
-    "--dont-use", "unused", multiple=True, metavar="PATTERN", help="Cells of the library not to use; repeatable."
+    "--dont-use", "unused", multiple=True, metavar="PATTERN", help="Library cells that must not be used; repeatable."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder for the log and the netlist."
@@ -59,10 +59,10 @@ def synth(
 ) -> None:
     """Synthesise for a standard-cell library: area and longest path.
 
-    Runs Yosys, without a layout, and lists the area of every block, the memory bits and the longest path.
+    Runs Yosys, without a layout, and prints the area of every block, the memory bits and the longest path.
     """
     if as_json and as_markdown:
-        raise UsageError("--json and --markdown exclude each other")
+        raise UsageError("--json and --markdown cannot be given together")
     design = None
     with progress(quiet=as_json) as report:
         if tile:
@@ -110,10 +110,10 @@ def _print_markdown(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _rows(found: Synthesis) -> list[list[str]]:
-    """Return the table: a row per block, without the blocks inside it, largest first; one for all elements together."""
+    """Return the table: a row per block, largest first, without the blocks inside it; all elements share a row."""
     areas = ["area of one", "area of all", "share"] if found.libraries else []
     unit = "ns" if found.libraries else "gates"
-    head = ["block, without those inside", "instances", "cells", "flip-flops", *areas, f"longest path to it, {unit}"]
+    head = ["block, without its parts", "instances", "cells", "flip-flops", *areas, f"longest path to it, {unit}"]
     rows = [head]
     elements = [block for block in found.blocks if block.name.startswith(ELEMENT)]
     shown = [(block.name, block, found.ending_in(block.name)) for block in found.blocks if block not in elements]
@@ -143,12 +143,14 @@ def _lines(found: Synthesis) -> list[str]:
         lines.append(f"a processing element: {element.cells:,} cells, {element.flip_flops:,} of them flip-flops{area}")
     if found.memories:
         sizes = ", ".join(f"{m.count} of {m.words:,} x {m.bits} ({m.name})" for m in found.memories)
-        lines.append(f"memories not synthesised, to be macros: {found.memory_bits:,} bits, {sizes}")
+        lines.append(f"memories left to macros: {found.memory_bits:,} bits, {sizes}")
     elif any(block.name == "ram" for block in found.blocks):
-        lines.append("memories are made out of flip-flops")
+        lines.append("memories are built from flip-flops")
     if path is not None:
         length = f"{path.delay * found.nanoseconds:.2f} ns, " if found.libraries else ""
         lines.append(f"longest path: {length}{path.levels} gates, from {path.start} to {path.end}")
     if found.megahertz is not None:
-        lines.append(f"estimated before layout and without wires: {found.megahertz:.0f} MHz, at the libraries' corner")
+        lines.append(
+            f"estimated clock without wires, before layout: {found.megahertz:.0f} MHz at the libraries' corner"
+        )
     return lines

@@ -34,21 +34,21 @@ _FORMATS = {".html": "html", ".htm": "html", ".json": "perfetto", ".vcd": "vcd"}
     "--format",
     "kind",
     type=click.Choice(["html", "perfetto", "vcd"]),
-    help="Web page, JSON for ui.perfetto.dev, or waveforms of the RTL.  [by suffix: .html, .json, .vcd]",
+    help="Web page, JSON for ui.perfetto.dev, or waveforms of the RTL.  [by suffix: .html, .json or .vcd]",
 )
 @click.option(
     "--engine",
     type=click.Choice(["amaranth", "verilator"]),
     default="amaranth",
     show_default=True,
-    help="Engine that writes waveforms.",
+    help="Engine that writes the waveforms.",
 )
 @input_option("Inputs, processed one after the other: .npy, .txt, .csv, or a picture.  [random]")
 @click.option(
     "--inputs", "count", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of random inputs."
 )
 @batch_option
-@click.option("--size", type=click.IntRange(1, 512), default=64, show_default=True, help="M = K = N of gemm.")
+@click.option("--size", type=click.IntRange(1, 512), default=64, show_default=True, help="M, K and N of gemm.")
 @clock_option
 @machine_options
 def trace(
@@ -65,8 +65,8 @@ def trace(
 ) -> None:
     """Write a run, cycle by cycle, as a web page or as waveforms.
 
-    MODEL is a model, or gemm for a matrix product. By the suffix of the output, the file is a page for any browser
-    (.html), a trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or Surfer (.vcd).
+    MODEL may be "gemm", a matrix product. The suffix of --output selects the format: a page for any browser (.html), a
+    trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or Surfer (.vcd).
     """
     from etchnet.host.importers.load import load_input, load_model, plain_model
     from etchnet.host.reports.compare import default_inputs

@@ -17,22 +17,24 @@ __all__ = ["verilog"]
 
 @click.command()
 @folder_option
-@click.option("--network", help="Model whose weights and program go inside: .tflite, .onnx, .npz, or demo.")
+@click.option(
+    "--network", help="Model whose weights and program initialise the memories: .tflite, .onnx, .npz or demo."
+)
 @batch_option
 @click.option(
     "--bus",
     type=click.Choice(["link", "axi"]),
     default="link",
     show_default=True,
-    help="The bare link; or AXI4-Streams with registers on AXI4-Lite, their C header and their SVD file.",
+    help="Bare link, or AXI4-Streams with AXI4-Lite registers, their C header and their SVD file.",
 )
 @machine_options
 @json_option
 def verilog(config: Config, output: Path, network: str | None, batch: int, bus: str, as_json: bool) -> None:
     """Write the machine as Verilog, with a manifest.
 
-    The manifest lists parameters, ports and memories. With --network the memories are initialised with the weights and
-    the program of a model, compiled for --batch inputs at once, so that nothing has to be loaded.
+    The manifest lists parameters, ports and memories. With --network, the memories are initialised with the weights and
+    the program of a model, compiled for batches of --batch inputs, so that the host need not load anything.
     """
     from etchnet.hdl.buses.axi import Axi
     from etchnet.hdl.buses.register_exports import register_files

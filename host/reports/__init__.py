@@ -1,1 +1,1 @@
-"""Cycles, memory use, area and speed of models and machines, and comparisons of engines."""
+"""Reports on models and machines: cycles, memory use, area, speed, and comparisons of engines."""

@@ -1,8 +1,8 @@
-"""Area of a machine on a device, estimated from machines that were synthesised.
+"""Estimate of a machine's area on an FPGA, from a linear model fitted to synthesised machines.
 
-Logic cells and flip-flops are weighted sums of a machine's parts, with weights for each family of devices. The weights
-are non-negative and minimise the relative error over random machines; `python tests/figures/area_figures.py`
-finds them. Multipliers and block RAMs follow from the machine.
+Logic cells and flip-flops are weighted sums of quantities of the machine, with one set of weights per device family.
+The weights in `area.json` are non-negative and minimise the relative error over random machines;
+`python tests/figures/area_figures.py` fits them. Multipliers and block RAMs are computed from the machine's parameters.
 """
 
 from __future__ import annotations
@@ -33,19 +33,23 @@ __all__ = ["ESTIMATED", "WEIGHTS", "Area", "eased", "estimate", "parts", "weight
 WEIGHTS = Path(__file__).with_name("area.json")
 ESTIMATED = ("logic cells", "flip-flops")
 _BUFFERS = 2
-"""block RAMs of the buffers of the serial port"""
+"""block RAMs that the serial port's buffers use"""
 
 
 @dataclass(frozen=True)
 class Area:
-    """Resources of a board's device that a machine with its serial port uses, by the names of `BuildReport.used`."""
+    """Resources of a device that a machine and its serial port use; names are those of `BuildReport.used`."""
 
     used: Mapping[str, int]
     errors: Mapping[str, float]
-    """largest relative error over machines that the weights were not fitted to"""
+    """largest relative error by resource, over machines that were not used in the fit"""
 
     def over(self, available: Mapping[str, int], *, surely: bool = True) -> list[str]:
-        """Return in words which resources exceed those available; with `surely`, by more than the estimate's error."""
+        """Return a message for each resource that exceeds `available`.
+
+        With `surely`, a resource counts as exceeded only if it is even at the low end of the estimate's error, without
+        it if it is at the high end.
+        """
         found = []
         for name, have in available.items():
             error = self.errors.get(name, 0.0)
@@ -55,7 +59,7 @@ class Area:
 
 
 def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str, float]:
-    """Return the quantities that the weights of logic cells and flip-flops apply to, by name."""
+    """Return the quantities of a machine by name; `estimate` multiplies each with its weight."""
     hard = hard_elements(config, technology)
     delayed = (
         OutputStage.latency(config) * DrainWalk.group_layout(config).size
@@ -83,7 +87,7 @@ def parts(config: Config, technology: Technology, blocks: BlockRams) -> dict[str
 
 @cache
 def weights() -> dict[str, dict[str, dict[str, float]]]:
-    """Read, by family and resource, the weights of all parts, and under `error` the largest relative error."""
+    """Return the weight of each part by family and resource; the name `error` holds the largest relative error."""
     found: dict[str, dict[str, dict[str, float]]] = json.loads(WEIGHTS.read_text())["families"]
     return found
 
@@ -101,14 +105,14 @@ def estimate(config: Config, board: Board) -> Area:
 
 
 _SIZES = ("drains", "parameter_tiles", "passes", "weight_tiles", "activation_words", "input_words", "output_words")
-"""parameters that may be larger than a program needs without an effect on its cycles"""
+"""parameters that may exceed the needs of a program without any effect on its cycles"""
 
 
 def eased(config: Config, board: Board) -> Config:
-    """Enlarge memories of a machine until they are block RAMs, where it would not fit the board otherwise.
+    """Return a machine whose small memories are enlarged until they use block RAMs, if it would not fit otherwise.
 
-    Small memories are made of logic cells. While the estimate exceeds the board's logic cells or flip-flops and there
-    are block RAMs left, the memory whose move to block RAMs frees the most logic cells is enlarged.
+    Small memories are built from logic cells. While the estimate exceeds the board's logic cells or flip-flops and
+    block RAMs are left, the memory whose move to block RAMs frees the most logic cells is enlarged.
     """
     while estimate(config, board).over(_logic(board), surely=False):
         larger = [found for name in _SIZES if (found := _in_block_rams(config, name, board))]
@@ -125,7 +129,7 @@ def _logic(board: Board) -> dict[str, int]:
 
 
 def _in_block_rams(config: Config, name: str, board: Board) -> Config | None:
-    """Enlarge one parameter until a memory moves to block RAMs; returns None if all of its memories are there."""
+    """Enlarge one parameter until a memory moves to block RAMs; return None if no memory does."""
 
     def small(c: Config) -> int:
         return sum(memory.small_bits(board.device.blocks) for memory in memories(c))

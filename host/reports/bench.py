@@ -1,4 +1,4 @@
-"""Benchmarks: cycles of the chip, time to simulate them, and time on this CPU, measured in the same run."""
+"""Benchmarks: cycles of the chip, the time to simulate them, and the time of the same computation on this CPU."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ __all__ = [
 
 _SCALE = 1 / 1024
 _OFTEN = 0.5
-"""runs shorter than this many seconds are repeated, on engines that step through cycles"""
+"""seconds; shorter runs on engines that step through cycles are repeated for a better measurement"""
 
 
 def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
-    """Return ``relu(x @ w)`` of square int8 matrices as a network, x, and the rows of x to process at once.
+    """Return ``relu(x @ w)`` of square int8 matrices as a network, x, and the batch: rows of x computed together.
 
     Raises
     ------
@@ -63,36 +63,36 @@ def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
     if tiling.terms < size or tiling.channels < size:
         tiles = ceil_div(size, config.rows) * ceil_div(size, config.columns)
         raise CapacityError(
-            f"{size} x {size} weights take {tiles} tiles, and this "
-            f"machine has {config.weight_tiles}: they would be cut into programs (--set weight_tiles=...)"
+            f"{size} x {size} weights need {tiles} weight tiles, but this machine has {config.weight_tiles}: "
+            f"enlarge it with --set weight_tiles={tiles}"
         )
     return Network([layer], contract=config.contract), x, tiling.pixels
 
 
 def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
-    """Compile `gemm_network`; returns the program, and x."""
+    """Compile `gemm_network`; return the program and x."""
     network, x, batch = gemm_network(size, config)
     return compile_network(network, config, batch=batch), x
 
 
 @dataclass(frozen=True)
 class GemmResult:
-    """One square product, int8 in and out; operands and results are in the chip's memories except for `streamed`."""
+    """Figures of one square int8 product, with operands and results in the chip's memories except for `streamed`."""
 
     size: int
     counts: Counts
     streamed: int | None
     """cycles from the first link word to the last, with weights streaming in; None if the weights do not fit"""
     simulation: dict[str, float]
-    """seconds by engine, links included"""
+    """wall time by engine in seconds, links included"""
     simulated: int
     """cycles that each engine simulated, loading included"""
     cpu: dict[str, float]
-    """seconds on this CPU by runtime"""
+    """wall time on this CPU in seconds, by runtime"""
 
     @property
     def ideal(self) -> int:
-        """Cycles if every multiplier did useful work in every cycle."""
+        """Cycles of the product if every multiplier did useful work in every cycle."""
         return ceil_div(self.size**3, self.counts.config.multipliers)
 
     def to_dict(self, clock: float) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class GemmResult:
 
 
 def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
-    """Time numpy's float32 product alone, and the int8 product through float32 with scaling and clamping."""
+    """Time numpy's bare float32 product, and the int8 product that converts to float32, scales, rounds and clamps."""
     x32, w32 = x.astype(np.float32), w.astype(np.float32)
 
     def through_float32() -> np.ndarray:
@@ -126,21 +126,21 @@ def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One network: cycles of the chip, and seconds per inference on this CPU by runtime and batch."""
+    """Figures of one network: cycles on the chip, and seconds per inference on this CPU."""
 
     name: str
     batch: int
     alone: int
     """cycles from one input in memory to its result in memory"""
     back_to_back: int
-    """cycles per input, one after the other, links overlapped"""
+    """cycles per input for inputs one after the other, with link transfers overlapped"""
     batched: float
-    """cycles per input, `batch` in the array at once, links overlapped"""
+    """cycles per input for batches of `batch` inputs, with link transfers overlapped"""
     config: Config
     cpu: dict[str, dict[int, float]]
     """seconds per input by runtime and batch; results are checked before they are timed"""
     left_out: list[str]
-    """messages that say why a runtime is missing from `cpu`, or missing at a batch"""
+    """messages that explain why a runtime is missing from `cpu`, or from one of its batches"""
 
     def to_dict(self, clock: float) -> dict[str, Any]:
         """Return all figures by name, for a clock in Hz."""
@@ -162,14 +162,16 @@ class ModelResult:
 def bench_model(
     model: Model, config: Config, *, batch: int | None = None, report: Callable[[str], None] = lambda line: None
 ) -> ModelResult:
-    """Run a model on the chip, and time numpy, LiteRT and ONNX Runtime on the same inputs; all results are checked.
+    """Run a model on the exact engine, and time numpy, LiteRT and ONNX Runtime on the same inputs.
 
-    The default batch is the best one that `one_and_many` finds.
+    All results are checked. The default batch is the best one that `one_and_many` finds.
 
     Raises
     ------
+    CapacityError
+        The machine cannot hold the network.
     Disagreement
-        The chip or a runtime gives other results than the reference.
+        Results of the engine or of a runtime differ from the reference.
     """
     network = model.network
     report("compiling")
@@ -183,7 +185,7 @@ def bench_model(
         report(f"{items} input{'s'[: items != 1]} on the chip")
         chip.load_program(program)
         if not np.array_equal(chip.run(x[:items]), expected[:items]):
-            raise Disagreement("the chip does not give the reference's results")
+            raise Disagreement("the results of the exact engine differ from the reference")
         cycles.append(chip.counts.cycles)
     on_cpu = NumpyNetwork(network)
     on_cpu.check(network, x[:batch])
@@ -196,6 +198,7 @@ def bench_model(
         for runtime in chain([Runtime("numpy float32", partial(on_cpu, some))], others):
             report(f"{runtime.name}, batch {size}")
             cpu.setdefault(runtime.name, {})[size] = shortest(runtime.run) / size
+            del runtime  # Its threads must end before the next runtime is timed.
     batched = many.repeat_cycles / batch
     return ModelResult(model.name, batch, cycles[0], one.repeat_cycles, batched, config, cpu, list(left_out))
 
@@ -208,14 +211,20 @@ def bench_gemm(
     report: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> list[GemmResult]:
-    """Run ``relu(x @ w)`` requantised to int8 for each size on every engine; all results are checked against numpy."""
+    """Run ``relu(x @ w)``, requantised to int8, for each size on every engine, and check all results against numpy.
+
+    Raises
+    ------
+    Disagreement
+        Results differ from numpy's, or counters differ between engines.
+    """
     random = np.random.default_rng(0)
     contract = contract_of(config)
     multiplier, shift = contract.quantise(_SCALE)
     results = []
     for size in sizes:
         x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
-        # float64 holds these sums exactly, and BLAS makes the check quick.
+        # float64 represents these sums exactly, and its BLAS product is much faster than an integer product.
         sums = (x.astype(np.float64) @ w.astype(np.float64)).astype(np.int64)
         expected = contract.requantise(sums, multiplier, max(shift, 0), max(-shift, 0), low=0)
         simulation: dict[str, float] = {}
@@ -227,16 +236,18 @@ def bench_gemm(
             got = accelerator.matmul_relu(x, w, scale=_SCALE)
             simulation[engine] = time.perf_counter() - start
             if not np.array_equal(got, expected):
-                raise Disagreement(f"{engine} does not give numpy's product at size {size}")
+                raise Disagreement(f"the product of engine {engine} differs from numpy's at size {size}")
             if counts is not None and counts != accelerator.counts:
-                raise Disagreement(f"{engine} counts {accelerator.counts.totals}, not {counts.totals}")
+                raise Disagreement(
+                    f"the counters of engine {engine} are {accelerator.counts.totals}, not {counts.totals}"
+                )
             counts, simulated = accelerator.counts, accelerator.engine.cycle
         assert counts is not None
         report(f"{size} x {size} x {size}, weights streaming in")
         streaming = Accelerator(config)
         try:
             if not np.array_equal(streaming.matmul_relu(x, w, scale=_SCALE, stream=True), expected):
-                raise Disagreement(f"streaming does not give numpy's product at size {size}")
+                raise Disagreement(f"the product with streamed weights differs from numpy's at size {size}")
             streamed = streaming.engine.cycle
         except CapacityError:
             streamed = None
@@ -245,20 +256,21 @@ def bench_gemm(
         layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
         for runtime in runtimes(plain_model("gemm", Network([layer], contract=config.contract)), x, [expected]):
             cpu[f"{runtime.name}, int8"] = shortest(runtime.run)
+            del runtime  # Its threads must end before the next runtime is timed.
         results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))
     return results
 
 
 @dataclass(frozen=True)
 class EngineResult:
-    """One loaded program, run on the same inputs on several engines in one process."""
+    """Times of one loaded program that several engines run on the same inputs in one process."""
 
     name: str
     inputs: int
     cycles: int
-    """cycles of the run, by the machine's counters: the same on every engine"""
+    """cycles of the run, from the machine's counters; equal on all engines"""
     seconds: dict[str, float]
-    """wall time of the run by engine: inputs packed and sent, results received and unpacked, counters read"""
+    """wall time by engine in seconds: packing and sending inputs, receiving and unpacking results, reading counters"""
 
     def to_dict(self, clock: float) -> dict[str, Any]:
         """Return all figures by name, for a clock in Hz."""
@@ -279,9 +291,10 @@ def bench_engines(
     report: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> list[EngineResult]:
-    """Time how fast engines simulate programs, given as (name, program, inputs), with inputs int8 (M, inputs).
+    """Measure how fast engines simulate programs, given as (name, program, inputs) with inputs int8 (M, inputs).
 
-    The preparations of `exact` in its first run do not count. Slow engines run once.
+    The first run on `exact`, which prepares its tables, is not counted. Runs that take half a second or more on other
+    engines are not repeated.
 
     Raises
     ------
@@ -300,7 +313,7 @@ def bench_engines(
             got = accelerator.run(x)
             seconds[engine] = time.perf_counter() - start
             if seen is not None and not (np.array_equal(got, seen[0]) and accelerator.counts == seen[1]):
-                raise Disagreement(f"{engine} does not give the results and counters of {engines[0]} for {name}")
+                raise Disagreement(f"results or counters of {engine} differ from those of {engines[0]} for {name}")
             seen = got, accelerator.counts
             if engine == "exact" or seconds[engine] < _OFTEN:
                 seconds[engine] = shortest(partial(accelerator.run, x), least=1.0)

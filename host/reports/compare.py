@@ -21,21 +21,25 @@ __all__ = ["Difference", "compare", "default_inputs"]
 
 @dataclass(frozen=True)
 class Difference:
-    """The first difference between two engines."""
+    """First difference between two engines."""
 
     layer: int
+    """index of the first layer that differs"""
     name: str
+    """name of that layer"""
     what: str
-    """`output`, `counters` or `link`"""
+    """kind of difference: `output`, `counters` or `link`"""
     message: str
+    """description of the difference for the user"""
     element: tuple[int, int] | None = None
     """input and channel of the first result that differs"""
     pass_index: int | None = None
-    """pass that released the drain which wrote it"""
+    """pass that released the drain that wrote this result"""
     cycle: int | None = None
-    """for `output`, the cycle of an unstalled run that writes it; otherwise the first in which the link differs"""
+    """for `output`, the cycle in which an unstalled run writes the result; otherwise the first cycle in which the links
+    differ"""
     values: tuple[list[int], list[int]] | None = None
-    """results around it, from each engine"""
+    """results around the first that differs, from each engine"""
 
 
 def compare(
@@ -46,14 +50,17 @@ def compare(
     *,
     report: Callable[[str], None] = lambda line: None,
 ) -> Difference | None:
-    """Run the first layer on both engines, then the first two, and so on, until the engines differ.
+    """Run the first layer on both engines, then the first two, and so on; return the first difference, or None.
 
     Parameters
     ----------
     first, second
-        Make the engines, for the same config. Each run gets a new one, so that no state is left from another run.
+        Functions that make the engines, for the same config. Every run uses a new engine, so that no state is left
+        from an earlier run.
     x
-        int8 (M, inputs), processed one at a time.
+        Inputs, int8 (M, inputs), processed one at a time.
+    report
+        Function that is called with the name of each layer before it runs.
     """
     for layer, name in enumerate(model.names):
         network = model.network.upto(layer)
@@ -88,14 +95,14 @@ def _outputs(
     message = (
         f"{len(unequal)} of {a.size} results differ, the first for input {item}, channel {channel}: {one.name} "
         f"{a[item, channel]}, {other.name} {b[item, channel]}; channels {around.start} to "
-        f"{around.start + len(values[0]) - 1} are {values[0]} and {values[1]}; pass {index} released its drain, which "
-        f"wrote it in cycle {cycle} of a run"
+        f"{around.start + len(values[0]) - 1} are {values[0]} and {values[1]}; the drain that pass {index} releases "
+        f"writes the result in cycle {cycle} of an unstalled run"
     )
     return Difference(layer, name, "output", message, (item, channel), index, cycle, values)
 
 
 def _written(program: Program, element: int) -> tuple[int, int]:
-    """Return, for one element of the first input, the pass that releases its drain and the cycle that writes it."""
+    """Return the pass whose drain writes an element of the first input's output, and the cycle of that write."""
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
@@ -132,11 +139,11 @@ def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, nam
     cycle = None
     if moves:
         cycle, end, word, a_cycle, b_cycle = min(moves)
-        parts.append(f"link word {word} {end} moves in cycle {a_cycle} and {b_cycle}, the first that differs")
-    message = f"all results are equal, but not {one.name}'s and {other.name}'s " + "; ".join(parts)
+        parts.append(f"link word {word} {end}, the first that differs, moves in cycle {a_cycle} and {b_cycle}")
+    message = f"all results are equal, but {one.name} and {other.name} differ: " + "; ".join(parts)
     return Difference(layer, name, "counters", message, cycle=cycle)
 
 
 def default_inputs(model: Model, count: int) -> np.ndarray:
-    """Return random full-range int8 inputs for a model, the same in every call."""
+    """Return `count` random full-range inputs for a model, int8 (count, inputs), the same in every call."""
     return np.random.default_rng(0).integers(-128, 128, (count, model.network.inputs)).astype(np.int8)

@@ -1,4 +1,4 @@
-"""The smallest memories that hold a network, and the best number of inputs at once."""
+"""Search for the smallest memories that hold a network, and for the fastest batch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORIES = ("weight_tiles", "activation_words", "input_words", "output_words", 
 
 
 def roomy(config: Config) -> Config:
-    """Return the machine with its memories for programs, weights and values as large as a `Config` allows."""
+    """Return `config` with its memories for programs, weights and values as large as `Config` allows, up to 65,536."""
     fields = {f.name: f.metadata for f in dataclasses.fields(Config)}
     return dataclasses.replace(config, **{name: min(1 << 16, fields[name]["high"]) for name in _MEMORIES})
 
@@ -27,15 +27,14 @@ def roomy(config: Config) -> Config:
 def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | None = None) -> Program:
     """Compile a network for a machine like `config` whose memories are just large enough for it.
 
-    For a `board` some may be larger, so that the machine fits it: see `etchnet.host.reports.area.eased`.
-
+    For a `board`, some memories may be larger so that the machine fits: see `etchnet.host.reports.area.eased`.
     Parameters that affect the order of passes are kept: array, output stage, accumulators, line buffers, and the part
-    of the residual memory that is used.
+    of the residual memory that is used. The machine is the `config` of the returned program.
 
     Raises
     ------
     CapacityError
-        No machine like it can hold the network.
+        Even the largest memories cannot hold the network.
     """
     program = compile_network(network, roomy(config), batch=batch)
     for _ in range(3):
@@ -43,7 +42,7 @@ def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | N
         try:
             return compile_network(network, config, batch=batch, packed=program.im2col.name)
         except CapacityError:
-            # With other sizes another order of passes may be as fast and need a little more memory.
+            # For other memory sizes, the compiler may choose an equally fast order of passes that needs more memory.
             program = compile_network(network, _more(config), batch=batch, packed=program.im2col.name)
     return program
 
@@ -57,7 +56,7 @@ def _power(words: int) -> int:
 
 
 def shrunk(program: Program) -> Config:
-    """Return the machine whose memories are just large enough for a program."""
+    """Return the program's machine with memories that are just large enough for the program."""
     config = program.config
     uses_windows = any(option.method == "window" for option in program.orders.values())
     return dataclasses.replace(
@@ -77,10 +76,10 @@ def shrunk(program: Program) -> Config:
 def one_and_many(
     network: Network, config: Config, *, batch: int | None = None, most: int = 16
 ) -> tuple[Program, Program]:
-    """Compile a network for one input at once, and for `batch` inputs.
+    """Compile a network for a batch of one, and for a batch of `batch` inputs.
 
-    By default `batch` is the power of two up to `most` with the fewest cycles per input: larger ones may not fit, or
-    leave no room for a faster order of passes.
+    By default, powers of two up to `most` are tried until one does not fit or takes no fewer cycles per input than the
+    one before. A larger batch can be slower because it leaves less memory for a faster order of passes.
 
     Raises
     ------

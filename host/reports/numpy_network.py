@@ -1,4 +1,4 @@
-"""Networks in numpy on this CPU, for comparison with the chip's speed."""
+"""Networks computed by numpy on this CPU, as a speed reference for the chip."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from etchnet.sim.engines.link import Disagreement
 __all__ = ["NumpyNetwork", "Step", "numpy_step"]
 
 Step = Callable[..., np.ndarray]
-"""function of the float32 images that a layer reads"""
+"""function from the float32 images (N, H, W, C) that a layer reads to the image that it computes"""
 
 
 class NumpyNetwork:
-    """A network as float32 matrix products by BLAS, scaled, rounded and clamped.
+    """Network computed with float32 matrix products of BLAS, whose results are scaled, rounded and clamped.
 
-    Convolutions are matrix products of their windows (im2col). float32 is exact for sums of int8 products below 2**24.
-    Scaling rounds once, half to even, whatever the contract, so that some results differ from the reference by one.
+    Convolutions become matrix products of their windows (im2col). Sums of int8 products below 2**24 are exact in
+    float32. Scaling rounds once, half to even, under every contract, so some results differ from the reference by one.
     """
 
     def __init__(self, network: Network) -> None:
@@ -58,30 +58,32 @@ class NumpyNetwork:
         return np.clip(result.astype(np.float64), -(1 << 31), (1 << 31) - 1).astype(np.int32)
 
     def check(self, network: Network, x: np.ndarray) -> None:
-        """Compare every layer with that of `network` on the same inputs; results may differ by one.
+        """Compare every layer with the same layer of `network`, on the reference's inputs; results may differ by one.
 
-        Differences of one grow from layer to layer, so that the last results say little about deep networks.
+        Each layer is checked separately because differences of one grow from layer to layer.
 
         Raises
         ------
         Disagreement
-            A result differs by more than one; the message names the layer.
+            A result differs by more than one, or an int32 result by more than one and one part in 2**20.
         """
         wanted = [x.reshape(len(x), *self._shape), *network.tensors(x)]
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
             exact = wanted[index + 1].astype(np.float64)
             off = np.abs(step(*(wanted[source + 1].astype(np.float32) for source in sources)) - exact)
             if (off > 1 + np.abs(exact) * 2.0**-20).any():
-                raise Disagreement(f"numpy's float32 gives other results in layer {index}: {off.max():g} off at most")
+                raise Disagreement(
+                    f"float32 results of numpy differ from the reference in layer {index} by {off.max():g}"
+                )
 
 
 @singledispatch
 def numpy_step(layer: Layer) -> Step:
-    """Return a function that computes a layer on float32 images (N, H, W, C), which it does not change.
+    """Return a function that computes a layer on float32 images (N, H, W, C) and leaves these unchanged.
 
-    One function per class of layer is registered here.
+    Each class of layers registers an implementation with `numpy_step.register`.
     """
-    raise TypeError(f"{type(layer).__name__} has no numpy function: none is registered for it")
+    raise TypeError(f"{type(layer).__name__} has no numpy function: register one with numpy_step.register")
 
 
 def _finish(layer: Linear) -> Callable[[np.ndarray], np.ndarray]:
@@ -108,7 +110,7 @@ def _padded(x: np.ndarray, padding: Padding, value: float) -> np.ndarray:
 
 
 def _taps(x: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> np.ndarray:
-    """Return every window of padded images as a view: (N, Ho, Wo, kernel y, kernel x, C)."""
+    """Return all windows of padded images as a view of shape (N, Ho, Wo, kernel y, kernel x, C)."""
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     views = np.lib.stride_tricks.sliding_window_view(x, spans, axis=(1, 2))
     return views[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]].transpose(0, 1, 2, 4, 5, 3)

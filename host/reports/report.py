@@ -1,4 +1,4 @@
-"""Predictions for a program before any run: cycles, what they are spent on, memory use and overflow bounds."""
+"""Predictions for a program before any run: cycles by cause, memory use, and overflow bounds."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ __all__ = [
 
 _CLASSES = ("useful", "padding", "weight_load", "requantise", "fill_drain")
 _WELL_USED = 0.95
-"""utilisation from which on only more multipliers make a layer much faster"""
+"""utilisation above which only more multipliers can make a layer much faster"""
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer's part of a run: its cycles, and what its slots (multipliers x cycles) are spent on."""
+    """Cycles of one layer in a run, and its slots (multipliers x cycles) by class."""
 
     index: int
-    """number of the layer; -1 for all layers together"""
+    """index of the layer; -1 for all layers together"""
     name: str
     passes: int
     cycles: int
@@ -47,7 +47,7 @@ class LayerReport:
 
     @property
     def utilisation(self) -> float:
-        """Useful multiplications per multiplier and cycle."""
+        """Share of the slots that multiply stored weights."""
         return self.shares["useful"]
 
     @property
@@ -57,17 +57,17 @@ class LayerReport:
         return {name: slots / total if total else 0.0 for name, slots in self.slots.items()}
 
     def limit(self, config: Config) -> str:
-        """Return what limits the layer's speed, and what would help."""
+        """Return a text that names what limits the layer's speed and what would help."""
         losses = {name: slots for name, slots in self.slots.items() if name != "useful"}
         worst = max(losses, key=losses.__getitem__)
         if self.utilisation >= _WELL_USED or not losses[worst]:
             return "multipliers: more rows or columns would help"
         remedies = {
             "padding": "channels do not fill the tiles: fewer rows or columns would waste less",
-            "weight_load": f"loading a tile takes {config.load_cycles} cycles, more than a pass has pixels: more "
-            "inputs at once (--batch) or more weight rows per cycle (--weight-rows) would help",
-            "requantise": "passes wait for the output stage: more requantisers would help",
-            "fill_drain": "the pipeline fills and drains between layers: more inputs at once (--batch) would help",
+            "weight_load": f"loading a tile takes {config.load_cycles} cycles, more than a pass has pixels: a larger "
+            "--batch or more --weight-rows per cycle would help",
+            "requantise": "passes wait for the output stage: more --requantisers would help",
+            "fill_drain": "the pipeline fills and drains between layers: a larger --batch would help",
         }
         return f"{worst.replace('_', ' ')}: {remedies[worst]}"
 
@@ -85,7 +85,8 @@ class LayerReport:
 def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
     """Return one report per layer that has passes, in order.
 
-    Cycles and slots add up to the machine's counters after one unstalled run of the program.
+    The sums of their cycles and slots equal the machine's counters after one unstalled run of the program. `names` are
+    the names of all layers.
     """
     config = program.config
     layers = list(dict.fromkeys(program.layers))
@@ -116,7 +117,7 @@ def layer_reports(program: Program, names: Sequence[str]) -> list[LayerReport]:
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """Words of one memory that a program uses, and that the machine has."""
+    """Entries of one memory that a program uses, and entries that the machine has."""
 
     name: str
     used: int
@@ -124,7 +125,7 @@ class MemoryUse:
 
 
 def memory_use(program: Program) -> list[MemoryUse]:
-    """Return the use of every memory that the machine has."""
+    """Return how much of each memory of the machine the program uses; memories of size 0 are left out."""
     config = program.config
     uses = [
         MemoryUse("weight tiles", ceil_div(len(program.weights), config.load_cycles), config.weight_tiles),
@@ -145,7 +146,7 @@ def block_rams(config: Config) -> dict[str, int]:
 
 
 def pass_rows(program: Program) -> list[dict[str, Any]]:
-    """Return one row per pass: its instruction, and its first and last cycle of the run."""
+    """Return one row per pass: the fields of its instruction, and its first and last cycle in an unstalled run."""
     config = program.config
     rows, cycle = [], Latencies.of(config).fetch
     for index, (p, label) in enumerate(zip(program.passes, program.labels, strict=True)):
@@ -178,17 +179,17 @@ def pass_rows(program: Program) -> list[dict[str, Any]]:
 
 
 def totals(reports: Sequence[LayerReport]) -> LayerReport:
-    """Return all layers as one."""
+    """Return the sum of all layers as one report."""
     slots = {name: sum(r.slots[name] for r in reports) for name in _CLASSES}
     return LayerReport(-1, "all", sum(r.passes for r in reports), sum(r.cycles for r in reports), slots)
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """All predictions for a model compiled for a machine.
+    """All predictions for a model that is compiled for a machine.
 
-    `of` makes one from a program. Cycles are those of the timing model, which is exact: a run with an unstalled link
-    takes as many.
+    `of` makes a report from a program. Cycles are those of the timing model, which equal the cycles of a run whose link
+    never stalls.
     """
 
     model: Model
@@ -217,12 +218,12 @@ class ModelReport:
 
     @property
     def total(self) -> LayerReport:
-        """All layers as one."""
+        """Sum of all layers as one report."""
         return totals(self.layers)
 
     @property
     def back_to_back(self) -> int:
-        """Cycles that one more repeat adds to a run, links left out."""
+        """Cycles that one more repeat adds to a run, without the links."""
         return self.program.counts(2)[Counter.CYCLES] - self.program.counts()[Counter.CYCLES]
 
     def per_second(self, clock: float) -> float:
@@ -230,7 +231,7 @@ class ModelReport:
         return clock * self.program.batch / self.program.repeat_cycles
 
     def to_dict(self, clock: float, *, passes: bool = False) -> dict[str, Any]:
-        """Return all figures by name, for a clock in Hz; with `passes`, also a row for every pass."""
+        """Return all figures by name, for a clock in Hz; with `passes`, also one row per pass."""
         program, total = self.program, self.total
         config = program.config
         link_in, link_out = program.link_cycles()

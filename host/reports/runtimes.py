@@ -1,6 +1,6 @@
-"""LiteRT and ONNX Runtime on this CPU, with the same network and the same int8 values as the chip.
+"""LiteRT and ONNX Runtime on this CPU, running the same network on the same int8 inputs as the chip.
 
-Each gets the model's own file if it reads files of that kind, and otherwise one that is written for it.
+A runtime loads the model's own file if it supports the format, and otherwise a file that is exported for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Runtime", "check", "litert", "onnx_runtime", "runtimes", "to_onnx", 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime that holds a model and a batch of inputs; `run` returns the results."""
+    """Runtime with a loaded model and a batch of inputs; `run` returns the results."""
 
     name: str
     run: Callable[[], np.ndarray]
@@ -38,7 +38,7 @@ def litert(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        raise MissingToolError("comparing with LiteRT needs: pip install 'etchnet[bench]'") from None
+        raise MissingToolError("LiteRT is not installed: pip install 'etchnet[bench]'") from None
     interpreter = Interpreter(model_content=data, num_threads=threads)
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
     if x.size == np.prod(source["shape"]):
@@ -64,7 +64,7 @@ def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # int8 x int8, as the file has it: the default on x86-64, uint8 x int8, overflows on CPUs without VNNI.
+    # Keep the file's int8 x int8: the default on x86-64, uint8 x int8, overflows on CPUs without VNNI.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: np.ascontiguousarray(x)}
@@ -76,7 +76,13 @@ def _real_scale(layer: Dense) -> np.ndarray:
 
 
 def to_tflite(network: Network, *, batch: int = 1) -> bytes:
-    """Return a network as a TensorFlow Lite file; raises MissingToolError where a package for it is not installed."""
+    """Return a network as the bytes of a TensorFlow Lite file.
+
+    Raises
+    ------
+    MissingToolError
+        A package for it is not installed.
+    """
     try:
         from etchnet.host.exporters import tflite as tflite_export
     except ModuleNotFoundError as error:
@@ -85,18 +91,18 @@ def to_tflite(network: Network, *, batch: int = 1) -> bytes:
 
 
 def to_onnx(network: Network) -> bytes:
-    """Return a network of fully connected layers as an ONNX file, with int8 x int8 products in the operator QGemm.
+    """Return a network of fully connected layers as the bytes of an ONNX file, with QGemm for its int8 products.
 
     Raises
     ------
     MissingToolError
         The package onnx is not installed.
     ValueError
-        The network has other layers, or gives int32.
+        The network has other layers or int32 outputs.
     """
     layers = [layer for layer in network.layers if isinstance(layer, Dense) and not layer.wide]
     if len(layers) < sum(not isinstance(layer, Reshape) for layer in network.layers):
-        raise ValueError("only fully connected layers with int8 results can be written for it")
+        raise ValueError("only fully connected layers with int8 outputs can be exported to ONNX")
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
@@ -138,33 +144,35 @@ def to_onnx(network: Network) -> bytes:
 def check(
     name: str, got: np.ndarray, accepted: Sequence[np.ndarray], *, step: float = 1.0, indices: bool = False
 ) -> None:
-    """Raise if results are far from every array in `accepted`.
+    """Check that the results of the runtime `name` are close to one of the arrays in `accepted`.
 
-    Runtimes differ in how they round, so that results may be off by one or two steps: a mean difference of more than
-    half a step, or any of more than four, is wrong.
+    Runtimes round differently, so results may be off by one or two steps. The mean difference must not exceed half a
+    step, nor any difference four steps.
 
     Parameters
     ----------
     step
-        Size of one step of the results.
+        Quantisation step (scale) of the results.
     indices
-        Whether results are indices of the largest values; up to one in ten may then differ.
+        Whether results are indices of largest values; one in ten may then differ.
 
     Raises
     ------
     Disagreement
-        The results are wrong.
+        The results have another size, or are close to none of the arrays.
     """
     differences = []
     for wanted in accepted:
         if got.size != wanted.size:
-            raise Disagreement(f"{name} gives results of shape {got.shape}, not {wanted.shape}")
+            raise Disagreement(f"results of {name} have shape {got.shape}, not {wanted.shape}")
         off = np.abs(got.astype(np.float64).ravel() - wanted.astype(np.float64).ravel()) / step
         if (off != 0).mean() <= 0.1 if indices else off.mean() <= 0.5 and off.max() <= 4:
             return
         differences.append(off)
     off = min(differences, key=np.mean)
-    raise Disagreement(f"{name} gives other results: {off.mean():.3f} off on average, {off.max():g} at most")
+    raise Disagreement(
+        f"results of {name} differ from the reference by {off.mean():.3f} steps on average, {off.max():g} at most"
+    )
 
 
 def runtimes(
@@ -174,23 +182,23 @@ def runtimes(
     *,
     left_out: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Runtime]:
-    """Yield every installed runtime that accepts the model, with one thread and with all, loaded with `x` and checked.
+    """Yield every installed runtime that supports the model, on one thread and on all, loaded with `x` and checked.
 
-    Each is dropped before the next is made, so that its threads do not disturb the next one's timing.
+    The caller should delete each runtime before it asks for the next, so that idle threads do not disturb the timing.
 
     Parameters
     ----------
     x
         The network's inputs, int8 (M, inputs).
     accepted
-        The network's results for `x`, and others that are right for a runtime that rounds differently.
+        Results of the network for `x` that count as correct: the reference, and those of other roundings.
     left_out
-        Called with a message for every runtime that is left out.
+        Function that is called with a message for every runtime that is left out.
 
     Raises
     ------
     Disagreement
-        A runtime gives other results.
+        Results of a runtime differ from all of `accepted`.
     """
     network, cores, missing = model.network, os.cpu_count() or 1, set()
     finished = [model.finish(y) for y in accepted]
@@ -209,7 +217,7 @@ def runtimes(
                     write() if file is None else file, x if file is None else model.restore(x), threads=threads
                 )
                 got = runtime.run()
-            except Exception as error:  # runtimes raise many kinds for models that they do not support
+            except Exception as error:  # runtimes raise exceptions of many kinds for models that they do not support
                 if name not in missing:
                     missing.add(name)
                     left_out(f"{name} is left out: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""The fastest machine of a sweep that fits its budget, checked by synthesis where an estimate is too close."""
+"""Selection of the fastest machine of a sweep that fits a budget; close cases are checked by synthesis."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["Selection", "Sweep", "select"]
 
 @dataclass(frozen=True)
 class Selection:
-    """The fastest machine that fits a budget."""
+    """Fastest machine that fits a budget."""
 
     program: Program
-    """the network on it, as every other command compiles it"""
+    """network compiled for the machine, with the same settings as in other commands"""
     point: Point
     synthesised: dict[str, int] | None = None
-    """resources that it uses by synthesis, where the estimate left open whether it fits"""
+    """resources that synthesis reports; None if the machine was not synthesised"""
     excluded: Sequence[Point] = ()
     """faster points that turned out not to fit"""
 
@@ -43,24 +43,24 @@ class Sweep:
     seconds: float
     """wall time of the sweep"""
     complete: bool = True
-    """whether it was not interrupted"""
+    """False if the sweep was interrupted"""
     selection: Selection | None = None
-    """None where no machine fits, or the sweep was interrupted"""
+    """machine that was selected; None if the sweep was interrupted"""
 
     @property
     def fitting(self) -> list[Point]:
-        """The points within the budget."""
+        """Points within the budget."""
         excluded = self.selection.excluded if self.selection else ()
         return [p for p in self.points if not p.refused(self.budget) and p not in excluded]
 
     @property
     def front(self) -> list[Point]:
-        """The Pareto front of the points within the budget."""
+        """Pareto front of the points within the budget."""
         return front(self.fitting)
 
     @property
     def best(self) -> Point | None:
-        """The selected point; of an interrupted sweep the best so far."""
+        """Selected point; after an interruption, the best point so far; None if no point fits."""
         if self.selection:
             return self.selection.point
         return min(self.fitting, key=_preference, default=None)
@@ -82,7 +82,7 @@ class Sweep:
 
 
 def _preference(p: Point) -> tuple[int, int, float]:
-    """Return the key that orders points by speed, then by size."""
+    """Return the sort key of a point: fastest first, then smallest."""
     return p.cycles, p.config.multipliers, p.kbytes
 
 
@@ -96,21 +96,21 @@ def select(
 ) -> Selection:
     """Select the fastest of `points` that fits.
 
-    Each candidate is compiled as other commands do, which may change its memories. Where the estimate of its area
-    leaves open whether it fits the budget's board, it is synthesised, unless `check` is false, the tools are missing or
-    the synthesis is interrupted.
+    Each candidate is compiled again with the thorough search of other commands, which may change its memories. If its
+    estimated area is too close to the limits of the budget's board, it is synthesised, unless `check` is false. If
+    synthesis tools are missing or the user interrupts synthesis, the estimate decides.
 
     Raises
     ------
     CapacityError
-        No point fits; the message says what the smallest needs.
+        No point fits; the message states what the smallest needs.
     ToolError
         Synthesis failed.
     """
     fitting = sorted((p for p in points if not p.refused(budget)), key=_preference)
     if not fitting:
         closest = min(points, key=lambda p: (bool(p.failure), p.kbytes))
-        raise CapacityError(f"no machine of {len(points)} fits: the smallest needs {closest.refused(budget)}")
+        raise CapacityError(f"no machine fits ({len(points)} tried): the smallest needs {closest.refused(budget)}")
     excluded: list[Point] = []
     reason = ""
     for candidate in fitting:
@@ -123,13 +123,13 @@ def select(
             if not reason:
                 return Selection(program, settled, used, excluded)
         excluded.append(candidate)
-    raise CapacityError(f"none of the {len(fitting)} machines that might fit does: {reason}")
+    raise CapacityError(f"none of the {len(fitting)} machines that seemed to fit does: {reason}")
 
 
 def _synthesised(
     program: Program, board: Board | None, report: Callable[[str], None]
 ) -> tuple[dict[str, int] | None, str]:
-    """Return the resources that a machine uses, or None if they are unknown, and why it does not fit, or nothing."""
+    """Synthesise a machine; return its resources, or None if unknown, and why it does not fit, or an empty string."""
     from etchnet.host.fpga.build import needs
     from etchnet.host.fpga.request import BuildRequest
     from etchnet.host.fpga.resources import DoesNotFitError
@@ -149,10 +149,10 @@ def _synthesised(
 
 
 def _settled(network: Network, candidate: Point, board: Board | None) -> tuple[Program, Point]:
-    """Compile for a point's machine as every other command does, and return the program and its point."""
+    """Compile for a point's machine with the thorough search, and return the program and its point."""
     try:
         program = compile_network(network, candidate.config)
     except CapacityError:
-        # The default compilation looks further than a sweep, and its program may need other memories.
+        # The thorough search may find a faster program than the sweep, which needs other memory sizes.
         program = fitted(network, candidate.config, board=board)
     return program, point(program, program.config)

@@ -1,4 +1,4 @@
-"""Sweeps over machines: a network is compiled for many, and they are compared within a budget."""
+"""Sweeps: a network is compiled for many machines, which are compared within a budget."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ __all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "swee
 
 
 _FEW = 32
-"""budgets of fewer multipliers include arrays of 1 to 3 rows"""
+"""budgets of fewer multipliers than this also try arrays of 1 to 3 rows"""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Resources that a machine may use; None is no limit."""
+    """Resources that a machine may use; None means no limit."""
 
     multipliers: int | None = None
     """hard multipliers"""
     kbytes: float | None = None
-    """total size of all memories"""
+    """total size of all memories, in KB of 1024 bytes"""
     lut_multipliers: int = 0
-    """elements of the array that may be made of lookup tables instead"""
+    """elements whose multiplier may be built from lookup tables instead"""
     board: Board | None = None
     """board whose logic cells, flip-flops and block RAMs are limits too"""
 
     @property
     def products(self) -> int:
-        """int8 products of one hard multiplier."""
+        """int8 products that one hard multiplier computes per cycle."""
         return self.board.device.technology.products if self.board else 1
 
     def area(self, config: Config) -> Area | None:
@@ -52,7 +52,7 @@ class Budget:
         return estimate(config, self.board) if self.board else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the limits by name; None is no limit."""
+        """Return the limits by name; None means no limit."""
         return {
             "multipliers": self.multipliers,
             "kbytes": self.kbytes,
@@ -68,23 +68,25 @@ class Budget:
 
 @dataclass(frozen=True)
 class Point:
-    """One machine of a sweep: a network's cycles on it, or why the network does not fit."""
+    """One machine of a sweep, with the network's cycles on it or the reason why the network does not fit."""
 
     config: Config
-    """machine with memories just large enough for the network"""
+    """machine whose memories are just large enough for the network"""
     cycles: int = 0
-    """cycles from one input to the next, back to back, links included; 0 if it does not fit"""
+    """cycles from one input to the next, back to back, links included; 0 if the network does not fit"""
     utilisation: float = 0.0
-    """useful multiplications per multiplier and cycle"""
+    """share of multiplier slots that multiply stored weights"""
     kbytes: float = 0.0
+    """total size of all memories, in KB of 1024 bytes"""
     failure: str = ""
+    """reason why the network does not fit; empty if it does"""
 
     def per_second(self, clock: float) -> float:
-        """Return inferences per second at a clock in Hz."""
+        """Return inferences per second at a clock in Hz; 0 if the network does not fit."""
         return clock / self.cycles if self.cycles else 0.0
 
     def refused(self, budget: Budget) -> str:
-        """Return in words which limit of the budget it exceeds, or an empty string if it fits."""
+        """Return a message that names the limit of the budget that is exceeded, or an empty string if none is."""
         if self.failure:
             return self.failure
         used = budget.used(self.config)
@@ -97,7 +99,7 @@ class Point:
         return ""
 
     def is_close(self, budget: Budget) -> bool:
-        """Return whether only synthesis can tell if it fits the budget's board."""
+        """Return whether the estimated area is too close to the limits of the budget's board to tell if it fits."""
         area = budget.area(self.config)
         return bool(budget.board and area and area.over(_shared(budget.board), surely=False))
 
@@ -118,12 +120,12 @@ class Point:
 
 
 def _shared(board: Board) -> dict[str, int]:
-    """Return the resources of a board that are estimated and that more than the elements use."""
+    """Return the limited resources of a board, without the multipliers, which `Budget.multipliers` limits."""
     return {name: board.device.placeable[name] for name in ("logic cells", "flip-flops", "block RAMs")}
 
 
 def kbytes(config: Config) -> float:
-    """Return the size in KB of all memories of a machine, as its gateware makes them."""
+    """Return the total size of all memories in a machine's gateware, in KB of 1024 bytes."""
     return sum(memory.bytes for memory in memories(config)) / 1024
 
 
@@ -141,10 +143,12 @@ def candidates(
     requantisers: Sequence[int] = (),
     most: int,
 ) -> list[Config]:
-    """Return machines like `base` within a budget's multipliers: all combinations of the lists, thinned to `most`.
+    """Return machines like `base` within a budget's multipliers: all combinations of the lists.
 
-    An empty list stands for rows and columns from 4 to 32, or from 1 for a small budget, and for all divisors of the
-    rows and columns as weight rows and requantisers.
+    If there are more than `most`, `most` of them are chosen at regular intervals, ordered by size. The defaults for
+    empty lists are: rows from 4 to 32, or from 1 for a budget of fewer than 32 multipliers; columns equal to the rows,
+    half or twice as many, or the default rows if `rows` is given; weight rows and requantisers, all divisors of the
+    rows and columns.
     """
     sizes: tuple[int, ...] = (4, 8, 9, 12, 14, 16, 18, 20, 24, 28, 32)
     if budget.multipliers is not None and budget.multipliers < _FEW:
@@ -157,7 +161,7 @@ def candidates(
                     if r % w or c % n:
                         continue
                     values: dict[str, Any] = {"rows": r, "columns": c, "weight_rows": w, "requantisers": n}
-                    # Residual memory and line buffers follow the shape: only square machines have them.
+                    # None selects the default, which depends on the shape: only square machines have these memories.
                     values |= {"residual_words": None, "depthwise": None}
                     config = dataclasses.replace(base, **values)
                     if budget.multipliers is None or budget.used(config) <= budget.multipliers:
@@ -171,8 +175,8 @@ def candidates(
 def evaluate(network: Network, config: Config, board: Board | None = None) -> Point:
     """Compile for a machine with the largest memories, then shrink them to what the program uses.
 
-    Memory sizes do not affect a program's cycles. For a `board` memories may be larger than needed, see
-    `etchnet.host.reports.area.eased`.
+    Sizes of these memories do not affect a program's cycles. For a `board`, some may be larger than needed: see
+    `etchnet.host.reports.area.eased`. If the network does not fit, the point's `failure` explains why.
     """
     try:
         program = compile_network(network, roomy(config), thorough=False)
@@ -182,14 +186,17 @@ def evaluate(network: Network, config: Config, board: Board | None = None) -> Po
 
 
 def point(program: Program, config: Config) -> Point:
-    """Return the point of a program on a machine that holds it."""
+    """Return the point of a program on the machine `config`, whose memories may be smaller than the program's own."""
     counts = program.counts()
     share = counts[Counter.USEFUL] / (counts[Counter.CYCLES] * config.multipliers)
     return Point(config, program.repeat_cycles, share, kbytes(config))
 
 
 def sweep(network: Network, configs: Sequence[Config], board: Board | None = None) -> Iterator[Point]:
-    """Yield every machine's point as it is found, by joblib's backend: by default all cores of this computer."""
+    """Yield the point of each machine as soon as it is evaluated, in any order, in joblib's current backend.
+
+    joblib's default backend uses all cores of this computer.
+    """
     if configs:
         yield from Parallel(n_jobs=-1, return_as="generator_unordered")(
             delayed(evaluate)(network, config, board) for config in configs
@@ -197,7 +204,7 @@ def sweep(network: Network, configs: Sequence[Config], board: Board | None = Non
 
 
 def front(points: Iterable[Point]) -> list[Point]:
-    """Return the Pareto front: no other point has as many inferences per second with as few multipliers."""
+    """Return the Pareto front: each point is faster than every point with as few or fewer multipliers."""
     best: list[Point] = []
     for p in sorted((p for p in points if p.cycles), key=lambda p: (p.config.multipliers, p.cycles, p.kbytes)):
         if not best or p.cycles < best[-1].cycles:

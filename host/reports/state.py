@@ -1,4 +1,4 @@
-"""The state of the machine in one cycle of a model's run."""
+"""State of the machine in any cycle of a model's run."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["ModelRun", "StateReport"]
 
 
 class ModelRun:
-    """One run of a model on the exact engine, whose state in any cycle can be looked up.
+    """Run of a model on the exact engine, with the machine's state in every cycle.
 
     Parameters
     ----------
     model, config
         Model and machine.
     x
-        int8 (M, inputs), processed one at a time.
+        Inputs, int8 (M, inputs), processed one at a time.
     report
-        Called with a text at every step.
+        Function that is called with a progress text.
     """
 
     def __init__(
@@ -45,25 +45,27 @@ class ModelRun:
         assert engine.history is not None
         self.machine = MachineState.of(engine)
         run = engine.history.runs[0]
-        # The cycle in which the loader hands the run over is not one of the run's own.
+        # The run's first cycle is the one after the loader hands it over.
         self._first = run.start + 1
         self.cycles: int = run.finish - run.start
 
     def names(self) -> list[str]:
-        """Return the names of all registers, and those of all memories with their range of words."""
+        """Return the names of all registers, followed by those of all memories with the range of their words."""
         memories = (f"{name}[0..{size - 1}]" for name, size in self.machine.memories().items())
         return [*self.machine.registers(), *memories]
 
     def at(self, cycle: int, *, registers: Sequence[str] = (), element: tuple[int, int] | None = None) -> StateReport:
-        """Look up registers and an element, (row, column), in a cycle of the run, counted from 0.
+        """Return the values of registers and the state of an element, (row, column), in a cycle of the run, from 0.
 
         Raises
         ------
         ValueError
-            The cycle is not one of the run's, or there is no such register.
+            The cycle is outside the run, or no register has one of the names.
         """
         if not 0 <= cycle < self.cycles:
-            raise ValueError(f"cycle must be from 0 to {self.cycles - 1}, as the run takes {self.cycles}, not {cycle}")
+            raise ValueError(
+                f"cycle must be from 0 to {self.cycles - 1}, not {cycle}: the run takes {self.cycles} cycles"
+            )
         at = self._first + cycle
         values = {name: self.machine.value(name, at) for name in registers}
         found = self.machine.explain(*element, at) if element else None
@@ -79,7 +81,9 @@ class StateReport:
     cycle: int
     """cycle of the run, from 0"""
     cycle_since_reset: int
+    """the same cycle, counted since reset"""
     registers: dict[str, int]
+    """values by name"""
     element: tuple[int, int] | None
     """row and column of the element"""
     found: ElementState | None
@@ -89,11 +93,11 @@ class StateReport:
 
     @property
     def layer_name(self) -> str:
-        """Name of the layer that the element works on."""
+        """Name of the layer whose tile is in the element; empty before the first pass."""
         return "" if self.label is None else self.run.model.names[self.label.layer]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything by name."""
+        """Return the report as JSON-compatible values."""
         about: dict[str, Any] = {
             "model": self.run.model.name,
             "config": self.run.config.to_dict(),

@@ -1,4 +1,4 @@
-"""Wall times on a computer that others use too."""
+"""Wall-clock timing that tolerates other load on the computer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 __all__ = ["LEAST", "shortest"]
 
 LEAST = 0.3
-"""seconds for which a function is called again and again, where the caller says nothing else"""
+"""default for the seconds for which `shortest` repeats a function"""
 _CALLS = 3
 
 
 def shortest(function: Callable[[], Any], *, least: float | None = None) -> float:
-    """Return the shortest wall time of repeated calls, in seconds: other programs only ever make a call longer.
+    """Return the shortest wall time of repeated calls of `function`, in seconds.
 
-    After a first call that does not count, there are at least three, and as many as `least` seconds take.
+    The shortest time is the best estimate because other programs only make a call longer. After an untimed first call,
+    the function is called at least three times, and until `least` seconds have passed.
     """
     function()
     times: list[float] = []

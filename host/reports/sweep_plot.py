@@ -1,4 +1,4 @@
-"""A sweep of machines as a picture."""
+"""Plot of a sweep of machines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _FITS, _TOO_LARGE, _FRONT = "#0072b2", "#a3abb4", "#d55e00"
 
 
 def draw_sweep(sweep: Sweep, path: Path, clock: float) -> None:
-    """Draw inferences per second, at a clock in Hz, against multipliers: all points, the Pareto front and the best.
+    """Plot inferences per second, at a clock in Hz, over multipliers: all points, the Pareto front and the best point.
 
-    Needs matplotlib. The suffix of `path` is one of `SUFFIXES`.
+    Needs matplotlib. The suffix of `path` must be one of `SUFFIXES`.
     """
     import matplotlib
 

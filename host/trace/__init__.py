@@ -1,1 +1,1 @@
-"""Traces of runs: a web page, and files for other viewers."""
+"""Traces of runs, cycle by cycle, as a web page or a Perfetto file."""

@@ -1,5 +1,5 @@
 "use strict";
-/* The accumulators: folds and reads of every row. With them the model is complete. */
+/* Accumulators: folds and reads of every row. `Machine` is the complete model. */
 
 class Machine extends MemoryModel {
   constructor(description, arrays) {
@@ -7,7 +7,7 @@ class Machine extends MemoryModel {
     this.accumulators = this.foldEvents();
   }
 
-  /** Every fold into, and read from, every accumulator row, by the cycle from which it shows. */
+  /** All folds into and reads from accumulator rows, ordered by row and by the first cycle that shows their effect. */
   foldEvents() {
     const size = this.config.accumulator_rows, keys = [], cycles = [], kinds = [], refs = [], rows = [], folds = [];
     const put = (bank, row, cycle, kind, ref, at, fold) => {
@@ -43,7 +43,7 @@ class Machine extends MemoryModel {
       for (let i = events.first[key]; i < events.first[key + 1]; i++) {
         if (events.kind[i] === 1) { last = events.cycle[i]; continue; }
         if (events.fold[i] === this.enums.Fold.SET) {
-          // A row that is set again after its own read, in place, stays in use.
+          // A row stays in use if a drain folds it back into itself.
           if (start >= 0 && last >= 0 && events.kind[i] !== 2) { from.push(start); until.push(last); start = -1; }
           if (start < 0) start = events.cycle[i];
         }
@@ -54,7 +54,7 @@ class Machine extends MemoryModel {
     return this.occupancy(from, until);
   }
 
-  /** An accumulator row in a cycle: how many folds it holds of how many before it is read, and whether it was read. */
+  /** State of an accumulator row in a cycle: `folds` of the `of` folds before its read are done; `state` names the phase. */
   accumulator(bank, row, cycle) {
     const events = this.accumulators, key = bank * this.config.accumulator_rows + row;
     const first = events.first[key], end = events.first[key + 1], at = latest(events.cycle, cycle, first, end);
@@ -72,16 +72,16 @@ class Machine extends MemoryModel {
       of++;
       if (i <= at) folds++;
     }
-    // Rows that a drain folds back into its own bank are set again after the read.
+    // A drain that folds rows back into its own bank sets them again after the read.
     const again = more < end && events.kind[more] === 2;
     const state = pending || folds < of || again ? (folds < of ? "filling" : "complete") : reads ? "read" : "complete";
     return { state, folds, of, at: last, begin };
   }
 
-  /** The sum of a pass's pixel that reaches the accumulators, in one column. */
+  /** The sum over all rows of one column for pixel k of a pass, which goes to the accumulators. */
   fullSum(index, k, column) { return this.partial(this.issues[index] + k, this.rows - 1, column); }
 
-  /** The value of an accumulator row's column in a cycle. */
+  /** The value of one column of an accumulator row in a cycle. */
   accumulatorValue(bank, row, column, cycle) {
     const { at, begin } = this.accumulator(bank, row, cycle), events = this.accumulators;
     if (at < 0) return 0;
@@ -92,4 +92,5 @@ class Machine extends MemoryModel {
       value = events.fold[i] === this.enums.Fold.SET ? next : events.fold[i] === this.enums.Fold.ADD ? (value + next) | 0 : Math.max(value, next);
     }
     return value;
-  }}
+  }
+}

@@ -1,6 +1,6 @@
 "use strict";
-/* The array: vectors that enter it, and the operands, weights and sums of its elements. Vectors that are read from the
-   activation memory come from `readActivation` of the class that extends this one. */
+/* The array: vectors that enter it, and the operands, weights and sums of its elements. A subclass supplies
+   `readActivation`, which reads vectors from the activation memory. */
 
 const CACHED_VECTORS = 8192;
 
@@ -11,7 +11,8 @@ class ArrayModel extends Events {
     this.windows = this.lastWindows();
   }
 
-  /** The vector that a decision in one cycle sends into the array: `kind` (pixel, border or bubble), `values` (int8 per row). */
+  /** The vector that the decision in cycle `decided` sends into the array: `kind` (pixel, border or bubble) and `values`
+      (one int8 per row). */
   vector(decided) {
     let found = this.vectors.get(decided);
     if (found) return found;
@@ -33,10 +34,10 @@ class ArrayModel extends Events {
     return found;
   }
 
-  /** Whether elements of window rows multiply samples of the vector's pass. */
+  /** Whether the vector belongs to a depthwise pass, whose window rows multiply samples from the line buffers. */
   isWindowed(vector) { return vector.kind !== "bubble" && this.isDepthwise(vector.index); }
 
-  /** The cycle whose decision brought the sample that row `row`, column `column` multiplies with this windowed vector. */
+  /** The cycle of the decision that sent the sample which element (row, column) multiplies for a windowed vector. */
   sampled(decided, row, column) {
     const taps = this.config.depthwise, newest = decided + row - this.lat.sample, back = taps - 1 - Math.floor(row / taps);
     if (!back) return newest;
@@ -46,7 +47,7 @@ class ArrayModel extends Events {
     return newest - this.arrays.line_age[delays * (taps - 1) + back - 1];
   }
 
-  /** The cycle of the decision that element (row, column) multiplies for a vector, and the byte of it: its operand. */
+  /** The operand of element (row, column) for a vector: the cycle of the decision that sent it, and its byte (`lane`). */
   operandAt(decided, row, column) {
     const taps = this.config.depthwise;
     if (taps && row < taps * taps && this.isWindowed(this.vector(decided)))
@@ -65,7 +66,7 @@ class ArrayModel extends Events {
     return this.arrays.tiles[(held * this.rows + row) * this.columns + column];
   }
 
-  /** A vector's sum over rows 0 to `row`, in one column. */
+  /** The partial sum of a vector over rows 0 to `row`, in one column. */
   partial(decided, row, column) {
     const index = decided < 0 ? -1 : this.passAt(decided);
     if (index < 0) return 0;
@@ -79,7 +80,7 @@ class ArrayModel extends Events {
     return sum;
   }
 
-  /** Element (row, column) in a cycle: its operands, its product, and the sum in its register. */
+  /** State of element (row, column) in a cycle: its operands, its product, and the sum in its register. */
   element(row, column, cycle) {
     const decided = cycle - this.lat.enter - row - column, vector = this.vector(decided);
     const index = decided < 0 ? -1 : this.passAt(decided), at = this.operandAt(decided, row, column);
@@ -92,7 +93,7 @@ class ArrayModel extends Events {
     };
   }
 
-  /** All elements in a cycle, row by row. */
+  /** State of all elements in a cycle, as arrays in row-major order. */
   frame(cycle) {
     const { rows, columns, lat } = this, size = rows * columns;
     const frame = {

@@ -1,12 +1,12 @@
 "use strict";
-/* The machine in any cycle, in closed form: nothing is stepped, every state follows from the events of the run.
+/* Closed-form model of the machine: the state in any cycle is computed from the events of the run, without stepping.
 
-   Cycles are counted since reset. The decision to issue a pixel is made in some cycle d; the pixel enters element (r, c)
-   in cycle d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes
-   are numbered over all repeats: pass `index` is pass index % passes of the program. Enumerations, latencies, and what
-   passes and drains touch come from etchnet.host.trace.page_data. */
+   Cycles are counted since reset. A pixel that is issued by a decision in cycle d enters element (r, c) in cycle
+   d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes are
+   numbered over all repeats: pass `index` is pass index % passes of the program. Enumerations, latencies, and the words
+   and rows of passes and drains come from etchnet.host.trace.page_data. */
 
-/** The last index whose value is at most `value`, or -1: `sorted` ascends between `low` and `high`. */
+/** The last index from `low` to `high` - 1 whose value is at most `value`, or `low` - 1; `sorted` must ascend there. */
 function latest(sorted, value, low = 0, high = sorted.length) {
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -16,7 +16,7 @@ function latest(sorted, value, low = 0, high = sorted.length) {
   return low - 1;
 }
 
-/** Events by key, each key's in the order of their cycles: `first[key]` to `first[key + 1]` in `order`. */
+/** Group events by key and order each group by cycle: `order[first[key]]` to `order[first[key + 1] - 1]` are its events. */
 function grouped(keys, cycles, count) {
   const first = new Int32Array(count + 1);
   for (const key of keys) first[key + 1]++;
@@ -31,6 +31,7 @@ function grouped(keys, cycles, count) {
       order.subarray(first[key], first[key + 1]).sort((a, b) => cycles[a] - cycles[b] || a - b);
   return { first, order, cycle: Int32Array.from(order, (i) => cycles[i]) };
 }
+
 /** Passes and drains by number, and the words and rows that they touch. */
 class Events {
   constructor(description, arrays) {
@@ -60,10 +61,10 @@ class Events {
   isHeld(index) { return this.pass(index, "hold") !== this.enums.Fold.SET; }
   readsInput(index) { return this.pass(index, "source") === this.enums.Source.INPUT; }
 
-  /** The pass whose weights meet the vector of a decision: the last that was issued; -1 before the first. */
+  /** The pass whose weights multiply the vector of a decision: the last one issued by then; -1 before the first. */
   passAt(decided) { return latest(this.issues, decided); }
 
-  /** For each pass, the last depthwise one up to it, or -1: that one sets the delay of the line buffers. */
+  /** For each pass, the last depthwise pass up to and including it, which sets the line buffers' delay, or -1. */
   lastWindows() {
     const found = new Int32Array(this.issues.length);
     for (let i = 0, last = -1; i < found.length; i++) {
@@ -73,7 +74,7 @@ class Events {
     return found;
   }
 
-  /** The word that pixel `k` of a pass is read from, or null for a pixel outside of the image. */
+  /** The word from which pixel `k` of a pass is read, or null for a pixel outside the image. */
   walked(index, k) {
     const word = this.arrays.walk_words[this.arrays.walk_start[this.pass(index, "walk")] + k];
     return word === this.about.not_read ? null : this.pass(index, "address") + word;
@@ -81,19 +82,19 @@ class Events {
 
   // Kept sums
 
-  /** Pixels of a pass whose sums are kept, in order. */
+  /** The pixels of a pass whose sums are kept, in order. */
   kept(index) {
     const number = this.pass(index, "kept"), first = this.arrays.kept_start;
     return this.arrays.kept_pixels.subarray(first[number], first[number + 1]);
   }
 
-  /** The number of a pixel's sum among the kept ones of its pass, or -1. */
+  /** The index of a pixel's sum among the kept sums of its pass, or -1 if it is dropped. */
   keptNumber(index, k) {
     const kept = this.kept(index), at = latest(kept, k);
     return at >= 0 && kept[at] === k ? at : -1;
   }
 
-  /** The pixel of the layer's result that kept sum `number` of a pass is for: {image, line, column}. */
+  /** The pixel of the layer's result to which kept sum `number` of a pass belongs: {image, line, column}. */
   resultPixel(index, number) {
     const shape = this.about.layers[this.label(index, "layer")].shape, first = this.label(index, "pixel");
     const each = this.arrays.kept_columns[this.pass(index, "kept")];
@@ -108,7 +109,7 @@ class Events {
 
   // Drains
 
-  /** Where each drain's results begin in its array, int8 or int32, and the size of one repeat in each. */
+  /** The offset of each drain's results in the int8 or int32 array, and the size of one repeat in both arrays. */
   placeResults() {
     const starts = new Int32Array(this.drains), sizes = [0, 0];
     for (let d = 0; d < this.drains; d++) {
@@ -134,10 +135,10 @@ class Events {
   /** The cycle in which the first word of a row's results is written. */
   writeCycle(number, row) { return this.readCycle(number, row) + this.config.groups - 1 + this.lat.result; }
 
-  /** The word, or accumulator row, that a row of a drain is written to. */
+  /** The word, or accumulator row, to which a row of a drain is written. */
   target(number, row) { return this.arrays.target_words[this.arrays.target_start[number % this.drains] + row]; }
 
-  /** The drain and row that the output stage reads and writes in a cycle, each {number, row} or null. */
+  /** The rows that the output stage reads and writes in a cycle, each as {number of the drain, row} or null. */
   outputStage(cycle) {
     const at = latest(this.arrays.drain_starts, cycle);
     const within = (number, offset) => {

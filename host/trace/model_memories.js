@@ -1,5 +1,5 @@
 "use strict";
-/* The activation and the residual memory: the value in every word, its origin, and how long it is in use. */
+/* Activation and residual memory: the value in every word, its origin, and how long it is in use. */
 
 class MemoryModel extends ArrayModel {
   constructor(description, arrays) {
@@ -8,23 +8,24 @@ class MemoryModel extends ArrayModel {
     this.residual = this.memory("RESIDUAL");
   }
 
-  // Where values come from
+  // Origins of values
 
-  /** The channel at a byte of a result's word, by how the output stage writes results; -1 for padding. */
+  /** The channel at a byte (`lane`) of a word in the output stage's layout of results; -1 for padding. */
   channelAt(word, lane) {
     if (this.config.tiles_per_word > 1) return word * this.rows + lane;
     const each = this.config.words_per_pixel, column = (word % each) * this.rows + lane;
     return column < this.columns ? Math.floor(word / each) * this.columns + column : -1;
   }
 
-  /** The tap and channel that a channel of a packed input stands for. */
+  /** The tap and channel that a channel of a packed input contains. */
   unpacked(channel) {
     const { name, kernel, channels } = this.about.packing, tap = Math.floor(channel / channels);
     if (name === "row") return { tap: [null, tap], channel: channel % channels };
     return { tap: [Math.floor(tap / kernel[1]), tap % kernel[1]], channel: channel % channels };
   }
 
-  /** Where a byte of a vector comes from: {layer (-1: the input), channel, image, line, column, word, border}. */
+  /** The origin of a byte of a vector: `kind` and, depending on it, memory, layer (-1 for the input), word, channel,
+      image, line and column. */
   origin(decided, lane) {
     const vector = this.vector(decided);
     if (vector.kind === "bubble") return { kind: "bubble" };
@@ -62,9 +63,9 @@ class MemoryModel extends ArrayModel {
     return { kind: real ? "pixel" : "padding", layer, channel, word, written: memory.cycle[i], drain, until: memory.until[i], ...at };
   }
 
-  // The activation and the residual memory
+  // Contents of the memories
 
-  /** Every value that a memory holds over the run: who wrote it, when, and in which cycle it is read for the last time. */
+  /** All values that a memory holds in the run: the drain that writes each, the cycle of the write and of the last read. */
   memory(destination) {
     const words = [], cycle = [], drain = [], row = [], part = [], lanes = this.config.tiles_per_word;
     const split = destination === "ACTIVATION" ? this.config.words_per_pixel : 1;
@@ -111,7 +112,7 @@ class MemoryModel extends ArrayModel {
     return memory;
   }
 
-  /** How many of some intervals hold a cycle, as steps: `count[i]` from `cycle[i]` on. */
+  /** The number of intervals that contain a cycle, as a step function: `count[i]` from `cycle[i]` on. */
   occupancy(from, until, divisor = 1) {
     const starts = Int32Array.from(from).sort(), ends = Int32Array.from(until).sort();
     const cycle = [], count = [];
@@ -125,14 +126,14 @@ class MemoryModel extends ArrayModel {
     return { cycle: Int32Array.from(cycle), count: Float32Array.from(count), most: count.reduce((a, b) => Math.max(a, b), 0) };
   }
 
-  /** The value of a word's lane in a cycle, as an index, or -1: the last that was written before. */
+  /** The index of the value in a byte (`lane`) of a word in a cycle, which is the last one written; -1 if none was. */
   instance(memory, word, lane, cycle) {
     const key = word * memory.lanes + (memory.lanes > 1 ? Math.floor(lane / this.columns) : 0);
     const at = latest(memory.cycle, cycle, memory.first[key], memory.first[key + 1]);
     return at >= memory.first[key] ? at : -1;
   }
 
-  /** The bytes of a word that is read after a cycle's writes. */
+  /** Copy the bytes of a word, after the writes of a cycle, to `values`. */
   readActivation(word, cycle, values) {
     for (let lane = 0; lane < this.rows; lane++) {
       const i = this.instance(this.activation, word, lane, cycle);

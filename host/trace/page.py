@@ -1,4 +1,4 @@
-"""A trace as one page that any browser opens: its description, its values, and the scripts that draw them."""
+"""Web page of a trace: one HTML file that contains a description, arrays of values, and the scripts that draw them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from etchnet.host.trace.trace import Trace
 __all__ = ["MODEL", "VIEW", "page"]
 
 MODEL = ("model_events.js", "model_array.js", "model_memories.js", "model_accumulators.js")
-"""scripts that compute the state of any cycle; each extends the class of the one before"""
+"""scripts that compute the state of any cycle; each extends the class of the previous script"""
 
 VIEW = ("view_drawing.js", "view_array.js", "view_memories.js", "view_timeline.js", "view.js")
-"""scripts that draw it and react to the reader; each extends the class of the one before"""
+"""scripts that draw the state and handle input; each extends the class of the previous script"""
 
 
 def _packed(found: dict[str, np.ndarray]) -> tuple[dict[str, list[Any]], bytes]:
-    """Return the type, the first byte and the length of each array, and the bytes of all, aligned to 4."""
+    """Return type, byte offset and length of each array, and the bytes of all arrays, each aligned to 4 bytes."""
     where: dict[str, list[Any]] = {}
     raw = bytearray()
     for name, values in found.items():
@@ -34,10 +34,10 @@ def _packed(found: dict[str, np.ndarray]) -> tuple[dict[str, list[Any]], bytes]:
 
 
 def page(trace: Trace, *, clock: float = 100e6) -> str:
-    """Return the page: HTML that loads nothing else. Times are given for a clock of `clock` Hz."""
+    """Return the page as self-contained HTML; times are given for a clock of `clock` Hz."""
     where, raw = _packed(arrays(trace))
     described = description(trace, clock=clock) | {"arrays": where}
-    # "</" would end the script that holds it, whatever a model's names are.
+    # A "</" in a model's names could end the script element that contains the description.
     text = json.dumps(described, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     parts = {
         "TITLE": _escaped(trace.name),

@@ -1,8 +1,8 @@
-"""What the page of a trace is given: a description of the machine and the run, and arrays of values.
+"""Data of a trace's web page: a description of the machine and the run, and arrays of values.
 
-The page's scripts compute the state of any cycle from these. Every rule that Python states elsewhere (which pixels are
-inside the image, which sums are kept, how long a pass occupies the array, which words a drain writes) is evaluated here
-and passed on as arrays, so that the scripts do not state it a second time.
+The page's scripts compute the state of any cycle from this data. Rules that Python code already defines (which pixels
+are inside the image, which sums are kept, how long a pass occupies the array, which words a drain writes) are evaluated
+here and passed on as arrays, so that the scripts need not implement them again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from etchnet.sim.timing import drain_pace, drain_words, drains_of
 __all__ = ["CLASSES", "NOT_READ", "arrays", "description"]
 
 CLASSES = ("issue", "weight_load", "requantise", "fill_drain", "wait_in", "wait_out")
-"""names of the classes of cycles, in the order in which arrays number them"""
+"""names of the classes of cycles; arrays contain indices into this tuple"""
 
 NOT_READ = -(1 << 31)
-"""stands for the word of a pixel outside of the image, in int32"""
+"""int32 value that marks a pixel outside the image, which is not read from any word"""
 
 _ENUMS: tuple[type[enum.IntEnum], ...] = (Destination, Fold, Source, TileKind)
 
@@ -34,7 +34,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
-    """Describe the machine, the layers and the run as JSON has it; times are given for a clock of `clock` Hz."""
+    """Describe the machine, the layers and the run with JSON-compatible values; the page assumes a clock in Hz."""
     program, config = trace.program, trace.config
     return {
         "name": trace.name,
@@ -78,7 +78,7 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
 
 
 def _packing(trace: Trace) -> dict[str, Any]:
-    """Describe how the host packs several taps of the first layer into a word of the input."""
+    """Describe how the host packs taps of the first layer into words of the input."""
     program = trace.program
     layer, name = program.im2col.layer, program.im2col.name
     if layer is None:
@@ -97,8 +97,9 @@ def _packing(trace: Trace) -> dict[str, Any]:
 def arrays(trace: Trace) -> Arrays:
     """Return all values by name, each a flat array of int32 or int8.
 
-    Arrays whose names begin with `pass_`, `label_`, `drain_` or `write_` have a value for every pass or drain of the
-    program. `issues`, `drain_starts` and `results_` follow one another for all repeats.
+    Arrays with the prefixes `pass_` and `label_` have one value per pass of the program; those with `drain_` and
+    `write_` have one per drain. `issues`, `drain_starts`, `results_narrow` and `results_wide` contain all repeats, one
+    after the other.
     """
     found: Arrays = {}
     for part in (_passes, _walks, _drains, _values, _results, _segments, _links):
@@ -108,7 +109,7 @@ def arrays(trace: Trace) -> Arrays:
 
 
 def _fields(prefix: str, kind: type, items: Sequence[Any]) -> Arrays:
-    """Return every field of some instructions, under the field's name after a prefix."""
+    """Return an array for every field of the dataclass `kind`, named PREFIX_FIELD, with its values in `items`."""
     names = [field.name for field in dataclasses.fields(kind)]
     return {f"{prefix}_{name}": np.array([int(getattr(item, name)) for item in items]) for name in names}
 
@@ -125,12 +126,16 @@ def _passes(trace: Trace) -> Arrays:
 
 
 def _walks(trace: Trace) -> Arrays:
-    """Return what depends on how passes walk their pixels.
+    """Return the arrays that depend on the walks of passes.
 
-    Many passes walk alike, so that `pass_walk` and `pass_kept` number distinct ones, of which `walk_start` and
-    `kept_start` tell where they begin in `walk_words`, words less the pass's address, and in `kept_pixels`.
-    `kept_columns` has the kept sums of a line for each distinct one. `line_age` has, for no pass and then for every
-    pass, how many cycles ago the lines of a depthwise window were written to the line buffers, the last line first.
+    Many passes share a walk, so distinct walks and distinct lists of kept sums are stored once.
+
+    - `pass_walk` and `pass_kept` contain, for each pass, the index of its walk and of its list of kept sums.
+    - `walk_words` contains all walks, as words relative to the pass's address; `walk_start` says where each begins.
+    - `kept_pixels` contains all lists of kept sums, as pixels of the pass; `kept_start` says where each begins.
+    - `kept_columns` contains the number of kept sums per line, for each list.
+    - `line_age` contains, first for the time before any pass and then for each pass, how many cycles ago each line of a
+      depthwise window was written to the line buffers, last line first.
     """
     config, passes = trace.config, trace.program.passes
     relative = []
@@ -157,14 +162,14 @@ def _walks(trace: Trace) -> Arrays:
 
 
 def _distinct(items: Sequence[np.ndarray], keys: Sequence[Hashable]) -> tuple[list[int], list[np.ndarray]]:
-    """Give items numbers by their keys; returns the number of each, and the distinct ones."""
+    """Assign numbers to items by key; return the number of each item, and one item for each number."""
     numbers: dict[Hashable, int] = {}
     which = [numbers.setdefault(key, len(numbers)) for key in keys]
     return which, [items[which.index(number)] for number in range(len(numbers))]
 
 
 def _starts(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return where each part begins in their concatenation, and where the last one ends."""
+    """Return the index at which each part begins in the concatenation of all, and the index at which the last ends."""
     return np.cumsum([0, *map(len, parts)])
 
 
@@ -180,7 +185,7 @@ def _drains(trace: Trace) -> Arrays:
         "drain_pace": np.array(paces),
         "drain_pass": owner,
         "drain_rows": np.array([len(words) for words in targets]),
-        # The cycles that a row occupies the output stage for.
+        # Cycles for which a row occupies the output stage.
         "drain_span": np.array(
             [max(config.groups, p if d.wide else config.words_per_pixel()) for d, p in zip(drains, paces, strict=True)]
         ),
@@ -204,7 +209,7 @@ def _values(trace: Trace) -> Arrays:
 
 
 def _results(trace: Trace) -> Arrays:
-    """Return the drains' results: int8 in one array, and those that are not (sums, raw results) in another."""
+    """Return the results of drains: requantised int8 results in one array, int32 sums and results in another."""
     wide = [d.wide or d.destination == Destination.ACCUMULATORS for d in trace.program.drains]
     found: Arrays = {"drain_is_wide": np.array(wide, np.int32)}
     for name, dtype, chosen in (("narrow", np.int8, False), ("wide", np.int32, True)):

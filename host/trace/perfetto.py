@@ -1,4 +1,4 @@
-"""A trace in the Chrome JSON trace event format, which ui.perfetto.dev opens."""
+"""Export of a trace to the Chrome JSON trace event format, which ui.perfetto.dev opens."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TRACKS = {
     "in": (_LINKS, 1),
     "out": (_LINKS, 2),
 }
-"""process and thread of every track, as the format has them"""
+"""process and thread identifiers of every track, in terms of the format"""
 
 Event = dict[str, Any]
 
 
 def perfetto(trace: Trace, *, clock: float = 100e6) -> str:
-    """Return the whole file as JSON; times are those of a chip with a clock of `clock` Hz."""
+    """Return the file's content, JSON; times are those of a chip with a clock of `clock` Hz."""
     return json.dumps(
         {
             "traceEvents": events(trace, clock=clock),
@@ -45,9 +45,9 @@ def perfetto(trace: Trace, *, clock: float = 100e6) -> str:
 def events(trace: Trace, *, clock: float = 100e6) -> list[Event]:
     """Return the trace events.
 
-    They are the names of tracks (M), a slice (X) for every layer, pass, wait, drain and transfer, and a counter (C) of
-    activation words in use. Cycles are counted since reset; `ts` and `dur` are in microseconds, at a clock of `clock`
-    Hz.
+    The events are names of tracks (M), a slice (X) for every layer, pass, wait, drain and transfer, and a counter (C)
+    of activation words in use. Cycles are counted since reset; `ts` and `dur` are in microseconds, at a clock of
+    `clock` Hz.
     """
     period = 1e6 / clock
     slices = (*_segments(trace), *_layers(trace), *_drains(trace), *_transfers(trace))
@@ -60,7 +60,7 @@ def events(trace: Trace, *, clock: float = 100e6) -> list[Event]:
 
 @dataclass(frozen=True)
 class _Slice:
-    """Cycles on a track that belong to one thing."""
+    """Consecutive cycles on a track that show one layer, pass, wait, drain or transfer."""
 
     track: str
     name: str
@@ -69,7 +69,7 @@ class _Slice:
     about: Event = field(default_factory=dict)
 
     def event(self, period: float) -> Event:
-        """Return the trace event, for cycles of `period` microseconds."""
+        """Return the slice as a trace event, for a clock period in microseconds."""
         pid, tid = _TRACKS[self.track]
         return {
             "ph": "X",
@@ -84,7 +84,7 @@ class _Slice:
 
 
 def _names(trace: Trace) -> Iterator[Event]:
-    """Name processes and tracks, and order the tracks."""
+    """Yield the events that name processes and tracks and set the order of tracks."""
     array = f"{trace.name}: {trace.config.rows} x {trace.config.columns} array"
     for pid, name in ((_CHIP, array), (_LINKS, "links")):
         yield {"ph": "M", "name": "process_name", "pid": pid, "tid": 0, "args": {"name": name}}
@@ -94,7 +94,7 @@ def _names(trace: Trace) -> Iterator[Event]:
 
 
 def _segments(trace: Trace) -> Iterator[_Slice]:
-    """Cut the run into passes, and the cycles in which no pixel is issued."""
+    """Yield a slice for every pass, and for every range of cycles in which no pixel is issued."""
     program = trace.program
     for segment in trace.segments:
         if segment.spent is not Counter.ISSUE:
@@ -119,7 +119,7 @@ def _segments(trace: Trace) -> Iterator[_Slice]:
 
 
 def _layers(trace: Trace) -> Iterator[_Slice]:
-    """Join consecutive passes of one layer."""
+    """Yield a slice for each series of consecutive passes of one layer."""
     layers = np.array([label.layer for label in trace.program.labels] * trace.repeats)
     begin = trace.issues.ravel()
     end = begin + np.array([trace.config.pass_cycles(p.pixels) for p in trace.program.passes] * trace.repeats)
@@ -151,11 +151,11 @@ def _transfers(trace: Trace) -> Iterator[_Slice]:
 
 
 def live_words(trace: Trace) -> list[tuple[int, int]]:
-    """Count the activation words whose value will still be read: (cycle, words) wherever the count changes."""
+    """Count the activation words whose value will still be read; return (cycle, words) for each change of the count."""
     word, cycle, write = _accesses(trace)
     if not len(word):
         return []
-    # A word shows what is written from that cycle on.
+    # `cycle` of a write is the first cycle in which a read returns the new value.
     order = np.lexsort((~write, cycle, word))
     word, cycle, write = word[order], cycle[order], write[order]
     # A value lives from its write to the last read before the word is written again.
@@ -170,7 +170,7 @@ def live_words(trace: Trace) -> list[tuple[int, int]]:
 
 
 def _accesses(trace: Trace) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return every access to the activation memory: its word, its cycle, and whether it is a write."""
+    """Return word, cycle and direction (true for a write) of every access to the activation memory."""
     config, lat = trace.config, trace.latencies
     words: list[np.ndarray] = [np.zeros(0, np.int64)]
     cycles: list[np.ndarray] = [np.zeros(0, np.int64)]

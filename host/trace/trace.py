@@ -1,7 +1,7 @@
-"""Traces: the events of a run, and the values from which the state of every cycle can be computed.
+"""Traces: the events of a run, and the values from which the machine's state in any cycle can be computed.
 
-A trace holds when passes, drains and transfers begin, and the values that do not follow from others: weight tiles,
-inputs and the results of drains. The state of the machine in any cycle follows from them in closed form.
+A trace contains the cycles in which passes, drains and transfers begin, and all values that cannot be derived from
+others: weight tiles, inputs and the results of drains. The state in any cycle follows from these in closed form.
 """
 
 from __future__ import annotations
@@ -48,13 +48,14 @@ __all__ = ["Layers", "Segment", "Trace", "Transfer", "gather", "operation"]
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive cycles of a run that are counted as the same thing."""
+    """Consecutive cycles of a run that belong to the same class."""
 
     start: int
     length: int
     spent: Counter
+    """counter that counts these cycles"""
     index: int
-    """pass that is issued or waited for, counted over all repeats; -1 for none"""
+    """pass that is issued or waited for, numbered over all repeats; -1 for none"""
 
 
 @dataclass(frozen=True)
@@ -69,20 +70,21 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Layers:
-    """How the page and the tracks present a layer."""
+    """Description of one layer for viewers."""
 
     name: str
     """name in the model"""
     operation: str
-    """kind, kernel and channels in a few words"""
+    """short text with kind, kernel and channels"""
     shape: Shape
     """shape of its result"""
     stride: tuple[int, int]
+    """vertical and horizontal stride; (1, 1) for layers without one"""
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One run of a program on `repeats` x `program.batch` inputs; cycles are counted since reset."""
+    """Trace of one run of a program on `repeats` x `program.batch` inputs; cycles are counted since reset."""
 
     name: str
     program: Program
@@ -95,23 +97,23 @@ class Trace:
     results: list[list[np.ndarray]]
     """for each repeat and drain, the outputs of the requantisers: int32 (accumulator rows, columns)"""
     sent: np.ndarray
-    """cycles in which words of results leave the machine"""
+    """cycles in which words of results leave the machine, int64, in order"""
     history: History
-    """history of the engine that ran it"""
+    """history of the engine that ran the program"""
 
     @property
     def config(self) -> Config:
-        """The machine."""
+        """Machine that the program is compiled for."""
         return self.program.config
 
     @property
     def repeats(self) -> int:
-        """How often the program ran."""
+        """Number of repeats in the run."""
         return len(self.run.issues)
 
     @property
     def end(self) -> int:
-        """The cycle after the last link word of the last result."""
+        """Cycle after the run and after the last link word of the last result."""
         return max(self.run.finish, int(self.sent[-1])) + 1
 
     @cached_property
@@ -163,7 +165,7 @@ class Trace:
 
     @cached_property
     def segments(self) -> list[Segment]:
-        """All cycles of the run, in order and without gaps, by what they are counted as."""
+        """All cycles of the run, in order and without gaps, divided by class."""
         found: list[Segment] = []
         config, lat = self.config, Latencies.of(self.config)
         arrivals = [int(w.cycles[-1, -1]) + 1 for w in self.writes if w.target is Target.INPUT]
@@ -207,12 +209,12 @@ class Trace:
 
     @cached_property
     def link_out(self) -> list[Transfer]:
-        """Outgoing transfers of results; the counters are left out."""
+        """Outgoing transfers of results, without counters."""
         return [Transfer(start, length, "results") for start, length in _ranges(self.sent)]
 
     @cached_property
     def tiles(self) -> tuple[np.ndarray, np.ndarray]:
-        """The distinct tiles, int8 (tiles, rows, columns), and the number of each pass's tile."""
+        """Distinct tiles, int8 (tiles, rows, columns), and the index of each pass's tile."""
         datapath = Datapath(self.config)
         datapath.weights[: len(self.program.weights)] = self.program.weights
         found: dict[bytes, int] = {}
@@ -228,7 +230,7 @@ class Trace:
 
 
 def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the first cycle and the length of each run of consecutive cycles."""
+    """Yield first cycle and length of each series of consecutive cycles."""
     breaks = np.flatnonzero(np.diff(cycles) != 1) + 1
     for part in np.split(cycles, breaks):
         if len(part):
@@ -238,14 +240,18 @@ def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
 def gather(
     model: Model, config: Config, x: np.ndarray, *, batch: int = 1, report: Callable[..., None] = lambda *_: None
 ) -> Trace:
-    """Run a model on the exact engine, and return the trace of the run.
+    """Run a model on the exact engine and return the trace of the run.
 
     Parameters
     ----------
+    model, config
+        Model and machine.
     x
-        int8 (M, inputs); zeros complete the last repeat.
+        Inputs, int8 (M, inputs); zeros complete the last repeat.
+    batch
+        Inputs per repeat.
     report
-        Called with a text at every step and, where known, the share that is done.
+        Function that is called with a progress text.
 
     Raises
     ------
@@ -290,7 +296,7 @@ def _described(program: Program, index: int, name: str) -> Layers:
 
 @singledispatch
 def operation(layer: Layer, shape: Shape) -> str:
-    """Describe a layer with results of `shape` in a few words: by default its class, or as registered here.
+    """Describe a layer with results of `shape` in a short text: its class in lower case, unless one is registered.
 
     >>> operation(Dense(np.ones((3, 2), np.int8)), (1, 1, 2))
     'dense 2'

@@ -1,5 +1,5 @@
 "use strict";
-/* The page: the cycle and window that are shown, input, and start-up. */
+/* The page: start-up, input, and the cycle and window that are shown. */
 
 const SPEEDS = [1, 2, 5, 10, 20, 60, 200, 1000, 5000, 20000];
 
@@ -12,6 +12,7 @@ async function load() {
   for (const [name, [kind, at, length]] of Object.entries(description.arrays)) arrays[name] = new kinds[kind](buffer, at, length);
   return new Machine(description, arrays);
 }
+
 class View extends TimelinePanel {
   constructor(machine) {
     super(machine);
@@ -40,7 +41,7 @@ class View extends TimelinePanel {
     byId("legend").innerHTML = Object.entries(CLASS_NAMES)
       .map(([key, name]) => `<span><i style="background:var(--${key})"></i>${name}</span>`).join("");
     byId("activation-legend").innerHTML = '<span><i style="background:var(--useful)"></i>will be read</span>' +
-      '<span><i style="background:var(--padding)"></i>read for the last time</span>';
+      '<span><i style="background:var(--padding)"></i>last read in this cycle</span>';
     if (!this.machine.residual.words) byId("residual-block").hidden = true;
     byId("timeline").setAttribute("aria-valuemax", about.end);
   }

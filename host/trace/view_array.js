@@ -1,5 +1,5 @@
 "use strict";
-/* The array, and the card that explains the chosen element. */
+/* The array, and the card with details of the chosen element. */
 
 class ArrayPanel extends Drawing {
   drawArray() {
@@ -67,15 +67,15 @@ class ArrayPanel extends Drawing {
     const vector = machine.vector(this.cycle - machine.lat.enter);
     byId("entering").textContent = vector.kind === "bubble" ? "entering: a bubble"
       : `entering: pixel ${vector.k + 1} of ${machine.pass(vector.index, "pixels")} of pass ${vector.index % machine.passes}` +
-        (vector.kind === "border" ? ", outside of the image" : `, word ${vector.word}`);
+        (vector.kind === "border" ? ", outside the image" : `, word ${vector.word}`);
   }
 
-  /** Where a byte that entered the array comes from, in words. */
+  /** Describe the origin of a byte that entered the array, as text. */
   originText(decided, lane) {
     const from = this.machine.origin(decided, lane);
     if (from.kind === "bubble") return "a bubble: nothing entered in that cycle";
     if (from.kind === "empty") return `word ${from.word}: never written`;
-    if (from.kind === "border") return "outside of the image: the pad value" + (from.packed ? `, put into word ${from.word} by the host` : "");
+    if (from.kind === "border") return "outside the image: the pad value" + (from.packed ? `, written into word ${from.word} by the host` : "");
     const name = this.layerName(from.layer);
     if (from.kind === "padding") return `${name}, word ${from.word}: padding after the last channel`;
     const image = this.about.batch * this.about.repeats > 1 ? `input ${from.image}, ` : "";
@@ -83,7 +83,7 @@ class ArrayPanel extends Drawing {
   }
 
   drawCard() {
-    const { machine, about } = this, { row, column } = this.selected, found = machine.element(row, column, this.cycle);
+    const { machine } = this, { row, column } = this.selected, found = machine.element(row, column, this.cycle);
     const parts = [`<h2 id="card-title">Element (${row}, ${column})</h2>`,
       `<p class="equation">${found.operand} × ${found.weight} = ${found.product}<small>multiplied in this cycle</small></p><dl>`];
     const item = (mark, name, value, text) => parts.push(`<dt>${mark}${name}<b>${value}</b></dt><dd>${text}</dd>`);
@@ -97,7 +97,7 @@ class ArrayPanel extends Drawing {
       item(`<i style="background:${this.shade(found.weight, 127)}"></i>`, "weight", found.weight,
         `${this.escape(this.layerName(layer))}: tap ${this.escape(String(tap))}, input word ${machine.label(found.index, "word")}, byte ${row}, output channel ${channel}`);
       const k = found.kind === "bubble" ? -1 : found.decided - machine.issues[found.index];
-      item("", "pass", p, k < 0 ? "between its pixels and the next pass" : `pixel ${k + 1} of ${machine.pass(found.index, "pixels")}`);
+      item("", "pass", p, k < 0 ? "all its pixels have passed" : `pixel ${k + 1} of ${machine.pass(found.index, "pixels")}`);
       if (k >= 0) {
         const number = machine.keptNumber(found.index, k);
         if (number < 0) item("", "result", "–", "no window begins here: the sum is dropped");
@@ -116,6 +116,5 @@ class ArrayPanel extends Drawing {
     if (!this.playing) this.speaking = setTimeout(() => {
       byId("card-live").textContent = `Element ${row}, ${column}: ${found.operand} times ${found.weight}, sum ${found.sum}`;
     }, 400);
-    void about;
   }
 }

@@ -1,6 +1,6 @@
 "use strict";
-/* Colours, canvases and names for all panels. All values come from `Machine`; only the view itself (cycle, window, chosen
-   element, mode) is state. */
+/* Colours, canvases and names for all panels. All values come from `Machine`; the view's own state is the cycle, the
+   window, the chosen element and the mode. */
 
 const byId = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en").format;
@@ -22,7 +22,7 @@ class Drawing {
       "neutral", ...Object.keys(CLASS_NAMES)].map((name) => [name, get(name)]));
     const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
     const [negative, neutral, positive] = ["negative", "neutral", "positive"].map((name) => channels(this.colors[name]));
-    // From -1 over 0 to 1 in 64 steps to each side.
+    // Colours for values from -1 to 1, in 64 steps on each side of 0.
     this.scale = Array.from({ length: 129 }, (_, i) => {
       const t = (i - 64) / 64, end = t < 0 ? negative : positive, share = Math.abs(t) ** 0.8;
       return `rgb(${neutral.map((n, k) => Math.round(n + (end[k] - n) * share)).join(" ")})`;
@@ -35,7 +35,7 @@ class Drawing {
   /** Black or white, whichever is readable on the colour that `shade` returns. */
   inkOn(value, most) { return Math.abs(value / most) > 0.55 ? (this.dark ? "#06131f" : "#ffffff") : this.colors.ink; }
 
-  /** A canvas's context, cleared, in CSS pixels of width x height. */
+  /** Clear a canvas and return its context, scaled to CSS pixels, with its width and height. */
   canvas(id, height) {
     const canvas = byId(id), width = canvas.clientWidth, ratio = window.devicePixelRatio || 1;
     const size = [Math.round(width * ratio), Math.round(height * ratio)];
@@ -46,7 +46,7 @@ class Drawing {
     return { context, width, height };
   }
 
-  /** A grid of small cells, as many to a line as fit: `color(i)` for each. */
+  /** Draw a grid of small square cells, as many per line as fit; cell `i` has the colour `color(i)`. */
   cells(id, total, size, color) {
     const width = byId(id).clientWidth, each = Math.max(1, Math.floor(width / size)), lines = Math.max(1, Math.ceil(total / each));
     const { context } = this.canvas(id, lines * size);

@@ -1,10 +1,10 @@
 "use strict";
-/* The timeline: the whole trace, and the window of it in lanes. */
+/* The timeline: an overview of the whole trace, and lanes that show the current window. */
 
 const LANES = [["layers", 15], ["cycles", 16], ["drains", 9], ["in", 6], ["out", 6], ["memory", 22]];
 
 class TimelinePanel extends MemoryPanels {
-  /** Passes of one layer in a row: [from, to, layer]. */
+  /** Series of consecutive passes of one layer: [from, to, layer]. */
   layerSpans() {
     const { machine } = this, spans = [];
     for (let i = 0; i < machine.issues.length; i++) {
@@ -21,7 +21,7 @@ class TimelinePanel extends MemoryPanels {
     const { machine, about, cycle } = this, index = machine.passAt(cycle - machine.lat.enter);
     const segment = latest(machine.arrays.segment_start, cycle);
     const inside = segment >= 0 && cycle < machine.arrays.segment_start[segment] + machine.arrays.segment_length[segment];
-    const spent = inside ? about.classes[machine.arrays.segment_class[segment]].replace("_", " ") : "outside of the run";
+    const spent = inside ? about.classes[machine.arrays.segment_class[segment]].replace("_", " ") : "outside the run";
     return index < 0 ? spent : `${spent} · ${this.layerName(machine.label(index, "layer"))} · pass ${index % machine.passes}`;
   }
 
@@ -45,7 +45,7 @@ class TimelinePanel extends MemoryPanels {
         bar(start, end, y + size * (1 - used), size * used, colors.useful, at);
       }
     };
-    // The whole trace, with the window below.
+    // Overview of the whole trace, with a frame around the window.
     context.fillStyle = colors.sunken;
     context.fillRect(0, 0, width, 11);
     segments(0, arrays.segment_start.length, whole, 1, 9);

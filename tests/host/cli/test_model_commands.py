@@ -79,7 +79,7 @@ def test_wrong_arguments_are_one_line(capsys, tmp_path, model, inputs):
     assert "does not exist" in error(capsys, "report", str(tmp_path / "none.npz"))
     assert "No such file" in error(capsys, "report", str(tmp_path / "none.tflite"))
     assert "does not exist" in error(capsys, "run", model, "--input", str(tmp_path / "none.npy"))
-    assert "--output must end with .npy" in error(capsys, "run", model, "--input", inputs[0], "--output", "y.txt")
+    assert "--output must end in .npy" in error(capsys, "run", model, "--input", inputs[0], "--output", "y.txt")
     assert "--engines must be two of" in error(capsys, "compare", model, "--engines", "exact")
     assert "is not a TensorFlow Lite file" in error(capsys, "report", str(write(tmp_path / "a.tflite", b"GGUF")))
 

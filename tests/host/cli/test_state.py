@@ -80,8 +80,11 @@ def test_registers_are_listed_and_read(capsys, product):
     ("options", "message"),
     [
         (["--cycle", "100000"], "--cycle must be from 0 to "),
-        (["--cycle", "0", "--element", "4,0"], "--element must be ROW,COLUMN, below 4,4, not '4,0'"),
-        (["--cycle", "0", "--register", "nothing"], "there is no register 'nothing': --list shows the names"),
+        (
+            ["--cycle", "0", "--element", "4,0"],
+            "--element must be ROW,COLUMN with ROW below 4 and COLUMN below 4, not '4,0'",
+        ),
+        (["--cycle", "0", "--register", "nothing"], "there is no register 'nothing': --list shows all names"),
         ([], "Missing option '--cycle'"),
     ],
 )

@@ -95,5 +95,5 @@ def test_a_layer_that_is_wrong_is_named():
     first, second = (Dense.from_scale(int8(random, (8, 8)), scale=0.01) for _ in range(2))
     on_cpu = NumpyNetwork(Network([first, second]))
     wrong = Network([first, Dense.from_scale(second.weights, 999, scale=0.01)])
-    with pytest.raises(Disagreement, match="in layer 1: "):
+    with pytest.raises(Disagreement, match="in layer 1 by "):
         on_cpu.check(wrong, int8(random, (4, 8)))

@@ -59,7 +59,9 @@ def test_convolutions_run_elsewhere():
     found = list(runtimes.runtimes(plain_model("conv", network), x, [expected], left_out=left_out.append))
     assert all("LiteRT" in runtime.name for runtime in found)
     assert found
-    assert left_out == ["ONNX Runtime is left out: only fully connected layers with int8 results can be written for it"]
+    assert left_out == [
+        "ONNX Runtime is left out: only fully connected layers with int8 outputs can be exported to ONNX"
+    ]
 
 
 @pytest.mark.parametrize("package", ["ai_edge_litert", "onnxruntime"])
@@ -71,7 +73,7 @@ def test_runtimes_are_right_before_they_are_timed(package):
     model = plain_model("small", network)
     names = [runtime.name for runtime in runtimes.runtimes(model, x, [expected])]
     assert any({"ai_edge_litert": "LiteRT", "onnxruntime": "ONNX Runtime"}[package] in name for name in names)
-    with pytest.raises(Disagreement, match="gives other results"):
+    with pytest.raises(Disagreement, match="differ from the reference by"):
         list(runtimes.runtimes(model, x, [expected.astype(int) + 5]))
 
 
@@ -110,7 +112,7 @@ def test_a_models_own_file_is_what_a_runtime_gets(monkeypatch):
     assert {data for data, _ in given} == {b"a", b"b"}
     assert all(np.array_equal(values, (x.reshape(2, 3, 3) - np.float32(3)) / 2) for _, values in given)
     wrong = 1
-    with pytest.raises(Disagreement, match=r"fake gives other results: 1.000 off on average"):
+    with pytest.raises(Disagreement, match=r"results of fake differ from the reference by 1.000 steps on average"):
         list(runtimes.runtimes(model, x, [expected]))
 
 
@@ -133,7 +135,7 @@ def test_results_are_right_near_one_of_those_accepted(got, options, right):
     if right:
         runtimes.check("it", np.array(got), accepted, **options)
     else:
-        with pytest.raises(Disagreement, match="it gives "):
+        with pytest.raises(Disagreement, match="results of it "):
             runtimes.check("it", np.array(got), accepted, **options)
 
 

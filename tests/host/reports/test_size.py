@@ -101,11 +101,14 @@ def test_the_plot_is_a_picture(capsys, tmp_path, name, begins):
     ("arguments", "message"),
     [
         (("--board", "arty"), f"--board must be one of {', '.join(BOARDS)}, not 'arty'"),
-        (("--dsp", 1), "--dsp must be larger: each machine"),
-        (("--kbytes", 1, "--try-rows", 8, "--try-cols", 8, "--configs", 1), "no machine of 1 fits: the smallest needs"),
+        (("--dsp", 1), "--dsp must be larger: every machine"),
+        (
+            ("--kbytes", 1, "--try-rows", 8, "--try-cols", 8, "--configs", 1),
+            "no machine fits (1 tried): the smallest needs",
+        ),
         (("--plot", "sweep.pdf"), "--plot must end in .png or .svg, not 'sweep.pdf'"),
         (("--plot", "missing/sweep.png"), "the folder of --plot must exist"),
-        (("--try-rows", "8;9"), "must be whole numbers with commas"),
+        (("--try-rows", "8;9"), "must be whole numbers separated by commas"),
     ],
 )
 def test_bad_input_is_one_clear_line(capsys, arguments, message):
@@ -195,7 +198,7 @@ def test_what_an_estimate_leaves_open_is_synthesised(capsys, tmp_path, monkeypat
     status, out, err = run(capsys, *for_board(model))
     assert (status, err) == (0, "")
     assert "estimated: " in out
-    assert "this leaves open whether it fits" in out
+    assert "too close to the limits to tell whether it fits" in out
 
     def never(what, folder, *, report):
         raise DoesNotFitError("it needs 5,300 logic cells of 5,280")

@@ -163,7 +163,7 @@ def test_waveforms_of_both_engines_show_the_same_sums(capsys, tmp_path):
         (("gemm", "-o", "out.pdf"), "--output must end in .html, .htm, .json, .vcd unless --format is given"),
         (
             ("gemm", "-o", "out.html", "--size", "512", "--set", "weight_tiles=4"),
-            "take 1024 tiles, and this machine has 4",
+            "need 1024 weight tiles, but this machine has 4",
         ),
         (("missing.tflite", "-o", "out.html"), "missing.tflite"),
     ],
