@@ -58,7 +58,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """Parse NAME=VALUE as a machine parameter; a decimal number with an optional sign becomes an int."""
+    """Parse NAME=VALUE as a machine parameter; a decimal integer, with an optional minus, becomes an int."""
     name, separator, value = text.partition("=")
     if not separator or not name or not value:
         raise UsageError(f"--set must be NAME=VALUE, such as input_words=2048, not {text!r}")

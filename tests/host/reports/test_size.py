@@ -204,7 +204,7 @@ def test_what_an_estimate_leaves_open_is_synthesised(capsys, tmp_path, monkeypat
         raise DoesNotFitError("it needs 5,300 logic cells of 5,280")
 
     monkeypatch.setattr("etchnet.host.fpga.build.needs", never)
-    assert "that might fit does: it needs 5,300 logic cells of 5,280" in error(capsys, *for_board(model))
+    assert "that seemed to fit does: it needs 5,300 logic cells of 5,280" in error(capsys, *for_board(model))
 
 
 @pytest.mark.campaign
