@@ -46,12 +46,6 @@ def possible_orders(fusion: FusionGroup, config: Config, images: int, *, alone: 
     return found
 
 
-def fewest_passes(fusion: FusionGroup, config: Config) -> Order:
-    """Return the order that usually has the fewest passes: whole banks, column tile after column tile."""
-    found = possible_orders(fusion, config, 1, alone=False)
-    return next((order for order in found if order.method in ("window", "hold")), found[0])
-
-
 @dataclass(frozen=True, eq=False)
 class PartialSchedule:
     """The first fusion groups of a program, scheduled in some orders.
@@ -102,6 +96,16 @@ class ScheduleCache:
             group.append_to(extended)
         self._extended[key] = timeline, extended
         return extended
+
+
+def fewest_passes(fusion: FusionGroup, emitter: Emitter, cache: ScheduleCache) -> Order:
+    """Return the order that usually has the fewest passes: whole banks, column tile after column tile.
+
+    It is one that the machine can run, according to `emitter`, a draft emitter.
+    """
+    found = possible_orders(fusion, emitter.config, 1, alone=False)
+    few = (order for order in found if order.method in ("window", "hold"))
+    return next((order for order in few if cache.groups(fusion, order, emitter) is not None), found[0])
 
 
 def _extend(

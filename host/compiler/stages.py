@@ -95,12 +95,13 @@ def choose_orders(state: State) -> State:
 
     Sets `orders` and `cycles`, which is 0 where `state.beam` asks for no search.
     """
-    if not state.beam:
-        return state.replace(orders=[search.fewest_passes(group, state.config) for group in state.groups], cycles=0)
     draft = Emitter(state.config, state.memory, draft=True)
+    if not state.beam:
+        orders = [search.fewest_passes(group, draft, state.cache) for group in state.groups]
+        return state.replace(orders=orders, cycles=0)
     only = "tiles" if state.streamed else None
-    orders, cycles = search.search_orders(state.groups, draft, state.cache, beam=state.beam, only=only)
-    return state.replace(orders=orders, cycles=cycles)
+    found, cycles = search.search_orders(state.groups, draft, state.cache, beam=state.beam, only=only)
+    return state.replace(orders=found, cycles=cycles)
 
 
 def emit(state: State) -> State:
@@ -123,7 +124,7 @@ def emit(state: State) -> State:
     bank = 0
     for group, order in zip(state.groups, state.orders, strict=True):
         pass_groups = emitter.groups(group, order, bank)
-        assert pass_groups is not None, "the search only chooses orders that can be emitted"
+        assert pass_groups is not None, "only orders that can be emitted are chosen"
         for made in pass_groups:
             passes += made.passes
             drains += made.drains

@@ -10,11 +10,12 @@ from support.strategies import int8
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler import stages
-from etchnet.host.compiler.compile import compile_stages
+from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.compile import compile_network, compile_stages
 from etchnet.host.compiler.emit.emitter import Emitter
 from etchnet.host.compiler.emit.groups import Order
-from etchnet.host.compiler.search import fewest_passes, possible_orders
-from etchnet.host.network.layers import AveragePool, Conv, Depthwise
+from etchnet.host.compiler.search import ScheduleCache, fewest_passes, possible_orders
+from etchnet.host.network.layers import AveragePool, Conv, Depthwise, MaxPool
 from etchnet.host.network.network import Network
 from etchnet.sim.timing import run_counts
 
@@ -79,7 +80,8 @@ def test_orders_depend_on_the_machine_and_the_layer(states):
 
 
 def test_the_order_with_the_fewest_passes(states):
-    assert [fewest_passes(group, CONFIG) for group in states["fuse"].groups] == [
+    emitter, cache = Emitter(CONFIG, states["allocate"].memory, draft=True), ScheduleCache()
+    assert [fewest_passes(group, emitter, cache) for group in states["fuse"].groups] == [
         Order("taps", "tiles", 32),
         Order("window", "tiles", 32),
         Order("hold", "tiles", 32),
@@ -88,3 +90,19 @@ def test_the_order_with_the_fewest_passes(states):
     assert fallback.cycles == 0
     chosen = states["emit"].code.passes
     assert len(stages.emit(fallback).code.passes) <= len(chosen)
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape", "machine"),
+    [
+        # Channels in several input words, of which held rows cannot take the maxima.
+        (MaxPool((3, 3)), (3, 3, 9), {"rows": 3, "depthwise": 0}),
+        # Lines longer than the line buffers.
+        (Depthwise.from_scale(np.ones((2, 2, 4, 1), np.int8), scale=0.1), (3, 40, 4), {"line_words": 16}),
+    ],
+)
+def test_the_last_resort_can_run_on_the_machine(pool, shape, machine):
+    """A program that is too long is an error of capacity, whatever the order that would have had fewer passes."""
+    config = dataclasses.replace(CONFIG, passes=2, **machine)
+    with pytest.raises(CapacityError, match="passes"):
+        compile_network(Network([pool], shape), config)
