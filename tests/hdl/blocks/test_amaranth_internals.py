@@ -1,4 +1,4 @@
-"""Private names of Amaranth: what they do here, and that one file has them all."""
+"""Private names of Amaranth: their effect, and that only one file uses them."""
 
 import gc
 import re
@@ -19,7 +19,7 @@ class Unelaborated(Elaboratable):
 
 
 def warned(mark):
-    """Return whether an elaboratable that is thrown away causes a warning."""
+    """Return whether an elaboratable that is never elaborated causes a warning."""
     Fragment.get(Module(), None)  # Amaranth warns once something has been elaborated
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -31,7 +31,7 @@ def warned(mark):
     return any(issubclass(w.category, UnusedElaboratable) for w in caught)
 
 
-def test_a_component_that_is_marked_causes_no_warning():
+def test_a_marked_component_causes_no_warning():
     assert warned(mark=False)
     assert not warned(mark=True)
 

@@ -1,8 +1,5 @@
-"""Comparison, products and checks against Python's own."""
+"""Comparisons and products against Python's own."""
 
-import zlib
-
-import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import wiring
@@ -10,12 +7,11 @@ from amaranth.lib.wiring import In, Out
 from support import rtl
 
 from etchnet.hdl.blocks.compare import less
-from etchnet.hdl.blocks.crc import FrameCheck
 from etchnet.hdl.blocks.technology import PORTABLE, Technology, technology_of
 
 
 class Operators(wiring.Component):
-    """`less`, and products of every latency from 1 to 4, of two operands."""
+    """`less`, and products of two operands with every latency from 1 to 4."""
 
     def __init__(self, a, b):
         self.shapes = a, b
@@ -60,24 +56,3 @@ def test_a_technology_is_the_platforms_own_or_the_portable_one():
     assert technology_of(Platform()) is Platform.technology
     m, after = Module(), Signal(3)
     assert all(copy is after for copy in PORTABLE.duplicate_register(m, Signal(3), after, 5, name="copy"))
-
-
-def test_the_check_of_a_frame_is_that_of_zlib():
-    random = np.random.default_rng(0)
-    frame = random.bytes(40)
-    check = zlib.crc32(frame)
-
-    def bench():
-        for byte in frame:
-            while random.random() < 0.3:
-                yield {"valid": 0, "data": 0x55}
-            yield {"valid": 1, "data": byte}
-        seen = yield {"valid": 0}
-        assert seen["value"] == check
-        for byte in check.to_bytes(4, "little"):
-            assert not seen["match"]
-            seen = yield {"valid": 1, "data": byte}
-        seen = yield {"valid": 0}
-        assert seen["match"]
-
-    rtl.run(FrameCheck(), bench())

@@ -68,6 +68,6 @@ def test_every_stage_is_a_cycle_older_than_the_one_before():
     rtl.run(WithReset(), bench())
 
 
-def test_no_delay_is_the_value_itself():
+def test_a_delay_of_0_is_the_value_itself():
     value = Signal(8)
     assert delay(Module(), value, 0, name="none") is value

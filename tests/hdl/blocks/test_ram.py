@@ -1,4 +1,4 @@
-"""Memories, whole and cut into banks, against an array and a queue of what waits in front of it."""
+"""Memories, whole and split into banks, against an array with a queue of delayed accesses in front of it."""
 
 from collections import deque
 
@@ -54,7 +54,7 @@ def test_a_memory(latency, bits, depth, lanes):
 
 @pytest.mark.parametrize("latency", [2, 3, 4])
 @pytest.mark.parametrize("depth", [3, 4, 11])
-def test_banks_equal_the_memory_that_they_make_up(monkeypatch, latency, depth):
+def test_banks_equal_the_memory_that_they_replace(monkeypatch, latency, depth):
     monkeypatch.setattr(banked_ram, "BANK_WORDS", 4)
     random = np.random.default_rng(depth)
     init = [int(word) for word in random.integers(256, size=depth - 1)]

@@ -1,4 +1,4 @@
-"""A block measured through three pins."""
+"""A block accessed through three pins."""
 
 import numpy as np
 from support import rtl
@@ -14,7 +14,7 @@ def test_inputs_are_shifted_in_and_outputs_out():
     random = np.random.default_rng(0)
 
     def shift(values):
-        """Shift a whole vector in, the highest bit first, and capture it with its last bit."""
+        """Shift in a whole vector, highest bit first, and capture it with its last bit."""
         bits = [values[name] >> bit & 1 for name, width in inputs for bit in range(width)]
         for index, bit in reversed(list(enumerate(bits))):
             yield {"scan_in": bit, "capture": index == 0}

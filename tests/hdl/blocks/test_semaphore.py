@@ -1,4 +1,4 @@
-"""Semaphores against a whole number."""
+"""Semaphores against a counter in Python."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_tokens_are_counted(initial, maximum):
     def bench():
         tokens, reached = initial, set()
         for cycle in range(600):
-            # Now mostly put, now mostly taken, so that both ends are reached.
+            # Phases of mostly putting and mostly taking, so that both limits are reached.
             take = tokens > 0 and random.random() < (0.2 if cycle // 300 % 2 == 0 else 0.8)
             put = tokens < maximum and random.random() < 0.6
             seen = yield {"put": put, "take": take}

@@ -73,7 +73,7 @@ def network() -> Network:
 
 
 def bench(runner: Runner, design: VerilogDesign, folder: Path, tests: set[str]) -> None:
-    """Build the machine in `folder`, lay out what the bench reads, and run some of its tests."""
+    """Build the machine in `folder`, write the files that the bench reads, and run some of its tests."""
     design.write(folder)
     (folder / "setup.json").write_text(json.dumps({"config": design.config.to_dict(), "batch": 3}))
     network().save(folder / "network.npz")
@@ -82,7 +82,7 @@ def bench(runner: Runner, design: VerilogDesign, folder: Path, tests: set[str]) 
     run_bench(runner, folder, "bench_axi", tests, TOP)
 
 
-def test_a_machine_behind_masters_that_others_wrote(runner: Runner, design: VerilogDesign, tmp_path: Path) -> None:
+def test_a_machine_with_third_party_masters(runner: Runner, design: VerilogDesign, tmp_path: Path) -> None:
     bench(runner, design, tmp_path, BENCHES)
 
 
@@ -129,7 +129,7 @@ def test_verilator_lints_it_clean(link_bits: int, tmp_path: Path) -> None:
 
 
 def test_no_output_depends_on_an_input_in_the_same_cycle(design: VerilogDesign, tmp_path: Path) -> None:
-    """AXI asks for it. Yosys follows every input through everything but flip-flops."""
+    """AXI requires it. Yosys follows every input through everything except flip-flops."""
     design.write(tmp_path)
     flipflops = ",".join(f"${kind}" for kind in ("dff", "dffe", "sdff", "sdffe", "sdffce"))
     script = f"""\

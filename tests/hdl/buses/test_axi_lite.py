@@ -1,4 +1,4 @@
-"""The AXI4-Lite slave by itself, in front of registers that are a formula of their address."""
+"""The AXI4-Lite slave by itself, in front of registers whose values are a function of their addresses."""
 
 import random
 
@@ -9,7 +9,7 @@ from support import rtl
 from etchnet.hdl.buses.axi_lite import AxiLite, Response
 
 REFUSED = 3
-"""word address that the registers refuse"""
+"""a word address that the registers refuse"""
 
 
 class Slave(Elaboratable):

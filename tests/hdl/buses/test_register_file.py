@@ -1,4 +1,4 @@
-"""The register file by itself: what is read and written where, byte by byte."""
+"""The register file by itself: reads and writes of every register, byte by byte."""
 
 import random
 

@@ -25,7 +25,7 @@ def field(**changed):
     return Field(**({"name": "F", "first": 0, "bits": 1, "source": Source.STATUS, "doc": ""} | changed))
 
 
-def test_registers_rise_without_overlap():
+def test_registers_ascend_without_overlap():
     offsets = [r.offset for r in REGISTERS]
     assert offsets == sorted(set(offsets))
     assert len(BY_NAME) == len(REGISTERS)
@@ -78,12 +78,12 @@ def test_the_fingerprint_differs_between_machines():
         ({"offset": 4096}, "offset of R must be a multiple of 4 below 4096, not 4096"),
     ],
 )
-def test_a_register_that_cannot_be_is_refused(register, message):
+def test_an_invalid_register_is_refused(register, message):
     with pytest.raises(ValueError, match=message):
         Register(**({"name": "R", "offset": 0, "doc": "", "fields": (field(),)} | register))
 
 
-def test_a_field_takes_what_fits():
+def test_a_field_accepts_only_values_that_fit():
     f = field(first=4, bits=3)
     assert (f.mask, f.into(5), f.of(0xFDF)) == (0x70, 0x50, 5)
     with pytest.raises(ValueError, match="F must be from 0 to 7, not 8"):
@@ -92,7 +92,7 @@ def test_a_field_takes_what_fits():
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])
-def test_the_c_header_says_what_the_map_says(config, tmp_path):
+def test_the_c_header_matches_the_map(config, tmp_path):
     (tmp_path / "etchnet.h").write_text(c_header(config))
     expected = {"ETCHNET_SIZE": 1 << ADDRESS_BITS, "ETCHNET_COUNTERS": len(Counter)}
     expected |= {f"ETCHNET_COUNTER_{c.name}": int(c) for c in Counter}
@@ -106,7 +106,7 @@ def test_the_c_header_says_what_the_map_says(config, tmp_path):
                 expected[f"{name}_{f.name}_MASK"] = f.mask
                 expected[f"{name}_{f.name}_SHIFT"] = f.first
     prints = "".join(f'  printf("{name} %lu\\n", (unsigned long)({name}));\n' for name in expected)
-    # The functions run on memory: what they read, write and compare.
+    # The functions run on plain memory, and the test checks what they read, write and compare.
     source = f"""\
 #include <stdio.h>
 #include <string.h>
@@ -167,7 +167,7 @@ def test_the_tables_of_the_page_are_those_of_the_map():
 
 
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])
-def test_the_svd_file_is_valid_and_says_what_the_map_says(config, tmp_path):
+def test_the_svd_file_is_valid_and_matches_the_map(config, tmp_path):
     path = tmp_path / "etchnet.svd"
     path.write_text(svd(config))
     schemas = Path(cmsis_svd.__file__).parent / "schemas"

@@ -22,7 +22,7 @@ def fold_values(old, new, fold):
 
 @pytest.mark.parametrize("memory_latency", [1, 2, 3])
 def test_rows_are_set_added_to_and_maximised(memory_latency):
-    """Random folds and reads that keep to the rules: one use of the read port a cycle, no row in use named again."""
+    """Random folds and reads within the rules: one use of the read port per cycle, no row named while it is in use."""
     config, random = small(memory_latency=memory_latency), np.random.default_rng(memory_latency)
     read_latency, latency = AccumulatorBank.read_latency(config), AccumulatorBank.latency(config)
     rows = np.zeros((config.accumulator_rows, config.columns), np.int32)

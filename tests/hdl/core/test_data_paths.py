@@ -1,4 +1,4 @@
-"""The ways between array, accumulators and memories: pixels in, sums to the banks, rows and results out."""
+"""The paths between array, accumulators and memories: pixels in, sums to the banks, rows and results out."""
 
 from collections import deque
 
@@ -65,7 +65,7 @@ def test_pixels_are_read_or_padded_and_bubbles_are_zero(memory_latency):
             got = [seen[f"activations.{row}"] for row in range(config.rows)]
             assert got == ((entered and entered[0]) or [0] * config.rows)
             assert seen["windowed"] == bool(entered and entered[1])
-            # It is held from the cycle after the first vector of a depthwise pass on.
+            # The line delay is held from the cycle after the first vector of a depthwise pass.
             assert seen["line_delay"] == line_delay
             if entered and entered[1]:
                 line_delay = entered[2]
@@ -74,8 +74,8 @@ def test_pixels_are_read_or_padded_and_bubbles_are_zero(memory_latency):
 
 
 @pytest.mark.parametrize("memory_latency", [1, 2])
-def test_sums_and_results_reach_the_bank_that_they_are_for(memory_latency):
-    """Both banks are named at once where the array folds into one and the output stage into the other."""
+def test_sums_and_results_reach_their_banks(memory_latency):
+    """Both banks are named in one cycle if the array folds into one and the output stage into the other."""
     config, random = small(memory_latency=memory_latency), np.random.default_rng(0)
     delay, read_latency = FoldRouter.delay(config), AccumulatorBank.read_latency(config)
     assert delay == PixelReader.latency(config) + SystolicArray.latency(config) - read_latency
@@ -94,7 +94,7 @@ def test_sums_and_results_reach_the_bank_that_they_are_for(memory_latency):
             }
             issued.append(fold)
             now = issued.popleft()
-            # The array and the output stage do not name rows of one bank in one cycle.
+            # The array and the output stage do not name rows of the same bank in one cycle.
             feedback = {
                 "valid": int(random.random() < 0.5),
                 "bank": 1 - now["bank"] if now else int(random.integers(2)),
@@ -131,7 +131,7 @@ def test_sums_and_results_reach_the_bank_that_they_are_for(memory_latency):
 
 @pytest.mark.parametrize("residual_words", [0, 32])
 @pytest.mark.parametrize("memory_latency", [1, 3])
-def test_rows_come_from_the_bank_or_the_residual_memory_that_was_asked(residual_words, memory_latency):
+def test_rows_come_from_the_requested_bank_or_residual_memory(residual_words, memory_latency):
     config = small(memory_latency=memory_latency, residual_words=residual_words)
     random = np.random.default_rng(residual_words)
     latency = RowReader.latency(config)

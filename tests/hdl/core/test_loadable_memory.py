@@ -13,7 +13,7 @@ from etchnet.hdl.isa import chunks
 @pytest.mark.parametrize(("first", "bits"), [(0, 20), (0, 100), (5, 20), (40, 60), (70, 9)])
 @pytest.mark.parametrize("latency", [1, 2])
 def test_words_are_written_in_chunks_and_read_as_a_slice(link_bits, first, bits, latency):
-    """A memory holds `bits` bits from bit `first` on of every word; chunks come in any order, some of them twice."""
+    """A memory holds `bits` bits of every word, from bit `first` on; chunks arrive in any order, some of them twice."""
     config, random = small(link_bits=link_bits), np.random.default_rng(first)
     depth, total = 6, first + bits + 7
     words = [int.from_bytes(random.bytes(16), "little") & (1 << total) - 1 for _ in range(depth)]

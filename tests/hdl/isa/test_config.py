@@ -42,7 +42,7 @@ def test_sum_width_holds_the_extremes_and_is_no_wider(terms):
         ({"accumulator_rows": 3}, "accumulator_rows must be a whole number from 4 to 4096, not 3"),
     ],
 )
-def test_a_machine_that_cannot_exist_is_refused(values, message):
+def test_invalid_parameters_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         Config(**values)
 

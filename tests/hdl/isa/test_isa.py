@@ -36,7 +36,7 @@ def test_decode_reads_what_encode_wrote(kind, data, config):
     assert kind.decode(word, config) == record
 
 
-def test_fields_lie_side_by_side_in_the_order_of_the_class():
+def test_fields_are_packed_in_the_order_of_the_class():
     for kind in (Pass, Drain, Parameters, Header):
         position = 0
         for (name, first, bits, meaning), f in zip(kind.describe(Config()), dataclasses.fields(kind), strict=True):

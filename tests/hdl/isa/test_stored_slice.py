@@ -9,7 +9,7 @@ from etchnet.hdl.isa.config import Config
 @pytest.mark.parametrize("link_bits", [32, 64])
 @pytest.mark.parametrize("first", [0, 1, 31, 32, 40, 70])
 @pytest.mark.parametrize("bits", [1, 8, 24, 32, 33, 100])
-def test_a_slice_has_its_bits_in_whole_chunks_or_in_a_part_of_one(link_bits, first, bits):
+def test_a_slice_is_whole_chunks_or_part_of_a_single_one(link_bits, first, bits):
     held = stored_slice(Config(link_bits=link_bits), bits=bits, first=first)
     chunks = range(first // link_bits, (first + bits - 1) // link_bits + 1)
     assert held.chunk == chunks[0]

@@ -1,4 +1,4 @@
-"""The rule that says which walked pixels are inside the image: numbers, arrays and gateware follow the same one."""
+"""The rule for which walked pixels are inside the image: the same for numbers, arrays and gateware."""
 
 from types import SimpleNamespace
 

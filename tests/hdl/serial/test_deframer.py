@@ -25,7 +25,7 @@ def framed(data):
 
 
 def deframe(line, *, gap=0, accept=False, ignore=()):
-    """Return what comes out, in order: ("flag",), ("byte", value, is_body), ("closed", hello, sequence, limit)."""
+    """Return the outputs in order: ("flag",), ("byte", value, is_body), ("closed", hello, sequence, limit)."""
     events = []
 
     def bench():
@@ -77,14 +77,14 @@ def test_one_flag_ends_a_frame_and_begins_the_next():
     ],
     ids=["short", "kind", "escape", "open", "flags"],
 )
-def test_what_is_no_frame_is_not_closed(line):
+def test_an_invalid_frame_is_not_closed(line):
     assert not [event for event in deframe(line) if event[0] == "closed"]
 
 
-def test_what_is_ignored_has_no_effect():
+def test_ignored_bytes_have_no_effect():
     data = content(Kind.DATA, 1, 2, b"x")
     line = framed(data)
-    # A byte is looked at one cycle after it came.
+    # A byte takes effect one cycle after it arrives.
     assert deframe(line, ignore=range(len(line) + 2)) == []
 
 

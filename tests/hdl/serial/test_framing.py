@@ -9,7 +9,7 @@ from etchnet.hdl.serial.framing import Identity
 SMALL = Config(rows=2, columns=2, passes=16, drains=8)
 
 
-def test_an_identity_survives():
+def test_decode_reads_the_identity_that_encode_wrote():
     identity = Identity.of(SMALL, buffer_bytes=512, clock_hz=12_000_000)
     assert Identity.decode(identity.encode() + b"later versions say more") == identity
     assert (identity.buffer, identity.rows, identity.clock_hz) == (9, 2, 12_000_000)

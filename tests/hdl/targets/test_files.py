@@ -26,7 +26,7 @@ def test_a_file_is_written_and_replaced(tmp_path):
 
 
 def test_nothing_changes_before_the_end(tmp_path):
-    """A reader sees the old contents until the new ones are complete; writers find the suffix that they go by."""
+    """A reader sees the old contents until the new ones are complete; writers get a path with the right suffix."""
     path = tmp_path / "a.npz"
     path.write_text("old")
     with replacing(path) as partial:
@@ -142,7 +142,7 @@ def test_errors_name_the_file_that_was_to_be_written(tmp_path, monkeypatch, make
     monkeypatch.chdir(tmp_path)
     root = os.geteuid() == 0
     if root:
-        # Permissions do not hold for root. Relative paths need no access to the folders above.
+        # Permissions do not bind root. Relative paths need no access to parent folders.
         tmp_path.chmod(0o555)
         os.seteuid(65534)
     try:
@@ -162,7 +162,7 @@ def test_errors_of_other_files_keep_their_names(tmp_path):
         (tmp_path / "other.txt").read_text()
 
 
-def test_writers_at_the_same_time_do_not_meet(tmp_path):
+def test_simultaneous_writers_do_not_interfere(tmp_path):
     path = tmp_path / "a.txt"
     with replacing(path) as first, replacing(path) as second:
         assert first != second

@@ -13,7 +13,7 @@ from etchnet.sim.engines.link import Engine, LinkTrace
 
 
 class Pins(Engine):
-    """An engine that sees nothing but the pins. In each cycle it has a byte to give, or takes one, with a chance."""
+    """An engine that sees only the pins; in each cycle it offers a byte, or takes one, with probability `chance`."""
 
     name = "pins"
 
@@ -61,14 +61,14 @@ class Pins(Engine):
 
 
 @pytest.mark.parametrize("chance", [1.0, 0.3])
-def test_the_driver_gets_through_the_pins_what_the_exact_engine_says(chance):
+def test_the_driver_gets_the_exact_engines_results_through_the_pins(chance):
     random = np.random.default_rng(3)
     x, w = (random.integers(-128, 128, shape).astype(np.int8) for shape in ((3, 5), (5, 3)))
     chip, exact = Accelerator(engine=Pins(TILE, chance)), Accelerator(TILE)
     for bias, scale in ((0, None), (50, 1 / 300)):
         y = chip.matmul_relu(x, w, bias=bias, scale=scale)
         assert np.array_equal(y, exact.matmul_relu(x, w, bias=bias, scale=scale))
-    # Of what the pins make wait, only the link waits know.
+    # Waiting for the pins adds to no counters but the link waits.
     waits = {"wait_in", "wait_out"}
     for counter, total in exact.counts.totals.items():
         if counter.name.lower() not in waits | {"cycles"}:
@@ -76,7 +76,7 @@ def test_the_driver_gets_through_the_pins_what_the_exact_engine_says(chance):
 
 
 @pytest.mark.parametrize("bits", [32, 64])
-def test_bytes_become_words_and_bytes_again_whoever_stalls(bits):
+def test_bytes_become_words_and_bytes_again_with_stalls_on_either_side(bits):
     config = Config(rows=2, columns=2, link_bits=bits)
     random = np.random.default_rng(bits)
     data = random.integers(0, 256, 3 * bits).tolist()

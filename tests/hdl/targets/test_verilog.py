@@ -1,4 +1,4 @@
-"""The generated Verilog as files and as other tools read it."""
+"""The generated Verilog, as files and as other tools read it."""
 
 import json
 import re
@@ -56,7 +56,7 @@ def test_every_module_appears_once_and_no_two_are_the_same(full):
 
 
 def test_ports_are_declared_once_and_numbered_wires_together(full):
-    """One declaration for each width: elsewhere a number stands alone only where it is used."""
+    """All numbered wires of one width share one declaration."""
     for body in modules(full.verilog).values():
         ports = re.findall(r"^  (?:input|output)(?: \[\d+:\d+\])? (\S+) ?;$", body, re.MULTILINE)
         wires = re.findall(r"^  wire(?: \[\d+:\d+\])? (\S+) ?;$", body, re.MULTILINE)
@@ -113,7 +113,7 @@ def test_yosys_reads_and_checks_it(tmp_path):
     assert "Found and reported 0 problems" in done.stdout
 
 
-def test_a_network_inside_is_the_contents_of_the_memories():
+def test_a_built_in_network_is_the_contents_of_the_memories():
     config = Config(rows=8, columns=4, weight_rows=2, weight_tiles=3000, passes=8192)
     program = compile_network(fashion.network(), config)
     image = program.image()

@@ -16,7 +16,7 @@ from etchnet.host.compiler.compile import compile_network
 from etchnet.host.network.layers import Dense
 from etchnet.host.network.network import Network
 
-# No multiple of the batch: the last repeat is filled up with zeros.
+# Not a multiple of the batch: the last repeat is padded with zeros.
 BATCH, INPUTS = 3, 20
 
 LOADED = {
@@ -40,7 +40,7 @@ MEMORIES = {
 
 
 def _network(sizes: tuple[int, int, int], *, wide: bool) -> Network:
-    """Two layers with ReLU between them, zero points that are not zero, and results all over their range."""
+    """Two layers with ReLU between them, nonzero zero points, and results over the whole range."""
     random = np.random.default_rng(19)
     inputs, hidden, outputs = sizes
     first = Dense.from_scale(
@@ -59,7 +59,7 @@ def _network(sizes: tuple[int, int, int], *, wide: bool) -> Network:
 
 
 def _build(runner: Runner, folder: Path, config: Config, network: Network, *, initial: bool = False) -> None:
-    """Generate and build one machine in `folder`, and lay out what the bench reads."""
+    """Generate and build one machine in `folder`, and write the files that the bench reads."""
     program = compile_network(network, config, batch=BATCH)
     generate(config, init=program.image() if initial else None).write(folder)
     (folder / "setup.json").write_text(json.dumps({"config": config.to_dict(), "batch": BATCH}))
@@ -78,10 +78,10 @@ def test_machine_loaded_over_its_link(runner: Runner, tmp_path: Path) -> None:
     _run(runner, tmp_path, LOADED)
 
 
-def test_machine_built_with_a_network_inside(runner: Runner, tmp_path: Path) -> None:
+def test_machine_with_a_built_in_network(runner: Runner, tmp_path: Path) -> None:
     """Another machine: column tiles that share memory words, fewer requantisers, a wide link, int32 results."""
     config = Config(rows=6, columns=2, weight_rows=3, requantisers=1, link_bits=64, multiplier_latency=2, **MEMORIES)
     _build(runner, tmp_path, config, _network((13, 7, 5), wide=True), initial=True)
     _run(runner, tmp_path, INITIAL)
-    # Loading writes over what memories were built with.
+    # Loading overwrites the initial contents of the memories.
     _run(runner, tmp_path, LOADED)

@@ -272,7 +272,7 @@ def raw_formula(row):
 @pytest.mark.parametrize("name", NEW)
 @settings(max_examples=15)
 @given(batch=st.lists(rows(), min_size=60, max_size=60))
-def test_gates_equal_the_formula(name, batch):
+def test_gateware_equals_the_formula(name, batch):
     batch = [r if i % 2 else wide(r) for i, r in enumerate(batch)]
     got = rtl.requantise(Config(rows=2, columns=2, contract=name), batch)
     assert got == [formula(name, r) for r in batch] == [numpy_result(name, r) for r in batch]
@@ -309,7 +309,7 @@ def test_gates_equal_numpy_over_random_parameters(name):
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_gates_equal_the_formula_at_every_boundary(name):
+def test_gateware_equals_the_formula_at_every_boundary(name):
     got = rtl.requantise(Config(rows=2, columns=2, contract=name), BOUNDARIES)
     assert got == [formula(name, row) for row in BOUNDARIES]
 

@@ -63,7 +63,7 @@ def test_latency_counts_skew_deskew_and_element():
 
 @settings(max_examples=25)
 @given(machines(), randoms())
-def test_weights_ride_the_wavefront_whatever_their_tile(config, random):
+def test_weights_follow_the_wavefront_for_every_kind_of_tile(config, random):
     tiles = [int8(random, (config.rows, config.columns)) for _ in range(3)]
     diagonal = random.integers(-128, 128, min(config.rows, config.columns)).astype(np.int8)
     spread = np.zeros((config.weight_rows, config.columns), np.int8)

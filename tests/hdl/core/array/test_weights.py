@@ -1,4 +1,4 @@
-"""The weight memory: when a tile arrives, and loading over the link."""
+"""The weight memory: the arrival of a tile, and loading over the link."""
 
 import numpy as np
 import pytest

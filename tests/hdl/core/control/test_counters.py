@@ -8,7 +8,7 @@ from etchnet.hdl.core.control.counters import Counters
 from etchnet.hdl.isa import Counter
 
 
-def test_increments_add_up_and_are_cleared():
+def test_increments_accumulate_and_are_cleared():
     config, random = small(), np.random.default_rng(0)
     late = [c for c in Counter if c is not Counter.CYCLES]
 
@@ -23,7 +23,7 @@ def test_increments_add_up_and_are_cleared():
             for c in Counter:
                 assert seen[f"totals.{c.value}"] == totals[c], c
             assert seen["cycles_before"] == before
-            # CYCLES counts at once, the others a cycle later; `clear` acts a cycle later on all of them.
+            # CYCLES counts at once, the others a cycle later; `clear` takes effect a cycle later on all of them.
             before = 0 if clear_now else totals[Counter.CYCLES]
             totals[Counter.CYCLES] += increments[Counter.CYCLES]
             for c in late:

@@ -1,4 +1,4 @@
-"""Program memories: what comes out, when, and however it is taken."""
+"""Program memories: the instructions that come out, and when, at any pace of the user."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from etchnet.hdl.isa import Pass, Target, chunks, word_bits
 
 
 def random_pass(config, random):
-    """Return a pass with any value in any field."""
+    """Return a pass with random values in all fields."""
     fields = {}
     for name, field in Pass.layout(config):
         value = int.from_bytes(random.bytes(4), "little") & (1 << field.width) - 1
@@ -50,7 +50,7 @@ def expected_lookahead(p, config):
 
 
 def taken(config, *, first, count, repeats, rate, random, start):
-    """Return the instructions taken after one start, each as word, last of all, and derived values; and when."""
+    """Return the instructions taken after one start, each as (word, is last, derived values), and their cycles."""
     derived = [name for name, _ in pass_lookahead.layout(config)]
     found, cycle = [], 0
     yield {"start": 1, "first": first, "count": count, "repeats": repeats, "instructions.ready": 0}
@@ -110,7 +110,7 @@ def test_a_program_is_loaded_over_the_bus(link_bits):
     rtl.run(memory(config, ()), bench())
 
 
-def test_values_after_reset_are_those_of_fields_that_are_zero():
+def test_derived_values_after_reset_are_those_of_zero_fields():
     config = small()
     fields = {f.name: 0 for f in dataclasses.fields(Pass)}
     wanted = expected_lookahead(Pass(**fields), config)

@@ -83,7 +83,7 @@ def test_every_word_is_written_once_and_in_order(link_bits):
 
 @pytest.mark.parametrize(("target", "token"), [(Target.INPUT, "input"), (Target.WEIGHTS, "weights")])
 def test_tokens_are_taken_with_the_first_word_and_committed_with_the_last(target, token):
-    """A packet with `acquire` waits for its token; one with `commit` says so, once, when its last word is written."""
+    """A packet with `acquire` waits for its token; one with `commit` commits once, when its last word is written."""
     config, random = small(), np.random.default_rng(1)
     chunk_count = chunks(word_bits(target, config), config)
     packets = [
@@ -118,7 +118,7 @@ def test_tokens_are_taken_with_the_first_word_and_committed_with_the_last(target
         assert halves == [0, 1, 0]
 
 
-def test_a_run_command_waits_until_the_one_before_is_taken():
+def test_a_run_command_waits_until_the_previous_one_is_taken():
     config, random = small(), np.random.default_rng(2)
     commands = [
         RunCommand(first_pass=k, passes=1 + k, first_drain=k, drains=2 + k, output_words=3 + k, repeats=1 << 10 * k)

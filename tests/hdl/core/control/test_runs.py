@@ -1,4 +1,4 @@
-"""When runs start, and the commands that they follow."""
+"""The starts of runs, and their commands."""
 
 import numpy as np
 from support import rtl

@@ -1,4 +1,4 @@
-"""The outgoing link, on a receiver that stalls."""
+"""The outgoing link, with a receiver that stalls."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from etchnet.hdl.isa import COUNTER_BITS, Counter, chunks
 
 
 def halves_sent(config, random, *, rate, lengths):
-    """Commit halves at random, answer the sender's reads, and collect what leaves: (word, last) and the cycles."""
+    """Commit halves at random, answer the sender's reads; return the (word, last) that it sends, and their cycles."""
     memory = [int.from_bytes(random.bytes(config.rows), "little") for _ in range(2 * config.output_words)]
     wanted = []
     for index, length in enumerate(lengths):

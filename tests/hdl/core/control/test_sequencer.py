@@ -87,7 +87,7 @@ def test_a_walk_names_the_words_of_its_pass(seed):
                 seen = yield {**head, "step": 1, "end": int(index == p.pixels - 1)}
                 assert seen["inside"] == (word != OUTSIDE)
                 if word != OUTSIDE:
-                    # Addresses wrap around; those of programs that the compiler makes do not reach that far.
+                    # Addresses wrap around; programs from the compiler do not use addresses that do.
                     assert (p.address + seen["offset"] - word) % config.activation_words == 0
 
     rtl.run(ImageWalk(config), bench())
@@ -115,7 +115,7 @@ def test_the_sums_that_are_kept_are_those_of_windows(rows, depthwise):
 
 @pytest.mark.parametrize("weight_rows", [1, 2, 4])
 def test_a_pass_idles_waits_and_issues(weight_rows):
-    """Every cycle is predicted: its class, and which of the pass's events fall into it."""
+    """Every cycle is predicted: its class, and the events of the pass in it."""
     config, random = small(weight_rows=weight_rows), np.random.default_rng(weight_rows)
     passes = [walked_pass(config, random) for _ in range(20)]
     events = ("begin", "pixel", "load", "last_pixel", "end", *(f"classes.{name}" for name in CLASSES))

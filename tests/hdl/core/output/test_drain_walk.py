@@ -75,7 +75,7 @@ def expected(config, drains, starts):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}/{c.requantisers}")
-def test_every_step_is_that_of_the_definition(config, seed):
+def test_every_step_matches_the_definition(config, seed):
     rng = np.random.default_rng(seed)
     drains = random_drains(config, rng, 6)
     starts, cycle = [], 1
@@ -88,7 +88,7 @@ def test_every_step_is_that_of_the_definition(config, seed):
     assert walk(config, drains, starts, cycles=max(wanted) + 12)[0] == wanted
 
 
-def test_only_drains_of_the_last_pass_and_those_chained_to_them_read_last():
+def test_reading_last_is_for_drains_of_the_last_pass_and_their_chains():
     config = CONFIGS[0]
     drains = [Drain(pixels=2), Drain(pixels=3), Drain(pixels=2, chained=True)]
     first, second = 1, 20
@@ -99,7 +99,7 @@ def test_only_drains_of_the_last_pass_and_those_chained_to_them_read_last():
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}/{c.requantisers}")
-def test_derived_values_after_reset_are_those_of_fields_that_are_zero(config):
+def test_derived_values_after_reset_are_those_of_zero_fields(config):
     def bench():
         outputs = yield {"head.fields": 0}
         for name, _ in DrainWalk.derived_layout(config):

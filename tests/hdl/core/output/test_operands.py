@@ -11,7 +11,7 @@ from etchnet.hdl.isa.config import Config
 
 
 @pytest.mark.parametrize(("columns", "requantisers"), [(2, 2), (4, 2), (6, 2), (5, 1)])
-def test_every_group_meets_its_accumulators_and_its_parameters(columns, requantisers):
+def test_every_group_gets_its_accumulators_and_parameters(columns, requantisers):
     config = Config(rows=3, columns=columns, requantisers=requantisers, parameter_tiles=4)
     rng = np.random.default_rng(columns)
     size = Parameters.layout(config).size * requantisers

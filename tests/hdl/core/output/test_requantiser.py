@@ -1,4 +1,4 @@
-"""The output stage's arithmetic against its formula, written here in whole numbers, from its definition."""
+"""The output stage's arithmetic against formulas in whole numbers, written here from the definitions."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def truncate(numerator, denominator):
 
 
 def formula(row):
-    """Gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT, as their definitions say."""
+    """Gemmlowp's SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT, by their definitions."""
     value = to_int32(to_int32(row["value"] + row["bias"]) << row["left"])
     product = value * row["multiplier"]
     nudge = 1 << 30 if product >= 0 else 1 - (1 << 30)
@@ -97,12 +97,12 @@ def test_reference_equals_the_formula(row):
 
 @settings(max_examples=40)
 @given(st.lists(rows(), min_size=60, max_size=60))
-def test_gates_equal_the_formula(batch):
+def test_gateware_equals_the_formula(batch):
     batch = [r if i % 2 else wide(r) for i, r in enumerate(batch)]
     assert rtl.requantise(Config(rows=2, columns=2), batch) == [formula(r) for r in batch]
 
 
-def test_gates_equal_the_formula_at_every_boundary():
+def test_gateware_equals_the_formula_at_every_boundary():
     values = [0, 1, -1, 2, -2, 3, -3, INT32[0], INT32[0] + 1, INT32[1], INT32[1] - 1, 1 << 30, -(1 << 30), 5 << 20]
     multipliers = [0, 1, 2, 3, (1 << 30) - 1, 1 << 30, (1 << 30) + 1, (1 << 31) - 1, 3 << 29]
     batch = [
@@ -136,7 +136,7 @@ def test_ties_of_both_roundings():
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(*INT32), min_size=20, max_size=20), st.integers(*INT32))
-def test_raw_passes_biased_sums_on(values, bias):
+def test_raw_passes_biased_sums_through(values, bias):
     batch = [
         {
             "value": v,

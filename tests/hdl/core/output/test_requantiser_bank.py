@@ -1,4 +1,4 @@
-"""The bank of requantisers: every lane by its parameters, and every group by the late fields of its drain."""
+"""The bank of requantisers: each lane uses its parameters, and each group the late fields of its drain."""
 
 import numpy as np
 import pytest

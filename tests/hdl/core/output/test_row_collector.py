@@ -9,7 +9,7 @@ from etchnet.hdl.isa.config import Config
 
 
 @pytest.mark.parametrize(("columns", "requantisers"), [(4, 2), (6, 2), (3, 1)])
-def test_a_row_is_whole_with_its_last_group(columns, requantisers):
+def test_a_row_is_complete_with_its_last_group(columns, requantisers):
     config = Config(rows=4, columns=columns, requantisers=requantisers)
     rows = np.random.default_rng(columns).integers(-(1 << 31), 1 << 31, (5, config.groups, requantisers))
 
@@ -18,7 +18,7 @@ def test_a_row_is_whole_with_its_last_group(columns, requantisers):
             for index, group in enumerate(row):
                 outputs = yield {"valid": 1, "index": index, "results": rtl.int32_lanes(group)}
             assert outputs["row"] == rtl.int32_lanes(row.ravel())
-            # What is not valid is not held.
+            # Results that are not valid are not held.
             yield {"valid": 0, "index": 0, "results": rtl.int32_lanes(np.zeros(requantisers))}
 
     rtl.run(RowCollector(config), bench())

@@ -23,7 +23,7 @@ def expected_words(config, row, *, wide, lane):
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (3, 5), (2, 7), (6, 4)])
 @pytest.mark.parametrize("seed", range(2))
-def test_rows_fill_the_words_of_their_definition(rows, columns, seed):
+def test_rows_fill_the_words_that_the_definition_says(rows, columns, seed):
     config = Config(rows=rows, columns=columns, requantisers=columns, activation_words=64, output_words=64)
     rng = np.random.default_rng(seed)
     arrivals, wanted, ends = {}, {}, {}

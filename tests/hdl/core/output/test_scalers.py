@@ -50,7 +50,7 @@ def test_a_product_is_exact_after_its_latency(latency):
 
 
 def scaled(config, rows):
-    """Return a scaler's results for rows (value, multiplier, left, right, raw), one a cycle."""
+    """Return a scaler's results for rows (value, multiplier, left, right, raw), one per cycle."""
     kind = SCALERS[config.contract]
     latency, results = kind.latency(config), []
 

@@ -23,7 +23,7 @@ CONFIGS = [
 
 
 def results_of(config, accumulators, parameters, drain):
-    """Return a row of results; `raw` takes the low 32 bits of the product, which is here that of 1."""
+    """Return a row of results; `raw` takes the low 32 bits of the product, here with multiplier 1."""
     found = []
     for value, p in zip(accumulators, parameters, strict=True):
         biased = np.int64(int(value) + p.bias)
@@ -49,10 +49,10 @@ def row_words(config, row, step, drain):
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.contract)
 @pytest.mark.parametrize("raw", [False, True])
-def test_drains_write_what_the_arithmetic_says_where_and_when(config, raw):
+def test_drains_write_the_right_words_in_the_right_cycles(config, raw):
     rng = np.random.default_rng(raw)
     drains = [dataclasses.replace(drain, raw=raw) for drain in random_drains(config, rng, 6)]
-    # A raw drain multiplies by 1, any other by significands that every contract has.
+    # A raw drain multiplies by 1, any other by significands that every contract can represent.
     lanes = config.parameter_words * config.requantisers
     factors = (rng.integers(1 << 23, 1 << 24, lanes) << 7, rng.integers(0, 10, lanes))
     parameters = [
