@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import folder_option, json_option, machine_options
+from etchnet.host.cli.options import finite, folder_option, json_option, machine_options
 from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["flow"]
@@ -18,7 +18,10 @@ __all__ = ["flow"]
 _PDKS = ("sky130A", "gf180mcuD", "ihp-sg13g2")
 
 _clock = click.option(
-    "--clock", type=click.FloatRange(min=0.001, max=1e4), help="Target clock in MHz.  [set by the process]"
+    "--clock",
+    type=click.FloatRange(min=0.001, max=1e4),
+    callback=finite,
+    help="Target clock in MHz.  [set by the process]",
 )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "engine_option",
     "engine_options",
     "engines_option",
+    "finite",
     "folder_option",
     "input_option",
     "json_option",
@@ -125,8 +126,9 @@ def machine_for(config: Config, network: Network) -> Config:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 
 
-def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
-    if not math.isfinite(value):
+def finite(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Return an option's number, or None where it is not given; click calls it. Raises BadParameter for inf and nan."""
+    if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number.")
     return value
 
@@ -134,7 +136,7 @@ def _finite(ctx: click.Context, parameter: click.Parameter, value: float) -> flo
 clock_option = click.option(
     "--clock",
     type=click.FloatRange(min=0, min_open=True),
-    callback=_finite,
+    callback=finite,
     default=100.0,
     show_default=True,
     help="Clock of the chip in MHz, with which cycles are converted to time.",

@@ -34,11 +34,12 @@ __all__ = ["size"]
 def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[int]:
     """Parse a comma-separated list of whole numbers, such as 8,12,16."""
     try:
-        return [int(v) for v in value.split(",")] if value else []
+        numbers = [int(v) for v in value.split(",")] if value else []
     except ValueError:
-        raise click.BadParameter(
-            f"must be whole numbers separated by commas, such as 8,12,16, not {value!r}."
-        ) from None
+        numbers = [0]
+    if min(numbers, default=1) < 1:
+        raise click.BadParameter(f"must be whole numbers from 1, separated by commas, such as 8,12,16, not {value!r}.")
+    return numbers
 
 
 @click.command()
@@ -156,7 +157,11 @@ def _sweep(
 
     points: list[Point] = []
     complete, begun = True, time.perf_counter()
-    with progress(quiet=quiet) as report, parallel_config(backend) if backend else nullcontext():
+    try:
+        chosen = parallel_config(backend) if backend else nullcontext()
+    except (ValueError, ImportError) as error:
+        raise UsageError(f"--backend {backend} cannot be used: {error}") from None
+    with progress(quiet=quiet) as report, chosen:
         results = sweep(loaded.network, tried, budget.board)
         try:
             report(f"{len(tried)} machines", 0.0)

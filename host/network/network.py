@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ INPUT = -1
 """source of a layer that reads the network's input"""
 
 _LARGEST_FILE = 1 << 28
+_LARGEST_INPUT = 1 << 28
 _DERIVED: Any = None
 """default of a parameter that the others imply; `Network` fills it in, so that it is never None afterwards"""
 
@@ -100,6 +102,8 @@ class Network:
         shape = tuple(int(n) for n in self.input_shape)
         if len(shape) != 3 or min(shape) < 1:
             raise NetworkError(f"input_shape must be (height, width, channels), all at least 1, not {shape}")
+        if math.prod(shape) > _LARGEST_INPUT:
+            raise NetworkError(f"input_shape must have at most {_LARGEST_INPUT} values, not those of {shape}")
         set_field(self, "input_shape", shape)
         sources = [(i - 1,) for i in range(len(self.layers))] if self.sources is None else self.sources
         set_field(self, "sources", tuple(tuple(int(s) for s in which) for which in sources))

@@ -215,6 +215,10 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
         (["demo", "--batch", "100"], "input_words: 78400 needed for 100 inputs at once, but the machine has 1024"),
         (["demo", "--clock", "nan"], "Invalid value for '--clock': nan is not a finite number."),
         (["demo", "--clock", "inf"], "Invalid value for '--clock': inf is not a finite number."),
+        (
+            ["flow", "librelane", "-o", "x", "--clock", "nan"],
+            "Invalid value for '--clock': nan is not a finite number.",
+        ),
         (["demo", "--clock", "0"], "Invalid value for '--clock': 0.0 is not in the range x>0."),
         (["demo", "--rows", "1", "--cols", "1"], "activation_words: 9408 needed for 1 input at once"),
         (["verilog"], "Missing option '-o' / '--output'."),

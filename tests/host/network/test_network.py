@@ -39,6 +39,11 @@ def test_defaults_are_filled_in():
         Network([MaxPool((1, 1))])
 
 
+def test_an_input_of_a_damaged_file_is_not_allocated():
+    with pytest.raises(NetworkError, match="input_shape must have at most 268435456 values"):
+        Network([MaxPool((1, 1))], (1 << 40, 1 << 40, 2))
+
+
 def test_the_network_up_to_a_layer_has_only_what_that_needs():
     network = diamond()
     part = network.upto(2)

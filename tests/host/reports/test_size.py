@@ -108,7 +108,9 @@ def test_the_plot_is_a_picture(capsys, tmp_path, name, begins):
         ),
         (("--plot", "sweep.pdf"), "--plot must end in .png or .svg, not 'sweep.pdf'"),
         (("--plot", "missing/sweep.png"), "the folder of --plot must exist"),
-        (("--try-rows", "8;9"), "must be whole numbers separated by commas"),
+        (("--try-rows", "8;9"), "must be whole numbers from 1, separated by commas"),
+        (("--try-rows", "0"), "must be whole numbers from 1, separated by commas"),
+        (("--backend", "abacus"), "--backend abacus cannot be used"),
     ],
 )
 def test_bad_input_is_one_clear_line(capsys, arguments, message):
