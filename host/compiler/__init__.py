@@ -1,1 +1,1 @@
-"""From a network to a program for one machine, stage by stage."""
+"""The compiler: from a network to a program for one machine, stage by stage."""

@@ -1,4 +1,4 @@
-"""Allocation of memory to tensors by their lifetimes."""
+"""Allocation of memory to tensors according to their lifetimes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def allocate(lifetimes: Sequence[Lifetime]) -> tuple[list[int], int]:
     """Return the first word of each tensor, and the number of words that a memory needs for them.
 
     Tensors that are in memory in the same step do not share words. The largest are allocated first, each into the
-    lowest gap that holds it. That is not always the smallest memory possible.
+    lowest gap that holds it. The result is not always the smallest possible memory.
     """
     addresses = [0] * len(lifetimes)
     allocated: list[int] = []

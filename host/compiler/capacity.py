@@ -14,9 +14,9 @@ class CapacityError(EtchnetError, ValueError):
     Attributes
     ----------
     memory
-        The parameter of `Config` that is too small; empty where no single memory is.
+        The parameter of `Config` that is too small; empty if the error is not about a single memory.
     needed
-        The smallest value of this parameter that would be enough; 0 where it is not known.
+        The smallest value of this parameter that would be enough; 0 if it is not known.
     """
 
     def __init__(self, message: str, *, memory: str = "", needed: int = 0) -> None:
@@ -25,7 +25,10 @@ class CapacityError(EtchnetError, ValueError):
 
     @classmethod
     def of(cls, memory: str, needed: int, config: Config, inputs: int) -> CapacityError:
-        """Return the error of a memory, a parameter of `Config`, in which `inputs` inputs at once need `needed`."""
+        """Return the error for a memory that needs `needed` words for `inputs` inputs at once.
+
+        `memory` names a parameter of `Config`.
+        """
         available = getattr(config, memory)
         enough = 1 << (needed - 1).bit_length() if memory in ("input_words", "output_words") else needed
         return cls(
@@ -37,6 +40,6 @@ class CapacityError(EtchnetError, ValueError):
 
 
 def require(memory: str, needed: int, config: Config, images: int) -> None:
-    """Raise CapacityError where a memory, a parameter of `Config`, is smaller than `images` inputs at once need."""
+    """Raise CapacityError if `memory`, a parameter of `Config`, is less than `needed`, for `images` inputs at once."""
     if needed > getattr(config, memory):
         raise CapacityError.of(memory, needed, config, images)

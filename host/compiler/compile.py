@@ -1,7 +1,7 @@
 """The compiler: from a network to the fastest program for a machine.
 
-`PIPELINE` lists its stages. Those from `im2col` to `choose_orders` run once for each im2col variant; the rest runs for
-the fastest candidate, and for the next one where it does not fit the machine.
+`PIPELINE` lists its stages. Those from `im2col` to `choose_orders` run once for each im2col variant; the later ones run
+for the fastest candidate, and for the next one if that does not fit the machine.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Stage:
     Attributes
     ----------
     run
-        Takes a state and returns a copy with more of it; the stage has the name of this function.
+        Takes a state and returns a copy with more fields filled in. Its name is the name of the stage.
     dump
-        Returns what the stage produced, from the state after it, as values for JSON.
+        Takes the state after the stage, and returns what the stage produced, as values for JSON.
     """
 
     run: Callable[[State], State]
@@ -82,24 +82,25 @@ def compile_network(
     batch
         Inputs that are computed at once.
     streamed
-        Whether weights arrive during the run: a single fully connected layer, column tile after column tile, that
-        waits for one committed weights packet before each.
+        Whether weights arrive during the run. The network must be a single fully connected layer; the program waits for
+        one committed weights packet before each column tile.
     once
-        Whether the program runs once per command, so that its repeats need no idle cycles between them.
+        Whether the program runs only once per command, so that repeats need no idle cycles between them.
     packed
-        How the host unfolds the input (`none`, `row` or `whole`, see `im2col_variants`); None takes the one with the
-        fewest cycles, those of the link included.
+        How the host unfolds the input (`none`, `row` or `whole`, see `im2col_variants`); None takes the variant with
+        the fewest cycles, those of the link included.
     thorough
-        False searches with one partial schedule instead of several: compiles faster, perhaps to a slower program.
+        Whether to search with several partial schedules. With only one, compiling is faster, but the program may be
+        slower.
     pipeline
-        The stages. It must have stages with the names `im2col` and `choose_orders`.
+        The stages; they must include ones named `im2col` and `choose_orders`.
 
     Raises
     ------
     CapacityError
         The network does not fit the machine's memories.
     NetworkError
-        The network rounds by another contract than the machine, or has a layer that no passes compute.
+        The network's rounding contract is not the machine's, or the array cannot compute a layer.
     """
     history = compile_stages(
         network,
@@ -132,7 +133,7 @@ def compile_stages(
     if batch < 1:
         raise CapacityError(f"batch must be at least 1, not {batch}")
     if network.contract != config.contract and any(not layer.wide for layer in network.layers):
-        raise NetworkError(f"the network must round by the machine's {config.contract}, not by {network.contract}")
+        raise NetworkError(f"the network must have the machine's contract, {config.contract}, not {network.contract}")
     names = [stage.name for stage in pipeline]
     first, last = names.index("im2col"), names.index("choose_orders")
     start = State.start(network, config, batch=batch, streamed=streamed, once=once)
@@ -158,8 +159,8 @@ def dump_after(
 ) -> dump.Dump:
     """Compile a network, and return what the stage called `name` produced, as values for JSON.
 
-    Stages after it do not run, except for those that choose the im2col variant. So what the stages before `emit`
-    produced can be seen even where the program and weight memories are too small.
+    Later stages do not run, except those that choose the im2col variant. The results of the stages before `emit` are
+    therefore available even if the program and weight memories are too small.
     """
     last = [stage.name for stage in pipeline].index(name)
     search = [stage.name for stage in pipeline].index("choose_orders")
@@ -181,9 +182,9 @@ def _candidates(
 ) -> list[_History]:
     """Return the candidates, from the most promising to the least: their histories up to `choose_orders`.
 
-    All im2col variants are compared by a quick search. The best of them is searched thoroughly. Whether a candidate
-    fits the program and weight memories is known only once it is emitted, so each comes with the order that has the
-    fewest passes as a last resort.
+    A quick search compares all im2col variants, and a thorough search refines the best. Whether a candidate fits the
+    program and weight memories is known only after it is emitted, so the list ends with every candidate in the orders
+    that have the fewest passes.
     """
     state = list(common.values())[-1] if common else start
     names = [variant.name for variant in im2col_variants(state.network, state.config.rows)]
@@ -211,7 +212,7 @@ def _candidates(
 
 
 def _cost(candidate: _History) -> int:
-    """Return the cycles of a candidate, or those of the link for its input where these are more."""
+    """Return the cycles of a candidate, or those that the link needs for its input if there are more of these."""
     state = candidate["choose_orders"]
     return max(state.cycles, state.memory.layouts[INPUT].size * chunks(8 * state.config.rows, state.config))
 

@@ -41,7 +41,7 @@ def _by(numbers: Sequence[int]) -> str:
 
 
 def _tensor(state: State, tensor: int) -> int | str:
-    """Return the name of a tensor: the layer that it is the result of, by its index in the source network."""
+    """Return the name of a tensor: the index, in the source network, of the layer whose result it is, or `input`."""
     return "input" if tensor == INPUT else state.origin[tensor]
 
 
@@ -162,7 +162,7 @@ def _value(instruction: Instruction, field: dataclasses.Field[Any]) -> Any:
 def _instructions(
     instructions: Sequence[Pass] | Sequence[Drain], about: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return a row for each instruction, without the fields that have their default in all of them."""
+    """Return a row for each instruction, without the fields that have their default value in all instructions."""
     used = [
         field
         for field in dataclasses.fields(type(instructions[0]))
@@ -209,7 +209,7 @@ def synchronised(state: State) -> Dump:
 
 
 def scheduled(state: State) -> Dump:
-    """Return the instructions that idle, and the sums of their idle cycles."""
+    """Return the instructions with idle cycles, and the sums of these cycles."""
     code = state.code
     passes = [
         {"pass": i, "layer": label.layer, "idle": p.idle, "idle_requantise": p.idle_requantise}

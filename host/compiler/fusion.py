@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Lowered = Mapping[int, Sequence[Part] | Addition]
-"""for each layer that passes compute, its parts; for an `Add`, the addition"""
+"""for each layer that the array computes, its parts; for an `Add`, the addition"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +57,15 @@ class FusionGroup:
     Attributes
     ----------
     layer
-        The layer whose operands go through the array.
+        The layer whose operands enter the array.
     result
-        The layer whose result is written; another than `layer` where an addition is fused.
+        The layer whose result is written: `layer`, or the addition that is fused with it.
     parts
         The parts of `layer`.
     addition
-        The addition that is fused.
+        The fused addition, or None.
     pair
-        The addition of two tensors, both through the array, where `layer` is an `Add`.
+        The addition of two tensors, both through the array, if `layer` is an `Add`, else None.
     """
 
     layer: int
@@ -87,7 +87,7 @@ def column_tiles(part: Part, config: Config) -> int:
 
 
 def fusible_additions(network: Network, config: Config) -> dict[int, tuple[int, int]]:
-    """Return the additions that can be fused: (layer before it, layer that is kept as residual) for each."""
+    """Return the additions that can be fused: for each, the layer before it and the layer kept as the residual."""
     found: dict[int, tuple[int, int]] = {}
     sources, fused_into = sources_of(network), set()
     if not config.residual_words:
@@ -106,7 +106,7 @@ def fusible_additions(network: Network, config: Config) -> dict[int, tuple[int, 
             and b not in fused_into
         ]
         if pairs:
-            # The more passes the layer has, the more of the addition's drains they hide.
+            # The more passes the fused layer has, the more of the addition's drains they hide.
             found[index] = max(pairs, key=lambda p: network.layers[p[0]].multiplications(*network.source_shapes(p[0])))
             fused_into.add(found[index][0])
     return found
@@ -115,7 +115,7 @@ def fusible_additions(network: Network, config: Config) -> dict[int, tuple[int, 
 def fuse(network: Network, lowered: Lowered, config: Config, images: int) -> list[FusionGroup]:
     """Return the fusion groups of a network, each after those whose results it reads.
 
-    As many additions are fused as the residual memory has room for; the largest are given up first.
+    If the residual memory is too small for all additions, the largest ones are not fused.
     """
     fusible = fusible_additions(network, config)
     while True:

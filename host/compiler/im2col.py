@@ -1,4 +1,4 @@
-"""im2col on the host: the taps of a first layer with few channels, unfolded so that they fill memory words."""
+"""im2col on the host: unfolds the taps of a first layer with few channels, so that they fill memory words."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Im2col:
     Attributes
     ----------
     name
-        `none`; `row`: the taps of a kernel row become channels of one pixel; `whole`: all taps do.
+        `none`: no unfolding; `row`: the taps of a kernel row become channels of one pixel; `whole`: all taps do.
     network
         The network with its first layer rewritten.
     layer
-        The convolution before it was rewritten; None for `none`.
+        The first layer before it was rewritten; None for `none`.
     """
 
     name: str
@@ -34,8 +34,7 @@ class Im2col:
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Unfold int8 (M, H, W, C) to int8 (M, H', W', C').
 
-        Pixels outside the image have the value of the layer's zero point. Channels are in the order kernel y, kernel
-        x, C.
+        Pixels outside the image have the value of the layer's zero point. C' is in the order (kernel y, kernel x, C).
         """
         layer = self.layer
         if layer is None:
@@ -77,9 +76,10 @@ def _unfolded_layer(layer: Conv, name: str) -> Conv:
 
 
 def im2col_variants(network: Network, rows: int) -> list[Im2col]:
-    """Return the network as it is, and unfolded where that can fill memory words of `rows` channels better.
+    """Return the network without im2col, and the unfolded variants that may fill words of `rows` channels better.
 
-    That is where only a convolution with more than one tap and fewer than `rows` channels reads the input.
+    There are such variants if the only reader of the input is a convolution with more than one tap and fewer than
+    `rows` input channels.
     """
     found = [Im2col("none", network)]
     readers = network.readers(INPUT)

@@ -39,7 +39,7 @@ class TensorLayout:
     shape
         (height, width, channels).
     images
-        How many images there are.
+        Number of images.
     words
         Memory words per pixel.
     channels
@@ -76,5 +76,8 @@ class TensorLayout:
         return self.images * self.pixels * self.words
 
     def address(self, image: int, y: int, x: int, word: int = 0) -> int:
-        """Return the address of a word of pixel (y, x), which may be outside the image, as if lines went on there."""
+        """Return the address of a word of pixel (y, x); a pixel outside the image gives the address of a neighbour's.
+
+        Lines and images are contiguous, so an x beyond a line runs into the next line.
+        """
         return self.base + ((image * self.shape[0] + y) * self.shape[1] + x) * self.words + word

@@ -1,4 +1,4 @@
-"""From layers to parts: taps, weight matrices and requantisation."""
+"""Lowering of layers to parts: taps, weight matrices and requantisation."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _scaled(layer: Linear) -> Output:
 def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     """Return the parts of a layer.
 
-    One function per class of layer is registered here. `Add` has none: the compiler may fuse an addition with the layer
-    before it, and takes its operands from `addition`.
+    One function is registered here for each class of layer, except `Add`: the compiler may fuse an addition with the
+    layer before it, and takes its operands from `addition`.
 
     Parameters
     ----------
@@ -75,9 +75,9 @@ def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contrac
     Raises
     ------
     NetworkError
-        No passes compute the layer.
+        The array cannot compute the layer.
     """
-    raise NetworkError(f"{type(layer).__name__} has no passes: no function is registered for it")
+    raise NetworkError(f"{type(layer).__name__} cannot be lowered: no function is registered for it")
 
 
 @lower.register(Dense)
@@ -147,7 +147,7 @@ def _max_pool(layer: MaxPool, sources: Sequence[int], shapes: Sequence[Shape], c
 def pool_scaling(count: int, contract: str) -> Scaling:
     """Return a scaling that divides any sum of `count` int8 values by `count`: to nearest, ties away from zero.
 
-    It has been tried on every possible sum.
+    The scaling is verified on every possible sum.
 
     Raises
     ------

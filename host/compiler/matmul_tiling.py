@@ -1,4 +1,4 @@
-"""Tiling of a matrix product that is too large for the machine."""
+"""Tiling of matrix products that are too large for one program."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from etchnet.host.compiler.layout import words_per_pixel
 __all__ = ["MatmulTiling"]
 
 _PROGRAM_CYCLES = 200
-"""estimated cycles that each program costs besides its passes: packets of its instructions, and the last drain"""
+"""estimated cycles of each program besides its passes: the packets of its instructions, and the last drain"""
 
 
 @dataclass(frozen=True)
 class MatmulTiling:
     """The tile of a product int8 (M, K) @ int8 (K, N) that one program computes in one repeat.
 
-    Programs run over all tiles of K and N, and each repeats over M. Where K is tiled, the host adds int32 partial sums.
+    There is a program for each tile of K and N, and it repeats over M. If K is tiled, the host adds int32 partial sums.
 
     Attributes
     ----------
@@ -41,8 +41,8 @@ class MatmulTiling:
     def best(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> MatmulTiling:
         """Return the tiling of a product of M = `rows`, K = `terms`, N = `channels` with the fewest estimated cycles.
 
-        The estimate counts issue slots and link words. `wide` is whether results are int32. Raises CapacityError where
-        the machine's memories do not hold one column tile of the product.
+        The estimate counts issue slots and link words. `wide` is whether results are int32. Raises CapacityError if the
+        machine's memories cannot hold one column tile of the product.
         """
         blocks, tiles = ceil_div(terms, config.rows), ceil_div(channels, config.columns)
         best: tuple[float, MatmulTiling] | None = None
@@ -70,7 +70,7 @@ class MatmulTiling:
 
     @staticmethod
     def _most_rows(rows: int, blocks: int, tiles: int, config: Config, *, wide: bool) -> int:
-        """Return how many of `rows` one repeat of blocks x tiles can take; 0 where the machine is too small."""
+        """Return how many of `rows` one repeat of blocks x tiles can take; 0 if the machine is too small."""
         size = words_per_pixel(tiles * config.columns, config, wide=wide)
         if blocks * tiles > config.weight_tiles or tiles > config.parameter_tiles:
             return 0
@@ -84,9 +84,9 @@ class MatmulTiling:
 
 
 def _parts(whole: int) -> list[int]:
-    """Return the numbers of parts worth trying, in ascending order: for every distinct size of a part, the fewest.
+    """Return the numbers of parts worth trying, ascending: the fewest parts for each size of a part.
 
-    Long ranges are thinned out: sizes up to the square root, and those of up to as many parts.
+    For large `whole` only some sizes are tried: those up to about its square root, and those of about as many parts.
     """
     root = math.isqrt(whole) + 2
     sizes = {ceil_div(whole, parts) for parts in range(1, root)} | set(range(1, root))

@@ -34,9 +34,9 @@ class MemoryMap:
     output
         The layer whose result is the network's.
     images
-        Inputs that are computed at once: every tensor is stored that many times.
+        Inputs that are computed at once; every tensor is stored for each of them.
     activation_words, residual_words
-        Words of the activation and residual memories that are needed.
+        Words that are needed of the activation and residual memories.
     """
 
     layouts: Mapping[int, TensorLayout] = field(default_factory=dict)
@@ -57,7 +57,7 @@ def allocate_tensors(
 ) -> MemoryMap:
     """Return addresses for the tensors that fusion groups read and write, for `images` inputs at once.
 
-    `in_place` are the reshaped tensors that share the memory of the tensors that they are made from.
+    `in_place` are reshapes whose results share the memory of their sources.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Certificates that no int8 input can make a layer overflow, from its actual weights."""
+"""Certificates, from the actual weights, that no int8 input can make a layer overflow."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Certificate:
     layer
         Index of the layer.
     sums, sum_bits
-        Smallest and largest sum of one array column, and its width.
+        Smallest and largest sum of one array column, and the width of that sum in bits.
     accumulators
-        Smallest and largest sum with the bias, in 32 bits.
+        Smallest and largest sum with the bias, which must fit 32 bits.
     shifted
-        Smallest and largest sum after the left shift, in 32 bits; without the shift where the contract has none that
-        can overflow.
+        Smallest and largest sum after the left shift, which must fit 32 bits; without the shift if it cannot overflow
+        under the contract.
     """
 
     layer: int
@@ -52,11 +52,11 @@ class Certificate:
 def check_overflow(layer: Layer, index: int, config: Config) -> Certificate | None:
     """Compute the bounds of layer number `index`: every product is bounded by its weight times -128 or 127.
 
-    The folded bias stands for all that the machine adds, the input's zero point included. Sums that exceed int32 on the
-    way are harmless: accumulation is modulo 2**32, so that only the last value has to fit.
+    The bias includes the correction for the input's zero point. Intermediate sums may exceed int32: accumulation is
+    modulo 2**32, so only the final value must fit.
 
-    One function per class of layer is registered here. Layers that only move or compare values have none: they cannot
-    overflow, and the result is None.
+    One function is registered here for each class of layer that can overflow. Layers that only move or compare values
+    have none, and the result is None.
     """
     return None
 
@@ -65,11 +65,11 @@ def check_overflow(layer: Layer, index: int, config: Config) -> Certificate | No
 def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificate:
     weights = layer.matrix.astype(np.int64)
     low, high = np.minimum(-128 * weights, 127 * weights), np.maximum(-128 * weights, 127 * weights)
-    # Any products may share a column of the array, but no more than it has rows.
+    # Any products may share a column of the array, but at most as many as the array has rows.
     column = np.sort(low, axis=0)[: config.rows].sum(axis=0), np.sort(high, axis=0)[-config.rows :].sum(axis=0)
     exact_bias = layer.bias - layer.input_zero_point * weights.sum(axis=0)
     totals = low.sum(axis=0) + exact_bias, high.sum(axis=0) + exact_bias
-    # Shifted values matter only under a contract in which they wrap.
+    # Shifted values matter only under a contract that wraps them.
     left = layer.shifts[0] if contract_of(config).wraps else np.zeros_like(layer.bias)
     shifted = [[int(t) << int(s) for t, s in zip(total, left, strict=True)] for total in totals]
     return Certificate(
@@ -83,7 +83,7 @@ def _linear_certificate(layer: Linear, index: int, config: Config) -> Certificat
 
 @check_overflow.register(Add)
 def _addition_certificate(layer: Add, index: int, config: Config) -> Certificate:
-    """Certify the extremes of both operands through their scalings, which are monotonic, and their sum."""
+    """Certify an addition: scalings are monotonic, so the extremes of the operands give those of the sum."""
     wraps, ends = contract_of(config).wraps, []
     shifted: list[int] = []
     for scaling, zero in zip((layer.first, layer.second), layer.zero_points, strict=True):

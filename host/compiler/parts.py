@@ -1,8 +1,8 @@
 """Parts of layers: the compiler's intermediate representation of what the array computes.
 
-A layer is one or more *parts*. A part computes a rectangle of the result's pixels. Each of its *operands* is a tensor,
-a list of taps (pixel offsets), and for every tap a matrix of input by output channels. The mask of the elements that
-may be other than zero depends on the kind of layer, never on weights, so that time does not depend on their values.
+A layer consists of one or more *parts*. A part computes a rectangle of the result's pixels. Each of its *operands* is a
+tensor, a list of taps (pixel offsets), and for every tap a matrix of input by output channels. The mask of elements
+that may be nonzero depends on the kind of layer, never on weights, so that time does not depend on weights.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Operand:
     matrix
         Returns the weights of a tap by its index: int8 (input channels, output channels).
     mask
-        Bool (input channels, output channels), false where weights are zero in every layer of this kind; None for no
-        such weights.
+        Bool (input channels, output channels), false where weights are zero in every layer of this kind; None if there
+        are no such weights.
     copies
-        Whether all weights under the mask are 1, for every tap: values are only moved, or folded.
+        Whether all weights under the mask are 1, for every tap, so that values are only moved or folded.
     pad
         The value of pixels outside the image.
     window
-        For depthwise layers that depthwise passes can compute, the weights int8 (kernel y, kernel x, channels). The
+        For a layer that depthwise passes can compute, its weights, int8 (kernel y, kernel x, channels), else None. The
         first tap is then the corner of the window.
     """
 
@@ -73,6 +73,13 @@ class Operand:
     pad: int = 0
     window: np.ndarray | None = None
 
+    @property
+    def depthwise_weights(self) -> np.ndarray:
+        """`window`; raises ValueError if depthwise passes cannot compute the layer."""
+        if self.window is None:
+            raise ValueError("the operand has no window: its layer is not depthwise")
+        return self.window
+
 
 @dataclass(frozen=True, eq=False)
 class Output:
@@ -83,7 +90,7 @@ class Output:
     records
         Parameters for each output channel, or one set for all.
     zero_point, low, high
-        Added after scaling; and the clamp.
+        The zero point, which is added after scaling, and the clamp.
     raw
         Whether sums are stored as int32, with the bias but not scaled.
     """
@@ -113,7 +120,7 @@ class Part:
     output
         The requantisation of the sums.
     fold
-        How products are combined: added, or the maximum.
+        How products are combined: by addition or by maximum.
     wide
         Whether results are int32.
     """
@@ -150,7 +157,7 @@ class Addition(NamedTuple):
 
 
 def identity_output(contract: str, low: int = -128, high: int = 127) -> Output:
-    """Return the requantisation that leaves int8 sums as they are, except for a clamp."""
+    """Return the requantisation that only clamps int8 sums."""
     return scaled_output(Scaling.of(1.0, contract=contract), low=low, high=high)
 
 
@@ -163,7 +170,7 @@ def scaled_output(
 
 
 def parameter_words(output: Output, tiles: int, config: Config) -> list[int]:
-    """Return the parameter words of whole column tiles, each of `requantisers` records.
+    """Return the parameter words of `tiles` whole column tiles; each word holds `requantisers` records.
 
     Channels that pad the last tile have default parameters; their results are never used.
     """

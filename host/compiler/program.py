@@ -35,15 +35,15 @@ class Program:
     labels
         For each pass, the part of the network that it computes.
     writes
-        For each drain, the part of a layer's result that it writes; None where it writes accumulator rows.
+        For each drain, the part of a layer's result that it writes; None if it writes accumulator rows.
     im2col
         How the host unfolds inputs.
     input_layout, output_layout
-        The input and the result in the input and output memories.
+        The layouts of the input in the input memory and of the result in the output memory.
     fused
         The additions that are fused into the layer before them.
     orders
-        For each layer that passes compute, the order of its passes.
+        For each layer that has passes, the order of its passes.
     activation_words, residual_words
         Words that the program needs of the activation and residual memories.
     """
@@ -101,7 +101,7 @@ class Program:
         return self.output_layout.size
 
     def command(self, repeats: int, *, first_pass: int = 0, first_drain: int = 0) -> RunCommand:
-        """Return the command of a run that takes `repeats` times `batch` inputs."""
+        """Return the command of a run that computes `repeats` x `batch` inputs."""
         return RunCommand(
             first_pass=first_pass,
             passes=len(self.passes),
@@ -112,7 +112,7 @@ class Program:
         )
 
     def image(self) -> dict[Target, list[int]]:
-        """Return the words of all memories that a machine with this network built in is initialised with."""
+        """Return the initial contents of the memories of a machine with this network built in."""
         weights = self.weights.reshape(len(self.weights), -1).view(np.uint8)
         return {
             Target.PASSES: [p.encode(self.config) for p in self.passes],
@@ -132,7 +132,7 @@ class Program:
 
     @property
     def repeat_cycles(self) -> int:
-        """Cycles from one repeat to the next: those of the machine, or of the slower link if these are more."""
+        """Cycles from one repeat to the next: those of the machine, or those of the slower link if there are more."""
         return max(self.counts(2)[Counter.CYCLES] - self.counts()[Counter.CYCLES], *self.link_cycles())
 
     def pack_inputs(self, x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reshapes that need no passes: those that leave values where they are in memory, or that their readers undo."""
+"""Reshapes that need no passes: those that do not move values in memory, or whose readers ignore the shape."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def rewrite_network(
     Parameters
     ----------
     layers, sources
-        As of `Network`. Layers that the result does not need are removed.
+        As for `Network`. Layers that the result does not need are removed.
     last
         The layer that gives the result; by default the last one.
     input_shape
-        By default that of `network`.
+        Shape of the input; by default that of `network`.
     """
     kept, renumbered = needed_layers(sources, len(layers) - 1 if last is None else last)
     shape = input_shape or network.input_shape
@@ -73,7 +73,7 @@ def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
 
 
 def _same_in_memory(layer: Reshape, shape: Shape, config: Config) -> bool:
-    """Return whether a tensor of `shape` and its reshaped one have the same words in memory."""
+    """Return whether a tensor of `shape` has the same words in memory before and after a reshape."""
     if shape[2] == layer.size[2]:
         return True
     whole = config.rows if config.tiles_per_word > 1 or config.rows == config.columns else 0
@@ -81,9 +81,9 @@ def _same_in_memory(layer: Reshape, shape: Shape, config: Config) -> bool:
 
 
 def reshaped_in_place(network: Network, config: Config) -> set[int]:
-    """Return the reshapes whose result is equal, in memory, to the tensor that they are made from.
+    """Return the reshapes whose result is equal, in memory, to their source.
 
-    Only tensors that the output stage wrote are considered, and not the network's result.
+    Reshapes of the network's input, and one that gives the network's result, are not considered.
     """
     found: set[int] = set()
     for index, (layer, (source, *_)) in enumerate(zip(network.layers, sources_of(network), strict=True)):

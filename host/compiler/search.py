@@ -17,20 +17,20 @@ __all__ = ["ScheduleCache", "fewest_passes", "possible_orders", "search_orders"]
 def possible_orders(fusion: FusionGroup, config: Config, images: int, *, alone: bool) -> list[Order]:
     """Return the orders worth trying for a fusion group; all give the same result.
 
-    `alone` is whether the program consists of this group: then only whole banks are tried.
+    `alone` tells whether the program consists only of this group; then only whole banks are tried.
     """
     most, least = config.accumulator_rows, config.load_cycles
     if fusion.pair:
         return [Order("pair", "strips", most // 2)]
     methods = ["taps"]
-    # A pass per result pixel is worth trying where there are few of them.
+    # A pass per result pixel is worth trying only if there are few pixels.
     few = sum(p.region.height * p.region.width for p in fusion.parts) <= config.load_cycles
     if few and all(p.copies and len(p.operands) == 1 and len(p.operands[0].taps) > 1 for p in fusion.parts):
         methods.append("hold")
     windows = [p.operands[0].window for p in fusion.parts]
     if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):
         methods.append("window")
-    # Parts of a bank, and strips before column tiles, make a difference only where there are several strips.
+    # Using part of a bank, or ordering by strips, makes a difference only if there are several strips.
     pixels = images * max(p.region.height * p.region.width for p in fusion.parts)
     rows = [most] if alone else [most, *(c for c in (most // 2, most // 4) if 2 * least <= c < pixels)]
     orders = ["tiles", "side"] if alone or pixels <= rows[-1] else ["tiles", "side", "strips"]
@@ -76,7 +76,7 @@ class ScheduleCache:
         self._extended: dict[object, tuple[Timeline, Timeline]] = {}
 
     def groups(self, fusion: FusionGroup, order: Order, emitter: Emitter) -> list[PassGroup] | None:
-        """Return the pass groups of a fusion group from bank 0 on; None where this order is not possible."""
+        """Return the pass groups of a fusion group, starting with bank 0; None if this order is not possible."""
         key = emitter.cache_key(fusion), order
         if key not in self._groups:
             self._groups[key] = emitter.groups(fusion, order, 0)
@@ -119,7 +119,7 @@ def _extend(
 def search_orders(
     groups: Sequence[FusionGroup], emitter: Emitter, cache: ScheduleCache, *, beam: int, only: str | None = None
 ) -> tuple[tuple[Order, ...], int]:
-    """Search the orders of all fusion groups that take the fewest cycles, by a beam search.
+    """Search for the orders of all fusion groups that take the fewest cycles, by beam search.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def search_orders(
     orders
         The order of each fusion group.
     cycles
-        Cycles of a run of one repeat, plus those that the first group of the next repeat waits for the last group of
-        this one: the program's idle cycles include them in every repeat.
+        Cycles of a run of one repeat, plus those that the first group of the next repeat would wait for the last group
+        of this one; the program's idle cycles include these in every repeat.
     """
     config = emitter.config
     empty = Timeline(config, assume_valid=True)
@@ -168,8 +168,8 @@ def search_orders(
 def _best(extended: Sequence[PartialSchedule], beam: int) -> list[PartialSchedule]:
     """Return the most promising schedules.
 
-    Schedules that write their last result first and those that issue their last pixel first are kept in equal number,
-    and for both banks, because any of them may lead to the fastest program.
+    For each bank, equal numbers are kept of the schedules that write their last result earliest and of those that issue
+    their last pixel earliest, because either may lead to the fastest program.
     """
     if beam == 1:
         return [min(extended, key=lambda s: (s.timeline.busy_until, s.timeline.slot))]

@@ -1,6 +1,6 @@
-"""The stages of the compiler: each takes a `State` and returns a copy with more of it filled in.
+"""The stages of the compiler: each takes a `State` and returns a copy with more fields filled in.
 
-Their order is `etchnet.host.compiler.compile.PIPELINE`. No stage changes what it is given.
+`etchnet.host.compiler.compile.PIPELINE` gives their order. No stage modifies its argument.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def strip_reshapes(state: State) -> State:
 
 
 def im2col(state: State) -> State:
-    """Rewrite the first layer for inputs that the host unfolds as `state.variant` says.
+    """Rewrite the first layer for inputs that the host unfolds according to `state.variant`.
 
     Sets `im2col` and `network`. The layers keep their indices.
     """
@@ -58,7 +58,7 @@ def im2col(state: State) -> State:
 def lower(state: State) -> State:
     """Turn each layer into parts: rectangles of result pixels, taps, and a weight matrix for each tap.
 
-    Sets `lowered` and `in_place`. Raises NetworkError for a layer that no passes compute.
+    Sets `lowered` and `in_place`. Raises NetworkError for a layer that the array cannot compute.
     """
     network = state.network
     in_place = reshapes.reshaped_in_place(network, state.config)
@@ -74,7 +74,7 @@ def lower(state: State) -> State:
 
 
 def fuse(state: State) -> State:
-    """Group layers that are computed together: an addition with the layer before it, as residual memory allows.
+    """Group layers that are computed together: an addition with the layer before it, if the residual memory allows it.
 
     Sets `groups`, in the order in which they are computed.
     """
@@ -82,18 +82,18 @@ def fuse(state: State) -> State:
 
 
 def allocate(state: State) -> State:
-    """Give every tensor an address, for as long as some fusion group needs it.
+    """Give every tensor an address, for as long as a fusion group needs it.
 
-    Sets `memory`. Raises CapacityError where the input, output or activation memory is too small.
+    Sets `memory`. Raises CapacityError if the input, output or activation memory is too small.
     """
     memory = memory_map.allocate_tensors(state.network, state.groups, state.in_place, state.config, state.batch)
     return state.replace(memory=memory)
 
 
 def choose_orders(state: State) -> State:
-    """Choose the order of the passes of each fusion group: the fastest by the exact timing model.
+    """Choose the order of the passes of each fusion group: the fastest that the search finds with the timing model.
 
-    Sets `orders` and `cycles`, which is 0 where `state.beam` asks for no search.
+    Sets `orders` and `cycles`. If `state.beam` is 0, there is no search and `cycles` is 0.
     """
     draft = Emitter(state.config, state.memory, draft=True)
     if not state.beam:
@@ -108,7 +108,7 @@ def emit(state: State) -> State:
     """Make the passes, drains, weights and parameters of the chosen orders.
 
     Sets `code`. Weights are stored in the order of the layers, so that their addresses do not depend on the orders.
-    Raises CapacityError where the weight, parameter or program memory is too small.
+    Raises CapacityError if the weight, parameter or program memory is too small.
     """
     config, batch, origin = state.config, state.batch, state.origin
     emitter = Emitter(config, state.memory)
@@ -174,7 +174,7 @@ def _flags(
 
 
 def schedule(state: State) -> State:
-    """Add the idle cycles that passes and chained drains need so that none reads a value before it is written.
+    """Add the idle cycles that passes and chained drains need, so that no value is read before it is written.
 
     Sets `code`.
     """
@@ -183,7 +183,7 @@ def schedule(state: State) -> State:
 
 
 def check(state: State) -> State:
-    """Check that every instruction fits its fields; raises CapacityError where one does not. Sets nothing."""
+    """Check that every instruction fits its fields; raises CapacityError if one does not. Sets nothing."""
     try:
         for instruction in (*state.code.passes, *state.code.drains):
             instruction.encode(state.config)

@@ -1,4 +1,4 @@
-"""The state of a compilation: what its stages read and extend."""
+"""The state of a compilation, which its stages read and extend."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Code:
     labels
         For each pass, the part of the network that it computes.
     writes
-        For each drain, the part of a layer's result that it writes; None where it writes accumulator rows.
+        For each drain, the part of a layer's result that it writes; None if it writes accumulator rows.
     weights
         int8 (weight words, weight_rows, columns).
     parameters
@@ -53,7 +53,7 @@ class Code:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A compilation in progress. A stage takes one and returns a copy with its own fields filled in.
+    """A compilation in progress. A stage takes a state and returns a copy with the stage's own fields filled in.
 
     Attributes
     ----------
@@ -68,11 +68,11 @@ class State:
     cache
         Timing that the candidates of one compilation share.
     network, origin
-        The network as the stages so far have rewritten it, and for each of its layers the index in `source`.
+        The network as rewritten so far, and for each of its layers the index in `source`.
     im2col
         How the host unfolds inputs.
     lowered, in_place
-        The parts of each layer; and the reshapes that need none, because their tensors are equal in memory.
+        The parts of each layer; and the reshapes that need none, because their result equals their source in memory.
     groups
         The fusion groups, in the order in which they are computed.
     memory
@@ -119,7 +119,7 @@ class State:
         )
 
     def replace(self, **changes: Any) -> State:
-        """Return a copy with other values in some fields."""
+        """Return a copy with new values in some fields."""
         return dataclasses.replace(self, **changes)
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ def tile_words(tile: np.ndarray, config: Config) -> np.ndarray:
 
 
 class TileTable:
-    """The weight memory of a program. Each tile is stored once, when its address is first asked for."""
+    """The weight memory of a program. Each tile is stored once, when its address is first requested."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -1,1 +1,1 @@
-"""The driver: arrays in, arrays out, on any engine or board."""
+"""The driver: numpy arrays in, numpy arrays out, on any simulator or board."""

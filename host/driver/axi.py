@@ -20,7 +20,7 @@ __all__ = ["AxiEngine", "Bus", "Registers"]
 class Bus(ABC):
     """Access to a machine on AXI buses: its registers, often memory-mapped, and its streams, often by DMA.
 
-    Implement the three methods for a platform. Each raises LinkError where the bus responds with an error, or does not
+    Implement the three methods for a platform. Each must raise LinkError if the bus responds with an error or does not
     respond.
     """
 
@@ -50,19 +50,20 @@ class Registers:
         self._bus = bus
 
     def read(self, register: str, field: str = "") -> int:
-        """Read a register, or a field of it."""
+        """Read a register, or one field of it."""
         found = BY_NAME[register]
         word = self._bus.read32(found.offset)
         return found[field].of(word) if field else word
 
     def write(self, register: str, **fields: int) -> None:
-        """Write the named fields only: stored fields keep their values, and no other event is cleared or command given.
+        """Write only the named fields of a register.
 
-        Raises ValueError for a register that cannot be written.
+        Other stored fields keep their values; no other event is cleared, and no other command is given. Raises
+        ValueError if the register is read-only.
         """
         found = BY_NAME[register]
         if found.access is Access.READ_ONLY:
-            raise ValueError(f"register {register} cannot be written")
+            raise ValueError(f"register {register} is read-only")
         word = 0
         if any(f.source is Source.STORED and f.name not in fields for f in found.fields):
             word = self._bus.read32(found.offset)
@@ -71,7 +72,7 @@ class Registers:
         self._bus.write32(found.offset, word)
 
     def config(self) -> Config:
-        """Read the config of the machine; raises LinkError where there is none, or one of another version."""
+        """Read the config of the machine; raises LinkError if there is none, or one that this driver cannot use."""
         if (magic := self.read("ID")) != MAGIC:
             raise LinkError(f"no machine at this address: register ID should hold {MAGIC:#x}, not {magic:#x}")
         if (major := self.read("VERSION", "MAJOR")) != VERSION[0]:
@@ -86,15 +87,15 @@ class Registers:
             found = Config.from_dict(values)
         except ConfigError as error:
             raise LinkError(f"no machine that this driver knows: {error}") from None
-        if (print_ := self.read("FINGERPRINT")) != machine_hash(found):
+        if (fingerprint := self.read("FINGERPRINT")) != machine_hash(found):
             raise LinkError(
-                f"the machine takes other packets than this driver sends: register FINGERPRINT should hold "
-                f"{machine_hash(found):#010x}, not {print_:#010x}"
+                f"the machine's packets differ from those of this driver: register FINGERPRINT should hold "
+                f"{machine_hash(found):#010x}, not {fingerprint:#010x}"
             )
         return found
 
     def counters(self) -> dict[Counter, int]:
-        """Read all counters as of one cycle, also during a run; they are not cleared."""
+        """Read all counters, as they were in one cycle; this works during a run too, and does not clear them."""
         self.write("SNAPSHOT", COUNTERS=1)
         words = {c: [self.read(name) for name in counter_registers(c)] for c in Counter}
         return {c: low | high << REGISTER_BITS for c, (low, high) in words.items()}
@@ -102,7 +103,7 @@ class Registers:
     def reset(self) -> None:
         """Reset the machine: runs end, tokens and counters are as after power-up, memories keep their contents.
 
-        A word that m_axis offers already stays valid, and its packet may never end with tlast: reset the receiver too.
+        A word that m_axis already offers stays valid, but its packet may never end with tlast. Reset the receiver too.
         """
         self.write("CONTROL", RESET=1)
         self.write("CONTROL", RESET=0)
@@ -116,7 +117,7 @@ class AxiEngine(Engine):
     bus
         Access to the machine.
     config
-        The machine that it must be; None takes the config that the machine reports.
+        The config that the machine must have; None takes the config that it reports.
 
     Attributes
     ----------
@@ -126,7 +127,7 @@ class AxiEngine(Engine):
     Raises
     ------
     LinkError
-        There is no machine, or another one.
+        There is no machine on the bus, or it has another config.
     """
 
     name = "axi"
@@ -137,7 +138,7 @@ class AxiEngine(Engine):
         found = self.registers.config()
         if config is not None and found != config:
             name, wanted = next((n, v) for n, v in config.to_dict().items() if found.to_dict()[n] != v)
-            raise LinkError(f"{name} of the machine is {found.to_dict()[name]!r}, not {wanted!r}")
+            raise LinkError(f"{name} of the machine must be {wanted!r}, not {found.to_dict()[name]!r}")
         super().__init__(found)
 
     @property

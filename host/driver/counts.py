@@ -31,7 +31,7 @@ class Counts:
 
     @classmethod
     def zero(cls, config: Config) -> Counts:
-        """Return counters of no run."""
+        """Return counters that are all 0."""
         return cls(dict.fromkeys(Counter, 0), config)
 
     def __getitem__(self, counter: Counter) -> int:
@@ -58,11 +58,11 @@ class Counts:
 
     @property
     def utilisation(self) -> float:
-        """Useful multiplications per multiplier and cycle, from 0 to 1."""
+        """Useful multiplications per multiplier per cycle, from 0 to 1."""
         return self.totals[Counter.USEFUL] / (self.cycles * self.config.multipliers) if self.cycles else 0.0
 
     def _slots(self) -> dict[str, int]:
-        """Return the multiplier slots of each class, one per multiplier and cycle."""
+        """Return the multiplier slots of each class; there is one slot per multiplier per cycle."""
         useful, multipliers = self.totals[Counter.USEFUL], self.config.multipliers
         slots = {"useful": useful, "padding": self.totals[Counter.ISSUE] * multipliers - useful}
         return slots | {counter.name.lower(): self.totals[counter] * multipliers for counter in _LOST}

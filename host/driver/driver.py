@@ -34,27 +34,27 @@ from etchnet.sim.engines.link import Engine, LinkTrace
 __all__ = ["Accelerator"]
 
 _EXCHANGE_WORDS = 1 << 22
-"""link words that one exchange moves at most, in each direction"""
+"""largest number of link words that one exchange moves in each direction"""
 
 
 class Accelerator:
-    """One machine and the driver for it.
+    """The driver of one machine.
 
     Parameters
     ----------
     config
         The machine; by default 16 x 16.
     engine
-        An engine, or the name of one as `make_engine` takes it, such as `exact`.
+        An engine, or the name of one as for `make_engine`, such as `exact`.
     trace
-        The cycles in which the link stalls; by default none. Not for an engine that exists already.
+        When the link stalls; by default never. Only for an engine given by name.
     options
-        Further arguments of the engine.
+        Further arguments of the engine. Only for an engine given by name.
 
     Attributes
     ----------
     counts
-        The machine's counters of the last call.
+        The machine's counters for the last call.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class Accelerator:
     ) -> None:
         self.config = config or (engine.config if isinstance(engine, Engine) else Config())
         if isinstance(engine, Engine) and (trace is not None or options or engine.config != self.config):
-            raise ValueError("an engine that exists already has its own config, trace and options")
+            raise ValueError("an engine object has its own config, trace and options: none can be given with it")
         self.engine = engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
         self.counts = Counts.zero(self.config)
         self._program: Program | None = None
@@ -96,9 +96,9 @@ class Accelerator:
         Raises
         ------
         NetworkError
-            The arrays have other dimensions, values that are no int8, or a K that is too large.
+            The arrays have other shapes or values outside int8, or K is too large.
         CapacityError
-            The machine's memories do not even hold one column tile of the product.
+            The machine's memories cannot hold even one column tile of the product.
         """
         return self._product(as_int8("x", x, 2), Dense(as_int8("w", w, 2)))
 
@@ -113,7 +113,7 @@ class Accelerator:
         relu: bool = True,
         stream: bool = False,
     ) -> np.ndarray:
-        """Return ``relu(x @ w + bias)``: int32 (M, N), or int8 (M, N) where it is requantised by `scale`.
+        """Return ``relu(x @ w + bias)``: int32 (M, N), or int8 (M, N) if it is requantised by `scale`.
 
         Parameters
         ----------
@@ -122,21 +122,22 @@ class Accelerator:
         bias
             int32 (N,), or one value for all columns.
         scale
-            Real factor, one for all columns or (N,), applied by the machine's rounding contract. None returns int32
-            sums, modulo 2**32. By `tflite-double`, factors of 1 and more shift sums left, and are refused where that
-            could exceed int32.
+            Real factor, one for all columns or (N,), applied under the machine's rounding contract. None returns int32
+            sums, modulo 2**32. Under `tflite-double`, factors of 1 or more shift sums left, and are refused if the
+            result could exceed int32.
         zero_point
             Added after scaling; ReLU clamps to it.
         relu
-            False clamps only to the range of the result.
+            Whether to apply ReLU; otherwise results are clamped only to the range of their type.
         stream
-            Multiply the first rows while weights are still arriving: fewer cycles from the first link word to the
-            last. Cycles that wait for weights are counted as WAIT_IN. Only where one program takes all of `w`.
+            Whether to multiply the first rows while weights are still arriving, which takes fewer cycles from the first
+            link word to the last. Cycles that wait for weights are counted as WAIT_IN. Possible only if one program can
+            hold all of `w`.
 
         Raises
         ------
         NetworkError
-            As for `matmul`; or `bias`, `scale` or `zero_point` are out of range.
+            As for `matmul`; or `bias`, `scale` or `zero_point` is out of range.
         CapacityError
             As for `matmul`; or the product cannot be streamed.
         """
@@ -149,8 +150,7 @@ class Accelerator:
                 w, bias, scale=scale, zero_point=zero_point, low=low, contract=self.config.contract
             )
             certificate = check_overflow(layer, 0, self.config)
-            assert certificate is not None
-            if not certificate.holds:
+            if certificate is not None and not certificate.holds:
                 raise NetworkError(
                     f"scale must keep shifted sums within int32 for any x, but {np.max(scale):g} shifts some to "
                     f"{certificate.shifted[0]}..{certificate.shifted[1]}"
@@ -178,12 +178,12 @@ class Accelerator:
                 total[:, columns] = total[:, columns] + result if split else result
         if not split:
             return total
-        # The host requantises sums of partial sums, because the machine's inputs are int8.
+        # The host requantises the total of the partial sums, because the machine's inputs are int8.
         return layer.finish(total.astype(np.int64) + layer.folded_bias, contract=self.config.contract)
 
     def _streamed_product(self, x: np.ndarray, layer: Dense, tiling: MatmulTiling) -> np.ndarray:
         if (tiling.terms, tiling.channels) != layer.weights.shape:
-            raise CapacityError("stream: this product is cut into programs, and only one program's weights stream")
+            raise CapacityError("stream: this product needs several programs, and weights can stream for only one")
         program = self._compile(layer, batch=tiling.pixels)
         streamed = self._compile(layer, batch=tiling.pixels, streamed=True)
         self._require_stream(program, streamed, repeats=ceil_div(len(x), tiling.pixels))
@@ -206,7 +206,7 @@ class Accelerator:
         return self.load_program(compile_network(network, self.config, batch=batch))
 
     def load_program(self, program: Program) -> Program:
-        """Load a network that is compiled already; raises ValueError where that was for another machine."""
+        """Load a compiled network; raises ValueError if it was compiled for another machine."""
         if program.config != self.config:
             raise ValueError("a program must be compiled for the machine that it is loaded into")
         self._program, self.counts = None, Counts.zero(self.config)
@@ -217,7 +217,7 @@ class Accelerator:
     def run(self, x: ArrayLike) -> np.ndarray:
         """Run the loaded network on int8 (M, inputs), M >= 1; returns int8 or int32 (M, outputs).
 
-        Raises NetworkError where no network is loaded, or `x` does not fit it.
+        Raises NetworkError if no network is loaded, or `x` does not fit it.
         """
         if self._program is None:
             raise NetworkError("no network is loaded: call load() first")
@@ -264,7 +264,7 @@ class Accelerator:
         """Run the loaded program on all of `x`, `batch` rows per repeat; zeros fill the last repeat."""
         repeats, words = ceil_div(len(x), program.batch), result_link_words(program)
         results = []
-        # Few repeats per exchange keep the host's copy of the link words small; the machine does not notice.
+        # Few repeats per exchange keep the host's copy of the link words small; the machine's cycles do not change.
         most = max(1, _EXCHANGE_WORDS // max(words, program.input_words * chunks(8 * self.config.rows, self.config)))
         for first in range(0, repeats, most):
             last = min(first + most, repeats)
@@ -278,7 +278,7 @@ class Accelerator:
         return np.concatenate(results)[: len(x)]
 
     def _read_counters(self) -> Counts:
-        """Read the counters of the run since the last reading."""
+        """Read the counters of the runs since the last reading."""
         lanes = self.config.link_bits // 32
         request = packet(Target.COUNTERS, np.zeros((0, 1, lanes), np.uint32), self.config)
         values = self.engine.exchange(request, 2 * len(Counter))[:, 0].tolist()

@@ -25,14 +25,14 @@ def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **
         One of `ENGINES`, or ``serial:PORT`` for a board on a serial port. PORT may be followed by options of
         `SerialEngine`, as in ``serial:/dev/ttyUSB0?baud=3000000``.
     trace
-        The cycles in which the link stalls; None never stalls it.
+        When the link stalls; by default never.
     options
         Further arguments of the engine.
 
     Raises
     ------
     ValueError
-        The name is not one of these.
+        No engine has that name, or an option of the port is wrong.
     LinkError
         The board cannot be reached, or has another machine.
     MissingToolError
@@ -54,4 +54,4 @@ def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **
 
         port, found = parse_port(name.removeprefix(SERIAL))
         return SerialEngine(config, port=port, trace=trace, **(found | options))
-    raise ValueError(f"engine must be one of {', '.join(ENGINES)}, {SERIAL}PORT, not {name!r}")
+    raise ValueError(f"engine must be one of {', '.join(ENGINES)} or {SERIAL}PORT, not {name!r}")

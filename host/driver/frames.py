@@ -1,4 +1,4 @@
-"""Frames on a serial line, as `docs/uart.md` defines them: encoding, decoding, and finding them among bytes."""
+"""Frames on a serial line, as defined in `docs/uart.md`: encoding, decoding, and finding them in a stream of bytes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Frame:
     sequence
         Sequence number, from 0 to 255.
     room
-        The third byte of the header, in units of 8 bytes: from the host, the longest body that it takes as the answer
-        (`limit`); from the board, the free bytes of its buffer (`free`).
+        The third byte of the header, in units of 8 bytes: from the host, the longest body that it accepts in the answer
+        (`limit`); from the board, the free space in its buffer (`free`).
     body
         Link words as bytes.
     """
@@ -33,7 +33,7 @@ class Frame:
     body: bytes = b""
 
     def encode(self) -> bytes:
-        """Return the bytes on the line, with flags and check."""
+        """Return the bytes on the line: escaped, with the check and between flags."""
         content = bytes([self.kind, self.sequence, self.room]) + self.body
         content += zlib.crc32(content).to_bytes(CHECK_BYTES, "little")
         for special in (ESCAPE, FLAG):
@@ -64,7 +64,7 @@ class Deframer:
     Attributes
     ----------
     damaged
-        How often bytes between two flags had a wrong check so far.
+        Number of damaged frames so far: bytes between two flags with a wrong check, or too few of them.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Packets of a program: its instructions and constants, its inputs, and its results as they come back."""
+"""Packets of a program: its instructions, constants and inputs; and the unpacking of its results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 def instruction_packets(program: Program, *, first_pass: int = 0, first_drain: int = 0) -> list[np.ndarray]:
-    """Return the packets that write the passes and drains of a program, from these addresses on."""
+    """Return the packets that write the passes and drains of a program, from the given addresses on."""
     config = program.config
     packets = []
     for target, kind, words, address in (
@@ -57,7 +57,7 @@ def _weight_words(program: Program) -> np.ndarray:
 
 
 def input_packets(program: Program, x: np.ndarray) -> np.ndarray:
-    """Return one packet for each repeat that inputs int8 (M, inputs) take.
+    """Return one packet for each repeat that the inputs `x`, int8 (M, inputs), need.
 
     The result is uint32 (repeats, link words of a packet, link_bits / 32).
     """

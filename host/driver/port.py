@@ -15,7 +15,7 @@ from etchnet.sim.engines.verilated import MissingToolError
 __all__ = ["Port", "check_options", "open_port", "parse_port"]
 
 _POLL = 0.02
-"""seconds that a read waits for a first byte"""
+"""seconds that a read waits for its first byte"""
 
 
 class Port(Protocol):
@@ -27,7 +27,7 @@ class Port(Protocol):
         ...
 
     def read(self, size: int = 1, /) -> bytes:
-        """Read at most `size` bytes; return none when no byte arrives for a short while."""
+        """Read at most `size` bytes; return no bytes if none arrives for a short time."""
         ...
 
     def write(self, data: bytes, /) -> int | None:
@@ -40,13 +40,13 @@ class Port(Protocol):
 
 
 def parse_port(text: str) -> tuple[str, dict[str, Any]]:
-    """Split ``/dev/ttyUSB0?baud=1000000`` into a port and options of `SerialEngine`.
+    """Split text such as ``/dev/ttyUSB0?baud=1000000`` into a port and options of `SerialEngine`.
 
-    Raises ValueError, which names the option and what it must be.
+    Raises ValueError, whose message names the option and what it must be.
     """
     port, _, query = text.partition("?")
     if not port:
-        raise ValueError("engine serial needs a port, as in serial:/dev/ttyUSB0")
+        raise ValueError("engine serial needs a port, such as serial:/dev/ttyUSB0")
     numbers: dict[str, Callable[[str], Any]] = {"baud": int, "latency": float, "patience": float, "retries": int}
     options: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -61,7 +61,7 @@ def parse_port(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def check_options(*, retries: int = 0, **positive: float) -> None:
-    """Raise ValueError for options that are not positive, or `retries` that are negative."""
+    """Raise ValueError if an option is not positive and finite, or `retries` is negative."""
     for option, value in positive.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{option} must be positive, not {value!r}")
@@ -86,16 +86,17 @@ def open_port(port: str, baud: int) -> Port:
     try:
         line = serial.serial_for_url(port, baudrate=baud, timeout=_POLL, exclusive=True)
     except (serial.SerialException, OSError) as error:
-        raise LinkError(_cannotopen_port(port, error)) from None
+        raise LinkError(_explain(port, error)) from None
     except ValueError as error:
         raise LinkError(f"cannot open serial port {port} at {baud:,} baud: {error}") from None
-    # USB adapters then collect bytes for 1 ms before they send them on, not for 16. Not all ports have this mode.
+    # In this mode USB adapters collect bytes for 1 ms, not 16 ms, before they forward them. Not all ports have it.
     with contextlib.suppress(AttributeError, NotImplementedError, ValueError, OSError):
         line.set_low_latency_mode(True)
     return line
 
 
-def _cannotopen_port(port: str, error: OSError) -> str:
+def _explain(port: str, error: OSError) -> str:
+    """Return a message that says why a port cannot be opened."""
     from serial.tools import list_ports
 
     number = error.errno

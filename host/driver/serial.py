@@ -18,20 +18,20 @@ from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
 __all__ = ["SerialEngine"]
 
 _SMALLEST = 16
-"""bytes to which the body of a frame shrinks on a line that damages frames"""
+"""smallest size, in bytes, to which the bodies of frames shrink on a line that damages frames"""
 _LONGEST_PAUSE = 0.05
-"""seconds between frames that ask a machine which has nothing to send yet"""
+"""longest pause, in seconds, between frames that poll a machine that has nothing to send yet"""
 
 
 class SerialEngine(Engine):
     """The machine on a board with `etchnet.hdl.serial.uart`, at a serial port.
 
-    Opening the engine resets the machine. It recovers from damaged, lost and repeated bytes by sending frames again. A
-    result is either right or not returned, except for damage that CRC-32 does not detect (one in 2**32 cases of more
-    than a few damaged bits).
+    Opening the engine resets the machine. The engine recovers from damaged, lost and repeated bytes by sending frames
+    again. A result is either right or not returned, except for damage that CRC-32 does not detect (one in 2**32 cases
+    of more than a few damaged bits).
 
     A board does not report cycles or when words moved: `cycle` and `record` raise LinkError. Its counters work as on
-    any engine.
+    any other engine.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ class SerialEngine(Engine):
     port
         The name of a port, a URL that pyserial supports, or an open port.
     baud
-        Bits per second that the board was built for.
+        Baud rate, in bits per second, that the board was built for.
     progress
-        Called during transfers with the number of bytes moved so far, and of all bytes.
+        Called during transfers with the number of bytes moved so far, and the number of all bytes to move.
     latency
         Seconds that the port and the operating system may add to the time that bytes take on the line.
     retries
-        How often a frame without a valid answer is sent again before LinkError is raised.
+        Number of times that a frame without a valid answer is sent again before LinkError is raised.
     patience
-        Seconds without any byte taken or given by the machine after which `exchange` gives up.
+        Number of seconds without a transfer to or from the machine after which `exchange` raises LinkError.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class SerialEngine(Engine):
         patience: float = 10.0,
     ) -> None:
         if trace is not None:
-            raise ValueError("engine serial takes no trace: a board's link stalls when it does")
+            raise ValueError("engine serial takes no trace: the stalls of a board's link cannot be chosen")
         check_options(retries=retries, baud=baud, latency=latency, patience=patience)
         super().__init__(config)
         self._where = port if isinstance(port, str) else getattr(port, "name", None) or "the serial port"
@@ -90,7 +90,7 @@ class SerialEngine(Engine):
         self._deframer = Deframer()
         self._sequence = secrets.randbelow(256)
         self._inbox = bytearray()
-        # Bodies grow quickly until a frame is damaged, and slowly from then on; each damaged frame halves them.
+        # Bodies grow quickly until the first frame is damaged, and slowly from then on; each damaged frame halves them.
         self._size = 64
         self.retried = 0
         try:
@@ -139,7 +139,7 @@ class SerialEngine(Engine):
             raise LinkError(f"the board on {self._where} does not report what it is: {error}") from None
         if identity.version != VERSION:
             raise LinkError(
-                f"the board on {self._where} speaks version {identity.version} of the protocol, this program "
+                f"the board on {self._where} uses version {identity.version} of the protocol, this program "
                 f"{VERSION}: build both from the same release"
             )
         config = self.config
@@ -152,8 +152,8 @@ class SerialEngine(Engine):
         return identity
 
     def _ask(self, kind: Kind, *, limit: int, body: bytes = b"") -> Frame:
-        """Send one frame, again and again until its answer arrives; return the answer."""
-        if self._line is None:
+        """Send one frame, repeatedly until its answer arrives; return the answer."""
+        if (line := self._line) is None:
             raise LinkError(f"the engine on {self._where} is closed")
         self._sequence = (self._sequence + 1) % 256
         sent = Frame(kind, self._sequence, limit, body).encode()
@@ -166,10 +166,10 @@ class SerialEngine(Engine):
                 self.retried += 1
                 self._size = max(self._size // 2, _SMALLEST)
             try:
-                self._line.write(sent)
-                answer, count = self._receive(kind, patience, longest)
+                line.write(sent)
+                answer, count = self._receive(line, kind, patience, longest)
             except OSError as error:
-                raise LinkError(f"the serial port {self._where} is gone: {error}") from None
+                raise LinkError(f"the serial port {self._where} no longer works: {error}") from None
             if answer is not None:
                 if not attempt:
                     self._size += UNIT if self.retried else self._size
@@ -182,18 +182,17 @@ class SerialEngine(Engine):
             received,
         )
 
-    def _receive(self, kind: Kind, patience: float, longest: int) -> tuple[Frame | None, int]:
-        """Wait for the answer to the frame that was just sent: the answer, and the number of bytes received.
+    def _receive(self, line: Port, kind: Kind, patience: float, longest: int) -> tuple[Frame | None, int]:
+        """Wait for the answer to the frame that was just sent; return it, and the number of bytes received.
 
-        The answer is None once a damaged frame has arrived, because there is no other to wait for, or when none has
-        arrived in `patience` seconds.
+        The answer is None if a damaged frame arrives, because no other answer will follow, or if none arrives within
+        `patience` seconds.
         """
-        assert self._line is not None
         deadline, damaged, received, late = time.monotonic() + patience, self._deframer.damaged, 0, 0
         while self._deframer.damaged == damaged:
-            # A busy computer may read only when time is up: bytes that have arrived by then still count.
+            # A busy computer may not read before the deadline: bytes that have arrived by then still count.
             time_is_up = time.monotonic() >= deadline
-            data = self._line.read(max(1, self._line.in_waiting))
+            data = line.read(max(1, line.in_waiting))
             received += len(data)
             late += len(data) if time_is_up else 0
             for frame in self._deframer.feed(data):
@@ -234,10 +233,10 @@ class SerialEngine(Engine):
             elif time.monotonic() > moved + self._patience:
                 raise LinkError(
                     f"nothing moved for {self._patience:g} seconds: {missing // link_bytes} of {count} words have not "
-                    f"come back, {(len(raw) - sent) // link_bytes} are still to be taken"
+                    f"come back, {(len(raw) - sent) // link_bytes} have not been sent"
                 )
             else:
-                # The machine is computing: do not fill the line with questions.
+                # The machine is computing: do not flood the line with polls.
                 time.sleep(pause)
                 pause = min(_LONGEST_PAUSE, 2 * pause + 0.001)
         result = np.frombuffer(bytes(self._inbox[:wanted]), dtype="<u4").reshape(count, link_bytes // 4)

@@ -1,1 +1,1 @@
-"""Networks as files that other runtimes read."""
+"""Networks written as files that other runtimes read."""

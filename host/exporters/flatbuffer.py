@@ -1,4 +1,4 @@
-"""A writer of int8 TensorFlow Lite files, on the builders of the schema."""
+"""A writer of int8 TensorFlow Lite files, based on the schema's generated builders."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Tensor:
 class Graph:
     """A graph under construction: tensors, and operators (code, kind of options, options, inputs, outputs) in order.
 
-    Tensors are named by their indices. Methods that add an operator return the tensor that it writes; some make that
-    tensor. `activation` is one of `tflite.ActivationFunctionType`.
+    Methods take and return tensors by index. Methods that add an operator return the tensor that it writes; those
+    without a `result` parameter create that tensor. `activation` is one of `tflite.ActivationFunctionType`.
     """
 
     tensors: list[Tensor] = field(default_factory=list)
@@ -189,7 +189,7 @@ class Graph:
         return result
 
     def write(self, source: int, result: int) -> bytes:
-        """Return the bytes of the file of a model with that input and output."""
+        """Return the bytes of the file, for a model with input tensor `source` and output tensor `result`."""
         b = flatbuffers.Builder(1024)
         codes = sorted({operator[0] for operator in self.operators})
         tflite.BufferStart(b)
@@ -228,7 +228,7 @@ def _vector(b: flatbuffers.Builder, start: Any, items: list[int]) -> int:
 
 
 def _write_tensor(b: flatbuffers.Builder, tensor: Tensor, buffers: list[int]) -> int:
-    """Write a tensor; its data becomes one more of `buffers`."""
+    """Write a tensor; its data, if it has any, is appended to `buffers`."""
     buffer = 0
     if tensor.data is not None:
         data = b.CreateNumpyVector(np.frombuffer(tensor.data.tobytes(), np.uint8))
@@ -259,7 +259,7 @@ def _write_tensor(b: flatbuffers.Builder, tensor: Tensor, buffers: list[int]) ->
 def _write_operator(
     b: flatbuffers.Builder, code: int, kind: int, options: dict[str, Any], inputs: list[int], outputs: list[int]
 ) -> int:
-    """Write an operator, whose code is an index, and its options if `kind` is not 0."""
+    """Write an operator, and its options if `kind` is not 0; `code` is an index into the model's operator codes."""
     table = None
     if kind:
         name = {v: k for k, v in vars(tflite.BuiltinOptions).items() if not k.startswith("_")}[kind]
@@ -284,7 +284,7 @@ def _write_operator(
 
 
 def _write_code(b: flatbuffers.Builder, code: int) -> int:
-    """Write the code of a kind of operator, also into the field of older files, which holds codes up to 127."""
+    """Write an operator code, also into the field of older schema versions, which holds codes up to 127."""
     tflite.OperatorCodeStart(b)
     tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(code, 127))
     tflite.OperatorCodeAddBuiltinCode(b, code)

@@ -1,4 +1,4 @@
-"""Scales and zero points for the tensors of a network, which itself has only factors between them."""
+"""Scales and zero points for the tensors of a network; the network itself has only factors between scales."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from etchnet.host.network.network import Network
 __all__ = ["Ratios", "join_scales", "tensor_scales", "tensor_zero_points"]
 
 _FLUSHED = 2.0**-40
-"""ratio of two scales at which the smaller one's multiplier in an addition is flushed to zero"""
+"""ratio of two scales at which an addition flushes the multiplier of the smaller one to zero"""
 
 
 class Ratios:
-    """Groups of tensors, by number, in which the ratios of scales are known."""
+    """Groups of tensors with known ratios of scales; tensors are numbered by layer, from -1 for the input."""
 
     def __init__(self, count: int) -> None:
         self._parents = {index: (index, 1.0) for index in range(-1, count)}
@@ -32,7 +32,7 @@ class Ratios:
         return index, ratio
 
     def join(self, first: int, second: int, ratio: float) -> bool:
-        """Record that scale of first = ratio x scale of second; returns False if another ratio is known already."""
+        """Record that (scale of first) = ratio x (scale of second); returns False if another ratio is known already."""
         (a, times_a), (b, times_b) = self.root(first), self.root(second)
         if a == b:
             return math.isclose(times_a, ratio * times_b, rel_tol=1e-6)
@@ -44,14 +44,14 @@ class Ratios:
 def join_scales(layer: Layer, index: int, sources: Sequence[int], ratios: Ratios) -> bool:
     """Record the ratios of scales that layer number `index` fixes; returns False if they contradict known ones.
 
-    By default the result has the scale of all sources. Other classes of layer are registered here.
+    By default the result has the scale of all sources. Layer classes with other rules are registered here.
     """
     return all(ratios.join(index, source, 1.0) for source in sources)
 
 
 @join_scales.register(Linear)
 def _linear(layer: Linear, index: int, sources: Sequence[int], ratios: Ratios) -> bool:
-    return True  # any: the scales of weights make up for it
+    return True  # any ratio is possible: the scales of the weights absorb it
 
 
 @join_scales.register(Add)
@@ -59,15 +59,15 @@ def _add(layer: Add, index: int, sources: Sequence[int], ratios: Ratios) -> bool
     first, second = (_operand_factor(index, scaling) for scaling in (layer.first, layer.second))
     factor = math.ldexp(layer.result.multiplier, layer.result.left - layer.result.right - 31)
     if not factor:
-        raise ValueError(f"layer {index} multiplies its sum by 0, which no scales do")
+        raise ValueError(f"layer {index} multiplies its sum by 0, which no scales express")
     agree = ratios.join(sources[0], sources[1], first / second)
-    # TensorFlow Lite adds at 2**-20 of twice the larger scale.
+    # TensorFlow Lite adds at a scale of twice the larger scale times 2**-20.
     return agree & ratios.join(index, sources[0 if first >= second else 1], 2.0 / ((1 << 20) * factor))
 
 
 def _operand_factor(index: int, scaling: Scaling) -> float:
     if scaling.left != 20:
-        raise ValueError(f"layer {index} shifts its operands left by {scaling.left} bits: TensorFlow Lite does by 20")
+        raise ValueError(f"layer {index} must shift its operands left by TensorFlow Lite's 20 bits, not {scaling.left}")
     return math.ldexp(scaling.multiplier, -scaling.right - 31) or _FLUSHED
 
 
@@ -111,7 +111,7 @@ def tensor_scales(network: Network, zero_points: dict[int, int]) -> dict[int, fl
     ratios = Ratios(len(layers))
     for index, layer in enumerate(layers):
         if not join_scales(layer, index, network.sources[index], ratios):
-            raise ValueError(f"layer {index} needs other ratios of the scales of its operands than they have")
+            raise ValueError(f"layer {index} needs ratios of scales that contradict those of the layers before it")
     roots: dict[int, float] = {}
     for index, layer in enumerate(layers):
         if wanted := _scale_of_clamp(layer, zero_points[index]):
@@ -128,7 +128,7 @@ def tensor_scales(network: Network, zero_points: dict[int, int]) -> dict[int, fl
 
 
 def _scale_of_clamp(layer: Layer, zero: int) -> float | None:
-    """Return the scale at which a clamp is that of RELU6 or RELU_N1_TO_1; None if there is no such clamp."""
+    """Return the scale at which a layer's clamp equals RELU6 or RELU_N1_TO_1; None if it has no such clamp."""
     low, high = layer.low, layer.high
     if low == zero:
         return 6 / (high - zero) if zero < high < 127 else None

@@ -1,4 +1,4 @@
-"""Networks as TensorFlow Lite files, for other runtimes."""
+"""Networks written as TensorFlow Lite files, for other runtimes."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ __all__ = ["Export", "to_tflite", "write_layer"]
 def to_tflite(network: Network, *, batch: int = 1) -> bytes:
     """Return the network as a TensorFlow Lite file; its input is (batch, height, width, channels), or (batch, values).
 
-    Weights have the factors as their scales, so that activations have scale 1 where no layer needs another: operands
-    and results of additions have scales in the ratios of the additions, and a clamp above zero needs a scale of its
-    own. float32 scales hold 24 bits of each factor, so that a result next to a tie may differ by one.
+    The scales of the weights carry the factors of the layers, so that activations have scale 1 unless a layer needs
+    another: an addition fixes the ratios of the scales of its operands and result, and a clamp above zero needs its own
+    scale. float32 scales hold 24 bits of each factor, so a result next to a tie may differ by one.
 
     Raises
     ------
     ValueError
-        TensorFlow Lite has no such network: the message names the layer and the reason.
+        TensorFlow Lite cannot express the network; the message names the layer and the reason.
     """
     return Export(network, batch).data
 
 
 class Export:
-    """One network while it is written.
+    """The state of the export of one network.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ class Export:
     graph
         The file so far.
     tensors
-        For each layer written so far, and `INPUT`, the tensor of the file that holds its result.
+        For each layer written so far, and for `INPUT`, the tensor of the file that holds its result.
     data
-        The file.
+        The bytes of the file.
     """
 
     def __init__(self, network: Network, batch: int) -> None:
@@ -107,7 +107,7 @@ class Export:
         return self.graph.activation(f"layer {index}", (self.batch, *sizes), self.scales[index], self.zeros[index])
 
     def activation(self, index: int) -> int:
-        """Return the activation function of the schema that clamps as a layer does."""
+        """Return the schema's number of the activation function that clamps as a layer does."""
         import tflite
 
         kinds, q = tflite.ActivationFunctionType, Quantisation(self.scales[index], self.zeros[index])
@@ -142,7 +142,8 @@ class Export:
     ) -> tuple[int, bool]:
         """Return the image over which a layer's window slides, and whether the window has SAME padding.
 
-        Padding that is not SAME is added to the image by an operator of its own, with `value`; None if it has none.
+        Padding that is not SAME is added to the image by a separate operator, with `value`. If that is None, such
+        padding raises ValueError.
         """
         image, shape = self.images(index)[0], self.network.source_shapes(index)[0]
         if not any(map(any, padding)):
@@ -161,7 +162,7 @@ class Export:
 def write_layer(layer: Layer, export: Export, index: int) -> int:
     """Write layer number `index`; returns the tensor of its result.
 
-    One function per class of layer is registered here.
+    One function is registered here for each class of layer.
     """
     raise ValueError(f"layer {index}, a {type(layer).__name__}, has no operator in TensorFlow Lite")
 

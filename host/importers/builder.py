@@ -1,4 +1,4 @@
-"""The builder that importers use: it adds layers one by one, and records the meaning of their results."""
+"""The builder that importers use: it adds layers one by one, and records the shape and scale of their results."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _MOST_MADE_CHANNELS = 1 << 20
 
 
 def image_shape(shape: Sequence[int]) -> Shape | None:
-    """Return the image (height, width, channels) that a tensor shape without the batch is; None for other ranks.
+    """Return a tensor's shape, without the batch, as an image (height, width, channels); None for ranks above 3 or 0.
 
-    (K,) is one pixel, (W, C) one line of pixels.
+    (K,) is one pixel, (W, C) is one line of pixels.
     """
     if not 1 <= len(shape) <= 3:
         return None
@@ -73,11 +73,11 @@ class Value:
     shape
         Shape in the file, channels last, without the batch.
     quantisation
-        Real numbers that it represents.
+        Its scale and zero point.
     steps
-        Computations of the host after the layer.
+        Computations on the host after the layer.
     floating
-        Whether it is float32, dequantised.
+        Whether it has been dequantised to float32.
     """
 
     name: str
@@ -89,9 +89,9 @@ class Value:
 
 
 class GraphBuilder:
-    """A model that grows layer by layer.
+    """A model under construction, to which layers are added one by one.
 
-    Names of values and layers are only for messages and reports.
+    Names of values and layers are used only in messages and reports.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class GraphBuilder:
     input_shape
         Shape of one input, channels last, without the batch.
     quantisation
-        Real numbers that the input represents.
+        Scale and zero point of the input.
     floating
         Whether the model begins with a quantisation of float32.
     contract
@@ -109,7 +109,7 @@ class GraphBuilder:
     Raises
     ------
     ModelError
-        From this and all methods: a layer cannot be built; the message names the operator that needs it.
+        A layer cannot be built; the message names the operator that needs it. All methods may raise it.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class GraphBuilder:
             raise ModelError(f"{where} must have at most {MOST_VALUES} values per image, not shape {tuple(shape)}")
 
     def geometry(self, value: Value) -> Shape:
-        """Return (height, width, channels) of the layer that holds a value, whatever the shape of the value."""
+        """Return (height, width, channels) of the layer that holds a value; the value itself may have another shape."""
         return self._input_shape if value.node == INPUT else self._shapes[value.node]
 
     def image(self, where: str, value: Value) -> Shape:
@@ -166,18 +166,18 @@ class GraphBuilder:
     ) -> Value:
         """Add a layer; returns its result.
 
-        A `Dense`, and any layer that is added `as_stored`, reads its sources in the images that hold them. Other layers
-        read them in the sources' shapes, after a `Reshape` if the images differ.
+        A `Dense`, and any layer that is added `as_stored`, reads its sources as images of the shapes in which they are
+        stored. Other layers read them in the shapes of the values, after a `Reshape` if those differ.
 
         Parameters
         ----------
         where
             Name of the operator in messages.
         name
-            Name of the layer; `where` if it is empty.
+            Name of the layer; by default `where`.
         shape
-            Shape of the result in the file, without the batch: it must equal that of the layer (`as_stored`: have as
-            many values). By default that of the layer.
+            Shape of the result in the file, without the batch; by default that of the layer. It must equal the layer's
+            shape, or with `as_stored` have as many values.
         """
         self._check_host(where, sources)
         if not (as_stored or isinstance(layer, Dense)):
@@ -215,7 +215,7 @@ class GraphBuilder:
         low: int = -128,
         high: int = 127,
     ) -> Value:
-        """Add a layer that requantises every value by the factor `scale`, or keeps it for None, and clamps it."""
+        """Add a layer that multiplies every value by the factor `scale`, unless that is None, and clamps it."""
         channels = self.geometry(value)[2]
         if channels > _MOST_MADE_CHANNELS:
             raise ModelError(f"{where} must have at most {_MOST_MADE_CHANNELS} channels, not {channels}")
@@ -268,7 +268,7 @@ class GraphBuilder:
         return result if shape is None else self.reshape(where, result, shape, name=name)
 
     def reshape(self, where: str, value: Value, shape: Sequence[int], *, name: str = "") -> Value:
-        """Return the same values in another shape; this adds a layer only once a layer needs that shape."""
+        """Return the same values in another shape; a layer is added only when another layer needs that shape."""
         shape = tuple(shape)
         if math.prod(shape) != math.prod(value.shape):
             raise ModelError(f"{where} must keep the number of values: {value.shape} to {shape}")
@@ -284,7 +284,7 @@ class GraphBuilder:
         name: str = "",
         shape: Sequence[int] | None = None,
     ) -> Value:
-        """Add a computation of the host; no layer can come after it."""
+        """Add a computation on the host; no layer can come after it."""
         if value.floating or (value.steps and isinstance(value.steps[-1], ArgMax)):
             raise ModelError(f"{where} comes after DEQUANTIZE or ARG_MAX, which must be the last operator")
         return replace(
@@ -296,7 +296,7 @@ class GraphBuilder:
         )
 
     def finish(self, value: Value) -> Model:
-        """Return the model whose output is `value`, without layers that it does not need."""
+        """Return the model whose output is `value`, without the layers that it does not need."""
         if value.node == INPUT:
             raise ModelError(
                 f"{self._name} must have a layer between its input and its output: there is nothing to run"
@@ -337,7 +337,7 @@ class GraphBuilder:
                 raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
 
     def _check_work(self, where: str, layer: Layer, shapes: Sequence[Shape]) -> None:
-        """Refuse a layer whose windows would not fit in memory; only sizes are looked at."""
+        """Refuse a layer whose windows would not fit in memory, judging by sizes alone."""
         if isinstance(layer, Conv | Depthwise):
             window, dilation = layer.kernel, layer.dilation
         elif isinstance(layer, Pool):

@@ -1,4 +1,4 @@
-"""Model files in general: reading one with a limit on its size, and one kind of error for whatever a parser raises."""
+"""Reading model files of any format: a limit on their size, and one kind of error for whatever a parser raises."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Parser(Protocol):
     """A function that makes a model from the bytes of a file."""
 
     def __call__(self, data: bytes, *, name: str = ...) -> Model:
-        """Parse a file that messages call `name`; raises ModelError."""
+        """Parse a file; error messages call it `name`. Raises ModelError."""
 
 
 def read_file(path: Path, parse: Parser) -> Model:
@@ -26,7 +26,7 @@ def read_file(path: Path, parse: Parser) -> Model:
     Raises
     ------
     ModelError
-        The file cannot be read, is damaged, or uses what is not supported; the message names the operator, its index
+        The file cannot be read, is damaged, or uses an unsupported feature; the message names the operator, its index
         and the reason.
     """
     try:

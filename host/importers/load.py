@@ -1,4 +1,4 @@
-"""Models and inputs from files, whose format follows from the file name."""
+"""Models and inputs from files; the suffix of a file's name gives its format."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def load_model(name: str) -> Model:
     Raises
     ------
     ModelError, NetworkError
-        The file cannot be read, is damaged, or uses what is not supported.
+        The file cannot be read, is damaged, or uses an unsupported feature.
     """
     path = Path(name)
     if name == "demo":
-        # Pixels from 0 to 1, as `load_input` reads pictures.
+        # Pixels are from 0 to 1, as `load_input` reads pictures.
         return replace(plain_model("demo", fashion.network()), input=Quantisation(1 / 255, -128))
     if path.suffix == ".tflite":
         return load_tflite(path)
@@ -41,7 +41,7 @@ def load_model(name: str) -> Model:
 
 
 def plain_model(name: str, network: Network) -> Model:
-    """Make a model of a network alone: int8 values represent themselves, and layers have no names but numbers."""
+    """Make a model of a network alone: scales are 1, and layers are named by number."""
     shape, result = network.input_shape, network.output_shape
     return Model(
         name=name,
@@ -74,9 +74,10 @@ def _input_zero_point(network: Network) -> int:
 def load_input(path: Path, model: Model) -> np.ndarray:
     """Load inputs of a model from a file, as int8 (M, inputs) of its network.
 
-    ``.npy``: int8 unchanged, floats quantised. ``.txt`` and ``.csv``: one input per line, numbers separated by white
-    space or commas, quantised. Pictures (with Pillow installed): of the model's size, in colour if the model has three
-    channels and else grey, scaled to [0, 1] and quantised.
+    ``.npy`` files hold int8, which is kept, or floats, which are quantised. ``.txt`` and ``.csv`` files hold one input
+    per line, as numbers separated by white space or commas, which are quantised. Pictures (with Pillow installed) must
+    have the model's size; they are converted to colour if the model has three channels and else to grey, scaled to
+    [0, 1] and quantised.
 
     Raises
     ------

@@ -13,10 +13,12 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 class OperatorRegistry(Generic[Handler]):
-    """Handlers by operator name. Adding an operator to an importer is one function with one decorator::
+    """Handlers by operator name.
 
-    @handles("Conv")
-    def conv(context, node): ...
+    An operator is added to an importer by one decorated function::
+
+        @handles("Conv")
+        def conv(context, node): ...
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class OperatorRegistry(Generic[Handler]):
         return iter(sorted(self._handlers))
 
     def handler(self, operator: str, where: str) -> Handler:
-        """Return the handler of an operator, which messages call `where`; raises ModelError if there is none."""
+        """Return the handler of an operator; raises ModelError, whose message names `where`, if there is none."""
         if operator not in self._handlers:
             raise ModelError(
                 f"{where} is not supported: the machine has no layer, and the host no step, for it; "

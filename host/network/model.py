@@ -1,4 +1,4 @@
-"""Models: a network for the machine, and the steps of the host before and after it."""
+"""Models: a network for the machine, and the host's steps before and after it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Quantisation:
             return quantise_linear(x, self.scale, self.zero_point)
         with np.errstate(over="ignore"):
             scaled = (np.asarray(x, np.float32) / np.float32(self.scale)).astype(np.float64)
-        # 0.5 is added in double: in float32, the largest number below 0.5 would round to 1.
+        # 0.5 is added in double: in float32, the largest number below 0.5 plus 0.5 would round to 1.
         rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
         return np.clip(rounded + self.zero_point, -128, 127).astype(np.int8)
 
@@ -56,7 +56,7 @@ class Softmax:
     Parameters
     ----------
     channels
-        Size of that axis. By default all values of an image.
+        Size of the last axis; by default all values of an image.
     """
 
     input_scale: float
@@ -92,7 +92,7 @@ class ArgMax:
     dtype
         Type of the indices.
     channels
-        Size of that axis. By default all values of an image.
+        Size of the last axis; by default all values of an image.
     """
 
     dtype: type = np.int64
@@ -104,7 +104,7 @@ class ArgMax:
 
 
 Step = Softmax | FloatSoftmax | ArgMax
-"""a computation of the host after the last layer"""
+"""a computation on the host after the last layer"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,18 +120,18 @@ class Model:
     names
         One name per layer of the network.
     input, output
-        Real numbers that inputs and outputs represent.
+        Scale and zero point of inputs and outputs.
     input_shape, output_shape
         Shapes of one input and one output, without the batch axis.
     steps
-        Computations of the host on the network's results, in order.
+        Computations on the host, applied to the network's results in order.
     float_input, float_output
         Whether the model begins with a quantisation of float32, and ends with a dequantisation.
     input_channels_first, output_channels_first
-        Whether an input or output in the file's shape has the order (channel, y, x), unlike the network's image, which
-        has (y, x, channel).
+        Whether inputs or outputs of the model file have the order (channel, y, x); the network's images have the order
+        (y, x, channel).
     tflite_file, onnx_file
-        Bytes of the file that the model was read from, for runtimes that read such files.
+        Bytes of the file that the model was read from, for the runtime that reads such files.
     """
 
     name: str
@@ -158,7 +158,7 @@ class Model:
         return self.network.html_table(self.names)
 
     def prepare(self, x: Any) -> np.ndarray:
-        """Convert inputs to the network's: int8 (M, inputs), from int8 values unchanged or from float values.
+        """Convert inputs to those of the network, int8 (M, inputs): int8 values are kept, float values quantised.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class Model:
             wanted = ", ".join(["N", *map(str, self.input_shape)])
             raise ModelError(f"inputs must have shape ({wanted}), not {x.shape}")
         if not len(x):
-            raise ModelError("there must be at least one input, not none")
+            raise ModelError("there must be at least one input")
         if np.issubdtype(x.dtype, np.floating):
             if not np.isfinite(x).all():
                 raise ModelError("float inputs must be finite")
@@ -192,7 +192,7 @@ class Model:
         return self.input.dequantise(values) if self.float_input else values
 
     def finish(self, y: np.ndarray) -> np.ndarray:
-        """Convert the network's results to the model's: steps of the host, shape, and float32 if `float_output`."""
+        """Convert the network's results to the model's: apply `steps`, reshape, and dequantise if `float_output`."""
         for step in self.steps:
             y = step(y)
         if self.output_channels_first:

@@ -35,7 +35,7 @@ INPUT = -1
 _LARGEST_FILE = 1 << 28
 _LARGEST_INPUT = 1 << 28
 _DERIVED: Any = None
-"""default of a parameter that the others imply; `Network` fills it in, so that it is never None afterwards"""
+"""default of a parameter that follows from the others: `Network` fills it in, so it is never None afterwards"""
 
 
 def needed_layers(sources: Sequence[Sequence[int]], last: int) -> tuple[list[int], list[list[int]]]:
@@ -59,17 +59,17 @@ def needed_layers(sources: Sequence[Sequence[int]], last: int) -> tuple[list[int
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers, each after those whose results it reads; the last computes the network's result.
+    """Layers in an order in which each reads only results of earlier ones; the last gives the network's result.
 
     Parameters
     ----------
     layers
-        At least one. Only the last may give int32.
+        At least one layer. Only the last may have int32 results.
     input_shape
-        (height, width, channels) of one input. By default one pixel of as many channels as the first layer, a `Dense`,
-        has rows of weights.
+        (height, width, channels) of one input. If the first layer is a `Dense`, the default is one pixel with as many
+        channels as its weights have rows.
     sources
-        For each layer, the indices of the layers whose results it reads, or `INPUT`. By default the layer before it.
+        For each layer, the indices of the layers whose results it reads, or `INPUT`; by default the layer before it.
     contract
         Rounding contract of all layers.
 
@@ -81,7 +81,7 @@ class Network:
     Raises
     ------
     NetworkError
-        Shapes do not fit together, a layer reads a later one, or no layer reads a result.
+        Shapes do not fit together, a layer reads a later one, or no layer reads the result of a layer before the last.
     """
 
     layers: Sequence[Layer]
@@ -94,7 +94,7 @@ class Network:
         set_field = object.__setattr__
         set_field(self, "layers", tuple(self.layers))
         if not self.layers:
-            raise NetworkError("a network must have at least one layer, not none")
+            raise NetworkError("a network must have at least one layer")
         if self.input_shape is None:
             if not isinstance(self.layers[0], Dense):
                 raise NetworkError("input_shape must be (height, width, channels), not None")
@@ -226,7 +226,7 @@ class Network:
         return self.tensors(x)[-1].reshape(len(x), -1)
 
     def save(self, path: Path) -> None:
-        """Write an .npz file: the array `network` is JSON text of all settings, which names the other arrays."""
+        """Write an .npz file: its array `network` holds all settings as JSON text, which names the other arrays."""
         arrays: dict[str, np.ndarray] = {}
         described = []
         for i, (layer, sources) in enumerate(zip(self.layers, self.sources, strict=True)):
@@ -247,10 +247,10 @@ class Network:
 
     @classmethod
     def load(cls, path: Path) -> Network:
-        """Read a file of `save`; raises NetworkError if it is damaged or another kind of file."""
+        """Read a file written by `save`; raises NetworkError if it is damaged or of another kind."""
         try:
             with zipfile.ZipFile(path) as archive:
-                # The size is checked before anything is unpacked: a small file can unpack to more than memory holds.
+                # Check the size before unpacking anything: a small file may unpack to more than memory can hold.
                 size = sum(entry.file_size for entry in archive.infolist())
                 if size > _LARGEST_FILE:
                     raise NetworkError(f"{path} unpacks to {size} bytes; at most {_LARGEST_FILE} are supported")
@@ -263,7 +263,7 @@ class Network:
         except Exception as error:  # numpy and zipfile raise many kinds for damaged files
             raise NetworkError(f"{path} is not a readable .npz file: {error}") from None
         if "network" not in arrays:
-            raise NetworkError(f"{path} has no array 'network': it must be a file of Network.save")
+            raise NetworkError(f"{path} has no array 'network': it must be a file written by Network.save")
         try:
             described = json.loads(str(arrays["network"]))
             layers = [_layer(i, settings, arrays) for i, settings in enumerate(described["layers"])]

@@ -35,8 +35,8 @@ def scale_single(
     """Return ``(v * m + 2**(30 - left + right)) >> (31 - left + right)``, saturated to int32; as int64.
 
     This is TensorFlow Lite's MultiplyByQuantizedMultiplier built with single rounding: to nearest, ties upwards. The
-    shifts act as one, right - left; nothing wraps. With left = 31 and right = 0 there is nothing to round, and the
-    result is the product; that library has no such shift, and `quantise_single` never returns it.
+    two shifts combine into one, right - left, and nothing wraps. With left = 31 and right = 0 nothing is rounded: the
+    result is the product. TensorFlow Lite has no such shift, and `quantise_single` never returns it.
 
     Parameters
     ----------
@@ -53,9 +53,10 @@ def scale_single(
 
 
 def quantise_single(scale: float) -> tuple[int, int]:
-    """Return `quantise_multiplier` for `tflite-single`, whose largest shift is 30.
+    """Return a real factor as (multiplier, shift) for `tflite-single`: `quantise_multiplier`, with a shift up to 30.
 
-    TensorFlow Lite's QuantizeMultiplier replaces a larger factor by the largest one below 2**30; here it is refused.
+    TensorFlow Lite's QuantizeMultiplier replaces a larger factor by the largest one below 2**30. This function raises
+    an error instead.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def scale_float(
     multiplier = np.asarray(multiplier, dtype=np.int64)
     significand = np.where(multiplier >> 30 & 1, multiplier >> _FLOAT_SPARE, 0).astype(np.float32)
     exponent = np.asarray(left, dtype=np.int64) - np.asarray(right, dtype=np.int64) - (31 - _FLOAT_SPARE)
-    # Every g lies between 2**-32 and 2**31, and every product between 2**-32 and 2**62: nothing is subnormal.
+    # Every nonzero g is between 2**-32 and 2**31, and every product between 2**-32 and 2**62: nothing is subnormal.
     g = np.ldexp(significand, exponent.astype(np.int32))
     product = np.asarray(values, dtype=np.int64).astype(np.float32) * g
     return np.clip(np.rint(product).astype(np.int64), *_INT32)
@@ -96,7 +97,7 @@ def scale_float(
 def float_scale(input_scale: Any, weight_scale: Any, output_scale: Any) -> np.ndarray:
     """Return ``fl32(fl32(input_scale * weight_scale) / output_scale)``, the factor g of ONNX Runtime's int8 operators.
 
-    Scales are float32; arrays broadcast. The exact quotient, rounded once, would be a different factor.
+    Scales are float32; arrays broadcast. Rounding the exact quotient once would give a different factor.
     """
     scales = [np.asarray(scale, dtype=np.float32) for scale in (input_scale, weight_scale, output_scale)]
     # A result outside the range of float32 becomes infinite or 0, and is refused or encoded like any other factor.
@@ -135,8 +136,8 @@ class Contract:
     name
         One of `etchnet.hdl.isa.CONTRACTS`.
     scale
-        Maps (values, multiplier, left, right) to int64 within int32, equal to the gates for all values of the fields of
-        `etchnet.hdl.isa.Parameters`. Arrays broadcast.
+        Maps (values, multiplier, left, right) to int64 within int32, equal to the gateware for all values of the fields
+        of `etchnet.hdl.isa.Parameters`. Arrays broadcast.
     quantise
         Encodes a real factor as (multiplier, shift), where left is max(shift, 0) and right is max(-shift, 0); raises
         ValueError for a factor that the contract cannot represent.
@@ -170,7 +171,7 @@ class Contract:
         return np.clip(self.scale(values, multiplier, left, right) + zero_point, low, high)
 
     def check(self, multiplier: np.ndarray | int, shift: np.ndarray | int) -> None:
-        """Refuse pairs that `quantise` cannot return, for which the runtime's formula is not defined.
+        """Refuse pairs that `quantise` cannot return: the runtime's formula is not defined for them.
 
         Raises
         ------
@@ -203,12 +204,12 @@ FORMULAS = {
 
 
 def contract_of(which: Config | str) -> Contract:
-    """Return the contract of a machine, or the one with a given name.
+    """Return the contract of a machine, or the contract of a given name.
 
     Raises
     ------
     ValueError
-        There is no contract of that name.
+        No contract has that name.
     """
     name = which.contract if isinstance(which, Config) else which
     if name not in FORMULAS:

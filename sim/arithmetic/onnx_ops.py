@@ -45,8 +45,8 @@ def fused_multiply_add(a: Any, b: Any, c: Any) -> np.ndarray:
     product = np.asarray(a, np.float64) * np.asarray(b, np.float64)  # 24 x 24 bits: exact
     addend = np.asarray(c, np.float64)
     total = product + addend
-    # The exact error of the sum. Where there is one, an even last bit is made odd in its direction (round to odd), so
-    # that the second rounding, to float32, sees no tie where there is none.
+    # `lost` is the exact rounding error of the sum. Where it is not 0, an even last bit is made odd in its direction
+    # (round to odd), so that the second rounding, to float32, does not see a false tie.
     other = total - product
     lost = (product - (total - other)) + (addend - other)
     even = np.atleast_1d(total).view(np.uint64).reshape(np.shape(total)) & np.uint64(1) == 0
@@ -70,7 +70,7 @@ def qlinear_add(
     Parameters
     ----------
     scales, zero_points
-        Of a, of b, of the result.
+        One each for a, b and the result, in that order.
     single
         Exchange the roles of a and b throughout, as the runtime does for tensors of a single value.
     """
@@ -88,8 +88,8 @@ def qlinear_add(
 def global_average_scale(input_scale: Any, output_scale: Any, count: int) -> np.float32:
     """Return the factor of QLinearGlobalAveragePool: the result is ``clamp(rint(fl32(sum) * factor) + zero_point)``.
 
-    The factor is fl32(input_scale / fl32(output_scale * count)); the sum is that of `count` values less their zero
-    points. QLinearAveragePool does the same if its window is the whole image and there is no padding.
+    The factor is fl32(input_scale / fl32(output_scale * count)). The sum is over `count` values, each less the zero
+    point. QLinearAveragePool does the same if its window is the whole image and there is no padding.
     """
     return np.float32(input_scale) / (np.float32(output_scale) * np.float32(count))
 

@@ -1,10 +1,10 @@
-"""Requantisation as a staircase function: the results of a rounding contract by a few float operations.
+"""Requantisation as a staircase function: the results of a rounding contract in a few float operations.
 
 For fixed parameters a contract maps accumulators to results by a non-decreasing function with at most a few hundred
-values, which is determined by the accumulators at which it rises. A straight line, rounded down, is such a function
-too; if both rise at the same accumulators they are equal. This is verified on both sides of every rise, for every
-multiplier and shift in use, with a margin for the rounding errors of floats. Parameters for which no line passes use
-the contract's own formula.
+values, which is determined by the accumulators at which it rises. A straight line, rounded down, is also such a
+function; if both rise at the same accumulators, they are equal. This is verified on both sides of every rise, for every
+multiplier and shift in use, with a margin for the rounding errors of floats. Parameters for which no line passes the
+check use the contract's own formula.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def lines(
     reach = 1 << int(bound).bit_length()
     wraps = contract_of(contract).wraps
     known = [(int(m), int(a), int(b)) for m, a, b in zip(multiplier, left, right, strict=True)]
-    # A left shift that wraps makes the function fall; with very many rises the search does not pay.
+    # A left shift that wraps makes the function non-monotonic; with very many rises the search is not worth its cost.
     distinct = sorted({p for p in known if not (wraps and reach << p[1] >= 1 << 31)})
     if not distinct or not 0 <= high - low <= _MOST_RISES:
         return [None] * len(known)
@@ -95,7 +95,7 @@ def _lines(
         return scale(u, multiplier, left, right) > n
 
     # For each value n except the last, find the first accumulator whose result is above n: bisection within +-bound,
-    # starting from a bracket around the place that the real factor suggests.
+    # starting from a bracket around the accumulator that the real factor suggests.
     slope = np.ldexp(multiplier.astype(np.float64), (left - right - 31).astype(np.int32))
     guess = np.ceil((n + 0.5) / np.where(slope > 0, slope, 1))
     before = np.full(guess.shape, -bound - 1)

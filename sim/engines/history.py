@@ -1,4 +1,4 @@
-"""The history of an engine: the events from which the state of any register at any cycle follows."""
+"""The history of an engine: the events that determine the state of every register in every cycle."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunHistory:
     start
         The cycle in which the run was taken from the loader.
     command
-        The command.
+        The RUN command.
     issues
         For each repeat that has begun, the cycle of the decision that issued the first pixel of each pass: int64
         (passes,). `NEVER` while the pass waits for the link.

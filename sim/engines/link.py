@@ -19,21 +19,21 @@ class Disagreement(EtchnetError, RuntimeError):
 
 
 class LinkError(EtchnetError, RuntimeError):
-    """A link on which nothing moves any more, or words that do not form whole packets."""
+    """A link on which no word moves any more, or words that do not form whole packets."""
 
 
 @dataclass(frozen=True, repr=False)
 class LinkTrace:
-    """The cycles in which the host's two ends of the link are ready to move a word.
+    """The cycles in which the host is ready to send a word, and to receive one.
 
-    Both are bool, one entry per cycle since reset; after their end the link is always ready.
+    Both patterns are bool, with one entry per cycle since reset. After the end of a pattern the host is always ready.
 
     Attributes
     ----------
     offers
-        The host starts to offer its next word in a cycle that is set, and then keeps offering it until it is taken.
+        The cycles in which the host may start to offer its next word. It keeps offering the word until it is taken.
     accepts
-        The host takes a word only in cycles that are set.
+        The cycles in which the host may take a word.
     """
 
     offers: Sequence[bool] | np.ndarray = ()
@@ -66,8 +66,8 @@ class LinkTrace:
 class Engine(ABC):
     """One machine, real or simulated, that the driver reaches through its two links.
 
-    The clock runs only during `exchange`. All engines take the same link words, and give the same ones back; those
-    that simulate also move them in the same cycles.
+    The clock runs only during `exchange`. All engines take the same link words and return the same link words. Engines
+    that simulate also transfer them in the same cycles.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Engine(ABC):
     name
         The name by which users choose the engine.
     clock_hz
-        The clock of a machine that is real; None where it is simulated.
+        The clock frequency of a real machine, in Hz; None if the machine is simulated.
     """
 
     name: str
@@ -103,18 +103,18 @@ class Engine(ABC):
     @property
     @abstractmethod
     def record(self) -> LinkTrace:
-        """The link so far: the cycles in which words moved."""
+        """The cycles in which words moved on the link so far."""
 
     @abstractmethod
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
-        """Send whole packets and receive `count` link words, both at once; return as soon as both are done.
+        """Send whole packets while receiving `count` link words; return as soon as both are done.
 
         Parameters
         ----------
         words
             Packets, one after another: uint32 of shape (link words, link_bits / 32).
         count
-            Link words to receive. Words that are not asked for stay in the machine until a later exchange.
+            Link words to receive. Further words stay in the machine until a later exchange.
 
         Returns
         -------
@@ -124,7 +124,7 @@ class Engine(ABC):
         Raises
         ------
         LinkError
-            Words are outstanding, and nothing moves any more.
+            Words are outstanding, and no word moves any more.
         """
 
     def close(self) -> None:  # noqa: B027 - most engines hold nothing

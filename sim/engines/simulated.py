@@ -32,14 +32,14 @@ class AmaranthEngine(Engine):
     progress
         Called with `cycle` after every cycle.
     patience
-        Cycles without a word moved after which `exchange` raises LinkError.
+        Number of cycles without a transfer after which `exchange` raises LinkError.
     machine
         A component with the ports of `Machine(config)` to simulate instead, such as a modified copy.
     vcd
-        File for the waveforms of all signals and memories, as a value change dump. It is complete after `close`, and is
-        not created before a word is exchanged. `vcd_time` gives the time at which to read off a cycle. The clock edge
-        that begins cycle t comes half a period before t periods, and the next edge half a period after them; cycle 0
-        begins with the simulation, without an edge.
+        File for the waveforms of all signals and memories, as a value change dump. It is created when the first word is
+        exchanged, and complete after `close`. `vcd_time` gives the time at which to read the values of a cycle. Cycle t
+        begins with the clock edge at t - 1/2 periods and ends with the edge at t + 1/2 periods; cycle 0 begins with the
+        simulation, without an edge.
     """
 
     name = "amaranth"
@@ -70,7 +70,7 @@ class AmaranthEngine(Engine):
 
     @cached_property
     def _simulator(self) -> Simulator:
-        """The simulator, created for the first words: an engine that gets none writes no file."""
+        """The simulator, created when the first words are exchanged: an engine without words writes no file."""
         simulator = Simulator(self._machine)
         simulator.add_clock(_PERIOD)
         simulator.add_testbench(self._drive, background=True)
@@ -116,7 +116,7 @@ class AmaranthEngine(Engine):
         offers, accepts = self.trace.offers, self.trace.accepts
         offering, sent = False, 0
         while True:
-            # Decide a little after the clock edge: words that the host adds between two cycles count for the next.
+            # Decide shortly after the clock edge, so that words added between two cycles are offered in the next one.
             await ctx.delay(_PERIOD / 4)
             offering = sent < len(self._words) and (offering or self._cycle >= len(offers) or bool(offers[self._cycle]))
             accepting = self._wanted > len(self._results) and (
@@ -137,7 +137,7 @@ class AmaranthEngine(Engine):
 
     @staticmethod
     def vcd_time(cycle: int) -> int:
-        """Return a time in `vcd`, in its unit of femtoseconds, at which all signals have their values of a cycle.
+        """Return a time in `vcd`, in femtoseconds (its unit), at which all signals show their values of a cycle.
 
         From that time to the next clock edge, every signal and memory shows its value of the cycle, inputs included.
         """
@@ -157,7 +157,7 @@ class AmaranthEngine(Engine):
             elif self._cycle > last + self._patience:
                 raise LinkError(
                     f"nothing moved for {self._patience} cycles: {self._wanted - len(self._results)} of {count} words "
-                    f"have not come back, {len(self._words) - len(self._sent)} are still to be taken"
+                    f"have not come back, {len(self._words) - len(self._sent)} have not been sent"
                 )
             if self._progress is not None:
                 self._progress(self._cycle)

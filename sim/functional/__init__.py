@@ -1,1 +1,1 @@
-"""The results of a program, computed on BLAS without its cycles."""
+"""The results of a program, computed with BLAS, independent of its cycles."""

@@ -1,4 +1,4 @@
-"""Arrays that kernels compute in, and helpers on them."""
+"""Arrays that kernels compute in, and helpers for them."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class Scratch:
         self._views: dict[tuple[str, tuple[int, ...], type], np.ndarray] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        """Return an array of finite values; it overwrites the last one of the same name and dtype.
+        """Return an array of finite values. It shares memory with the last one of the same name and dtype.
 
-        Values are 0 or of an earlier use: zero weights make either 0, as in the machine, which they would not of a NaN.
+        Values are 0 or left from an earlier use. They are always finite, because kernels may multiply them by zero
+        weights: the product is 0, as in the machine, which it would not be for a NaN.
         """
         view = self._views.get((name, shape, dtype))
         if view is not None:

@@ -1,4 +1,4 @@
-"""The functional half of a machine: its weight and parameter memories, and the results of programs that use them."""
+"""The functional model of a machine: its weight and parameter memories, and the results of programs that use them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _one_blas_thread() -> Iterator[None]:
 class Datapath:
     """The weight and parameter memories of one machine, and its results for batches of inputs, independent of time.
 
-    Repeats do not depend on each other: a checked program writes what it reads.
+    Repeats do not depend on each other: in each repeat, a checked program writes what it reads.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class Datapath:
         return tiles
 
     def kernels(self, plan: Plan, passes: Sequence[Pass], tiles: Sequence[np.ndarray] | None = None) -> Kernels:
-        """Return the kernels of a plan, with the present contents of the memories.
+        """Return the kernels of a plan, with the current contents of the memories.
 
         Parameters
         ----------
@@ -140,8 +140,8 @@ class Datapath:
         config = self.config
         size = chunks(8 * config.rows, config) * config.link_bits // 8
         sent = np.zeros((len(halves), words, size), np.uint8)
-        # A few inputs at a time stay in the caches. Small products gain nothing from BLAS threads: there each thread
-        # gets whole inputs instead.
+        # A few inputs at a time stay in the caches. Small products gain nothing from BLAS threads: each thread computes
+        # whole inputs instead.
         room = max(1, _BATCH_BYTES // kernels.bytes)
         large = kernels.one_product and kernels.largest_product * min(room, len(halves)) >= _BLAS_THREADS_FROM
         at_once = room if large else min(room, ceil_div(len(halves), _threads()))
@@ -160,7 +160,7 @@ class Datapath:
         return sent.view("<u4").reshape(-1, config.link_bits // 32)
 
     def _channel_parameters(self, plan: Plan) -> dict[str, np.ndarray]:
-        """Return the requantisation parameters that a plan names: each field int64 (sets, columns)."""
+        """Return the requantisation parameters that a plan uses: each field int64 (sets, columns)."""
         words = self.parameters[
             np.array([first for first, _ in plan.parameters])[:, None] + np.arange(self.config.groups)
         ]

@@ -1,7 +1,7 @@
 """Epilogues: ways to compute a drain's results from a step's sums, all equal to the rounding contract.
 
-`DrainFunction` is the definition, in int64. The others give the same results in fewer float operations, where that has
-been checked for every sum that can occur; `choose_epilogue` takes the fastest that fits.
+`DrainFunction` is the definition, in int64. The others give the same results in a few float operations, and are used
+only where that has been checked for every sum that can occur; `choose_epilogue` takes the fastest that fits.
 
 Sums reach an epilogue in blocks of several rows, as (batch, blocks, rows of a block x channels), because numpy is fast
 only in long inner loops. Per-channel parameters are tiled to match.
@@ -63,17 +63,17 @@ class DrainFunction:
 
     @property
     def slope(self) -> np.ndarray:
-        """The real factor of each channel, float64: ``multiplier * 2**(left - right - 31)``, without the 31 if raw."""
+        """The real factor of each channel, float64: ``multiplier * 2**(left - right - 31)``, without the -31 if raw."""
         exponent = self.left - self.right - (0 if self.kind.raw else 31)
         return np.ldexp(self.multiplier.astype(np.float64), exponent.astype(np.int32))
 
     @property
     def stored_as_int8(self) -> bool:
-        """Whether storing a result drops bits: it keeps the low byte, and the clamp lets more than int8 through."""
+        """Whether storing may drop bits: results are stored as int8, but the clamp allows values outside int8."""
         return not self.kind.wide and not (self.kind.low >= -128 and self.kind.high <= 127)
 
     def __call__(self, sums: np.ndarray) -> np.ndarray:
-        """Return the results of accumulators, as stored.
+        """Return the results for accumulators, as stored in memory.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class DrainFunction:
         return self.store(results)
 
     def store(self, results: np.ndarray) -> np.ndarray:
-        """Return clamped results as stored."""
+        """Return clamped results as stored in memory: their low byte as int8, or unchanged if they are wide."""
         return results.astype(np.int64).astype(np.int8).astype(results.dtype) if self.stored_as_int8 else results
 
 
@@ -109,9 +109,9 @@ class SumRange:
     bound
         Largest magnitude of a sum.
     wraps
-        Whether a fold may leave int32, so that sums have no bound but int32.
+        Whether a fold may overflow int32; then sums are bounded by the range of int32 alone.
     enumerable
-        Whether every sum is one whole number within `bound`, of which there are few enough to list them all.
+        Whether all possible sums, the whole numbers from -`bound` to `bound`, are few enough to list.
     float32
         Whether the sums are exact in float32.
     """
@@ -131,7 +131,7 @@ class Tabulation:
 
     @classmethod
     def of(cls, function: DrainFunction, sums: SumRange) -> Tabulation | None:
-        """Evaluate the function at every sum; None where there are too many."""
+        """Evaluate the function at every sum; returns None if there are too many."""
         if not sums.enumerable:
             return None
         domain = np.arange(-sums.bound, sums.bound + 1)
@@ -176,7 +176,7 @@ class FormulaEpilogue(Epilogue):
 
 
 class OffsetEpilogue(Epilogue):
-    """Raw sums times 1 without a shift: the bias and the zero point are added, and the total is clamped."""
+    """Raw sums with multiplier 1 and no shift: the bias and the zero point are added, and the total is clamped."""
 
     def __init__(self, function: DrainFunction, bound: int, rows: int) -> None:
         self._function, kind = function, function.kind
@@ -185,7 +185,7 @@ class OffsetEpilogue(Epilogue):
 
     @classmethod
     def fit(cls, function: DrainFunction, bound: int, rows: int) -> OffsetEpilogue | None:
-        """Return the epilogue, if multiplier and shifts are trivial in all channels."""
+        """Return the epilogue if all channels have multiplier 1 and no shift, else None."""
         trivial = (function.multiplier == 1).all() and not function.left.any() and not function.right.any()
         return cls(function, bound, rows) if function.kind.raw and trivial else None
 
@@ -227,7 +227,7 @@ class LineEpilogue(Epilogue):
     dtype
         The float type to compute in.
     clamp
-        Smallest and largest result, or None where the line stays within them.
+        Smallest and largest result, or None if the line never exceeds them.
     result_bound
         Largest magnitude of a result.
     rows
@@ -250,7 +250,7 @@ class LineEpilogue(Epilogue):
 
     @classmethod
     def fit_table(cls, function: DrainFunction, table: Tabulation, rows: int) -> LineEpilogue | None:
-        """Return the line through every entry of a table, if it needs no clamp."""
+        """Return a line that gives every entry of a table without a clamp, or None if there is none."""
         slope = function.slope
         offset = function.bias * slope + function.kind.zero_point + 0.5
         if (np.floor(table.sums[:, None] * slope + offset) != table.results).any():
@@ -271,7 +271,8 @@ class LineEpilogue(Epilogue):
 class MirroredLineEpilogue(Epilogue):
     """``clip(trunc(y + copysign(offset, y)) + zero_point, low, high)``, ``y = sum * slope + shift``, in floats.
 
-    For contracts that round ties away from zero. Parameters are those of `LineEpilogue`; `shift` is the scaled bias.
+    This form suits contracts that round ties away from zero. Parameters are as for `LineEpilogue`; `shift` is the bias
+    times the slope.
     """
 
     def __init__(
@@ -302,7 +303,7 @@ class MirroredLineEpilogue(Epilogue):
 def _fit_staircase(function: DrainFunction, sums: SumRange, rows: int) -> LineEpilogue | MirroredLineEpilogue | None:
     """Return a line with the same results as the rounding contract, in the smallest float type that is exact enough.
 
-    See `etchnet.sim.arithmetic.staircase`. Drains without int8 results have none.
+    Returns None if no line fits, and for drains whose results may exceed int8. See `etchnet.sim.arithmetic.staircase`.
     """
     kind, bias = function.kind, function.bias
     if kind.raw or kind.low < -128 or kind.high > 127:
@@ -346,7 +347,7 @@ def _fit_staircase(function: DrainFunction, sums: SumRange, rows: int) -> LineEp
 
 
 def choose_epilogue(function: DrainFunction, sums: SumRange, table: Tabulation | None, rows: int) -> Epilogue:
-    """Return the fastest epilogue that equals a drain function for all sums of a range.
+    """Return the fastest epilogue that equals a drain function for all sums that can occur.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The steps of a plan on BLAS, exact to the bit."""
+"""The steps of a plan, computed with BLAS and exact to the bit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from etchnet.sim.functional.steps import OperandKind, Step
 __all__ = ["Kernels"]
 
 _BLOCK = 1 << 11
-"""channels of a block, about: rows with few channels are joined into blocks of this length"""
+"""approximate channels of a block: rows with few channels are joined into blocks of this length"""
 _TABLE = 1 << 12
 """sums up to this many are tabulated"""
 
@@ -77,7 +77,7 @@ class _Kernel:
         if target.shape[1] * target.shape[2] == rows * self.function.channels:
             self.epilogue.apply(sums.reshape(blocks), target.reshape(blocks), scratch)
             return
-        # A column tile does not fill its words.
+        # A column tile does not fill its words: the rest is 0.
         results = scratch.take("results", blocks, np.float32)
         self.epilogue.apply(sums.reshape(blocks), results, scratch)
         padded = target.reshape(batch, rows * tiles, -1)
@@ -101,11 +101,11 @@ class _Kernel:
 
 
 class _AdditionKernel:
-    """A residual addition in one: two operands, each scaled by a drain of its own into one accumulator row, and the
-    drain of their sum.
+    """A residual addition in one kernel instead of three drains.
 
-    Each operand has few possible values, so that all pairs can be tried: where a plane, rounded down and clamped, gives
-    the contract's results for every pair, it replaces the three drains.
+    Two drains scale the operands into one accumulator row, and a third requantises their sum. Each operand has few
+    possible values, so all pairs can be tried: if a plane, rounded down and clamped, gives the contract's result for
+    every pair, it replaces the three drains.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class _AdditionKernel:
 
     @classmethod
     def fit(cls, kernel: _Kernel, sources: list[_Kernel | None]) -> _AdditionKernel | None:
-        """Return the addition that `kernel` completes, or None if it is not one or no plane fits.
+        """Return the addition that `kernel` completes, or None if `kernel` is no addition or no plane fits.
 
         `sources` are the kernels that compute the operands of its segments.
         """
@@ -169,7 +169,7 @@ class _AdditionKernel:
 
 
 class Kernels:
-    """A plan with its weights and parameters, ready for inputs. Threads may share it.
+    """A plan with its weights and parameters, ready to compute inputs. Threads may share it.
 
     Parameters
     ----------
@@ -247,8 +247,8 @@ class Kernels:
         halves
             The inputs, int8 (batch, halves per repeat, words, rows).
         keep
-            Whether to compute the results of every drain, into memory of their own. Otherwise values that the output
-            does not need may be missing, and the next call of the same thread overwrites the rest.
+            Whether to compute the results of every drain, into new memory. Otherwise values that the output does not
+            need may be missing, and the next call of the same thread overwrites the returned values.
         """
         plan, batch = self.plan, len(halves)
         if not hasattr(self._own, "scratch"):
@@ -294,7 +294,7 @@ class Kernels:
         return result.reshape(batch, words, config.rows)
 
     def results(self, values: Values, drain: int) -> np.ndarray:
-        """Return the results of a drain, from kept values: int32 (batch, tiles x pixels, columns)."""
+        """Return the results of a drain, from `compute` with `keep`: int32 (batch, tiles x pixels, columns)."""
         plan = self.plan
         ids = plan.drain_results[drain]
         if plan.wide[drain]:

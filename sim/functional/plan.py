@@ -1,9 +1,9 @@
 """A program as a few large steps, independent of time.
 
-A pass only names the operands it multiplies; a drain only names the sums it requantises. Executing both symbolically
-(`etchnet.sim.functional.tracing`), once per program, gives every accumulator row as the list of folds that made it and
-every memory word as the drain that wrote it, so that only values matter and addresses do not. Rows that are computed
-alike become one step, whichever strip or column tile they belong to: a layer is one matrix product again.
+A pass only names the operands that it multiplies; a drain only names the sums that it requantises. Executing both
+symbolically (`etchnet.sim.functional.tracing`), once per program, gives every accumulator row as the list of folds that
+made it and every memory word as the drain that wrote it, so that addresses no longer matter. Rows that are computed
+alike become one step, whichever strip or column tile they belong to: a layer becomes one matrix product again.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Plan:
     passes, drains
         A program that `etchnet.sim.timing.check` accepts.
     sources
-        For each pass, which of its repeat's input halves it reads, from 0.
+        For each pass, the input half that it reads, counted from 0 within its repeat.
     config
         The machine.
     versioned
-        Whether every pass has a tile of its own, and every drain parameters of its own, even where they name the same
-        words: for memories that change while the program runs.
+        Whether every pass has its own tile and every drain its own parameters, even if they name the same words: for
+        memories that change while the program runs.
 
     Attributes
     ----------
@@ -49,23 +49,23 @@ class Plan:
     halves
         Input halves that a repeat reads.
     input_words
-        Words that are read of each half of the input.
+        Words that are read from each half of the input.
     pads
         Values of the cells after those of the input.
     cells, values
-        Numbers of cells and of value rows.
+        Number of cells and of value rows.
     tiles
-        For each tile that steps name, the index of a pass that holds it.
+        For each tile that steps use, the index of a pass that holds it.
     parameters
-        For each set of a column tile's parameters that steps name, its first parameter word, and the index of a drain
-        that reads it.
+        For each parameter set of a column tile that steps use, its first parameter word, and the index of a drain that
+        reads it.
     steps
-        The steps, operands before the results made of them.
+        The steps, in an order in which operands are computed before they are read.
     output_cells
         For each cell of the output memory, int64 (words, lanes), the cell it holds at the end; -1 if none is written.
     output_values
-        The same for wide drains, int64 (words, lanes, 2): the value row and which cell of its bytes; -1 where none is
-        written.
+        The same for wide drains, int64 (words, lanes, 2): the value row, and the index of the cell within its bytes; -1
+        if none is written.
     pass_cells
         For each pass the cells of each pixel, int64 (pixels, lanes).
     drain_results
@@ -89,7 +89,7 @@ class Plan:
         trace = ProgramTrace(passes, drains, sources, config, versioned=versioned)
         self.halves, self.input_words, self.pads = trace.halves, trace.input_words, trace.pads
         self.tiles, self.parameters, self.wide = trace.tiles, trace.parameters, trace.wide
-        # Final numbers of the cells and value rows, by temporary id. The last entry of `values` serves id -1.
+        # Final numbers of the cells and value rows, by temporary id. The last entry of `values` is for id -1.
         cells, values = np.full(trace.cells.size, -1), np.full(trace.values.size + 1, -1)
         cells[: trace.inputs] = np.arange(trace.inputs)
         self.cells, self.values = trace.inputs, 0
@@ -104,7 +104,7 @@ class Plan:
         ]
 
     def _steps(self, trace: ProgramTrace, cells: np.ndarray, values: np.ndarray) -> list[Step]:
-        """Join groups that differ in their column tile only, and number their results in `cells` and `values`."""
+        """Join groups that differ only in their column tile, and number their results in `cells` and `values`."""
         joined: dict[tuple[Any, ...], list[tuple[RowGroup, int]]] = {}
         operands: dict[tuple[Any, ...], np.ndarray] = {}
         for (level, terms, parameters, epilogue), group in sorted(trace.groups.items(), key=lambda item: item[0][0]):

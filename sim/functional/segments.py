@@ -1,6 +1,6 @@
-"""Segments of a step: the runs of its folds that are computed by one gather and one product or reduction.
+"""Segments of a step: runs of folds that are computed by one gather and one product or reduction.
 
-All sums are whole numbers in floats, and exact: a product is cut wherever a partial sum could pass `EXACT_FLOAT32`.
+All sums are whole numbers in floats, and exact: a product is cut wherever a partial sum could exceed `EXACT_FLOAT32`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Segment(ABC):
     Attributes
     ----------
     fold
-        How the segment is folded into the segments before it.
+        How the segment's sums are folded into those of the segments before it.
     kind
         The kind of its operands.
     indices
         int64 (rows, operands per row): cells or value rows.
     bound
-        Largest magnitude that its sums can have.
+        Largest possible magnitude of its sums.
     single_product
         Whether the sums are one float32 product, exact in float32.
     multiplications
@@ -71,7 +71,7 @@ class Segment(ABC):
 
 
 class ReducedSegment(Segment):
-    """Operands that no tile multiplies, words or value rows: their sum or their largest."""
+    """The sum or the maximum of operands that no tile multiplies: words or value rows."""
 
     def __init__(self, step: Step, first: int, stop: int, columns: slice, value_bounds: np.ndarray) -> None:
         super().__init__(step, first, columns)
@@ -118,7 +118,7 @@ class WindowSegment(Segment):
 
 
 class DenseSegment(Segment):
-    """Folds of words times tiles: one matrix product, cut along its inner dimension where float32 is not exact."""
+    """Folds of words times tiles: one matrix product, cut along its inner dimension to stay exact in float32."""
 
     def __init__(self, step: Step, first: int, stop: int, columns: slice, tiles: np.ndarray) -> None:
         super().__init__(step, first, columns)
@@ -136,7 +136,7 @@ class DenseSegment(Segment):
         begin, end = 0, len(weights)
         while begin < len(weights):
             if magnitudes is not None and self.bound > EXACT_FLOAT32:
-                # As many rows at once as keep every partial sum within EXACT_FLOAT32.
+                # Take as many rows as keep every partial sum within EXACT_FLOAT32.
                 sums = np.cumsum(magnitudes[begin:], axis=0, dtype=np.float64).max(axis=1) * _LARGEST_BYTE
                 end = begin + int(np.searchsorted(sums, EXACT_FLOAT32, side="right"))
             self._weights.append((slice(begin, end), np.ascontiguousarray(weights[begin:end])))
@@ -165,7 +165,7 @@ class DenseSegment(Segment):
         return sums.reshape(batch * rows, outputs)
 
     def _multiply(self, operands: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """Return the product: in `out` where it is a single one, or where `out` is float64."""
+        """Return the product. It is also written to `out`, unless it has several parts and `out` is float32."""
         if self.single_product:
             return np.matmul(operands, self._weights[0][1], out=out)
         total = np.zeros((len(operands), out.shape[1]))
@@ -197,8 +197,8 @@ def segments_of(step: Step, plan: Plan, tiles: np.ndarray, value_bounds: np.ndar
         while (
             stop < len(terms) and terms[stop].kind is head.kind and head.kind in (OperandKind.DENSE, OperandKind.WORD)
         ):
-            # Folds join a segment if all but its first are the same, and the first sets the row or is the same too. A
-            # maximum of products is not a product.
+            # A segment's folds after its first must all be the same, and the first must set the row or be the same too.
+            # A maximum of products is not a product.
             fold = terms[stop].fold
             if fold != (joins or fold) or (fold == Fold.MAX and head.kind is OperandKind.DENSE):
                 break

@@ -13,7 +13,7 @@ __all__ = ["EpilogueKind", "OperandKind", "Step", "Term"]
 
 
 class OperandKind(Enum):
-    """The operand of one fold into an accumulator row."""
+    """The kind of operand that one fold adds to an accumulator row."""
 
     DENSE = "a word times a tile"
     WINDOW = "the words of a window, channel by channel, times a tile's columns"
@@ -53,7 +53,7 @@ class Step:
     Attributes
     ----------
     terms
-        For each column tile, the folds that compute its accumulators; tiles differ in `Term.tile` only.
+        For each column tile, the folds that compute its accumulators; column tiles differ only in `Term.tile`.
     parameters
         For each column tile, the index of its parameters in `Plan.parameters`.
     epilogue

@@ -1,4 +1,4 @@
-"""Symbolic execution of a program: which folds made each accumulator row, and which drain wrote each memory word."""
+"""Symbolic execution of a program: the folds that made each accumulator row, and the drain that wrote each word."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class GrowableArray:
 
 
 class TermLists:
-    """Interned lists of terms: equal lists have equal numbers, so that rows are compared by one integer.
+    """Interned lists of terms: equal lists have equal numbers, so that rows can be compared by one integer.
 
     Attributes
     ----------
     widths
-        For each list, how many operands its terms take together.
+        For each list, the number of operands that its terms take together.
     """
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ class TermLists:
         self.widths: list[int] = []
 
     def add(self, parent: int, term: Term, width: int) -> int:
-        """Return the number of list `parent` (-1: empty) extended by a term of `width` operands.
+        """Return the number of the list `parent` (-1: empty) extended by a term of `width` operands.
 
-        A term that sets the row starts a list of its own.
+        A term that sets the row starts a new list.
         """
         parent = -1 if term.fold == Fold.SET else parent
         key = parent, term
@@ -105,7 +105,7 @@ class RowGroup:
     results
         For each drain, the temporary ids of its results, int64 (rows, parts).
     unique_rows
-        For each result, its row in what `distinct` returned; None where that kept every row.
+        For each result, its row in the result of `distinct`; None if `distinct` kept every row.
     """
 
     def __init__(self, terms: int) -> None:
@@ -139,25 +139,22 @@ class ProgramTrace:
     passes, drains
         A checked program.
     sources
-        For each pass, which of its repeat's input halves it reads.
+        For each pass, the input half that it reads, counted from 0 within its repeat.
     config
         The machine.
     versioned
-        Whether every pass names a tile of its own, and every drain parameters of its own, even where they read the same
-        words: for memories that change while the program runs.
+        As for `Plan`.
 
     Attributes
     ----------
     cells, values
         Levels of all cells and value rows, by temporary id.
     inputs
-        How many of the cells are inputs or pads.
-    input_words, halves, pads, tiles, parameters, pass_cells, drain_results, wide
-        Those of `Plan`, with temporary ids.
-    output_cells, output_values
-        Those of `Plan`, with temporary ids.
+        Number of cells that are inputs or pads.
+    input_words, halves, pads, tiles, parameters, pass_cells, drain_results, wide, output_cells, output_values
+        As in `Plan`, but with temporary ids.
     lists
-        The lists of terms that groups name.
+        The lists of terms that groups refer to.
     groups
         All drained rows, by (level, list of terms, parameters, epilogue).
     """

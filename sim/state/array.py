@@ -20,10 +20,10 @@ __all__ = ["ArrayState", "line_age"]
 
 
 def line_age(delay: int, config: Config) -> int:
-    """Return how many cycles before a line buffer gives a word it was written, for the buffer's delay in cycles.
+    """Return the age, in cycles, of the word that a line buffer outputs, for the buffer's delay in cycles.
 
-    The buffers are circular: a word that is not yet written, as in the two cycles that writing takes, is the one that
-    was written a whole round before.
+    The buffers are circular, and a write takes two cycles: with a delay below 2, the word that is read is the one
+    written one round earlier.
     """
     words = config.line_words
     return 2 + ((delay & (1 << words.bit_length()) - 1) - 2) % words
@@ -39,9 +39,9 @@ class ArrayState:
     ``total[r, c][t] = sum(operand[v][i, c] * weight[v][i, c] for i in range(r + 1))``,
     ``v = t - r - c - latency of an element``.
 
-    The operand is byte i of the vector, or in a depthwise pass the sample of column c. A cycle without a pixel enters
-    zeros, and so does every cycle before the first. So bubbles have sums too: of zeros, or after a depthwise pass of
-    the samples that are still in the line buffers.
+    The operand is byte i of the vector, or in a depthwise pass the sample of column c. Zeros enter in every cycle
+    without a pixel, and before the first cycle. Bubbles therefore have sums too: of zeros or, after a depthwise pass,
+    of the samples that are still in the line buffers.
     """
 
     def __init__(self, events: Events, issue: Issue) -> None:
@@ -110,7 +110,7 @@ class ArrayState:
         return self._skewed(lane, source) if source >= 0 else 0
 
     def _line_read(self, line: int, cycle: int) -> int:
-        """Return the cycle of the word that a line buffer gives in `cycle`; negative where none was written yet."""
+        """Return the cycle of the word that a line buffer outputs in `cycle`; negative if none has been written yet."""
         if cycle < 1:
             return -1
         return cycle - line_age(self._issue.line_delay(cycle - 1) * (self._taps - 1 - line), self.config)
@@ -127,7 +127,7 @@ class ArrayState:
     # Elements
 
     def source(self, row: int, column: int, cycle: int) -> tuple[int, int]:
-        """Return the vector, as the cycle in which it entered, and the byte of it that an element multiplies."""
+        """Return the vector that an element multiplies, as the cycle in which it entered, and the byte in it."""
         vector = cycle - row - column
         if vector < 0 or not self.windowed(vector):
             return vector, row

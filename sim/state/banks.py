@@ -27,7 +27,7 @@ class _Fold:
     when: int
     """first cycle that presents the row to the bank"""
     sets: bool
-    """whether the row's old value is dropped"""
+    """whether the row's old value is discarded"""
     apply: Callable[[np.ndarray], np.ndarray]
 
 
@@ -126,7 +126,7 @@ class BankState:
         return fold_values(self.folded(first), folded, fold)
 
     def _held_from(self, cycle: int) -> int:
-        """Return the first cycle whose fold the pass holds on to until `cycle`, without a drain's fold in between."""
+        """Return the first cycle from which the adders fold for a held row up to `cycle`, without a drain's fold."""
         decided = cycle - self._read - self._present_delay
         passes = self._events.passes
         index = int(np.searchsorted(passes.begin, decided, "right")) - 1
@@ -162,7 +162,7 @@ class BankState:
         return self._last_read(before) if before >= 0 else np.zeros(self.config.columns, np.int32)
 
     def _last_read(self, cycle: int) -> np.ndarray:
-        """Return the word of the memory's latest read: a drain's, or a fold's, which reads even if it sets."""
+        """Return the word of the memory's latest read, by a drain or a fold; a fold reads even if it sets the row."""
         before = cycle - 1
         read = self._events.drains.last_read(before, self._read_by)
         when = max(read, self._last_fed(before), self._last_folded(before))

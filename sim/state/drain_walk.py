@@ -30,7 +30,7 @@ class WalkPosition:
     lane: int = 0
     """lane of the word that takes the column tile"""
     lane_offset: int = 0
-    """the same, from the drain's first lane, modulo the register's width"""
+    """`lane` less the drain's first lane, modulo the range of the register"""
     word: int = 0
     """memory words from the drain's address to the column tile's first"""
 
@@ -38,8 +38,8 @@ class WalkPosition:
 class DrainWalkState:
     """The drain that reads in a cycle, its position, and the reads and groups that follow from it.
 
-    While no drain reads, the groups that enter the pipeline are not valid. They hold the fields of the drain that comes
-    next, or of a stale one, at its first row.
+    While no drain reads, the groups that enter the pipeline are not valid. They hold the fields of the next drain, or
+    of a stale one, at its first row.
     """
 
     def __init__(self, events: Events, issue: Issue) -> None:

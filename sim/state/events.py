@@ -27,11 +27,11 @@ _I = TypeVar("_I", Pass, Drain)
 
 @dataclass(frozen=True)
 class Head(Generic[_I]):
-    """The instruction at the head of a stream: in execution, waiting, or stale (already executed, and still shown)."""
+    """The instruction at the head of a stream: executing, waiting, or stale (executed, but still in the register)."""
 
     instruction: _I
     index: int
-    """its number among all instructions executed since reset; -1 where it is stale"""
+    """its number among all instructions executed since reset; -1 if it is stale"""
     final: bool
     """whether it is the last of its run"""
     address: int = 0
@@ -79,7 +79,7 @@ class InstructionStream(Generic[_I]):
     def head(self, cycle: int) -> Head[_I]:
         """Return the instruction at the head of the stream.
 
-        It is the next one that has not ended. Where there is none, the last one stays until another arrives.
+        It is the next one that has not ended. If there is none, the last one stays until another arrives.
         """
         index = int(np.searchsorted(self.end, cycle))
         runs = self._events.runs
@@ -106,7 +106,7 @@ class InstructionStream(Generic[_I]):
         return Register(value, layout.width, layout=layout)
 
     def view(self, memory: LinkMemory) -> MemoryView:
-        """Return the memory that the stream comes from."""
+        """Return the memory that the stream is fetched from."""
         config = self._events.config
         fields, whole = self._kind.streamed(config).size, self._kind.layout(config).size
         held = stored_slice(config, first=whole - fields, bits=fields)
@@ -228,13 +228,13 @@ class Events:
     passes, drains
         The instruction streams.
     repeats
-        For each repeat its run, and its number in that run.
+        For each repeat, its run, and its number in that run.
     last_repeat
-        For each run its last repeat, counted over all runs, whether it has begun or not.
+        For each run, its last repeat, counted over all runs, whether or not it has begun.
     halves
-        For each executed pass the half of the input memory that it reads, int64.
+        For each executed pass, the half of the input memory that it reads, int64.
     first_pass, first_drain
-        For each repeat the index of its first pass and of its first drain, int64.
+        For each repeat, the index of its first pass and of its first drain, int64.
     """
 
     def __init__(self, history: History, config: Config) -> None:
@@ -272,7 +272,7 @@ class Events:
 
     @cached_property
     def reads(self) -> dict[Source, tuple[np.ndarray, np.ndarray]]:
-        """For each source the indices of the passes that read it, and the decision cycles of their first reads."""
+        """For each source, the indices of the passes that read it, and the decision cycles of their first reads."""
         first, sources = self.passes.each("first_read"), self.passes.each("sources")
         found = {}
         for source in Source:
@@ -281,7 +281,7 @@ class Events:
         return found
 
     def registers(self) -> dict[str, Register]:
-        """Return by name the heads of the instruction streams, and the command of the latest run."""
+        """Return the registers by name: the heads of the instruction streams, and the command of the latest run."""
         found = {"passes.head": self.passes.register(), "drains.head": self.drains.register()}
         command = Layout(RunCommand.layout(self.config))
         found["runs.command"] = Register(self._command, command.width, layout=command)
@@ -305,5 +305,5 @@ class Events:
         return int(np.searchsorted(self.passes.begin[self.first_pass], cycle, "right")) - 1
 
     def pixel_delay(self) -> int:
-        """Return the cycles from the decision to issue a pixel to its vector entering the array."""
+        """Return the cycles from the decision to issue a pixel to the cycle in which its vector enters the array."""
         return self.latencies.decide + Machine.read_latency(self.config)

@@ -1,4 +1,4 @@
-"""The sequencer's outputs in any cycle, and the words that are read for them: everything before the array."""
+"""The sequencer's outputs in any cycle, and the memory words read for them: everything before the array."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Decision:
 class Issue:
     """The sequencer's outputs, their delay lines, and the vectors that enter the array.
 
-    Where no pixel is issued, only the valid bits are low: the other fields are those of the pass at the head at its
-    current pixel, also if the pass has not begun, is stale, or has issued all its pixels and still loads weights.
+    In a cycle that issues no pixel, only the valid bits are low. The other fields are those of the pass at the head at
+    its current pixel, even if the pass has not begun, is stale, or has issued all its pixels and still loads weights.
     """
 
     def __init__(self, events: Events, activation: DrainMemory) -> None:
@@ -127,7 +127,7 @@ class Issue:
         return int(self._events.halves[index]) ^ int(released)
 
     def _live(self, cycle: int) -> int:
-        """Return the fields of a fold that control state, which are delayed in resettable registers, as one number."""
+        """Return the control fields of a fold, which are delayed in resettable registers, as one number."""
         names = ("row.valid", "release", "release_last", "release_weights")
         fold = self.fold(cycle)
         return sum(self.fold_layout.get(fold, name) << bit for bit, name in enumerate(names))
@@ -193,7 +193,7 @@ class Issue:
     # Reads
 
     def _entering(self, cycle: int) -> np.ndarray:
-        """Return the vector that enters the array, int8 (rows,): 0 without a pixel, `pad` for one outside the image."""
+        """Return the vector that enters the array, int8 (rows,): 0 without a pixel, `pad` outside the image."""
         config, layout = self.config, self.pixel_layout
         zeros = np.zeros(config.rows, np.int8)
         requested = cycle - self.read_latency
@@ -217,7 +217,7 @@ class Issue:
         return self._activation.word(address & (1 << config.address_bits(config.activation_words)) - 1, cycle)
 
     def read_data(self, source: Source, cycle: int) -> int:
-        """Return the word of a memory's latest read; it stays while no pixel reads the memory."""
+        """Return the word of a memory's latest read; the data register holds it while no pixel reads the memory."""
         which, decided = self._events.reads[source]
         decide = Sequencer.latency(self.config)
         position = int(np.searchsorted(decided, cycle - 1 - decide, "right")) - 1
@@ -236,7 +236,7 @@ class Issue:
         return self.pixel_layout.get(self.pixel(requested), "windowed") if requested >= 0 else 0
 
     def line_delay(self, cycle: int) -> int:
-        """Return the line buffers' delay: it is set when a depthwise pass enters the array, and then held."""
+        """Return the line buffers' delay in cycles: it is set when a depthwise pass enters the array, and then held."""
         begin = self._events.passes.begin[self._depthwise]
         position = int(np.searchsorted(begin, cycle - 1 - self._events.pixel_delay(), "right")) - 1
         if position < 0 or not self.config.depthwise:

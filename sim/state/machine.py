@@ -1,9 +1,9 @@
 """The state of the machine in any cycle, in closed form: every register and memory, bubbles included.
 
 Time does not depend on data, so a run is a list of events: the cycles in which instructions begin. The events determine
-the inputs of every pipeline in every cycle. A register is either a function of the inputs of its pipeline a fixed
-number of cycles before, or holds the value that was written to it last. `docs/exactness.md` gives the formulas,
-register by register.
+the inputs of every pipeline in every cycle. A register is either a function of its pipeline's inputs a fixed number of
+cycles before, or holds the value that was last written to it. `docs/exactness.md` gives the formulas, register by
+register.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ UNCOVERED = (
     r".*\.late_(write_address|write_data|write_lanes|address|enable)_1",
 )
 """Regular expressions for the registers that have no closed form here: both ends of the link and the tokens between
-them; the counters; the fetching of instructions; the sequencer's own counters, whose outcome are `pixel`, `request` and
-`fold`; the output stage's look-ahead; and the registers in front of a memory with a latency of 3 or more."""
+them; the counters; the fetching of instructions; the sequencer's own counters, whose outcome is in `pixel`, `request`
+and `fold`; the output stage's look-ahead; and the registers in front of a memory with a latency of 3 or more."""
 
 
 @dataclass(frozen=True)
@@ -74,23 +74,24 @@ class ElementState:
     weight_byte: int
     """byte of that word"""
     accumulator: int
-    """row of the pass's bank that the column's sum is folded into; -1 if it is dropped"""
+    """row of the pass's bank that the column's sum is folded into; -1 if the sum is dropped"""
 
 
 class MachineState:
     """Every register of the array, the accumulators, the output stage and the memories, in any cycle of a history.
 
-    Equal to the RTL bit by bit, bubbles included, for every register whose name matches no pattern of `UNCOVERED`.
+    Values equal those of the RTL bit by bit, bubbles included, for every register whose name matches no pattern of
+    `UNCOVERED`.
 
     Cycles count from reset. A value in cycle t is the one between the clock edge that begins cycle t and the edge that
     ends it; in cycle 0 every register is 0. No cycle is stepped through: a query takes time proportional to the number
-    of terms of the sum it asks for. The results of drains are computed for a whole repeat, at BLAS speed, when one of
-    them is first needed, and those of a few repeats are cached.
+    of terms of the sum that it asks for. The results of drains are computed for a whole repeat, at BLAS speed, when one
+    of them is first needed, and those of a few repeats are cached.
 
-    Names are those in the waveforms that Amaranth's simulator writes of `etchnet.hdl.core.machine.Machine`, without the
-    numbers it appends to equal names of one module. A word of a memory is ``memory[row]``, and a field of a register is
-    ``register.field``. Values are whole numbers, negative only where the register is signed; in registers of several
-    lanes the first lane is lowest.
+    Names are those in the waveforms that Amaranth's simulator writes for `etchnet.hdl.core.machine.Machine`, without
+    the numbers that it appends to equal names in one module. A word of a memory is ``memory[row]``, and a field of a
+    register is ``register.field``. Values are whole numbers, negative only if the register is signed; in registers of
+    several lanes the first lane is lowest.
 
     Queries do not change the state, and may come in any order. Work that the engine does after the state was made is
     not part of it.
@@ -158,16 +159,16 @@ class MachineState:
         return list(self._registers)
 
     def memories(self) -> dict[str, int]:
-        """Return for each memory, by name, how many words it has."""
+        """Return the number of words of each memory, by name."""
         return {name: rows.depth for name, rows in self._memories.items()}
 
     def width(self, name: str) -> int:
-        """Return the bits of a register, a field of one, or a word of a memory.
+        """Return the number of bits of a register, a field of a register, or a word of a memory.
 
         Raises
         ------
         ValueError
-            There is no such register or memory.
+            No register, field or memory has that name.
         """
         if (memory := self._memories.get(name.partition("[")[0])) is not None:
             return memory.width
@@ -176,12 +177,12 @@ class MachineState:
     # Values
 
     def value(self, name: str, cycle: int) -> int:
-        """Return the value of a register, a field of one, or a word of a memory in a cycle.
+        """Return the value of a register, a field of a register, or a word of a memory in a cycle.
 
         Raises
         ------
         ValueError
-            There is no such register or word, or the history does not reach the cycle.
+            No register, field or word has that name, or the history does not reach the cycle.
         """
         self._check(cycle)
         memory, _, row = name.removesuffix("]").partition("[")
@@ -222,7 +223,7 @@ class MachineState:
         return [rows.word(row, cycle) for row in range(rows.depth)]
 
     def explain(self, row: int, column: int, cycle: int) -> ElementState:
-        """Return the operands of an element in a cycle, and where they come from.
+        """Return the operands of an element in a cycle, and the pass, pixel and memory words that they come from.
 
         Raises
         ------

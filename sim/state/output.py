@@ -37,7 +37,7 @@ __all__ = ["OutputState"]
 class OutputState:
     """The pipeline of the output stage, with the drain's walk before it and the row writer after it.
 
-    Groups that are not valid go through the pipeline too: the requantisers then work on the data of the accumulators'
+    Groups that are not valid pass through the pipeline too: the requantisers then process the data of the accumulators'
     latest read.
 
     Attributes
@@ -45,8 +45,8 @@ class OutputState:
     walk
         The drain's walk.
     banks
-        For each accumulator bank its read data, a function of the cycle to int32 (columns,). Set once the banks exist:
-        banks and output stage feed each other.
+        For each accumulator bank, a function from the cycle to its read data, int32 (columns,). It is set once the
+        banks exist, because banks and output stage feed each other.
     latency
         Cycles from the last read of a row to the write of its first word.
     """
@@ -152,7 +152,7 @@ class OutputState:
         return self._events.memories[Target.DRAINS].word(address, cycle - 1)
 
     def _late_memories(self) -> Iterator[tuple[str, int, int, int]]:
-        """Yield for each memory of late fields its name, its first bit of a drain, its bits, and its fields' delay."""
+        """Yield each memory of late fields: its name, its first bit of a drain, its bits, and its fields' delay."""
         for name, delay in RequantiserBank.late_delays(self.config).items():
             bits, first = Drain.late_layout(self.config, name).size, Drain.late_offset(self.config, name)
             held = stored_slice(self.config, first=first, bits=bits)

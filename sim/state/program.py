@@ -1,4 +1,4 @@
-"""One program with the tables that its state follows from, all times relative to the start of a pass or a drain."""
+"""One program, with the tables that its state is computed from; times are relative to the start of a pass or drain."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["TimedProgram"]
 
 
 class TimedProgram:
-    """The passes and drains of one program, and the memory words and accumulator rows they use at which time.
+    """The passes and drains of one program, the memory words and accumulator rows that they access, and when.
 
     Attributes
     ----------
     passes, drains
         The instructions.
     slots
-        For each pass the cycles that it occupies, int64.
+        For each pass, the cycles that it occupies, int64.
     pace, count
-        For each drain its cycles per row and its rows, int64.
+        For each drain, its cycles per row and its number of rows, int64.
     releasing
-        For each drain the pass that starts it, or that starts the first drain of its chain, int64.
+        For each drain, the pass that starts it, or that starts the first drain of its chain, int64.
     delay
-        For each drain the cycles from that pass's decision to the drain's first read, int64.
+        For each drain, the cycles from that pass's decision to the drain's first read, int64.
     """
 
     def __init__(self, run: RunHistory, config: Config) -> None:
@@ -52,7 +52,7 @@ class TimedProgram:
         return _walk(self.passes[index])
 
     def read(self, index: int) -> np.ndarray:
-        """Return which pixels of a pass read a memory, int64."""
+        """Return the indices of the pixels of a pass that read a memory, int64."""
         return _read_pixels(self.passes[index])
 
     def kept(self, index: int) -> np.ndarray:
@@ -61,7 +61,7 @@ class TimedProgram:
 
     @cached_property
     def first_read(self) -> np.ndarray:
-        """For each pass its first pixel that reads a memory, or -1, int64."""
+        """The first pixel of each pass that reads a memory, or -1, int64."""
         return np.array([r[0] if len(r := self.read(i)) else -1 for i in range(len(self.passes))], dtype=np.int64)
 
     @cached_property
@@ -76,7 +76,7 @@ class TimedProgram:
 
     @cached_property
     def first_kept(self) -> np.ndarray:
-        """For each pass its first pixel whose sum is folded, or -1, int64."""
+        """The first pixel of each pass whose sum is folded, or -1, int64."""
         return np.array([k[0] if len(k := self.kept(i)) else -1 for i in range(len(self.passes))], dtype=np.int64)
 
     @cached_property
@@ -104,8 +104,8 @@ class TimedProgram:
     def writes(self) -> dict[Destination, dict[str, np.ndarray]]:
         """The words that drains write to each memory, as columns of a table sorted by address and then by time.
 
-        `address`; `lanes`, a mask; `drain`, its number; `row` of the drain; `word` within the row's words; `when`,
-        cycles from the drain's first read to the write, less `Latencies.result`.
+        The columns: `address`; `lanes`, a mask; `drain`, the drain's number; `row` of the drain; `word` within the
+        row's words; `when`, the cycles from the drain's first read to the write, less `Latencies.result`.
         """
         tables = {}
         all_lanes = (1 << self.config.tiles_per_word) - 1

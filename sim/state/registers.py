@@ -1,4 +1,4 @@
-"""Registers and memories as functions of the cycle, and how they are named and packed: shared by all of the state."""
+"""Registers and memories as functions of the cycle, and how they are named and packed, for all modules of the state."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ Wire = Callable[..., int]
 
 @dataclass(frozen=True)
 class Register:
-    """One register as a function of the cycle: signed where the gateware's signal is."""
+    """One register as a function of the cycle; signed if the gateware's signal is signed."""
 
     value: Wire
     width: int
     signed: bool = False
     layout: Layout | None = None
-    """its fields, where it is a struct"""
+    """the register's fields if it is a struct"""
 
     def field(self, name: str) -> Register | None:
-        """Return one of its fields as a register; None if there is no such field."""
+        """Return one field of the register as a register; None if it has no such field."""
         if (layout := self.layout) is None or name not in layout.fields:
             return None
         _, width, signed = layout.fields[name]
@@ -68,7 +68,7 @@ class Layout:
     width
         Bits of the struct.
     fields
-        For each field its first bit, its width and whether it is signed; fields of inner structs have dotted names.
+        The first bit of each field, its width, and whether it is signed; fields of inner structs have dotted names.
     """
 
     def __init__(self, layout: data.StructLayout) -> None:
@@ -112,19 +112,19 @@ def pack_lanes(values: np.ndarray) -> int:
 
 
 def delayed(wire: Wire, cycles: int) -> Wire:
-    """Return the wire as it was some cycles before, 0 before that: the last stage of a shift register."""
+    """Return a wire's value of `cycles` cycles ago, 0 before there is one: the last stage of a shift register."""
     return lambda cycle: wire(cycle - cycles) if cycle >= cycles else 0
 
 
 def read_registers(name: str, wire: Wire, width: int, latency: int) -> dict[str, Register]:
-    """Return the registers of a `Ram`'s read port, by name: the word read last, and the stages after it.
+    """Return the registers of a `Ram`'s read port, by name: the word read last, and the pipeline stages after it.
 
     Parameters
     ----------
     name
         Path of the component that the memory is in.
     wire
-        The word that the latest read before a cycle gave, if reads took one cycle.
+        The word returned by the latest read before a cycle, as if reads took one cycle.
     width
         Bits of a word.
     latency
@@ -138,7 +138,7 @@ def read_registers(name: str, wire: Wire, width: int, latency: int) -> dict[str,
 
 
 def delayed_view(view: MemoryView, latency: int) -> MemoryView:
-    """Return a memory as it is inside a `Ram` of that latency, whose ports may have registers in front of them."""
+    """Return the contents of a memory inside a `Ram` of that latency: registers in front of its ports delay writes."""
     waits, word = Ram.waits_of(latency), view.word
     return MemoryView(lambda row, cycle: word(row, max(0, cycle - waits)), view.depth, view.width)
 

@@ -63,10 +63,7 @@ def tile_of(events: Events, index: int) -> np.ndarray:
 
 
 class DrainResults:
-    """The int32 results of every drain, computed layer by layer for a whole repeat when one of them is first needed.
-
-    Repeats do not depend on each other: a checked program writes what it reads.
-    """
+    """The int32 results of every drain, computed for a whole repeat when one of them is first needed."""
 
     def __init__(self, events: Events) -> None:
         self._events, self.config = events, events.config
@@ -90,7 +87,7 @@ class DrainResults:
         events, run = self._events, self._events.repeats[repeat][0]
         first_pass, first_drain = int(events.first_pass[repeat]), int(events.first_drain[repeat])
         program = events.programs[run]
-        # If memories change during the repeat, each pass and drain has a version of its own.
+        # If memories change during the repeat, each pass and drain gets its own version of what it reads.
         last = first_drain + len(program.drains) - 1
         span = int(events.passes.begin[first_pass]), int(events.drains.begin[last]) + int(program.count[-1])
         constant = all(events.memories[t].unchanged(*span) for t in (Target.WEIGHTS, Target.PARAMETERS))
@@ -127,6 +124,6 @@ class DrainResults:
 
 
 def _sources(passes: Sequence[Pass]) -> list[int]:
-    """Return for each pass how many halves of the input its program has released before it."""
+    """Return, for each pass, the number of input halves that the program releases before it."""
     released = np.cumsum([0, *(p.release_input for p in passes)])
     return released[:-1].tolist()

@@ -42,8 +42,8 @@ class RowWriterState:
 
         Returns
         -------
-        The cycle of that word, the drain's index, the row of the drain, and how many words have followed; None if there
-        is no such row.
+        The cycle of that word, the drain's index, the row of the drain, and the number of words that have followed, or
+        None if there is no such row.
         """
         groups, drains = self.config.groups, self._events.drains
         read = cycle - 1 - self._latency

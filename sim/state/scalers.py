@@ -47,7 +47,7 @@ class _Pipeline:
         self.registers: dict[str, Register] = {}
 
     def add(self, name: str, width: int, following: Wire, *, signed: bool = False) -> Wire:
-        """Add a register that takes the value of `following` of the cycle before."""
+        """Add a register that takes the value that `following` had in the cycle before; return its wire."""
 
         def value(cycle: int) -> int:
             if cycle < 1:
@@ -260,7 +260,7 @@ SCALERS: dict[str, Callable[..., tuple[Wire, Wire]]] = {
 
 
 class RequantiserState:
-    """One requantiser: no register has an enable, so that each is a function of the inputs some cycles before.
+    """One requantiser: no register has an enable, so each is a function of the inputs a fixed number of cycles before.
 
     Attributes
     ----------

@@ -23,9 +23,9 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
     Raises
     ------
     ProgramError
-        A field with a value that the machine does not have; an access to rows or words that do not exist or are not
-        written; a half of a link memory that is not waited for; too few idle cycles. The message names the pass or
-        drain by its index.
+        A field has a value that the machine does not support; an instruction accesses rows or words that do not exist
+        or are not written, or uses a half of a link memory without waiting for it; or there are too few idle cycles.
+        The message names the pass or drain by its index.
     """
     if not passes or not passes[-1].release or not drains or not drains[-1].commit:
         raise ProgramError("a program must end with a pass that releases a drain that commits its output")
@@ -37,7 +37,7 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
     _check_halves(passes, drains, started)
     timeline = Timeline(config)
     placed = footprints(passes, drains, started, config)
-    # The second repeat meets the drains of the first; later ones are like it.
+    # The second repeat may overlap the drains of the first. Later repeats behave like the second.
     for _ in range(min(repeats, 2)):
         timeline.begin_repeat()
         for index, (footprint, its_drains) in enumerate(placed):
@@ -57,7 +57,7 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
 
 
 def _check_pass(index: int, p: Pass, config: Config) -> None:
-    """Check the fields of a pass by themselves."""
+    """Check the fields of a pass, without regard to other instructions."""
     tile_words = config.load_cycles if is_stored(p.kind) else 1
     if p.pixels < 1:
         raise ProgramError(f"pass {index} must have at least 1 pixel, not {p.pixels}")
@@ -67,8 +67,8 @@ def _check_pass(index: int, p: Pass, config: Config) -> None:
         )
     if p.hold != Fold.SET and p.fold not in (Fold.SET, p.hold):
         raise ProgramError(
-            f"pass {index} holds a row by {p.hold.name.lower()}: it must fold by set or by that, "
-            f"not by {p.fold.name.lower()}"
+            f"pass {index} holds a row by {p.hold.name.lower()}: its fold must be set or {p.hold.name.lower()}, "
+            f"not {p.fold.name.lower()}"
         )
     if p.kind != TileKind.IDENTITY and p.weights + tile_words > config.weight_words:
         raise ProgramError(
@@ -79,11 +79,11 @@ def _check_pass(index: int, p: Pass, config: Config) -> None:
 
 
 def _check_windows(index: int, p: Pass, config: Config) -> None:
-    """Check that the windows of a depthwise pass lie within the pixels that it walks."""
+    """Check that the windows of a depthwise pass are within the pixels that it walks."""
     if not config.depthwise:
         raise ProgramError(f"pass {index} is depthwise, which this machine does not support")
     if p.hold != Fold.SET:
-        # The adders also fold the sums between the kept ones into what they hold.
+        # While a row is held, the adders also fold the sums that should be dropped.
         raise ProgramError(
             f"pass {index} is depthwise and holds a row by {p.hold.name.lower()}: it must give each sum "
             "a row of its own"
@@ -94,11 +94,11 @@ def _check_windows(index: int, p: Pass, config: Config) -> None:
             f"{config.shortest_line} to {config.longest_line}"
         )
     if not len(p.kept(config)):
-        raise ProgramError(f"pass {index} walks {p.pixels} pixels: no window lies within them")
+        raise ProgramError(f"pass {index} walks {p.pixels} pixels: no window fits within them")
 
 
 def _check_drain(index: int, d: Drain, config: Config) -> None:
-    """Check the fields of a drain by themselves."""
+    """Check the fields of a drain, without regard to other instructions."""
     if d.tiles < 1 or d.pixels < 1:
         raise ProgramError(f"drain {index} must have at least 1 tile and 1 pixel, not {d.tiles} and {d.pixels}")
     if d.destination not in _DESTINATIONS or d.fold not in _FOLDS:

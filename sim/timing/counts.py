@@ -16,16 +16,16 @@ __all__ = ["DrainCycles", "drain_cycles", "run_counts", "tail"]
 
 
 class DrainCycles(NamedTuple):
-    """Cycles that drains chained to one another take."""
+    """The cycles that chained drains take."""
 
     total: int
-    """cycles from a starting point, which each function names, to the write of the last result word"""
+    """cycles to the write of the last result word, from a start that each function defines"""
     reading: int
     """cycles in which the output stage reads"""
 
 
 def drain_cycles(drains: Sequence[Drain], config: Config) -> DrainCycles:
-    """Return the cycles of drains chained to one another, from the first read to the write of the last word."""
+    """Return the cycles of chained drains, from the first read to the write of the last word."""
     reading, end = 0, 0
     chain = DrainWalk.chain_delay(config)
     for index, drain in enumerate(drains):
@@ -51,7 +51,7 @@ def run_counts(
 ) -> dict[Counter, int]:
     """Return every counter of a run that never waits for its links.
 
-    Waits at the links add to `Counter.CYCLES`, and to `WAIT_IN` or `WAIT_OUT`, and to nothing else.
+    Waits for the links add only to `Counter.CYCLES` and to `WAIT_IN` or `WAIT_OUT`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which drains a pass starts, how fast they read, and which words they write."""
+"""The drains that each pass starts, how fast they read, and the words that they write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["drain_pace", "drain_words", "drains_of"]
 
 
 def drain_pace(drain: Drain, config: Config) -> int:
-    """Return the cycles that a drain takes per accumulator row."""
+    """Return the cycles that a drain takes per row."""
     return config.drain_cycles_per_row(wide=drain.wide)
 
 

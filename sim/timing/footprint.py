@@ -55,23 +55,23 @@ class PassFootprint:
     bank
         Accumulator bank.
     adds
-        Whether its sums meet what the rows already hold.
+        Whether its sums are folded into values that the rows already hold.
     source
         The memory that it reads.
     slot_cycles
-        Cycles from its first pixel to the first pixel of a pass that follows without idle cycles.
+        Cycles from its first pixel to that of the next pass, if the next pass has no idle cycles.
     line_pixels
         Length of the lines in the line buffers; 0 unless it is depthwise.
     rows
-        Accumulator rows: first, stop. Empty where no sum is kept.
+        Accumulator rows: first, stop. Empty if no sum is kept.
     steps
-        The pixel whose sum each row takes.
+        For each row, the pixel whose sum it takes.
     first_fold
         The pixel whose sum is folded first.
     completion
         Pixels from a row's first sum to its last: 0 unless the pass holds its row.
     words
-        A range that contains all words that it reads: first, stop. It may be empty only where there are none.
+        A range that contains all words that it reads: first, stop. It is not empty if the pass reads any.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class PassFootprint:
             count = len(kept)
             if count:
                 first, last = int(kept[0]), int(kept[-1])
-        # The pass waits for a held row until its first sum; others wait for the row until its last.
+        # A held row is first needed for the pass's first sum, and complete only after its last.
         held = p.hold != Fold.SET and count > 0
         if held:
             self.steps, count = 0, 1
@@ -114,7 +114,7 @@ class PassFootprint:
 
 
 class DrainFootprint:
-    """The rows that a drain reads, and the words that it writes or the rows that it folds into.
+    """The rows that a drain reads, and the words that it writes or the accumulator rows that it folds into.
 
     Attributes
     ----------
@@ -127,7 +127,7 @@ class DrainFootprint:
     rows
         Rows that it reads, of the accumulators or of the residual memory: first, stop.
     words_per_row
-        Words that each row takes in a memory of words, one after another.
+        Consecutive memory words that each row occupies.
     """
 
     __slots__ = ("_config", "_folded", "_words", "drain", "pace", "row_count", "rows", "words_per_row")
@@ -206,8 +206,8 @@ class InterleavedPasses:
     round_robin
         The number of tiles where pass i belongs to tile i modulo that number; 0 for any other order.
     words
-        Range of activation words that contains all that the passes read: first, stop. None where they cannot have to
-        wait for them.
+        Range of activation words that contains all words that the passes read: first, stop. None if the passes never
+        have to wait for activation words.
     reads
         Returns the words that pass i reads, and when: see `words_read`.
     """
@@ -242,7 +242,7 @@ class GroupFootprint:
     def of(
         cls, passes: Sequence[Pass] | Sequence[InterleavedPasses], drains: Sequence[Drain], config: Config
     ) -> GroupFootprint:
-        """Make the footprint of a group given as single passes, or wholly as interleaved ones."""
+        """Make the footprint of a group that is given either as single passes or as interleaved passes."""
         return cls(
             [PassFootprint(p, config) for p in passes if isinstance(p, Pass)],
             [p for p in passes if isinstance(p, InterleavedPasses)],

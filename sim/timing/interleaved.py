@@ -1,4 +1,4 @@
-"""The fast way to place interleaved passes: regular rounds are placed in one step."""
+"""A fast way to place interleaved passes: regular rounds are placed in one step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["InterleavedPlacer"]
 
 
 class InterleavedPlacer:
-    """The placement of one group of interleaved passes on a timeline, each as early as if it were placed by itself.
+    """Places one group of interleaved passes on a timeline: each pass as early as if it were placed on its own.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class InterleavedPlacer:
         while index < count:
             self._issue(tiles[index], self._earliest(passes, index, readable), first_index + index)
             index += 1
-            # Once nothing but the passes themselves makes one wait, and a round had no gaps, all rounds are alike.
+            # Once passes wait only for one another, and a round had no gaps, all further rounds are alike.
             if (
                 in_round
                 and index % in_round == 0
@@ -77,7 +77,7 @@ class InterleavedPlacer:
                 index += self._place_rounds((count - index) // in_round, in_round, first_index + index)
 
     def _place_rounds(self, rounds: int, in_round: int, index: int) -> int:
-        """Place that many rounds that are like the one before; return the number of passes."""
+        """Place `rounds` rounds like the one before; return the number of passes placed."""
         timeline, last, slot_cycles = self._timeline, self._last, self._slot_cycles
         period = max(in_round * slot_cycles, self._gap)
         if period > in_round * slot_cycles:

@@ -10,14 +10,14 @@ NEVER = -(1 << 40)
 """the cycle of an access that has not happened: earlier than all others"""
 
 INDICES = np.arange(1 << 16)
-"""0, 1, 2, ...: at least as many as a memory has rows that a drain reads; sliced instead of allocated"""
+"""0, 1, 2, ...: at least as many as a drain can read rows; sliced instead of allocated"""
 INDICES.flags.writeable = False
 
 Rows = tuple[int, int]
 """A half-open range of rows or words: first, stop."""
 
 Steps = int | np.ndarray
-"""Cycles of a run of rows, from the run's base: row i has i times a whole number, or entry i of an int64 array."""
+"""Cycles of a run's rows, relative to its base: a whole number times i for row i, or entry i of an int64 array."""
 
 _Run = tuple[int, Steps, int]
 """Base, steps, epoch: row i of the run has cycle `base` + the i-th step, assigned in `epoch`."""
@@ -32,8 +32,8 @@ def _last(rows: Rows, run: _Run) -> int:
 class CycleMap:
     """A map from disjoint runs of rows to the cycle, and the epoch, in which each row was last accessed.
 
-    An access runs along neighbouring rows at a known pace, so a run needs no cycle for every row: it is a base cycle
-    and the steps from it. Epochs tell apart the repeats of a program.
+    An access proceeds along neighbouring rows at a known pace, so a run does not store a cycle for every row: it stores
+    a base cycle and the steps from it. Epochs distinguish the repeats of a program.
     """
 
     __slots__ = ("_runs",)
@@ -75,9 +75,9 @@ class CycleMap:
         runs[rows] = base, steps, epoch
 
     def earliest_base(self, rows: Rows, steps: Steps) -> int:
-        """Return the smallest base at which an access with these steps comes before no row's cycle; else `NEVER`.
+        """Return the smallest base with which an access with these steps reaches no row before the row's cycle.
 
-        That is the maximum, over the rows in the map, of the row's cycle less its step.
+        It is the maximum, over the rows in the map, of the row's cycle less its step; `NEVER` if no row is in the map.
         """
         run = self._runs.get(rows)
         if run is not None and isinstance(steps, int) and isinstance(run[1], int):

@@ -1,4 +1,4 @@
-"""The latencies of one machine, as its gateware states them."""
+"""The latencies of one machine, collected from the gateware's components."""
 
 from __future__ import annotations
 

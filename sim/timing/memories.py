@@ -1,4 +1,4 @@
-"""The state of the memories on a timeline: the cycle from which each row can be read, and when ports are free."""
+"""The state of the memories on a timeline: the first cycle in which each row can be read, and when ports are free."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class BankState:
     Attributes
     ----------
     complete
-        For each row the first cycle that may present it again after its last fold.
+        For each row, the first cycle that may present it again after its last fold.
     read
-        For each row the cycle of its last read by a drain.
+        For each row, the cycle of its last read by a drain.
     last_read
         The latest cycle in `read`.
     port_free
         The first cycle in which the read port is free of drains.
     fold_free
-        The first cycle in which passes may fold, free of drains that fold into the bank.
+        The first cycle in which passes may fold into the bank, after drains that fold into it.
     """
 
     complete: CycleMap = field(default_factory=CycleMap)
@@ -52,7 +52,7 @@ class BankState:
         )
 
     def state_key(self, slot: int) -> tuple[object, ...]:
-        """Return a hashable form of everything that can delay a pass from cycle `slot` on, relative to it."""
+        """Return a hashable form of everything that can delay a pass from cycle `slot` on, relative to `slot`."""
         return (
             self.complete.state_key(slot),
             self.read.state_key(slot),
@@ -64,16 +64,16 @@ class BankState:
 
 @dataclass(slots=True, eq=False)
 class ActivationState:
-    """The activation memory: the words that the program has written, and when those still being written arrive.
+    """The activation memory: the words that the program has written, and when words still being written can be read.
 
     Attributes
     ----------
     written
-        Which words have been written: bool. Without entries, as where programs are assumed to be valid, nothing is
-        recorded.
+        Whether each word has been written: bool (activation words,). It is empty, and not updated, if programs are
+        assumed to be valid.
     arriving
         Writes that a pass may have to wait for: first word, stop, the first cycle in which all of them can be read, the
-        drain, and the first cycle in which its first row can be read.
+        drain, and the first cycle in which the drain's first row can be read.
     """
 
     written: np.ndarray
@@ -92,7 +92,7 @@ class ActivationState:
         return other
 
     def state_key(self, slot: int) -> tuple[object, ...]:
-        """Return a hashable form of the writes that are not over in cycle `slot`, relative to it."""
+        """Return a hashable form of the writes that are not finished in cycle `slot`, relative to `slot`."""
         return tuple((drain.drain, begin - slot) for _, _, end, drain, begin in self.arriving if end > slot)
 
     def forget(self) -> None:
@@ -108,7 +108,7 @@ class ActivationState:
         drain
             The drain; its rows are `drain.pace` cycles apart.
         last_word
-            The largest word that it writes.
+            The highest word that it writes.
         first_cycle, last_cycle
             The first cycles in which its first word and its last word can be read.
         """
@@ -136,7 +136,10 @@ class ActivationState:
         return int(words.min()) >= 0 and int(words.max()) < len(written) and bool(written[words].all())
 
     def all_readable(self, words: Rows, slot: int) -> int:
-        """Return the first cycle in which every word of a range can be read, or `NEVER` where that is by `slot`."""
+        """Return the first cycle in which every word of a range can be read, or `NEVER` if that is `slot` or earlier.
+
+        Writes that are finished by `slot` are forgotten.
+        """
         found = NEVER
         if any(end <= slot for _, _, end, _, _ in self.arriving):
             self.arriving = [arriving for arriving in self.arriving if arriving[2] > slot]
@@ -146,7 +149,15 @@ class ActivationState:
         return found
 
     def earliest_start(self, words: np.ndarray, when: np.ndarray, start: int) -> int:
-        """Return the first cycle from `start` on in which a pass may issue that reads `words`, each after `when`."""
+        """Return the first cycle from `start` on in which a pass may issue, considering the words that it reads.
+
+        Parameters
+        ----------
+        words, when
+            The words, and the cycle of each read from the issue of the pass: int64, see `words_read`.
+        start
+            The first cycle that is possible otherwise.
+        """
         if not len(words):
             return start
         least, most = int(words.min()), int(words.max())

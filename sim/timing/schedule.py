@@ -21,8 +21,8 @@ def schedule(
 ) -> tuple[list[Pass], list[Drain]]:
     """Return the same program with the idle cycles that each pass and drain needs, and no more.
 
-    The program is placed twice in a row, and each pass keeps the longer of its two waits, so that it may run any number
-    of times back to back.
+    The program is placed twice in a row, and each pass keeps the longer of its two waits, so that the program may run
+    any number of times back to back.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def schedule(
     config
         The machine.
     once
-        Whether the program runs only once per command: its first passes then do not wait for its own last drains.
+        Whether the program runs only once per command; then its first passes need not wait for its own last drains.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def schedule(
                 drain_idle[repeat, started[index]] = of_drains
     longer = idle.sum(axis=2).argmax(axis=0)
     kept = idle[longer, np.arange(len(passes))].tolist()
-    # Most instructions are right already: replacing them is what would take the time.
+    # Most instructions already have the right idle cycles, and replacing an instruction is slow.
     return [
         p
         if (p.idle, p.idle_requantise) == (others, requantising)

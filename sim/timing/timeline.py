@@ -44,24 +44,24 @@ class IdleCycles(NamedTuple):
 class Timeline:
     """The state of one machine's schedule: it places passes one after another, each as early as the machine allows.
 
-    A pass waits for: the slot of the pass before; the activation words it reads; the accumulators it adds to; the
-    ports of its bank, where drains use them; the drain of the rows it overwrites; and, if it releases drains, the end
-    of the drains before. A chained drain waits for the one before it, and for the rows that it reads or adds to.
+    A pass waits for: the slot of the pass before; the activation words that it reads; the accumulators that it adds to;
+    the ports of its bank, if drains use them; the drain of the rows that it overwrites; and, if it releases drains, the
+    end of the drains before. A chained drain waits for the one before it, and for the rows that it reads or adds to.
 
     Cycles are those in which a pass issues its first pixel, counted from an arbitrary zero.
 
     Parameters
     ----------
     assume_valid
-        Whether every pass and drain is known to read only what others have written. Then that is not checked, and
+        Whether every pass and drain is known to read only what others have written. Then this is not checked, and
         copies keep only what can still delay a pass.
 
     Attributes
     ----------
     slot
-        The first cycle in which the next pass may issue, as far as the passes before it matter.
+        The first cycle in which the next pass may issue, considering only the slots of the passes before it.
     banks_swapped
-        Whether what is placed takes bank 1 for bank 0, and bank 0 for bank 1.
+        Whether the banks of instructions are exchanged, 0 for 1 and 1 for 0, when they are placed.
     busy_until
         The first cycle after the last write of every drain placed so far.
     """
@@ -80,7 +80,7 @@ class Timeline:
         self.banks = [BankState(), BankState()]
         self.activation = ActivationState(np.zeros(0 if assume_valid else config.activation_words, bool))
         self.epoch = 0
-        """number of the repeat: what a program reads, it must have written in the same repeat"""
+        """number of the repeat: a program must write what it reads in the same repeat"""
         self._residual = CycleMap()
         self._output_free = NEVER
         """first cycle in which the output stage can read for another drain"""
@@ -92,7 +92,7 @@ class Timeline:
     def copy(self) -> Timeline:
         """Return an independent copy."""
         other = copy.copy(self)
-        # A check needs to know that a row was written, however long ago; a delay ends.
+        # A validity check needs all past writes; timing needs only accesses that can still delay a pass.
         copied = functools.partial(CycleMap.pending, cycle=self.slot) if self.assume_valid else CycleMap.copy
         other.banks = [bank.copied(copied) for bank in self.banks]
         other._residual = copied(self._residual)
@@ -115,7 +115,7 @@ class Timeline:
 
     @property
     def state_key(self) -> object:
-        """All that the timing of later passes depends on, relative to `slot`, where programs are assumed to be valid.
+        """Everything that the timing of later passes depends on, relative to `slot`, if `assume_valid` is set.
 
         Timelines with equal keys evolve identically up to a shift: after the same passes, each is the other `shifted`.
         """
@@ -135,13 +135,13 @@ class Timeline:
         self.activation.forget()
 
     def earliest(self, p: PassFootprint, drains: Sequence[DrainFootprint], index: int = 0) -> int:
-        """Return the first cycle in which a pass may issue that starts `drains`.
+        """Return the first cycle in which a pass that starts `drains` may issue.
 
         Raises
         ------
         ProgramError
-            There is none: the pass or its drains access rows or words that do not exist or are not written. The message
-            names the pass by `index`.
+            The pass or its drains access rows or words that do not exist or are not written. The message names the pass
+            by `index`.
         """
         lat, config, rows = self.latencies, self.config, p.rows
         if rows[1] > config.accumulator_rows:
@@ -179,7 +179,7 @@ class Timeline:
         return start
 
     def earliest_release(self, drain: DrainFootprint, pixels: int, index: int) -> int:
-        """Return the first cycle in which a pass of that many pixels may issue, as far as its drain must wait."""
+        """Return the first cycle in which a pass of `pixels` pixels may issue, considering only its first drain."""
         # The rows that the pass itself folds are complete by the first read: `drain_delay` ensures it.
         return max(self._output_free, self._earliest_read(drain, index)) - (pixels - 1 + self.latencies.drain_delay)
 
@@ -193,8 +193,8 @@ class Timeline:
     ) -> list[int]:
         """Issue a pass in cycle `start`, and start its drains; return the idle cycles that each drain needs.
 
-        `start` must not be before `earliest`. Chained drains wait `drain_idle` cycles each, or as few as they need.
-        Raises ProgramError where a drain cannot run.
+        `start` must not be before `earliest`. Each chained drain waits `drain_idle` cycles, but at least as many as it
+        needs. Raises ProgramError if a drain cannot run.
         """
         lat, config, rows, pixels = self.latencies, self.config, p.rows, p.instruction.pixels
         if rows[1] > rows[0]:
@@ -207,13 +207,13 @@ class Timeline:
         return self.release(drains, start, pixels, index, drain_idle) if drains else []
 
     def place(self, p: PassFootprint, drains: Sequence[DrainFootprint], index: int = 0) -> PlacedPass:
-        """Issue a pass in the first cycle that is possible; raise ProgramError where none is."""
+        """Issue a pass in the first possible cycle; raises ProgramError as `earliest` and `issue` do."""
         slot, start = self.slot, self.earliest(p, drains, index)
         requantising = self.reading_cycles(slot, start) if start > slot else 0
         return PlacedPass(start - slot - requantising, requantising, self.issue(p, drains, start, index))
 
     def place_group(self, group: GroupFootprint) -> IdleCycles:
-        """Place passes, and the drains that the last of them starts, all as early as possible."""
+        """Place the passes of a group, and the drains that the last of them starts, each as early as possible."""
         if group.interleaved:
             return IdleCycles(*InterleavedPlacer(self, group).place())
         idles, last = [], len(group.passes) - 1
@@ -324,7 +324,7 @@ class Timeline:
             bank.port_free = max(bank.port_free, bank.fold_free)
 
     def _write_residual(self, footprint: DrainFootprint, written: int, size: int) -> None:
-        """Put the results of a drain into the residual memory, the first of them readable from cycle `written` on."""
+        """Record the writes of a drain to the residual memory, whose first word can be read from cycle `written` on."""
         drain, pace = footprint.drain, footprint.pace
         for tile in range(drain.tiles):
             address, at = drain.address + tile * drain.tile_stride, written + tile * drain.pixels * pace

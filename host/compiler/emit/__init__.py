@@ -1,1 +1,1 @@
-"""Passes and drains from fusion groups whose tensors have addresses."""
+"""Emission of passes and drains for fusion groups, once tensors have addresses."""

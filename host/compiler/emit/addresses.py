@@ -1,4 +1,4 @@
-"""Addresses of a pass: the walk over the pixels of an operand, as fields of `Pass`."""
+"""The addresses that a pass reads: the walk over the pixels of an operand, as fields of `Pass`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def tap_walk(
     Parameters
     ----------
     layout
-        The operand in memory.
+        The layout of the operand's tensor in memory.
     word
-        Which word of each pixel to read.
+        The word of each pixel to read.
     single
-        Whether the result has one pixel per image, so that a run of result pixels is a run of images.
+        Whether the result has one pixel per image, so that consecutive result pixels belong to consecutive images.
     """
     if strip.lines:
         walk = _rectangle_walk(operand, layout, strip, tap, word)
@@ -77,7 +77,7 @@ def _rectangle_walk(
     ):
         first, end = max(0, -(start // stride)), -((start - size) // stride)
         if first >= count or end <= 0:
-            # Every pixel is outside: a first line past the last one encodes that.
+            # Every pixel is outside the image, which is encoded as a first line after the last line.
             return fields | {"address": 0, "first_line": strip.lines, "end_line": 0}
         fields |= {f"first_{axis}": first, f"end_{axis}": 0 if end >= count else end}
     return fields
@@ -102,8 +102,8 @@ def window_walk(
 ) -> PassFields | None:
     """Return the walk of a depthwise pass over the windows that start at `corner` of the kernel.
 
-    None where the line buffers or the fields of a pass cannot hold it. The borders at both ends of a line are shared
-    by neighbouring lines.
+    Returns None if the line buffers or the fields of a pass cannot hold the walk. The border at the end of a line also
+    serves as the border at the start of the next line.
     """
     height, width = layout.shape[:2]
     taps, stride = config.depthwise, operand.stride

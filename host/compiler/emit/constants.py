@@ -15,7 +15,7 @@ __all__ = ["Constants"]
 
 
 class Constants:
-    """Weight tiles and parameters; each gets its address when it is first asked for.
+    """Weight tiles and parameters; each gets its address when it is first requested.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class Constants:
             return 0
         if id(output) not in self._parameter_addresses:
             words = parameter_words(output, tiles, self.config)
-            # Layers that use one equal set for all channels share it.
+            # Layers whose channels all use the same set share that set with other such layers.
             known: object = tuple(words) if output.shared else id(output)
             if known not in self._parameter_addresses:
                 self._parameter_addresses[known] = len(self.parameters)
@@ -53,7 +53,7 @@ class Constants:
         return self._parameter_addresses[id(output)]
 
     def tile_mask(self, operand: Operand, channels: int) -> np.ndarray:
-        """Return the tiles that may hold weights: bool (input words, column tiles) for `channels` results."""
+        """Return which tiles may hold nonzero weights: bool (input words, column tiles), for `channels` results."""
         key = operand, channels
         if key not in self._masks:
             layout, config = self.memory.layouts[operand.source], self.config
@@ -65,10 +65,10 @@ class Constants:
         return self._masks[key]
 
     def tile(self, operand: Operand, channels: int, tap: int, word: int, tile: int) -> tuple[TileKind, int, int]:
-        """Return the kind, the address and the useful elements of the weight tile under a tap."""
+        """Return the kind, the address and the number of useful elements of the weight tile of a tap."""
         if self.draft:
             return TileKind.STORED, 0, 0
-        # Tiles that only move values are equal for all taps, and for all layers that move values alike.
+        # Tiles that only move values are the same for all taps, and shared by layers that move values in the same way.
         key = (id(operand), 0 if operand.copies else tap, word, tile)
         if key not in self._filled:
             self._filled[key] = self._fill(operand, channels, tap, word, tile)
@@ -92,7 +92,7 @@ class Constants:
         values[where], inside[where] = matrix[np.ix_(inputs, outputs)], mask[np.ix_(inputs, outputs)]
         kind = TileKind.STORED
         if operand.mask is not None and not (inside & ~np.eye(config.rows, config.columns, dtype=bool)).any():
-            # An identity tile also copies lanes of padding: allowed only where no other operand adds to the tile.
+            # An identity tile also copies padding lanes, which is allowed only if no other operand adds to the tile.
             whole = operand.copies and int(inside.sum()) == len(outputs)
             kind = TileKind.IDENTITY if whole else TileKind.DIAGONAL
         return kind, values, 0 if operand.copies else int(inside.sum())
@@ -100,17 +100,15 @@ class Constants:
     def corners(self, operand: Operand) -> list[tuple[int, int]]:
         """Return the first taps (y, x) of the windows that cover a depthwise kernel."""
         taps = max(1, self.config.depthwise)
-        assert operand.window is not None
-        height, width = operand.window.shape[:2]
+        height, width = operand.depthwise_weights.shape[:2]
         return [(y, x) for y in range(0, height, taps) for x in range(0, width, taps)]
 
     def window_tile(self, operand: Operand, corner: tuple[int, int], tile: int) -> tuple[int, int]:
-        """Return the address and the useful elements of a depthwise tile: the taps of the window from `corner` on."""
+        """Return the address and the number of useful elements of a depthwise tile: the window of taps at `corner`."""
         config, taps = self.config, self.config.depthwise
-        assert operand.window is not None
         if self.draft:
             return 0, 0
-        part = operand.window[
+        part = operand.depthwise_weights[
             corner[0] : corner[0] + taps,
             corner[1] : corner[1] + taps,
             tile * config.columns : (tile + 1) * config.columns,

@@ -10,7 +10,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.emit.constants import Constants
 from etchnet.host.compiler.emit.groups import PassGroup, Write
 from etchnet.host.compiler.emit.strips import Strip, pixel_runs
-from etchnet.host.compiler.fusion import FusionGroup, column_tiles
+from etchnet.host.compiler.fusion import FusedAddition, FusionGroup, column_tiles
 from etchnet.host.compiler.memory_map import MemoryMap
 from etchnet.host.compiler.parts import Output, Part
 
@@ -22,7 +22,7 @@ _INT32 = {"low": -(1 << 31), "high": (1 << 31) - 1}
 
 
 def chain(group: PassGroup, drains: Sequence[tuple[DrainFields, Write | None]]) -> PassGroup:
-    """Append drains to a group: the first follows its last pass, each other one the drain before it."""
+    """Append drains to a group: its last pass starts the first drain, and each other drain follows the one before."""
     for index, (fields, write) in enumerate(drains):
         group.drains.append(Drain(**fields, chained=index > 0))
         group.writes.append(write)
@@ -41,7 +41,7 @@ class DrainEmitter:
         """Return the drains of a strip: requantisation of its sums, and the fused addition if there is one."""
         if fusion.addition is None:
             return list(self.results(fusion, part, part.output, strip, tile, tiles, bank))
-        return self._fused_addition(fusion, part, strip, tile, tiles, bank)
+        return self._fused_addition(fusion, fusion.addition, part, strip, tile, tiles, bank)
 
     def results(
         self,
@@ -54,7 +54,7 @@ class DrainEmitter:
         bank: int,
         row: int = 0,
     ) -> Iterator[tuple[DrainFields, Write]]:
-        """Yield the drains that write a strip to every memory in which the result of a fusion group is needed."""
+        """Yield the drains that write a strip to every memory that needs the result of a fusion group."""
         config = self.config
         first = self.constants.parameter(output, column_tiles(part, config))
         settings: DrainFields = {
@@ -67,7 +67,7 @@ class DrainEmitter:
             "wide": part.wide,
         }
         runs = pixel_runs(strip, self.memory.shapes[fusion.result][1])
-        # One drain takes all column tiles only where their pixels are one run.
+        # A drain can take all column tiles only if the pixels are a single run.
         spans = [(tile, tiles)] if len(runs) == 1 else [(tile + i, 1) for i in range(tiles)]
         for pixel, count, offset in runs:
             for t, n in spans:
@@ -117,15 +117,21 @@ class DrainEmitter:
         return fields | _INT32 | options
 
     def _fused_addition(
-        self, fusion: FusionGroup, part: Part, strip: Strip, tile: int, tiles: int, bank: int
+        self,
+        fusion: FusionGroup,
+        addition: FusedAddition,
+        part: Part,
+        strip: Strip,
+        tile: int,
+        tiles: int,
+        bank: int,
     ) -> list[tuple[DrainFields, Write | None]]:
-        """Return the chain of a residual addition, in the accumulator rows of the group.
+        """Return the chain of drains of a residual addition, in the accumulator rows of the group.
 
-        The layer's own requantisation; its result to the common scale; the residual to the common scale, added; and
-        the requantisation of the sum.
+        In order: requantise the layer's sums; scale the results to the common scale; scale the residual to the common
+        scale and add it; requantise the sums.
         """
-        assert fusion.addition is not None
-        addition, output, rows = fusion.addition, part.output, strip.count * tiles
+        output, rows = part.output, strip.count * tiles
         first = self.constants.parameter(output, column_tiles(part, self.config))
         own: DrainFields = {
             "tiles": tiles,

@@ -1,4 +1,4 @@
-"""From fusion groups to passes and drains."""
+"""The emitter: from fusion groups to groups of passes and drains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etchnet.host.compiler.emit.passes import PassEmitter
 from etchnet.host.compiler.emit.strips import Strip, cut_into_strips, strips_and_tiles
 from etchnet.host.compiler.fusion import FusionGroup, column_tiles
 from etchnet.host.compiler.memory_map import MemoryMap
-from etchnet.host.compiler.parts import Part, identity_output
+from etchnet.host.compiler.parts import Addition, Part, identity_output
 from etchnet.host.network.network import INPUT
 
 __all__ = ["Emitter"]
@@ -47,7 +47,7 @@ class Emitter:
         self._copy = identity_output(config.contract)
 
     def reserve(self, fusion: FusionGroup, method: str) -> None:
-        """Store the weights and parameters of a fusion group by column tile, whatever the order of its passes."""
+        """Store the weights and parameters of a fusion group by column tile, independent of the order of its passes."""
         constants = self.constants
         if fusion.pair:
             for output in (*fusion.pair.scaled, fusion.pair.result):
@@ -79,7 +79,7 @@ class Emitter:
                     self.constants.tile(operand, part.channels, tap, int(word), tile)
 
     def cache_key(self, fusion: FusionGroup) -> object:
-        """Return a key that is equal where a fusion group has the same groups under two im2col variants."""
+        """Return a key that is equal if a fusion group has the same pass groups under two im2col variants."""
         memory = self.memory
         residual = [fusion.addition.residual] if fusion.addition else []
         tensors = (*fusion.sources, fusion.result, *residual)
@@ -94,10 +94,10 @@ class Emitter:
     def groups(self, fusion: FusionGroup, order: Order, bank: int) -> list[PassGroup] | None:
         """Return the pass groups of a fusion group, alternating between the banks from `bank` on.
 
-        None where the machine cannot run them in this order.
+        Returns None if the machine cannot run them in this order.
         """
         if fusion.pair:
-            return list(self._pair(fusion, order.rows, bank))
+            return list(self._pair(fusion, fusion.pair, order.rows, bank))
         found: list[PassGroup] = []
         for part in fusion.parts:
             tiles = column_tiles(part, self.config)
@@ -126,13 +126,12 @@ class Emitter:
         passes = make(fusion, part, strip, tile, bank)
         return None if passes is None else PassGroup(passes)
 
-    def _pair(self, fusion: FusionGroup, rows: int, bank: int) -> Iterator[PassGroup]:
-        """Yield the groups of an addition of two tensors: a strip of each in its own bank.
+    def _pair(self, fusion: FusionGroup, pair: Addition, rows: int, bank: int) -> Iterator[PassGroup]:
+        """Yield the groups of an addition of two tensors: a strip of each tensor, each in its own bank.
 
         Groups alternate between the lower and the upper half of both banks.
         """
-        assert fusion.pair is not None
-        part, pair, upper = fusion.parts[0], fusion.pair, 0
+        part, upper = fusion.parts[0], 0
         for tile in range(column_tiles(part, self.config)):
             for strip in cut_into_strips(part, fusion.result, rows, self.memory, self.config):
                 row, upper = upper * rows, 1 - upper
@@ -151,9 +150,9 @@ class Emitter:
                 yield chain(PassGroup(passes), drains)
 
     def _is_spread(self, part: Part) -> bool:
-        """Return whether maxima are taken over column tiles whose channels are in several input words.
+        """Return whether a part takes maxima over column tiles whose channels are in several input words.
 
-        The columns that a word does not reach get zeros from it, which must not count as values.
+        A word gives zeros to the columns that none of its channels reaches; they must not enter the maximum.
         """
         if part.fold != Fold.MAX:
             return False
@@ -161,7 +160,7 @@ class Emitter:
         return any(int(mask.sum(axis=0).max()) > 1 for mask in masks)
 
     def _spread(self, fusion: FusionGroup, part: Part, tiles: int, bank: int) -> Iterator[PassGroup]:
-        """Yield groups that take maxima of each input word in rows of their own, and add these in the other bank."""
+        """Yield groups that take the maxima of each input word in separate rows, and add these in the other bank."""
         mask = self.constants.tile_mask(part.operands[0], part.channels)
         words = int(mask.sum(axis=0).max())
         if words > self.config.accumulator_rows:

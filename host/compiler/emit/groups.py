@@ -16,18 +16,18 @@ __all__ = ["Label", "LabelledPasses", "Order", "PassGroup", "Write"]
 
 @dataclass(frozen=True)
 class Order:
-    """One of the orders in which the passes of a fusion group can run; all give the same result.
+    """One of the orders in which the passes of a fusion group can run; all orders give the same result.
 
     Attributes
     ----------
     method
-        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, all taps into one
-        accumulator row; `pair`: a pass for each operand of an addition, each into its own bank.
+        `taps`: a pass per tap; `window`: depthwise passes; `hold`: a pass per result pixel, which folds all taps into
+        one accumulator row; `pair`: a pass for each operand of an addition, each into its own bank.
     order
         `tiles`: column tile after column tile; `strips`: strip after strip; `side`: column tiles side by side in a
         bank.
     rows
-        The most accumulator rows that one pass group uses.
+        Largest number of accumulator rows that one pass group uses.
     """
 
     method: str
@@ -44,11 +44,11 @@ class Label:
     layer
         Index of the layer.
     tap
-        Offset of the tap, as `-1+0`; `-1-1..` for the window that begins there; `all` for a held pass.
+        Offset (y, x) of the tap, such as `-1+0`; `-1-1..` for the window that begins there; `all` for a held pass.
     word
-        Input word: which block of `rows` input channels.
+        Input word: the index of a block of `rows` input channels.
     tile
-        Column tile: which block of `columns` output channels.
+        Column tile: the index of a block of `columns` output channels.
     pixel
         First result pixel of the strip, counted over all images.
     """
@@ -88,24 +88,24 @@ class LabelledPasses:
 
 
 class PassGroup:
-    """Passes that fill accumulator rows, and the drains that follow the last of them and empty these rows.
+    """Passes that fill accumulator rows, and the drains that follow the last pass and empty these rows.
 
-    Passes may be made only when they are first asked for: the search for an order compares many groups by their timing
-    and needs the passes of few of them.
+    The passes may be made lazily: the search for an order compares the timing of many groups, and needs the passes of
+    only a few.
 
     Parameters
     ----------
     passes
         The passes with their labels, or a function that makes them.
     interleaved
-        The passes as the timing model takes them, where that is known without making them.
+        The passes in the form that the timing model takes, if it is known without making them.
 
     Attributes
     ----------
     drains
         The drains, in order; all but the first are chained.
     writes
-        For each drain, what it writes of a layer's result; None where it writes accumulator rows.
+        For each drain, the part of a layer's result that it writes; None if it writes accumulator rows.
     """
 
     def __init__(
@@ -139,5 +139,5 @@ class PassGroup:
         timeline.place_group(self._footprint)
 
     def footprint(self, config: Config) -> GroupFootprint:
-        """Return what the timing model needs to know of the group."""
+        """Return the footprint of the group, for the timing model."""
         return GroupFootprint.of(self._interleaved or self.passes, self.drains, config)

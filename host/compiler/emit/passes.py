@@ -1,4 +1,4 @@
-"""Passes of one strip: by taps, by held rows, or by depthwise windows."""
+"""The passes of one strip: by taps, by held rows, or by depthwise windows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _OperandPasses:
     tiles
         The column tile of each pass, counted from the group's first.
     round_robin
-        How many column tiles alternate regularly; 0 where some have fewer passes than others.
+        The number of column tiles that alternate regularly; 0 if some have fewer passes than others.
     """
 
     operand: Operand
@@ -61,7 +61,7 @@ class PassEmitter:
         row: int = 0,
         word: int | None = None,
     ) -> LabelledPasses:
-        """Return a pass for each operand, input word (or only `word`), tap and column tile.
+        """Return a pass for each operand, input word (or only `word` if given), tap and column tile.
 
         Column tile t of the group fills the accumulator rows from `row` + t * `strip.count` on.
         """
@@ -92,7 +92,7 @@ class PassEmitter:
     def group_by_taps(
         self, fusion: FusionGroup, part: Part, strip: Strip, tile: int, tiles: int, bank: int
     ) -> PassGroup:
-        """Return the group of `by_taps`, whose passes are made when they are first asked for."""
+        """Return the group of the passes of `by_taps`, which are made when they are first needed."""
         interleaved = []
         for operand_passes in self._passes_of(part, tile, tiles, None):
             source, words = operand_passes.operand.source, None
@@ -112,12 +112,12 @@ class PassEmitter:
     def _words_read(
         self, fusion: FusionGroup, operand_passes: _OperandPasses, strip: Strip, index: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the words that one pass reads, and the cycle of the pass in which it reads each."""
+        """Return the words that pass `index` reads, and the cycle of each read from the issue of its first pixel."""
         word, tap, _ = operand_passes.passes[index]
         return words_read(Pass(**self._walk(fusion, operand_passes.operand, strip, tap, word)))
 
     def _passes_of(self, part: Part, tile: int, tiles: int, only: int | None) -> list[_OperandPasses]:
-        """Return the passes of a group, by operand: of all input words or of one."""
+        """Return the passes of a group, by operand, for all input words or for `only` one."""
         key = part, tile, tiles, only
         if key in self._operand_passes:
             return self._operand_passes[key]
@@ -133,7 +133,7 @@ class PassEmitter:
             else:
                 passes = []
                 for word in words:
-                    # Rows of a column tile that no input reaches still have to be set: word 0 gives zeros.
+                    # The rows of a column tile that no input reaches must still be set: word 0 gives zeros.
                     reached = [t for t in span if mask[word, t]]
                     new = [t for t in unreached if not word and t not in started]
                     passes += [(word, 0, t) for t in sorted(reached + new)]
@@ -152,8 +152,8 @@ class PassEmitter:
     ) -> LabelledPasses | None:
         """Return passes that each fold all taps of a result pixel inside the image into one accumulator row.
 
-        There is one for each result pixel and input word, or more where a window has more pixels than a pass. None
-        where round_robin one line of a window has.
+        There is one pass for each result pixel and input word, or several if a window has more pixels than a pass can
+        have. Returns None if even one line of a window has more.
         """
         found, operand = LabelledPasses(), part.operands[0]
         layout = self.memory.layouts[operand.source]
@@ -192,7 +192,7 @@ class PassEmitter:
     # Depthwise passes
 
     def by_windows(self, fusion: FusionGroup, part: Part, strip: Strip, tile: int, bank: int) -> LabelledPasses | None:
-        """Return a depthwise pass for each window of the kernel; None where a line does not fit the line buffers."""
+        """Return a depthwise pass for each window of the kernel, or None if `window_walk` cannot walk one of them."""
         found, operand = LabelledPasses(), part.operands[0]
         layout = self.memory.layouts[operand.source]
         for number, corner in enumerate(self.constants.corners(operand)):

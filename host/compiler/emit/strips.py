@@ -1,4 +1,4 @@
-"""Strips: the runs and rectangles of result pixels that fit an accumulator bank."""
+"""Strips: runs and rectangles of result pixels that fit an accumulator bank."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Strip", "cut_into_strips", "pixel_runs", "strips_and_tiles"]
 
 @dataclass(frozen=True)
 class Strip:
-    """Result pixels that are computed together: a run over all images, or a rectangle of one image.
+    """Result pixels that are computed together: a run that may span images, or a rectangle of one image.
 
     Attributes
     ----------
     first
         The first pixel, counted over all images.
     count
-        How many pixels there are.
+        Number of pixels.
     image, y, x, lines, columns
         The rectangle; `lines` is 0 for a run.
     """
@@ -59,7 +59,7 @@ def cut_into_strips(
 ) -> list[Strip]:
     """Cut the pixels of a part of tensor `result` into strips of at most `rows` pixels, in the order of the pixels.
 
-    With `short_end` the last strip is short where possible, because a run ends with its drain.
+    With `short_end` the last strip is short if possible, because the program ends when its drain ends.
     """
     pixels = memory.pixels(result)
     if _covers_all(part, pixels) and (pixels == 1 or _is_pointwise(part, memory)):
@@ -107,7 +107,7 @@ def pixel_runs(strip: Strip, width: int) -> list[tuple[int, int, int]]:
 def strips_and_tiles(
     part: Part, result: int, order: Order, tiles: int, memory: MemoryMap, config: Config
 ) -> Iterator[tuple[Strip, int, int]]:
-    """Yield (strip, first column tile, column tiles) for each pass group of a part, in an order."""
+    """Yield (strip, first column tile, column tiles) for each pass group of a part, in the order `order`."""
     if order.order == "tiles":
         for tile in range(tiles):
             for strip in cut_into_strips(part, result, order.rows, memory, config, short_end=tile == tiles - 1):

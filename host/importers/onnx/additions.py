@@ -1,4 +1,4 @@
-"""Additions of two tensors, or of a tensor and a constant per channel."""
+"""Additions of two tensors, or of a tensor and one constant per channel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.sim.arithmetic.onnx_ops import qlinear_add
 
 _Operand = tuple[Tensor | np.ndarray, Quantisation]
-"""a tensor or constant, and the real numbers that it represents"""
+"""a tensor or constant, with its scale and zero point"""
 
 
 @handles("Add")
@@ -68,7 +68,7 @@ def _add(
     operands: Sequence[_Operand],
     out: Quantisation,
 ) -> Tensor:
-    """Add the layer for two operands, of which one may be constant."""
+    """Add the layer for two operands, one of which may be constant."""
     where = node.where
     (a, first), (b, second) = operands
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
@@ -87,7 +87,7 @@ def _add(
         raise ModelError(
             f"{where} of {quantisation_text(first)} and {quantisation_text(second)} to {quantisation_text(out)}: "
             "ONNX Runtime's float32 sums meet rounding ties that no integer arithmetic of the machine reproduces. "
-            "Other calibration data gives other scales"
+            "Calibrating with other data gives other scales"
         )
     return replace(a, value=context.add(where, layer, [a.value, b.value], out, node.label), raw=False)
 

@@ -1,4 +1,4 @@
-"""The state of one import, and how handlers read the inputs of their nodes and add layers."""
+"""The state of an import, through which handlers read the inputs of their nodes and add layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MOST_SEARCHES = 1024
 
 
 class Context:
-    """One ONNX graph while it is imported.
+    """The state of the import of one ONNX graph.
 
     Parameters
     ----------
@@ -42,20 +42,20 @@ class Context:
     Attributes
     ----------
     items
-        Values of the names of the graph that have been computed so far.
+        The values computed so far, by their names in the graph.
     builder
         The model so far.
     input
         The graph's input as an int8 tensor.
     input_quantisation
-        Real numbers that the input represents, once an operator has given their scale.
+        Scale and zero point of the input, once an operator has given them.
     channels_last
-        Whether the model's input is (y, x, channel): all its readers begin with a Transpose to (channel, y, x).
+        Whether the model's input is (y, x, channel), that is, all its readers transpose it to (channel, y, x).
 
     Raises
     ------
     ModelError
-        From all methods: the input of a node is not one that the operator supports.
+        The operator of a node does not support one of its inputs. All methods may raise it.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -73,12 +73,12 @@ class Context:
             image = (1, shape[1], shape[0])
         else:
             image = (1, 1, math.prod(shape))
-        # The scale is not known until the first operator reads the input: the importer puts it in at the end.
+        # The scale is not known until the first operator reads the input; the importer sets it at the end.
         self.builder = GraphBuilder(graph.name, image, Quantisation(1.0, 0, True), contract=CONTRACT)
         self.input = Tensor(self.builder.input, shape, self.channels_last, raw=True)
 
     def _begins_with_transpose(self) -> bool:
-        """Return whether all readers of the input begin by transposing it from (y, x, channel) to (channel, y, x)."""
+        """Return whether all readers of the input transpose it from (y, x, channel) to (channel, y, x)."""
         names = {self.graph.input}
         readers = []
         for node in self.graph.nodes:
@@ -99,7 +99,7 @@ class Context:
         return self.items[name] if name in self.items else self.graph.constant(node.where, name)
 
     def constant(self, node: Node, index: int, what: str) -> np.ndarray:
-        """Return an input that must be constant; `what` is what messages call it."""
+        """Return an input that must be constant; error messages call it `what`."""
         array = self.optional_constant(node, index, what)
         if array is None:
             raise ModelError(f"{node.where}: {what} must be constant, but is absent")
@@ -129,7 +129,7 @@ class Context:
         return Quantisation(float(scales.flat[0]), int(zero.flat[0]), True)
 
     def read(self, node: Node, index: int, quantisation: Quantisation) -> Tensor:
-        """Return an input that must be an int8 tensor, which the node reads with that scale and zero point."""
+        """Return an input that must be an int8 tensor; the node reads it with the scale and zero point given."""
         item = self.operand(node, index)
         if not isinstance(item, Tensor):
             raise ModelError(f"{node.where} must have an int8 tensor as input {index}, not {describe(item)}")
@@ -148,7 +148,7 @@ class Context:
 
     @staticmethod
     def check_on_machine(where: str, tensor: Tensor) -> None:
-        """Refuse a tensor that the host computes: no layer can read it."""
+        """Refuse a tensor that the host computes, because no layer can read it."""
         if tensor.value.steps:
             raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
 
@@ -173,7 +173,7 @@ class Context:
         return self.builder.geometry(tensor.value)
 
     def as_image(self, where: str, tensor: Tensor) -> Value:
-        """Return a tensor (channel, y, x), or (channel, x), as a layer with that image; adds a `Reshape` if needed."""
+        """Return a tensor (channel, y, x) or (channel, x) as a value stored as an image; adds a `Reshape` if needed."""
         if len(tensor.shape) not in (2, 3):
             raise ModelError(
                 f"{where} must have tensors (N, C, H, W) or (N, C, L), not shape (N, {shape_text(tensor.shape)})"
@@ -191,7 +191,7 @@ class Context:
         )
 
     def as_vector(self, where: str, tensor: Tensor) -> Value:
-        """Return a tensor (K,) as a layer of one pixel; adds a `Reshape` if needed."""
+        """Return a tensor (K,) as a value stored as one pixel; adds a `Reshape` if needed."""
         image = self.image(tensor)
         if not (tensor.channels_last or same_order(image)):
             raise ModelError(
@@ -207,7 +207,7 @@ class Context:
         return self.builder.add(where, layer, sources, out, name=name, as_stored=True)
 
     def count_search(self, where: str) -> None:
-        """Count an operator whose settings are searched for, which takes up to a second; their number is limited."""
+        """Count an operator that needs a search for its settings, of up to a second; refuse more than the limit."""
         self._searches += 1
         if self._searches > _MOST_SEARCHES:
             raise ModelError(

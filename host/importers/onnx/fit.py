@@ -1,7 +1,7 @@
-"""Integer arithmetic that equals float operators: searched for, and proved by trying every operand.
+"""A search for integer arithmetic that equals float operators, proved by trying every operand.
 
-An operator on int8 operands is a finite table. The settings that these functions return reproduce every entry of it by
-the rounding contract `onnx-float`. They return None if they find none, and the importer refuses the operator.
+An operator on int8 operands is a finite table. The settings that these functions return reproduce every entry of it
+under the rounding contract `onnx-float`. They return None if they find none; the importer then refuses the operator.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ def fit_map(
 
 
 def _moved(ratios: Sequence[np.float32], zero_points: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
-    """Yield zero points that represent nearly the same reals: the operands' are moved by integers, the result's too.
+    """Yield zero points that represent nearly the same reals: those of operands and result are moved by integers.
 
-    The moves differ from an exact compensation by an offset far below one step of the result. The runtime's rounded
-    constants have such offsets as well, which these zero points reproduce. If the ratios are exact, the offset is 0,
-    but the parity of the result's zero point may change, which decides ties.
+    The move of the result compensates those of the operands up to an offset far below one step of the result. The
+    runtime's rounded constants have such offsets as well, which these zero points reproduce. If the ratios are exact,
+    the offset is 0, but the parity of the result's zero point may change, which decides ties.
     """
     yield zero_points
     steps = np.arange(-_MOST_STEPS, _MOST_STEPS + 1)
@@ -166,7 +166,7 @@ def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, 
     real = float(ratios[0]) * (a - zero_points[0]) + float(ratios[1]) * (b - zero_points[1]) + zero_points[2]
     distance = np.abs(real - np.floor(real) - 0.5)
     distance[(real < -130) | (real > 129)] = 1
-    # Settings are tried on the pairs nearest to ties first, then on all pairs near ties, then on all pairs.
+    # Try settings on the pairs nearest to ties first, then on all pairs near ties, then on all pairs.
     near = np.flatnonzero(distance < _NEAR_TIE)
     nearest = near[np.argsort(distance[near], kind="stable")[:_NEAREST]]
     settings = [

@@ -1,11 +1,11 @@
-"""Models from ONNX files: int8, in both forms that ONNX Runtime's quantiser writes.
+"""Models from ONNX files: int8, in both formats that ONNX Runtime's quantiser writes.
 
-The form QOperator has operators on int8 (QLinearConv and others). The form QDQ has float operators between
-DequantizeLinear and QuantizeLinear, which mean the same: the result of a float operator is pending until a
-QuantizeLinear gives its scale and zero point. ONNX stores images as (channel, y, x), the machine as (y, x, channel):
-weights are transposed, and the order of a flattened image is recorded until a matrix product reads it.
+The QOperator format has operators on int8, such as QLinearConv. The equivalent QDQ format has float operators between
+DequantizeLinear and QuantizeLinear: the result of a float operator is pending until a QuantizeLinear gives its scale
+and zero point. ONNX stores images as (channel, y, x), the machine as (y, x, channel): weights are transposed, and the
+order of a flattened image is recorded until a matrix product reads it.
 
-A file is hostile input: `reader` checks its structure, and the handlers check their operators.
+Files are untrusted input: `reader` checks their structure, and the handlers check their operators.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _import(graph: Graph) -> Model:
     result = context.items.get(graph.output)
     tensor = _output(context)
     model = context.builder.finish(tensor.value)
-    # A model of int8 pools and pads alone has no scales: its values represent themselves.
+    # A model that has only pools and pads on int8 has no scales: use scale 1 and zero point 0.
     into = context.input_quantisation or Quantisation(1.0, 0, True)
     ordered = tensor.channels_last or same_order(context.image(tensor)) or bool(tensor.value.steps)
     return replace(
@@ -64,7 +64,7 @@ def _import(graph: Graph) -> Model:
 
 
 def _output(context: Context) -> Tensor:
-    """Return the int8 tensor that the graph's output is, or is dequantised from."""
+    """Return the int8 tensor that is the graph's output, or from which the output is dequantised."""
     name = context.graph.output
     result = context.items.get(name)
     if isinstance(result, Dequantised) and not result.clamped:

@@ -34,7 +34,7 @@ def max_pool(context: Context, node: Node) -> Item:
 
 
 def _max_pool(context: Context, node: Node, tensor: Tensor) -> Tensor:
-    """Add a max pool; scale and zero point stay."""
+    """Add a max pool; scale and zero point do not change."""
     context.check_on_machine(node.where, tensor)
     if node.integer("storage_order", 0) not in (0, 1):
         raise ModelError(f"{node.where}: storage_order must be 0 or 1")

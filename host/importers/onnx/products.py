@@ -102,7 +102,7 @@ def _convolve(
 
 
 def _ungrouped(where: str, weights: np.ndarray, group: int) -> np.ndarray:
-    """Return the weights of a grouped convolution as those of a plain one, with zeros between the groups."""
+    """Return the weights of a grouped convolution as those of a plain convolution, with zeros between the groups."""
     if group == 1:
         return weights
     outputs, inputs = weights.shape[:2]
@@ -121,9 +121,9 @@ def _ungrouped(where: str, weights: np.ndarray, group: int) -> np.ndarray:
 
 @handles("Gemm")
 def gemm(context: Context, node: Node) -> Item:
-    """Import a float matrix product with a bias, of dequantised tensors."""
+    """Import a float matrix product of dequantised tensors, with a bias."""
     if node.number("alpha", 1.0) != 1 or node.number("beta", 1.0) != 1:
-        raise ModelError(f"{node.where}: alpha and beta must be 1; ONNX Runtime computes others in float")
+        raise ModelError(f"{node.where}: alpha and beta must be 1: with other values, ONNX Runtime computes in float")
     source, weights = context.dequantised(node, 0), _weights(context, node, 1)
     bias = _bias(context, node, 2, source.quantisation, weights)
     matrix = _matrix(node, weights)
@@ -141,7 +141,7 @@ def mat_mul(context: Context, node: Node) -> Item:
 
 @handles("QGemm")
 def qlinear_gemm(context: Context, node: Node) -> Item:
-    """Import a matrix product with a bias, of int8 tensors."""
+    """Import a matrix product of int8 tensors, with a bias."""
     into = context.quantisation(node, 1, "the input")
     if not node[7] or not node[8]:
         raise ModelError(f"{node.where}: the result must be int8, with a scale and a zero point")
@@ -182,7 +182,7 @@ def _multiply(
     """Add a dense layer whose weights are `constant`, (input, output); their rows follow the order of the image."""
     where, tensor, into, weights = node.where, source.tensor, source.quantisation, constant.values
     if weights.ndim != 2 or 0 in weights.shape:
-        raise ModelError(f"{where}: weights must be a matrix, not of shape {weights.shape}")
+        raise ModelError(f"{where}: weights must be a matrix, not shape {weights.shape}")
     if tensor.shape != (len(weights),):
         raise ModelError(
             f"{where}: weights need an input (N, {len(weights)}), not shape (N, {shape_text(tensor.shape)})"

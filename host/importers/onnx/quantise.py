@@ -90,7 +90,7 @@ def dequantise_linear_node(context: Context, node: Node) -> Item:
 
 
 def requantise(context: Context, node: Node, item: Dequantised, out: Quantisation) -> Tensor:
-    """Clamp a tensor and change its scale and zero point, value by value, as the float operators do."""
+    """Add a layer that clamps a tensor and changes its scale and zero point, as the float operators do."""
     where, before = node.where, item.quantisation
     reals = np.clip(
         dequantise_linear(INT8_VALUES, before.scale, before.zero_point), np.float32(item.low), np.float32(item.high)
@@ -132,14 +132,14 @@ def clamp(context: Context, node: Node) -> Item:
         raise ModelError(f"{node.where}: the lower bound must not be above the upper bound {high}, not {low}")
     item = context.operand(node, 0)
     if isinstance(item, Pending | Dequantised):
-        # A clamp of a clamp: the second clamps the bounds of the first.
+        # For a clamp after a clamp, the second clamps the bounds of the first.
         least, most = (min(max(bound, low), high) for bound in (item.low, item.high))
         return replace(item, low=least, high=most)
     raise ModelError(f"{node.where} must have floats as input 0, not {describe(item)}")
 
 
 def _bound(context: Context, node: Node, index: int, default: float) -> float:
-    """Return a bound of a Clip: an attribute before version 11, an input since."""
+    """Return a bound of a Clip: an attribute before opset 11, an input from then on."""
     if context.graph.opset < 11:
         return node.number("min" if index == 1 else "max", default)
     bound = context.operand(node, index)

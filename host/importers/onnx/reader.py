@@ -1,7 +1,7 @@
 """Checked access to the graph of an ONNX file.
 
-A file is hostile input. The package onnx parses the protobuf, and everything in it is checked here: data in other files
-is refused, names must be defined once and before they are read, and the size of data must be that of its shape.
+Files are untrusted input. The package onnx parses the protobuf, and this module checks everything in it: data in other
+files is refused, names must be defined once and before they are read, and the size of data must match its shape.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OTHER_TYPES = {
 
 
 def type_name(number: int) -> str:
-    """Return the name of a number of TensorProto.DataType."""
+    """Return the name of a type, from its number in TensorProto.DataType."""
     return _TYPES[number][0] if number in _TYPES else _OTHER_TYPES.get(number, f"type {number}")
 
 
@@ -57,7 +57,7 @@ class Node:
     where
         Name of the operator in messages.
     inputs, outputs
-        Names; that of an absent input is empty.
+        Names of values; the name of an absent input is empty.
     attributes
         Integers, floats, bytes, and lists of them; tensors as arrays.
     """
@@ -118,13 +118,13 @@ class Graph:
     Attributes
     ----------
     opset
-        Version of the standard operators.
+        Version of the standard operator set.
     input_type
         "float32" or "int8".
     input_shape
         Shape of the input, without the batch.
     batch
-        Size of the batch in the file; None if it is open.
+        Size of the batch in the file; None if it is not fixed.
     """
 
     name: str

@@ -58,7 +58,7 @@ def _requantise_and_join(context: Context, node: Node, parts: Sequence[Dequantis
 
 
 def _concatenate(context: Context, node: Node, tensors: Sequence[Tensor], out: Quantisation) -> Tensor:
-    """Add a concatenation of tensors that have one scale and zero point."""
+    """Add a concatenation of tensors with equal scales and zero points."""
     where, shape = node.where, list(tensors[0].shape)
     if "axis" not in node.attributes:
         raise ModelError(f"{where} must have an axis")
@@ -135,7 +135,7 @@ def reshape(context: Context, node: Node) -> Item:
 
 
 def _reshape(context: Context, node: Node, tensor: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Give a tensor new sizes, batch included: 0 keeps a size, and -1 is the one that the others imply."""
+    """Give a tensor new sizes, batch included: 0 keeps a size, and -1 stands for the size that the others imply."""
     where, total = node.where, math.prod(tensor.shape)
     if not sizes or len(sizes) > 5 or any(n < -1 for n in sizes) or list(sizes).count(-1) > 1:
         raise ModelError(f"{where}: the shape must be 1 to 5 sizes, one of which may be -1, not {list(sizes)}")
@@ -200,7 +200,7 @@ def squeeze(context: Context, node: Node) -> Item:
 
 @handles("Transpose")
 def transpose(context: Context, node: Node) -> Item:
-    """Import a change of axes between (channel, y, x) and (y, x, channel), or one that moves no value."""
+    """Import a transposition between (channel, y, x) and (y, x, channel), or one that moves no value."""
     order = node.integers("perm", None)
 
     def change(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Values of the names of an ONNX graph while it is imported, and their descriptions in messages."""
+"""The values that names of an ONNX graph have during its import, and their descriptions in messages."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ class Tensor:
     channels_last
         Whether the order of its values in the file is (y, x, channel), as in the image, or (channel, y, x).
     raw
-        Whether it represents real numbers by the scale and zero point of the model's input: no operator between has
-        others.
+        Whether it has the scale and zero point of the model's input, because no operator in between has changed them.
     """
 
     value: Value
@@ -113,7 +112,7 @@ class Pending:
 
 
 Item = FloatInput | Tensor | Dequantised | StoredConstant | Pending | np.ndarray
-"""value of a name of the graph; an array is a constant"""
+"""the value of a name in the graph; an array is a constant"""
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -147,7 +146,7 @@ def same_order(image: Sequence[int]) -> bool:
 
 
 def nearby_zero_points(zero_point: int) -> list[int]:
-    """Return a zero point, and its neighbours, which have the other parity."""
+    """Return a zero point and those of its neighbours that are int8; neighbours have the other parity."""
     return [z for z in (zero_point, zero_point - 1, zero_point + 1) if -128 <= z <= 127]
 
 

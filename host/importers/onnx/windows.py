@@ -12,7 +12,7 @@ from etchnet.host.network.model import ModelError
 
 
 def window(node: Node, size: Sequence[int], kernel: Sequence[int], *, dilations: bool = False) -> tuple[Any, Any, Any]:
-    """Return strides, dilations and padding (before, after), one per axis of an image or line of that size."""
+    """Return strides, dilations and padding (before, after), one per axis of an image or line of size `size`."""
     where, rank = node.where, len(size)
     stride, dilation = node.integers("strides", [1] * rank, rank), node.integers("dilations", [1] * rank, rank)
     if any(not 1 <= n <= 1 << 15 for n in (*kernel, *stride, *dilation)):
@@ -37,7 +37,7 @@ def window(node: Node, size: Sequence[int], kernel: Sequence[int], *, dilations:
 
 
 def ceil_mode_padding(size: int, kernel: int, stride: int, padding: tuple[int, int]) -> tuple[int, int]:
-    """Return padding with which the windows of ceil_mode fit; a window that begins after the image does not count."""
+    """Return the padding with which all windows of ceil_mode fit; windows that begin after the image do not count."""
     padded = size + sum(padding)
     count = ceil_div(max(padded - kernel, 0), stride) + 1
     if (count - 1) * stride >= size + padding[0]:

@@ -1,4 +1,4 @@
-"""The state of one import, and how handlers read the tensors of their operators and add layers."""
+"""The state of an import, through which handlers read the tensors of their operators and add layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["OPERATORS", "Context", "handles"]
 
 
 class Context:
-    """One TensorFlow Lite graph while it is imported.
+    """The state of the import of one TensorFlow Lite graph.
 
     Parameters
     ----------
@@ -33,12 +33,13 @@ class Context:
     reals
         Shapes, without the batch, of float32 tensors that hold the input unchanged, by the index of the tensor.
     sizes
-        Indices of int32 tensors that are computed from shapes. A RESHAPE has its shape from the file in any case.
+        Indices of int32 tensors that are computed from shapes. They are not evaluated: the importer takes the shape of
+        a RESHAPE from its result in the file.
 
     Raises
     ------
     ModelError
-        From all methods: a tensor of an operator is not one that the operator supports.
+        An operator does not support one of its tensors. All methods may raise it.
     """
 
     def __init__(self, reader: Reader) -> None:
@@ -88,7 +89,7 @@ class Context:
         return self._builder
 
     def begin(self, quantisation: Quantisation, *, floating: bool) -> None:
-        """Start the model, whose int8 input has this scale and zero point."""
+        """Start the model; its int8 input has the scale and zero point `quantisation`."""
         self._builder = GraphBuilder(self.reader.name, self.input.shape[1:], quantisation, floating=floating)
 
     def value(self, operator: Operator, position: int, *, host: bool = False) -> Value:
@@ -108,10 +109,10 @@ class Context:
         raise ModelError(f"{operator} reads {tensor}, which must be the result of an operator before it")
 
     def result(self, operator: Operator) -> Tensor:
-        """Return the tensor that an operator writes, whose batch must be that of the input."""
+        """Return the tensor that an operator writes; its batch must be that of the input."""
         tensor = self.reader.tensor(operator.outputs[0])
         if not tensor.shape or tensor.shape[0] != self.batch:
-            raise ModelError(f"{operator} must keep the batch of {self.batch}, not give shape {tensor.shape}")
+            raise ModelError(f"{operator} must keep the batch of {self.batch}, not have result shape {tensor.shape}")
         self.builder.check_size(f"{operator}: the result", tensor.shape[1:])
         return tensor
 
@@ -137,7 +138,7 @@ class Context:
         )
 
     def expect_inputs(self, operator: Operator, count: int) -> None:
-        """Refuse an operator with another number of inputs."""
+        """Refuse an operator that does not have `count` inputs."""
         if len(operator.inputs) != count:
             raise ModelError(f"{operator} must have {count} input{'s'[: count != 1]}, not {len(operator.inputs)}")
 

@@ -1,6 +1,6 @@
 """Models from TensorFlow Lite files: int8 networks, byte for byte as TensorFlow Lite Micro runs them.
 
-Every operator becomes layers of the network (`etchnet.host.network.layers`), a step of the host, or nothing at all.
+Every operator becomes layers of the network (`etchnet.host.network.layers`), a step on the host, or nothing at all.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _EQUAL_SCALES = 1e-6
 
 @handles("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def pool_2d(context: Context, operator: Operator) -> None:
-    """Import an average or max pool; scale and zero point stay."""
+    """Import an average or max pool; scale and zero point do not change."""
     context.expect_inputs(operator, 1)
     options = context.reader.options(operator, "Pool2DOptions")
     source, (_, out) = context.value(operator, 0), context.output(operator)
@@ -45,7 +45,7 @@ def mean(context: Context, operator: Operator) -> None:
     image = context.builder.image(str(operator), source)
     count = math.prod(image[axis] for axis in axes)
     multiplier, shift = multiplier_of(operator, source.quantisation.scale / out.scale)
-    # The reference divides the multiplier, rather than the sum, by the count, after shifting it left to keep its bits.
+    # The reference divides the multiplier by the count, rather than the sum, after a left shift that keeps its bits.
     extra = min(count.bit_length() - 1, 32, 31 + shift)
     shift -= extra
     scaling = Scaling((multiplier << extra) // count, max(shift, 0), max(-shift, 0))
@@ -63,7 +63,7 @@ def mean(context: Context, operator: Operator) -> None:
 
 @handles("REDUCE_MAX")
 def reduce_max(context: Context, operator: Operator) -> None:
-    """Import a maximum over height, width or both, as a max pool; scale and zero point stay."""
+    """Import a maximum over height, width or both, as a max pool; scale and zero point do not change."""
     context.expect_inputs(operator, 2)
     source, (result, out) = context.value(operator, 0), context.output(operator)
     if source.quantisation != out:
@@ -79,7 +79,7 @@ def reduce_max(context: Context, operator: Operator) -> None:
 
 
 def _axes(context: Context, operator: Operator, source: Value) -> set[int]:
-    """Return the axes of the image that an operator reduces, its second input: 0 height, 1 width, 2 channels."""
+    """Return the axes of the image that an operator reduces, from its second input: 0 height, 1 width, 2 channels."""
     context.builder.image(str(operator), source)
     tensor, rank = context.reader.tensor(operator.inputs[1]), len(source.shape) + 1
     context.reader.check_type(f"{operator}: the axes", tensor, "int32")

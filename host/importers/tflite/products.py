@@ -81,9 +81,9 @@ def depthwise_conv_2d(context: Context, operator: Operator) -> None:
 def _weights(
     context: Context, operator: Operator, source: Value, out: Quantisation, ndim: int, axis: int, options: Any
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return an operator's int8 weights as the file has them, and the other settings of its layer.
+    """Return an operator's int8 weights in the shape of the file, and the other settings of its layer.
 
-    Scales may differ along `axis`, that of the output channels.
+    Scales may differ along `axis`, the axis of the output channels.
     """
     reader = context.reader
     if len(operator.inputs) not in (2, 3):
@@ -106,7 +106,7 @@ def _weights(
         tensor_bias = reader.tensor(operator.inputs[2])
         reader.check_type(f"{operator}: the bias", tensor_bias, "int32")
         bias = reader.constant(f"{operator}: the bias", tensor_bias, "<i4", (channels,)).astype(np.int64)
-    # One product and one quotient in double per channel, as in the reference.
+    # As in the reference, the factor of a channel is one product and one quotient in double.
     pairs = [multiplier_of(operator, source.quantisation.scale * float(scale) / out.scale) for scale in tensor.scales]
     multipliers, shifts = np.array(pairs, np.int64).T
     low, high = activation_limits(context, operator, options.FusedActivationFunction(), out)

@@ -53,7 +53,7 @@ def dequantise(context: Context, operator: Operator) -> None:
 
 @handles("RELU", "RELU_N1_TO_1")
 def relu(context: Context, operator: Operator) -> None:
-    """Import an activation that changes scale and zero point, and clamps."""
+    """Import an activation that clamps, and changes scale and zero point."""
     context.expect_inputs(operator, 1)
     source, (result, out) = context.value(operator, 0), context.output(operator)
     factor = source.quantisation.scale / out.scale
@@ -90,7 +90,7 @@ def _requantise(
     low: int = -128,
     high: int = 127,
 ) -> None:
-    """Add a layer that scales and clamps every value by itself, or none if no value changes."""
+    """Add a layer that scales and clamps every value, or none if no value changes."""
     where, name, shape = str(operator), context.label(operator), result.shape[1:]
     if source.shape != shape:
         raise ModelError(f"{operator} must keep the shape: {(context.batch, *source.shape)} to {result.shape}")
@@ -103,7 +103,7 @@ def _requantise(
 
 
 def activation_limits(context: Context, operator: Operator, activation: int, out: Quantisation) -> tuple[int, int]:
-    """Return the int8 range to which an activation function of the schema clamps."""
+    """Return the int8 range to which an activation function clamps; `activation` is its number in the schema."""
     kinds = context.reader.tflite.ActivationFunctionType
     names = {v: k for k, v in vars(kinds).items() if not k.startswith("_")}
     ranges = {"NONE": (None, None), "RELU": (0.0, None), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}

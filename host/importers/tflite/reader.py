@@ -1,7 +1,7 @@
 """Checked access to the tables of a TensorFlow Lite file.
 
-A file is hostile input, and the accessors of the schema check nothing. Everything that they return is checked here,
-and every length before it is iterated over. The caller catches the exceptions of the accessors.
+Files are untrusted input, and the accessors of the schema check nothing. This module checks everything that they
+return, and every length before iterating over it. The caller catches the exceptions of the accessors.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class Reader:
     tflite
         The package `tflite`.
     data
-        The bytes of the file, which begin as those of a TensorFlow Lite file must.
+        The bytes of the file; the caller has checked its identifier.
     name
         Name of the file in messages.
 
     Raises
     ------
     ModelError
-        From this and all methods: a part of the file is damaged or not supported.
+        A part of the file is damaged or not supported. All methods may raise it.
     """
 
     def __init__(self, tflite: Any, data: bytes, name: str) -> None:
@@ -164,7 +164,7 @@ class Reader:
         return np.frombuffer(content.DataAsNumpy(), kind).reshape(shape)
 
     def options(self, operator: Operator, kind: str) -> Any:
-        """Return the options of an operator, which must be of that kind."""
+        """Return the options of an operator, which must be of the schema's type `kind`."""
         table = operator.table.BuiltinOptions()
         if operator.table.BuiltinOptionsType() != getattr(self.tflite.BuiltinOptions, kind) or table is None:
             raise ModelError(f"{operator} must have {kind}")
@@ -177,7 +177,7 @@ class Reader:
         return str(_names(self.tflite.TensorType).get(tensor.type, tensor.type)).lower()
 
     def check_type(self, what: str, tensor: Tensor, *kinds: str) -> None:
-        """Refuse tensors of other types."""
+        """Refuse a tensor whose type is not one of `kinds`."""
         if tensor.type not in [getattr(self.tflite.TensorType, kind.upper()) for kind in kinds]:
             raise ModelError(f"{what} must be {' or '.join(kinds)}, not {self.type_name(tensor)}")
 

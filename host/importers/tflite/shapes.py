@@ -14,7 +14,7 @@ from etchnet.host.network.model import ModelError, Quantisation
 
 @handles("CONCATENATION")
 def concatenation(context: Context, operator: Operator) -> None:
-    """Import a concatenation of tensors that have one scale and zero point."""
+    """Import a concatenation of tensors with equal scales and zero points."""
     options = context.reader.options(operator, "ConcatenationOptions")
     if activation_limits(context, operator, options.FusedActivationFunction(), Quantisation(1.0, 0)) != (-128, 127):
         raise ModelError(f"{operator} must have no activation")
@@ -86,9 +86,9 @@ def reshape(context: Context, operator: Operator) -> None:
 
 @handles("SHAPE", "STRIDED_SLICE", "PACK")
 def size(context: Context, operator: Operator) -> None:
-    """Import a computation of sizes, with which converters make the shape of a RESHAPE if the batch is open.
+    """Import a computation of sizes: converters write them for the shape of a RESHAPE if the batch is not fixed.
 
-    It has no layer: the file has the shape of each RESHAPE too.
+    It becomes no layer, because the file also has the resulting shape of each RESHAPE.
     """
     reader, tensors = context.reader, [context.reader.tensor(index) for index in operator.inputs]
     reader.check_type(f"{operator}: the result", reader.tensor(operator.outputs[0]), "int32")

@@ -1,4 +1,4 @@
-"""The layers of a network: settings of each, the shape of its result, and the result itself in numpy, bit by bit.
+"""The layers of a network: their settings, the shapes of their results, and bit-exact results in numpy.
 
 A *tensor* is a batch of images: int8 (N, H, W, C), channels last. A vector is an image of one pixel.
 """

@@ -1,4 +1,4 @@
-"""The contract of every layer, and the checks that all layers make of their settings."""
+"""The interface of every layer, and the checks that layers make of their settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 MAX_TERMS = 131_071
-"""Most int8 x int8 products that an int32 accumulator can sum whatever their values: floor((2**31 - 1) / 2**14)."""
+"""Largest number of int8 x int8 products whose sum always fits int32: floor((2**31 - 1) / 2**14)."""
 
 Shape = tuple[int, int, int]
 """(height, width, channels)"""
@@ -41,7 +41,7 @@ class NetworkError(EtchnetError, ValueError):
 
 
 def as_array(name: str, value: Any, ndim: int) -> np.ndarray:
-    """Return `value` as an array of `ndim` dimensions, none of them empty; `name` is what messages call it."""
+    """Return `value` as an array of `ndim` dimensions, none of them empty; error messages call it `name`."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -100,14 +100,14 @@ def integer_pair(name: str, value: Any, low: int, high: int = 1 << 15) -> tuple[
 class Layer:
     """One layer of a network.
 
-    Subclasses are frozen dataclasses of settings: `etchnet.host.network.layers` lists them. They check their settings
-    when they are made, and raise NetworkError.
+    Subclasses are frozen dataclasses of settings; `etchnet.host.network.layers` lists them. Constructors check the
+    settings, and raise NetworkError.
     """
 
     arity = 1
     """number of input tensors; 0 for any number of at least one"""
     zero_point = 0
-    """zero point of the result, where the layer sets one"""
+    """zero point of the result, if the layer sets one"""
     low = INT8[0]
     """smallest result"""
     high = INT8[1]
@@ -120,20 +120,20 @@ class Layer:
 
     @property
     def input_zero_points(self) -> tuple[int, ...]:
-        """Zero point of each input; none for a layer whose result has the scale and zero point of its inputs."""
+        """Zero point of each input; empty for a layer whose result has the scale and zero point of its inputs."""
         return ()
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return the shape of the result; raises NetworkError for input shapes that the layer cannot have."""
+        """Return the shape of the result; raises NetworkError for input shapes that the layer does not accept."""
         raise NotImplementedError
 
     def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """Compute the result of int8 tensors (N, H, W, C) in numpy: int8 (N, H, W, C), or int32 if `wide`.
 
-        This is the definition that compiled programs are checked against, bit by bit.
+        Compiled programs are checked against this definition, bit by bit.
         """
         raise NotImplementedError
 
     def multiplications(self, *inputs: Shape) -> int:
-        """Count the multiplications by weights that one image needs; padding counts."""
+        """Count the multiplications by weights that one image needs, those of padding included."""
         return 0

@@ -16,7 +16,7 @@ __all__ = ["Add"]
 
 @dataclass(frozen=True)
 class Add(Layer):
-    """The sum of two tensors of one shape: each is brought to a common scale, and the sum is requantised.
+    """The sum of two tensors of equal shape: each is scaled to a common scale, and the sum is requantised.
 
     ``clamp(result(first(a - zero_points[0]) + second(b - zero_points[1])) + zero_point)``: three roundings.
 
@@ -44,7 +44,7 @@ class Add(Layer):
     def from_scales(
         cls, scales: tuple[float, float], scale: float, *, zero_points: tuple[int, int], **options: Any
     ) -> Add:
-        """Make TensorFlow Lite's int8 ADD: the common scale is 2**-20 of twice the larger scale, computed in double."""
+        """Make TensorFlow Lite's int8 ADD: the common scale is twice the larger scale times 2**-20, in double."""
         twice = 2 * max(float(scales[0]), float(scales[1]))
         try:
             first, second = (Scaling.of(float(s) / twice, left=20) for s in scales)
@@ -61,7 +61,7 @@ class Add(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return the shape of both operands."""
         if inputs[0] != inputs[1]:
-            raise NetworkError(f"operands of an addition must have one shape, not {inputs[0]} and {inputs[1]}")
+            raise NetworkError(f"operands of an addition must have equal shapes, not {inputs[0]} and {inputs[1]}")
         return inputs[0]
 
     def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:

@@ -131,12 +131,12 @@ class Linear(Layer):
 
     @property
     def shifts(self) -> tuple[np.ndarray, np.ndarray]:
-        """`shift` as the machine has it: (left, right) per channel, at least one of them zero."""
+        """`shift` as the machine's two shifts: (left, right) per channel, at least one of them zero."""
         shift = np.zeros_like(self.bias) if self.wide else self.shift
         return np.maximum(shift, 0), np.maximum(-shift, 0)
 
     def finish(self, sums: np.ndarray, *, contract: str = CONTRACTS[0]) -> np.ndarray:
-        """Requantise sums with their bias, (..., channels), as the output stage does: int8, or int32 if `wide`.
+        """Requantise sums, bias included, (..., channels), as the output stage does: to int8, or int32 if `wide`.
 
         Sums wrap to int32 first.
         """
@@ -156,7 +156,7 @@ class Dense(Linear):
     """A fully connected layer: weights int8 (K, N) times the K values of an image in the order (y, x, channel)."""
 
     def select(self, columns: slice) -> Dense:
-        """Return a layer of only some output channels."""
+        """Return a layer with only some of the output channels."""
         scaled = self.multiplier is not None
         return dataclasses.replace(
             self,
@@ -178,7 +178,7 @@ class Dense(Linear):
     def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """Multiply int8 (N, H, W, C) to (N, 1, 1, channels), or (N, K) to (N, channels)."""
         x = inputs[0].reshape(len(inputs[0]), -1).astype(np.float64) - self.input_zero_point
-        # At most MAX_TERMS products of 9 x 8 bits: their sum is exact in float64, for which BLAS is fast.
+        # A sum of at most MAX_TERMS products of 9 x 8 bits is exact in float64, for which BLAS is fast.
         y = self.finish((x @ self.weights.astype(np.float64)).astype(np.int64) + self.bias, contract=contract)
         return y if inputs[0].ndim == 2 else y[:, None, None, :]
 
@@ -230,7 +230,7 @@ class _Windowed(Linear):
         return windows_of(x, self.kernel, self.stride, self.dilation, self.padding, self.input_zero_point)
 
     def multiplications(self, *inputs: Shape) -> int:
-        """Count one multiplication per output pixel and weight, those by padding included."""
+        """Count one multiplication per output pixel and weight, those of padding included."""
         height, width, _ = self.shape(*inputs)
         return height * width * self.weights.size
 

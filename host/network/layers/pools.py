@@ -15,7 +15,7 @@ __all__ = ["AveragePool", "MaxPool", "Pool"]
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """A window that slides over each channel by itself; pixels outside the image do not count.
+    """A window that slides over each channel separately; pixels outside the image do not count.
 
     Parameters
     ----------
@@ -56,9 +56,10 @@ class Pool(Layer):
 
 @dataclass(frozen=True)
 class AveragePool(Pool):
-    """The average of each window, to nearest, ties away from zero; scale and zero point stay.
+    """The average of each window, to nearest, ties away from zero; scale and zero point do not change.
 
-    With n the pixels inside the image: (sum + n // 2) // n for a sum of at least 0, the negative of that of -sum below.
+    With n pixels inside the image, the result is (sum + n // 2) // n if the sum is at least 0, else the negative of
+    (-sum + n // 2) // n.
     """
 
     def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:

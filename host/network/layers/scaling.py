@@ -17,7 +17,7 @@ __all__ = ["Scaling"]
 class Scaling:
     """One requantisation factor for all channels: `multiplier`, `left` and `right` of a rounding contract.
 
-    By `tflite-double`, x becomes x * 2**left * (multiplier / 2**31) / 2**right, rounded after each division.
+    Under `tflite-double`, x becomes x * 2**left * (multiplier / 2**31) / 2**right, rounded after each division.
     """
 
     multiplier: int
@@ -28,7 +28,7 @@ class Scaling:
     def of(cls, scale: float, *, left: int | None = None, contract: str = CONTRACTS[0]) -> Scaling:
         """Encode the real factor `scale` by a rounding contract.
 
-        With `left`, values are first multiplied by 2**left; `scale`, which must be below 1, is the factor after that.
+        With `left`, values are first multiplied by 2**left; then `scale` is the factor after that, and must be below 1.
         """
         multiplier, shift = contract_of(contract).quantise(scale)
         if left is None:

@@ -15,7 +15,7 @@ __all__ = ["Concat", "Pad", "Reshape"]
 
 @dataclass(frozen=True)
 class Concat(Layer):
-    """Tensors of one scale and zero point, concatenated along an axis: 0 height, 1 width, 2 channels."""
+    """A concatenation of tensors with equal scales and zero points, along an axis: 0 height, 1 width, 2 channels."""
 
     axis: int = 2
 
@@ -74,14 +74,14 @@ class Pad(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """An image of another shape with the same values in the same order, (y, x, channel)."""
+    """A change of shape that keeps the values and their order, (y, x, channel)."""
 
     size: Shape
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return `size`."""
         if int(np.prod(inputs[0])) != int(np.prod(self.size)) or len(self.size) != 3 or min(self.size) < 1:
-            raise NetworkError(f"size must be a shape of as many values as the input, {inputs[0]}, not {self.size}")
+            raise NetworkError(f"size must have as many values as the input, of shape {inputs[0]}, not {self.size}")
         return self.size
 
     def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:

@@ -19,7 +19,7 @@ NO_PADDING: Padding = ((0, 0), (0, 0))
 def same_padding(size: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
     """Return the pixels (before, after) that SAME padding adds along one axis.
 
-    This is TensorFlow's rule: an odd pixel goes after the image.
+    This is TensorFlow's rule: if the number is odd, the extra pixel goes after the image.
     """
     span = (kernel - 1) * dilation + 1
     total = max(0, (ceil_div(size, stride) - 1) * stride + span - size)
@@ -52,7 +52,7 @@ def output_size(
     dilation: tuple[int, int],
     padding: Padding,
 ) -> tuple[int, int]:
-    """Return the number of windows (y, x) that fit a padded image; `name` is what messages call the window."""
+    """Return the number of windows (y, x) that fit a padded image; error messages call the window `name`."""
     sizes = []
     for axis in range(2):
         span = (kernel[axis] - 1) * dilation[axis] + 1

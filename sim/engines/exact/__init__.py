@@ -1,4 +1,4 @@
-"""The exact engine: outputs with numpy, and every cycle in closed form."""
+"""The exact engine: outputs computed with numpy, and every cycle in closed form."""
 
 from etchnet.sim.engines.exact.engine import ExactEngine
 

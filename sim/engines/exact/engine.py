@@ -1,10 +1,9 @@
 """The exact engine: follows tokens between the processes of the machine, and computes results with numpy.
 
-Because time never depends on data, a run splits into a timing part and a functional part that do not look at each
-other. The timing part follows tokens: three processes (loader, sequencer, sender) that only ever wait for one
-another's tokens, and each of which knows, from the config, the program and the link's trace, the cycle of its next
-token. The functional part (`etchnet.sim.functional.datapath`) multiplies whole passes at a time, for all
-repeats of a run at once.
+Because time never depends on data, a run splits into two independent parts. The timing part follows tokens between
+three processes: loader, sequencer and sender. They wait only for one another's tokens, and each knows the cycle of its
+next token from the config, the program and the link's trace. The functional part (`etchnet.sim.functional.datapath`)
+computes whole layers at a time, for many repeats of a run at once.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class ExactEngine(Engine):
     """An engine that computes outputs with numpy, and the cycle of every event without stepping through cycles.
 
     It equals the gateware in every output bit, every counter and the cycle of every link word. A program is checked
-    when it is first run: `exchange` raises `ProgramError` where it breaks a rule of the machine.
+    when it is first run: `exchange` raises `ProgramError` if the program breaks a rule of the machine.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ class ExactEngine(Engine):
     Attributes
     ----------
     history
-        The events of every run, and every packet that wrote a memory; None unless asked for.
+        The events of every run, and every packet that wrote a memory; None unless the engine keeps a history.
     """
 
     name = "exact"
@@ -88,7 +87,7 @@ class ExactEngine(Engine):
                 missing = target - sender.received.count
                 raise LinkError(
                     f"the machine waits and nothing moves: {missing} of {count} words have not come back"
-                    + ("" if loaded else ", and packets are still to be taken")
+                    + ("" if loaded else ", and some packets have not been sent")
                 )
         moved = [loader.sent.last] if len(words) else []
         moved += [sender.received.last] if count else []

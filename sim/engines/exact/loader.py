@@ -72,12 +72,12 @@ class LoaderProcess:
         self._chunks = {target: chunks(word_bits(target, config), config) for target in self._depths}
 
     def load(self, words: np.ndarray) -> Iterator[None]:
-        """Take whole packets: uint32 (link words, link_bits / 32). Yields where it waits.
+        """Take whole packets: uint32 (link words, link_bits / 32). Yields while it waits.
 
         Raises
         ------
         LinkError
-            A packet that is not whole, names no target, or does not fit its memory.
+            A packet is not whole, names no target, or does not fit its memory.
         """
         position = 0
         while position < len(words):
@@ -97,7 +97,7 @@ class LoaderProcess:
     def _parse(self, words: np.ndarray, position: int) -> tuple[_Packet, int]:
         """Return the packet that begins at `position`, and the position after it."""
         if len(words) - position < HEADER_WORDS:
-            raise LinkError("a packet ends within its header: whole packets are sent")
+            raise LinkError("a packet ends within its header: only whole packets may be sent")
         word, count = words[position : position + HEADER_WORDS, 0].tolist()
         header = Header.decode(word, self._config)
         if header.target >= len(_TARGETS):
@@ -109,7 +109,9 @@ class LoaderProcess:
         size = self._chunks[target]
         payload = words[position : position + count * size]
         if len(payload) < count * size:
-            raise LinkError(f"a packet of {count * size} link words ends after {len(payload)}: whole packets are sent")
+            raise LinkError(
+                f"a packet of {count * size} link words ends after {len(payload)}: only whole packets may be sent"
+            )
         depth = self._depths[target]
         if count and address + count > depth:
             raise LinkError(f"a {target.name} packet writes word {address + count - 1}; the last is {depth - 1}")
@@ -144,7 +146,7 @@ class LoaderProcess:
             self._tokens.weights_full.put(visible)
 
     def _acquire(self, packet: _Packet) -> Generator[None, None, int]:
-        """Wait for the token that a packet needs; return its cycle, 0 where it needs none."""
+        """Wait for the token that a packet needs; return its cycle, or 0 if it needs none."""
         tokens = self._tokens
         if packet.target is Target.RUN:
             return (yield from tokens.run_taken.take())
@@ -155,11 +157,13 @@ class LoaderProcess:
         return 0
 
     def _command(self, words: np.ndarray) -> RunCommand:
-        """Return the command that the words of a RUN packet make."""
+        """Return the command in a RUN packet, from its words."""
         values = words[:, 0, 0].tolist()
         names = list(RunCommand.layout(self._config).members)
         fields = dict(zip(names, values, strict=False))
         positive = ("passes", "drains", "output_words", "repeats")
         if len(values) != len(names) or not all(fields[name] for name in positive):
-            raise LinkError(f"a RUN packet carries {values}: six numbers, all but the first and third positive")
+            raise LinkError(
+                f"a RUN packet must carry six numbers, all but the first and the third positive, not {values}"
+            )
         return RunCommand(**fields)

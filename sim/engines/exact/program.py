@@ -17,14 +17,14 @@ __all__ = ["DecodedProgram", "ProgramMemory"]
 
 @dataclass(frozen=True, eq=False)
 class DecodedProgram:
-    """One program, checked, with all that a run needs to know of its timing.
+    """One checked program, with everything that a run needs to know of its timing.
 
     Attributes
     ----------
     passes, drains
         The instructions.
     starts
-        Decision cycle of each pass, from that of a repeat's first slot, without waits for the links.
+        Decision cycle of each pass, counted from the repeat's first slot, without waits for the links.
     length
         Cycles of one repeat without waits for the links.
     barriers
@@ -42,7 +42,7 @@ class DecodedProgram:
     tail
         Cycles from the end of the last pass's slot to the last result.
     first_counts, repeat_counts
-        Counters of one repeat, and what each further one adds, without waits for the links.
+        Counters of one repeat, and what each further repeat adds, without waits for the links.
     """
 
     passes: list[Pass]
@@ -61,7 +61,7 @@ class DecodedProgram:
 
     @classmethod
     def of(cls, passes: list[Pass], drains: list[Drain], config: Config, *, repeats: int) -> DecodedProgram:
-        """Check a program that is to run `repeats` times, and derive its timing.
+        """Check a program that will run `repeats` times, and derive its timing.
 
         Raises
         ------
@@ -121,9 +121,9 @@ class ProgramMemory:
         self._passes = np.zeros((config.passes, chunks(Pass.layout(config).size, config), lanes), np.uint32)
         self._drains = np.zeros((config.drains, chunks(Drain.layout(config).size, config), lanes), np.uint32)
         self._decoded: dict[tuple[bytes, bytes, bool], DecodedProgram] = {}
-        """by content, and whether they repeat"""
+        """all programs, by content and whether they repeat"""
         self._current: dict[tuple[int, int, int, int, bool], DecodedProgram] = {}
-        """those that the memories hold now, by their place, so that a repeated command need not compare contents"""
+        """programs that the memories hold now, by address, so that a repeated command need not compare contents"""
 
     def write(self, target: Target, address: int, words: np.ndarray) -> None:
         """Store words from `address` on: link words, uint32 (words, chunks, link_bits / 32)."""
@@ -132,7 +132,7 @@ class ProgramMemory:
         self._current.clear()
 
     def program(self, command: RunCommand) -> DecodedProgram:
-        """Return the program that a command runs; raise ProgramError where it breaks a rule of the machine."""
+        """Return the program that a command runs; raises ProgramError if it breaks a rule of the machine."""
         repeated = command.repeats > 1
         current = command.first_pass, command.passes, command.first_drain, command.drains, repeated
         if current not in self._current:

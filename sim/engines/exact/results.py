@@ -1,4 +1,4 @@
-"""The functional part of the exact engine: the memories that hold data, and results computed when they are needed."""
+"""The functional part of the exact engine: the data memories, and results computed when they are needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PendingRun:
     halves
         Copies of the input halves of the repeats that are not computed yet.
     tiles
-        For each repeat that has begun, the weights of each pass where they are streamed, else None.
+        For each repeat that has begun, the weights of each pass if weights are streamed, else None.
     ready
         Repeats whose operands are complete.
     computed
@@ -48,7 +48,7 @@ class PendingRun:
 class DataMemories:
     """The input, weight and parameter memories, and the results of the runs that use them.
 
-    Results are computed late, for many repeats at once, and always before a write changes what they are made from.
+    Results are computed late, for many repeats at once, but always before a write changes the data that they depend on.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class DataMemories:
         if target is Target.INPUT:
             self._input[self.write_half, where] = raw[:, : self._config.rows]
             return
-        # The runs so far used the contents so far.
+        # Earlier runs used the old contents: compute their results first.
         while any(run.computed < run.ready for run in self._runs):
             self._compute()
         self._datapath.changed()
@@ -82,7 +82,7 @@ class DataMemories:
             self._datapath.parameters[where] = words
 
     def begin(self, program: DecodedProgram, output_words: int) -> PendingRun:
-        """Add a run, whose operands follow."""
+        """Add a run; its operands are added as they become known."""
         run = PendingRun(program, output_words)
         self._runs.append(run)
         return run
@@ -92,11 +92,11 @@ class DataMemories:
         return self._datapath.tile(p)
 
     def read_input(self, run: PendingRun) -> None:
-        """Give a run the half of the input memory that its passes read now."""
+        """Add a copy of the half that passes read now to the operands of a run."""
         run.halves.append(self._input[self.read_half, : run.program.plan.input_words].copy())
 
     def take(self, count: int) -> np.ndarray:
-        """Return the next `count` link words of results, uint32 (count, link_bits / 32); compute those that lack."""
+        """Return the next `count` link words of results, uint32 (count, link_bits / 32); compute them if needed."""
         while sum(map(len, self._results)) < count:
             self._compute()
         ready = self._results[0] if len(self._results) == 1 else np.concatenate(self._results)

@@ -17,7 +17,7 @@ __all__ = ["SenderProcess"]
 
 
 class SenderProcess:
-    """The sender: it follows the words that leave the machine, as far as the host's exchange asks for them.
+    """The sender: it follows the words that leave the machine, up to as many as the host asks for.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class SenderProcess:
     accepts
         The cycles in which the host takes a word.
     loader
-        The process that takes requests for the counters; it waits for the answer.
+        The process that takes requests for the counters, and waits for each answer.
     sequencer
         The process that commits halves, and counts.
 
@@ -53,10 +53,10 @@ class SenderProcess:
         self._last_sent = 0
         self._counter_words: list[int] = []
         self._queue: list[tuple[bool, int]] = []
-        """what has left since the last exchange: whether it is counters, and how many link words"""
+        """what has left since the last exchange: whether it was counters, and the number of link words"""
 
     def send(self) -> Iterator[None]:
-        """Send every committed half, for ever; yields where it waits."""
+        """Send every committed half, forever; yields while it waits."""
         size = chunks(8 * self._config.rows, self._config)
         while True:
             ready = (yield from self._tokens.output_full.take()) + Sender.latency(self._config)
@@ -67,7 +67,7 @@ class SenderProcess:
             self._tokens.output_free.put(self.free)
 
     def answer(self) -> Iterator[None]:
-        """Answer every request for the counters, for ever; yields where it waits."""
+        """Answer every request for the counters, forever; yields while it waits."""
         loader, sequencer = self._loader, self._sequencer
         while True:
             while not loader.counter_reads:
@@ -86,7 +86,7 @@ class SenderProcess:
             self._progress.events += 1
 
     def _leave(self, ready: int, count: int, *, counters: bool) -> Generator[None, None, int]:
-        """Let words leave that are ready from a cycle on; return the cycle after the last of them."""
+        """Send `count` words that are ready from cycle `ready` on; return the cycle after the last of them."""
         while count:
             while not self.wanted:
                 yield

@@ -1,4 +1,4 @@
-"""The sequencer process: runs programs, and knows the cycle of every pass that waits or hands over a token."""
+"""The sequencer process: runs programs, and computes the cycle of every pass that waits for or releases a token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SequencerProcess"]
 
 
 class _RepeatHistory:
-    """The issue cycles of one repeat, as they become known: `NEVER` from the pass on that waits."""
+    """The issue cycles of one repeat, as they become known: `NEVER` for a waiting pass and all after it."""
 
     def __init__(self, history: RunHistory | None, program: DecodedProgram, half: int, origin: int) -> None:
         self._starts = np.array(program.starts) if history is not None else None
@@ -33,13 +33,13 @@ class _RepeatHistory:
             self._issues[index:] = NEVER
 
     def resume(self, index: int, origin: int) -> None:
-        """Record that pass `index` and those after it follow in a repeat that would have begun at `origin`."""
+        """Record the cycles of pass `index` and all after it, for a repeat that begins at `origin` and never waits."""
         if self._starts is not None:
             self._issues[index:] = origin + self._starts[index:]
 
 
 class SequencerProcess:
-    """The sequencer: it follows runs from barrier to barrier, between which the program alone determines all cycles.
+    """The sequencer: it follows runs from barrier to barrier. Between barriers the program determines all cycles.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class SequencerProcess:
     finished
         For each run that is over, the cycle in which its last result was written.
     counts
-        The machine's counters, of finished runs since they were last read.
+        The machine's counters: those of the runs that finished since they were last read.
     half_words
-        For each output half committed so far, its memory words.
+        For each output half committed so far, its number of memory words.
     """
 
     def __init__(self, shared: SharedState, loader: LoaderProcess) -> None:
@@ -69,7 +69,7 @@ class SequencerProcess:
         self._waited = {Counter.WAIT_IN: 0, Counter.WAIT_OUT: 0}
 
     def run(self) -> Iterator[None]:
-        """Run every command, for ever; yields where it waits."""
+        """Run every command, forever; yields while it waits."""
         while True:
             pending = yield from self._tokens.run.take()
             start = max(pending, self.finished[-1] + 1 if self.finished else 0)
@@ -96,10 +96,10 @@ class SequencerProcess:
     def _repeat(
         self, run: PendingRun, command: RunCommand, history: RunHistory | None, origin: int
     ) -> Generator[None, None, int]:
-        """Run one repeat that begins at `origin`; return where it would have begun if it had waited before it."""
+        """Run one repeat that begins at `origin`; return `origin` plus the cycles that the repeat waited."""
         program, data, latencies = run.program, self._data, self._latencies
         issues = _RepeatHistory(history, program, data.read_half, origin)
-        # Weights that come and go while a repeat runs are those of its start, or of the last wait.
+        # Passes of a streamed program use the weights as they were at the start of the repeat, or at the last wait.
         tiles = [data.tile(p) for p in program.passes] if program.streams else None
         for index in program.barriers:
             p = program.passes[index]
@@ -130,7 +130,7 @@ class SequencerProcess:
         """Wait for the tokens of a pass that could issue in cycle `now`; return the cycles waited."""
         ready = now
         if p.wait_input:
-            # The half stays full until it is released: only its arrival is waited for.
+            # The half stays full until it is released, so its token is not taken yet.
             ready = max(ready, (yield from self._tokens.input_full.peek()))
         if p.wait_weights:
             ready = max(ready, (yield from self._tokens.weights_full.take()))

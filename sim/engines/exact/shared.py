@@ -12,14 +12,14 @@ __all__ = ["SharedState"]
 
 
 class SharedState:
-    """Semaphores and memories, which all processes use.
+    """The semaphores and memories that all processes use.
 
     Attributes
     ----------
     config
         The machine.
     history
-        Where events are recorded; None where they are not.
+        The record of events; None if none is kept.
     progress
         The count of everything that happens.
     tokens
@@ -27,7 +27,7 @@ class SharedState:
     programs
         The memories of passes and drains.
     data
-        The other memories, and the results that follow from them.
+        The other memories, and the results computed from them.
     """
 
     def __init__(self, config: Config, history: History | None) -> None:

@@ -1,4 +1,4 @@
-"""Tokens, with the cycles in which they appear, and the cycles of transfers on the link."""
+"""Tokens, with the cycles from which they can be taken, and the cycles of transfers on the link."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 __all__ = ["Cycles", "MachineTokens", "Progress", "ReadyPattern", "TokenQueue", "TransferLog"]
 
 Cycles = range | np.ndarray
-"""Ascending cycles: a range where they follow one another, int64 otherwise."""
+"""Ascending cycles: a range if they are consecutive, else int64."""
 
 
 @dataclass
 class Progress:
-    """A count of everything that happens: processes are deadlocked when a round of all of them adds nothing."""
+    """A count of all events: the processes are deadlocked when a round of all of them adds none."""
 
     events: int = 0
 
@@ -26,7 +26,7 @@ class ReadyPattern:
     Parameters
     ----------
     pattern
-        bool, one entry per cycle since reset; the end is ready in every later cycle.
+        bool, one entry per cycle since reset; that end of the link is ready in every later cycle.
     """
 
     def __init__(self, pattern: object) -> None:
@@ -79,7 +79,7 @@ class TransferLog:
 
 @dataclass
 class TokenQueue:
-    """The tokens of one semaphore: the cycle from which each can be taken, in order, and how many have been."""
+    """The tokens of one semaphore: the cycle from which each can be taken, in order, and the number taken."""
 
     progress: Progress
     times: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The cache of generated and compiled machines: files named after everything that they are made from."""
+"""The cache of generated and compiled machines: each file is named after a digest of everything it is made from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 def digest(*parts: str | bytes) -> str:
-    """Return a file name for a list of contents: 24 hexadecimal digits of its SHA-256, parts being kept apart."""
+    """Return a file name for a list of contents: 24 hexadecimal digits of the SHA-256 of its length-prefixed parts."""
     found = hashlib.sha256()
     for part in parts:
         raw = part.encode() if isinstance(part, str) else part

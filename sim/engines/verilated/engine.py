@@ -36,11 +36,12 @@ class VerilatorEngine(Engine):
     report
         Called with one line before each step of a build.
     patience
-        Cycles without a word moved after which `exchange` raises LinkError.
+        Number of cycles without a transfer after which `exchange` raises LinkError.
     library
         A library to use instead of the one that `build` returns for `config`.
     vcd
-        File for waveforms, complete when the engine is closed. Its unit is half a cycle: cycle t begins at 2 t.
+        File for waveforms; it is complete when the engine is closed. Its time unit is half a cycle: cycle t begins at
+        time 2 t.
 
     Raises
     ------
@@ -122,7 +123,7 @@ class VerilatorEngine(Engine):
             lib.etchnet_progress(self._machine, *map(ctypes.byref, moved))
             raise LinkError(
                 f"nothing moved for {self._patience} cycles: {count - moved[1].value} of {count} words have not come "
-                f"back, {len(words) - moved[0].value} are still to be taken"
+                f"back, {len(words) - moved[0].value} have not been sent"
             )
         self._sent.append(sent)
         self._received.append(received)

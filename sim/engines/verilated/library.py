@@ -1,4 +1,4 @@
-"""The native library of a machine: generated, verilated and compiled once, then taken from the cache."""
+"""The native library of a machine: generated, verilated and compiled once, and cached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from etchnet.sim.engines.verilated.toolchain import Toolchain
 __all__ = ["build", "compiler_flags", "generated_verilog", "runtime_objects"]
 
 _UNIT_BYTES = 500_000
-"""generated C++ that is worth a compiler process of its own"""
+"""bytes of generated C++ that are worth a compiler process"""
 _HARNESS = Path(__file__).with_name("harness.cpp")
 
 
@@ -59,24 +59,24 @@ def build(
     config
         The machine.
     waveforms
-        Whether the library can write waveforms; one that can is slower even when it does not.
+        Whether the library can write waveforms. Such a library is slower even when it writes none.
     report
         Called with one line before each step that takes seconds.
     verilog
-        Files by name instead of the generated one, such as a netlist of the same machine and models of its cells.
-        Verilator is given those whose names end with `.v`; they may include the others.
+        Files by name to use instead of the generated file, such as a netlist of the same machine and models of its
+        cells. Verilator is given those whose names end in `.v`; they may include the others.
 
     Raises
     ------
     MissingToolError
-        No Verilator, or no C++ compiler.
+        Verilator or a C++ compiler is not installed.
     BuildError
         Verilator or the compiler failed.
     """
     toolchain = Toolchain.find()
     files = verilog or {f"{TOP}.v": generated_verilog(config, report)}
     verilate = _verilator_arguments(files, waveforms)
-    # A netlist is as much code as there are cells, and is mostly run for one network: compiling takes longest.
+    # A netlist gives code in proportion to its cells and is mostly run for one network, so compiling dominates.
     level = "-O1" if verilog else "-O3"
     flags = [*compiler_flags(level, waveforms=waveforms), f"-DLINK_BITS={config.link_bits}"]
     contents = [part for file in files.items() for part in file]
@@ -104,7 +104,7 @@ def build(
             runtime = pool.submit(runtime_objects, toolchain, level, waveforms=waveforms)
             objects = [*pool.map(compile_unit, units), *runtime.result()]
         toolchain.link(objects, folder / "machine.so", folder)
-        # The library gets its name when it is complete: other processes may build the same one.
+        # The library gets its final name only when it is complete, because other processes may build the same one.
         os.replace(folder / "machine.so", library)
     return library
 
@@ -120,15 +120,15 @@ def _verilator_arguments(files: Mapping[str, str], waveforms: bool) -> list[str]
 
 
 def compiler_flags(level: str, *, waveforms: bool) -> list[str]:
-    """Return the compiler's arguments for all code of a machine that is optimised at one level, such as `-O3`."""
+    """Return the compiler's arguments for the code of a machine, at an optimisation level such as `-O3`."""
     flags = ["-std=c++17", level, "-fPIC", "-DVM_COVERAGE=0", "-DVM_SC=0", f"-DVM_TRACE={int(waveforms)}", "-w"]
     return [*flags, "-DVM_TRACE_VCD=1"] if waveforms else flags
 
 
 def _units(folder: Path, sources: Sequence[Path]) -> list[Path]:
-    """Merge generated files into as many as are worth a compiler process each; return the merged files.
+    """Merge generated files into one file for each compiler process that is worth starting; return the merged files.
 
-    Each file includes the same large headers, which take longer to read than the code of a small machine.
+    Each generated file includes the same large headers, which take longer to compile than the code of a small machine.
     """
     number = min(os.cpu_count() or 1, 1 + sum(source.stat().st_size for source in sources) // _UNIT_BYTES)
     groups: list[list[Path]] = [[_HARNESS], *([] for _ in range(1, number))]
@@ -142,7 +142,7 @@ def _units(folder: Path, sources: Sequence[Path]) -> list[Path]:
 
 
 def runtime_objects(toolchain: Toolchain, level: str, *, waveforms: bool) -> list[Path]:
-    """Return the objects of Verilator's own code, the same for every machine: from the cache, or compiled now."""
+    """Return the object files of Verilator's own code, which serve every machine: from the cache, or compiled now."""
     flags = compiler_flags(level, waveforms=waveforms)
     objects = []
     for name in ("verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])):

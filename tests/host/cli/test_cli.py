@@ -191,7 +191,9 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
     path.write_text('rows = 4\ncontract = "onnx-float"\n')
     status, out, _ = run(capsys, "bench", "gemm", "--size", "8", "--engine", "exact", "--json", "--config", str(path))
     assert (status, json.loads(out)["config"]["contract"]) == (0, "onnx-float")
-    assert "must round by the machine's onnx-float" in error(capsys, "demo", "--engine", "exact", "--config", str(path))
+    assert "must have the machine's contract, onnx-float" in error(
+        capsys, "demo", "--engine", "exact", "--config", str(path)
+    )
     path.write_text('contract = "onnx"')
     assert "contract must be one of tflite-double" in error(capsys, "demo", "--config", str(path))
     path.write_text("rows = ")

@@ -197,7 +197,9 @@ def test_strides_as_long_as_the_memory():
 
 
 def test_unknown_engines_are_refused():
-    with pytest.raises(ValueError, match="engine must be one of exact, amaranth, verilator, serial:PORT, not 'spice'"):
+    with pytest.raises(
+        ValueError, match="engine must be one of exact, amaranth, verilator or serial:PORT, not 'spice'"
+    ):
         make_engine("spice", SMALL)
 
 
@@ -240,7 +242,7 @@ def rewrite(path, **arrays):
         (lambda p: p.write_bytes(b"weights"), "is not a readable .npz file"),
         (lambda p: p.write_bytes(b""), "is not a readable .npz file"),
         (lambda p: p.unlink(), "does not exist"),
-        (lambda p: rewrite(p, network=None), "has no array 'network': it must be a file of Network.save"),
+        (lambda p: rewrite(p, network=None), "has no array 'network': it must be a file written by Network.save"),
         (lambda p: rewrite(p, network=np.array("{")), "is damaged: "),
         (lambda p: rewrite(p, network=np.array("[]")), "is damaged: "),
         (lambda p: rewrite(p, network=np.array('{"layers": []}')), "has no entry 'input_shape'"),

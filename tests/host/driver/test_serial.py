@@ -227,7 +227,7 @@ def answering(body=b"", **changes):
 
 
 def test_other_protocols_are_refused():
-    with pytest.raises(LinkError, match="the board on memory speaks version 2 of the protocol, this program 1"):
+    with pytest.raises(LinkError, match="the board on memory uses version 2 of the protocol, this program 1"):
         SerialEngine(CONFIG, port=MemoryPort(answering(version=2)))
     with pytest.raises(LinkError, match="does not report what it is: an identity has 13 bytes, not 2"):
         SerialEngine(CONFIG, port=MemoryPort(answering(b"ab")))
@@ -262,7 +262,7 @@ def test_a_line_that_gets_too_bad_is_an_error_and_not_a_result():
 
 def test_a_machine_that_gives_nothing_is_given_up():
     engine = SerialEngine(CONFIG, port=MemoryPort(answering()), patience=0.05)
-    message = "nothing moved for 0.05 seconds: 3 of 3 words have not come back, 0 are still to be taken"
+    message = "nothing moved for 0.05 seconds: 3 of 3 words have not come back, 0 have not been sent"
     with pytest.raises(LinkError, match=message):
         engine.exchange(np.zeros((2, 1), np.uint32), 3)
 
@@ -328,7 +328,7 @@ def test_a_port_that_goes_away_is_an_error():
         def read(self, size=1):
             raise serial.SerialException("device disconnected")
 
-    with pytest.raises(LinkError, match="the serial port memory is gone: device disconnected"):
+    with pytest.raises(LinkError, match="the serial port memory no longer works: device disconnected"):
         SerialEngine(CONFIG, port=Unplugged(answering()))
 
 
@@ -352,7 +352,7 @@ def test_ports_with_options():
         {"baud": 3_000_000, "latency": 0.5, "retries": 3, "patience": 60},
     )
     for text, message in (
-        ("", "engine serial needs a port, as in serial:/dev/ttyUSB0"),
+        ("", "engine serial needs a port, such as serial:/dev/ttyUSB0"),
         ("X?speed=3", "engine serial has the options baud, latency, patience, retries, not 'speed'"),
         ("X?baud=fast", "baud must be a number, not 'fast'"),
         ("X?baud=0", "baud must be positive, not 0"),
@@ -398,7 +398,7 @@ def test_run_reports_a_board_as_it_reports_a_simulator(tmp_path):
 @pytest.mark.parametrize(
     ("engine", "message"),
     [
-        ("serial:", "Invalid value for '--engine': engine serial needs a port, as in serial:/dev/ttyUSB0"),
+        ("serial:", "Invalid value for '--engine': engine serial needs a port, such as serial:/dev/ttyUSB0"),
         ("serial:X?baud=x", "Invalid value for '--engine': baud must be a number, not 'x'"),
         (
             "serial",

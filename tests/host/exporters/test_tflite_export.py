@@ -171,7 +171,7 @@ def test_additions_set_the_proportions_of_scales():
         (
             [Add.from_scales((1.0, 0.5), 1.0, zero_points=(0, 0))],
             [(INPUT, INPUT)],
-            "layer 0 needs other ratios of the scales of its operands than they have",
+            "layer 0 needs ratios of scales that contradict",
         ),
         (
             [Add((0, 0), Scaling(1 << 30, 8, 0), Scaling(1 << 30, 8, 0), Scaling(1 << 30, 0, 7))],

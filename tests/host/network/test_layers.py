@@ -138,7 +138,7 @@ def test_zero_points_and_clamps_are_known_of_every_layer():
         (lambda: Conv(np.ones((1, 1, 2, 3), np.int8)).shape((4, 4, 5)), "must have 5 input channels, .*, not 2"),
         (lambda: Conv(np.ones((5, 1, 2, 3), np.int8)).shape((4, 4, 2)), "5 pixels do not fit 4"),
         (lambda: Pad(((0, 0), 3)), r"padding must be two integers|padding must be \(\(top"),
-        (lambda: Reshape((2, 2, 2)).shape((1, 1, 9)), r"size must be a shape of as many values as the input"),
+        (lambda: Reshape((2, 2, 2)).shape((1, 1, 9)), r"size must have as many values as the input"),
         (lambda: Scaling.of(1.5, left=20), "a scale after a left shift of 20 must be below 1, not 1.5"),
     ],
 )

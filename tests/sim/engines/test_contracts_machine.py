@@ -103,7 +103,7 @@ def test_longer_contracts_take_longer_and_nothing_else():
 def test_a_network_is_refused_by_a_machine_with_another_contract():
     w = np.ones((3, 4), np.int8)
     network = Network([Dense.from_scale(w, scale=0.5, contract="tflite-single")], contract="tflite-single")
-    with pytest.raises(NetworkError, match="must round by the machine's onnx-float, not by tflite-single"):
+    with pytest.raises(NetworkError, match="must have the machine's contract, onnx-float, not tflite-single"):
         compile_network(network, machine("onnx-float"))
     # Sums are not rounded.
     compile_network(Network([Dense(w)], contract="tflite-single"), machine("onnx-float"))

@@ -160,7 +160,7 @@ def test_campaign_of_random_walks(program, random):
     [
         ({"hold": Fold.ADD}, "pass 0 is depthwise and holds a row by add: it must give each sum a row of its own"),
         ({"columns": 3}, "has lines of 3 pixels; depthwise passes take 4 to 18"),
-        ({"pixels": 6}, "pass 0 walks 6 pixels: no window lies within them"),
+        ({"pixels": 6}, "pass 0 walks 6 pixels: no window fits within them"),
         ({"hold": 3}, "pass 0 has tile kind 3, fold 0 and hold 3"),
     ],
 )

@@ -137,7 +137,7 @@ def test_a_quantised_model_on_the_machine(quantised, form, tmp_path, capsys):
     double = tmp_path / "double.toml"
     double.write_text('contract = "tflite-double"')
     message = error(capsys, "report", str(path), "--config", str(double))
-    assert message == "the network must round by the machine's tflite-double, not by onnx-float"
+    assert message == "the network must have the machine's contract, tflite-double, not onnx-float"
 
 
 def test_files_of_inputs_are_in_the_models_own_shape(tmp_path):

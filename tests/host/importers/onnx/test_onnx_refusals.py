@@ -1,4 +1,4 @@
-"""ONNX files that are damaged, hostile, or use what is not supported: one clear error each."""
+"""ONNX files that are damaged, malicious, or use unsupported features: one clear error each."""
 
 import contextlib
 
@@ -172,7 +172,7 @@ def relu_behind(model):
         (attribute("Conv", auto_pad="SAME_LOWER", dilations=[2, 2]), "dilations must be 1 with auto_pad SAME_LOWER"),
         (attribute("Conv", group=2), r"weights of shape \(3, 2, 3, 3\) in 2 groups do not fit 2 channels"),
         (attribute("Conv", kernel_shape=[5, 5]), r"kernel_shape must be that of the weights, \[3, 3\]"),
-        (attribute("Gemm", alpha=2.0), "alpha and beta must be 1; ONNX Runtime computes others in float"),
+        (attribute("Gemm", alpha=2.0), "alpha and beta must be 1: with other values, ONNX Runtime computes in float"),
         (attribute("Gemm", transA=1), "transA must be 0"),
         (attribute("Flatten", axis=2), "axis must be 1, not 2"),
         (constant("Conv", 1, np.zeros((3, 2, 3), np.int8)), "weights must have 4 dimensions"),

@@ -1,4 +1,4 @@
-"""TensorFlow Lite files that are damaged, hostile, or use what is not supported: one clear error each."""
+"""TensorFlow Lite files that are damaged, malicious, or use unsupported features: one clear error each."""
 
 import contextlib
 import time
@@ -151,7 +151,10 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (tensor("first", shape=(1, 1 << 15, 1 << 15, 3)), r"must have at most 16777216 values per image"),
         (tensor("first", shape=(1, *[1 << 30] * 3)), r"must have at most 16777216 values per image"),
         (tensor("first", shape=(1,) * 9), r"damaged: a shape claims 9 entries"),
-        (tensor("conv", shape=(2, 6, 5, 4)), r"CONV_2D .* must keep the batch of 1, not give shape \(2, 6, 5, 4\)"),
+        (
+            tensor("conv", shape=(2, 6, 5, 4)),
+            r"CONV_2D .* must keep the batch of 1, not have result shape \(2, 6, 5, 4\)",
+        ),
         (
             tensor("conv", shape=(1, 6, 5, 1 << 30)),
             r"CONV_2D \(operator 0\): the result must have at most 16777216 values",
