@@ -176,7 +176,7 @@ def test_additions_set_the_proportions_of_scales():
         (
             [Add((0, 0), Scaling(1 << 30, 8, 0), Scaling(1 << 30, 8, 0), Scaling(1 << 30, 0, 7))],
             [(INPUT, INPUT)],
-            "layer 0 shifts its operands left by 8 bits",
+            "layer 0 must shift its operands left by TensorFlow Lite.s 20 bits, not 8",
         ),
         (
             [AveragePool((1, 2), (1, 1), ((0, 0), (1, 1)))],
