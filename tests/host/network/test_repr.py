@@ -47,7 +47,7 @@ def test_the_repr_of_a_config_has_only_what_differs_from_the_defaults():
 def test_a_config_is_a_table_of_its_parameters_and_their_meaning():
     table = Config(rows=8, columns=8)._repr_html_()
     assert "<caption>Config(rows=8, columns=8)</caption>" in table
-    assert "<tr><td>link_bits</td><td>32</td><td>width of both links; a multiple of 32</td></tr>" in table
+    assert "<tr><td>link_bits</td><td>32</td><td>width of each link in bits; a multiple of 32</td></tr>" in table
     assert table.count("<tr>") == 1 + len(Config().to_dict())
 
 
