@@ -97,10 +97,12 @@ class Register:
         taken = 0
         for f in self.fields:
             if f.mask & taken or f.mask >> REGISTER_BITS:
-                raise ValueError(f"{self.name}.{f.name} must have bits of its own below {REGISTER_BITS}")
+                raise ValueError(
+                    f"{self.name}.{f.name} must not overlap another field, and must end below bit {REGISTER_BITS}"
+                )
             taken |= f.mask
         if len({_ACCESS[f.source] for f in self.fields}) != 1:
-            raise ValueError(f"{self.name} must have fields of one kind of access")
+            raise ValueError(f"{self.name} must have fields with the same access")
         if self.offset % 4 or not 0 <= self.offset < 1 << ADDRESS_BITS:
             raise ValueError(
                 f"offset of {self.name} must be a multiple of 4 below {1 << ADDRESS_BITS}, not {self.offset!r}"

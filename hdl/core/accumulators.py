@@ -60,8 +60,7 @@ class AccumulatorLane(wiring.Component):
 
 
 class AccumulatorBank(wiring.Component):
-    """A memory of `accumulator_rows` rows of `columns` int32; each cycle sets, adds to (modulo 2**32) or maximises one
-    row.
+    """`accumulator_rows` rows of `columns` int32; each cycle sets, adds to (modulo 2**32) or maximises one row.
 
     A fold names its row in cycle t, takes `values` in cycle t + `read_latency` and is written in cycle t + `latency`;
     the row may be named again in the cycle after that. There is no flow control and one read port: a fold that adds or

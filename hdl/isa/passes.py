@@ -79,9 +79,10 @@ class Pass(Instruction):
     weight_rows) cycles after its idle cycles and waits.
 
     A depthwise pass multiplies, in every column c, channel c of a window of `depthwise` x `depthwise` walked pixels by
-    the weights of the column. The sum of the window whose first pixel is walked pixel s is that of walked pixel
-    s + `config.window_lead(columns)`. It is kept if the window is within the walk, s is not among the last `dropped`
-    columns of its line, and both the line and the column of s are multiples of `skip_lines` + 1 and `skip_columns` + 1.
+    the weights of the column. The sum that starts with walked pixel s + `config.window_lead(columns)` belongs to the
+    window whose first pixel is walked pixel s. It is kept if the window is within the walk, s is not among the last
+    `dropped` columns of its line, and both the line and the column of s are multiples of `skip_lines` + 1 and
+    `skip_columns` + 1.
     """
 
     idle: int = field(count_shape(_idle_limit), "cycles to wait before the pass, counted as fill and drain")

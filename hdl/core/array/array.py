@@ -72,9 +72,9 @@ class SystolicArray(wiring.Component):
         return (config.rows - 1) + (config.columns - 1) + ProcessingElement.latency(config)
 
     def _samples(self, m: Module, platform: Any, skewed: list[Any]) -> list[list[Any]]:
-        """Return the samples of every column for each line of a window; the last line's are of the current skewed
-        vector.
+        """Return the samples of every column for each line of a window.
 
+        Those of the last line are from the current skewed vector, those of earlier lines from as many lines before.
         The skew delays a channel by as many cycles as the wavefront takes to its column, so one delay serves all.
         """
         taps = self._config.depthwise

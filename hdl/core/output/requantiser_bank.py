@@ -19,8 +19,7 @@ __all__ = ["RequantiserBank"]
 
 
 class RequantiserBank(wiring.Component):
-    """The requantisers, one per lane: they take a group of values per cycle, and deliver its results `latency` cycles
-    later.
+    """The requantisers, one per lane: a group of values in every cycle, and its results `latency` cycles later.
 
     The late fields of drains (`Drain.LATE`) are looked up here, each in a memory of its own, just before the values
     need them: to carry them through the pipeline would take more registers than all other fields together. Their

@@ -71,9 +71,12 @@ def test_the_fingerprint_differs_between_machines():
 @pytest.mark.parametrize(
     ("register", "message"),
     [
-        ({"fields": (field(), field(name="G"))}, "R.G must have bits of its own below 32"),
-        ({"fields": (field(first=31, bits=2),)}, "R.F must have bits of its own below 32"),
-        ({"fields": (field(), field(name="G", first=1, source=Source.STORED))}, "R must have fields of one kind"),
+        ({"fields": (field(), field(name="G"))}, "R.G must not overlap another field, and must end below bit 32"),
+        ({"fields": (field(first=31, bits=2),)}, "R.F must not overlap another field, and must end below bit 32"),
+        (
+            {"fields": (field(), field(name="G", first=1, source=Source.STORED))},
+            "R must have fields with the same access",
+        ),
         ({"offset": 6}, "offset of R must be a multiple of 4 below 4096, not 6"),
         ({"offset": 4096}, "offset of R must be a multiple of 4 below 4096, not 4096"),
     ],

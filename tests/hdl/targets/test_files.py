@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_a_fifo_is_written_through(tmp_path):
     assert names(tmp_path) == ["fifo.json"]
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="/dev/full is not a device")
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_device_is_written_through_and_named_in_its_error(tmp_path, linked):
     path = "/dev/full"
@@ -107,7 +108,7 @@ def test_a_device_is_written_through_and_named_in_its_error(tmp_path, linked):
         path.symlink_to("/dev/full")
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{path}'")):
         write_bytes(type(tmp_path)(path), b"x" * 100_000)
-    assert os.path.exists("/dev/full")
+    assert Path("/dev/full").is_char_device()
 
 
 def unwritable(folder):
