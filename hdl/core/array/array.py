@@ -32,9 +32,9 @@ class SystolicArray(wiring.Component):
 
     With `windowed`, the elements of column c multiply a sample of channel c instead of the activation of their row: row
     i x k + j (k = `depthwise`) takes it from the vector that entered `line_delay` x (k - 1 - i) + `config.sample_delay`
-    cycles before the one in row 0. The sum of the column is then that of a window with lines i and columns j, of
-    vectors that enter line by line, `line_delay` + k to a line. The sum that starts with a vector belongs to the window
-    whose first vector entered `config.window_lead` cycles before.
+    cycles before the one in row 0. The sum of the column is then that of a window with lines i and columns j, where
+    vectors enter line by line, with `line_delay` + k vectors per line. The sum that starts with a vector belongs to the
+    window whose first vector entered `config.window_lead` cycles before.
 
     ===========  =========  ===================================  ======================================================
     port         direction  shape                                meaning

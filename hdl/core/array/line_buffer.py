@@ -16,10 +16,10 @@ __all__ = ["LineBuffer"]
 
 
 class LineBuffer(wiring.Component):
-    """A delay of 2 to `line_words` cycles, given in every cycle: ``delayed[t] = word[t - delay[t - 1]]``.
+    """A delay of 2 to `line_words` cycles, set in every cycle: ``delayed[t] = word[t - delay[t - 1]]``.
 
-    The memory is a ring buffer that is written in every cycle, so that any delay may follow any other. The result of a
-    delay below 2 is undefined. No flow control.
+    The memory is a ring buffer that is written every cycle, so any delay may follow any other. The result of a delay
+    below 2 is undefined. No flow control.
 
     =======  =========  =================  ====================================================
     port     direction  shape              meaning

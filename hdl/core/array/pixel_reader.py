@@ -18,7 +18,7 @@ __all__ = ["PixelReader"]
 
 
 class PixelReader(wiring.Component):
-    """Reads each issued pixel from the input or the activation memory and gives it to the array.
+    """Reads each issued pixel from the input or the activation memory and passes it to the array.
 
     A pixel leaves on `activations` `latency` cycles after it was issued, one per cycle, without flow control. A pixel
     outside the image is not read: all its bytes are `pad`. Cycles without a pixel deliver zeros.

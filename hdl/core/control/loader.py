@@ -1,4 +1,4 @@
-"""The incoming link: packets that fill memories, start runs and ask for the counters."""
+"""The incoming link: packets that fill memories, start runs and request the counters."""
 
 from __future__ import annotations
 

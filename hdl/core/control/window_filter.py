@@ -15,7 +15,7 @@ __all__ = ["WindowFilter"]
 
 
 class WindowFilter(wiring.Component):
-    """Walks the corners of windows over the image, `config.window_lead` pixels after the walk of the pixels.
+    """Walks the first pixel of the window over the image, trailing the walk of the pass by `config.window_lead` pixels.
 
     `kept` belongs to the pixel issued in the same cycle: its sum is that of a window that is entirely within the walk,
     is not dropped at the end of a line, and is not skipped by a stride. It is 1 for all pixels of other passes.

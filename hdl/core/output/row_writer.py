@@ -19,7 +19,7 @@ __all__ = ["RowWriter"]
 class RowWriter(wiring.Component):
     """Cuts each row into memory words and writes one per cycle, the first in the cycle in which the row arrives.
 
-    A row of int8 fills ceil(columns / rows) words, the last padded with zeros; where columns divide rows, rows /
+    A row of int8 fills ceil(columns / rows) words, the last padded with zeros; where columns divides rows, rows /
     columns column tiles share a word. A `wide` row (int32, little-endian) always starts a word of its own. A row for
     the accumulators is not written here, but ends a drain like any other. A row must not arrive before all words of the
     previous row are written.
