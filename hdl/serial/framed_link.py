@@ -20,8 +20,7 @@ __all__ = ["FramedLink"]
 
 
 class FramedLink(wiring.Component):
-    """The board's end of the framing (`etchnet.hdl.serial.framing`): it sends one answer to every valid frame, nothing
-    else.
+    """The board's end of the framing (`etchnet.hdl.serial.framing`): one answer per valid frame, nothing else.
 
     Frames carry the links as two streams of bytes, each link word lowest byte first, and may cut them anywhere. Bytes
     to the machine go through a ring of `buffer_bytes`; those of a frame join it if the frame's check holds, the frame
