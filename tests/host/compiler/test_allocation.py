@@ -20,7 +20,7 @@ def lifetimes(draw, *, most, size=50, steps=10):
 
 
 def words_at_once(tensors):
-    """Return the most words that are in memory in one step: no allocation takes fewer."""
+    """Return the largest number of words in memory in one step: no allocation takes fewer."""
     steps = range(max((t.last for t in tensors), default=0) + 1)
     return max((sum(t.size for t in tensors if t.first <= step <= t.last) for step in steps), default=0)
 

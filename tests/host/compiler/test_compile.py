@@ -1,4 +1,4 @@
-"""The compiler's stages: what each produces, against what the network and the machine say."""
+"""The compiler's stages: the result of each, against what the network and the machine imply."""
 
 import dataclasses
 
@@ -79,7 +79,7 @@ def test_the_stages_are_those_that_the_documentation_lists():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_stage_can_be_shown_as_text(name, dumps):
+def test_every_stage_can_be_dumped_as_text(name, dumps):
     text = as_text(dumps[name])
     assert text.splitlines()[0] == f"stage: {name}"
     tables = {key: value for key, value in dumps[name].items() if isinstance(value, list) and value}
@@ -119,7 +119,7 @@ def test_fuse_puts_the_addition_into_the_layer_before_it(dumps):
     assert column(groups, "residual") == [None, None, 0, None, None]
 
 
-def test_additions_are_fused_only_where_the_residual_memory_has_room(network):
+def test_additions_are_fused_only_if_the_residual_memory_has_room(network):
     # 36 pixels of 2 column tiles.
     for words, fused in ((72, True), (71, False), (0, False)):
         groups = dump_after("fuse", network, dataclasses.replace(CONFIG, residual_words=words))["groups"]
@@ -197,7 +197,7 @@ def test_the_last_stage_is_the_program(network):
     assert f"{len(program.passes)} passes" in repr(states["check"].code)
 
 
-def test_stages_before_emit_can_be_shown_where_the_program_does_not_fit(network):
+def test_stages_before_emit_can_be_dumped_if_the_program_does_not_fit(network):
     config = dataclasses.replace(CONFIG, passes=4)
     with pytest.raises(CapacityError, match="passes: "):
         compile_network(network, config)
@@ -205,7 +205,7 @@ def test_stages_before_emit_can_be_shown_where_the_program_does_not_fit(network)
 
 
 def test_a_stage_can_be_added(network):
-    """A stage that changes nothing runs once for each im2col variant, and can be shown like all others."""
+    """A stage that changes nothing runs once for each im2col variant, and can be dumped like all others."""
     seen = []
 
     def note_groups(state):
@@ -228,8 +228,8 @@ def test_less_thorough_searches_give_the_same_results(network):
         assert np.array_equal(accelerator.run(x), network.reference(x))
 
 
-def test_variants_that_do_not_fit_are_passed_over(network):
-    """Of the three, only the plain one has an input of at most 36 words."""
+def test_variants_that_do_not_fit_are_skipped(network):
+    """Of the three variants, only the plain one has an input of at most 36 words."""
     program = compile_network(network, dataclasses.replace(CONFIG, input_words=64))
     assert program.im2col.name == "none"
     with pytest.raises(CapacityError, match="input_words: 72 needed"):
@@ -243,7 +243,7 @@ def test_impossible_requests_are_refused(network):
         compile_network(network, CONFIG, packed="column")
 
 
-def test_programs_show_themselves(network):
+def test_programs_have_a_line_and_a_table(network):
     program = compile_network(network, CONFIG)
     assert "\n" not in repr(program)
     assert f"{len(program.passes)} passes" in repr(program)

@@ -45,8 +45,8 @@ def test_additions_that_cannot_be_fused(layers, sources, why):
     assert not fusible_additions(Network(layers, (4, 4, 4), sources), CONFIG), why
 
 
-def test_the_largest_additions_are_given_up_first():
-    """The two of 16 pixels need 16 words each at different times; the one of 36 pixels needs 36."""
+def test_the_largest_additions_are_the_first_not_to_be_fused():
+    """The two additions of 16 pixels need 16 words each at different times; the one of 36 pixels needs 36."""
     layers = [conv(4), conv(4), ADD, MaxPool((2, 2), (1, 1)), conv(4), ADD]
     network = Network(layers, (5, 5, 4), [[INPUT], [0], [0, 1], [2], [3], [3, 4]])
     assert [result for _, result, residual in groups_of(network) if residual is not None] == [2, 5]

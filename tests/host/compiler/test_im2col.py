@@ -1,4 +1,4 @@
-"""im2col on the host: the unfolded network computes what the network does."""
+"""im2col on the host: the unfolded network computes the same results as the original."""
 
 import numpy as np
 import pytest
@@ -68,7 +68,7 @@ def test_unfolded_pixels_hold_the_taps_one_after_another(drawn):
         ((3, 3), 8, ["none"]),  # a word is full of channels already
     ],
 )
-def test_variants_are_those_that_fill_words_better(kernel, channels, names):
+def test_variants_exist_only_if_they_may_fill_words_better(kernel, channels, names):
     layer = Conv.from_scale(int8(np.random.default_rng(0), (*kernel, channels, 4)), scale=0.01)
     network = Network([layer], (6, 6, channels))
     assert [variant.name for variant in im2col_variants(network, rows=8)] == names

@@ -1,4 +1,4 @@
-"""Tilings of matrix products: they cover the product, and every program of one fits the machine."""
+"""Tilings of matrix products: they cover the product, and every program of a tiling fits the machine."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_tiles_are_no_larger_than_the_product_and_the_memories(rows, terms, chan
 @settings(max_examples=25)
 @given(sizes, sizes, sizes)
 def test_every_program_of_a_tiling_compiles(rows, terms, channels):
-    """The first and the last tile, which may be smaller, as programs."""
+    """The test compiles the first and the last tile, which may be smaller."""
     tiling = MatmulTiling.best(rows, terms, channels, SMALL, wide=True)
     for n in {tiling.terms, terms % tiling.terms or tiling.terms}:
         for m in {tiling.channels, channels % tiling.channels or tiling.channels}:

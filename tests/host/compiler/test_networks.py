@@ -1,4 +1,4 @@
-"""Networks of every layer on whole machines: outputs equal the runtime and the reference, engines equal each other."""
+"""Networks with all kinds of layers on whole machines: outputs equal the runtime and the reference; engines agree."""
 
 import dataclasses
 from pathlib import Path
@@ -40,7 +40,7 @@ from etchnet.sim.timing import check
 
 @st.composite
 def machines(draw, *, largest=9):
-    """Machines of every shape, with memories for a small network and accumulators for a part of it."""
+    """Draw machines of every shape, with memories for a small network and accumulators for part of it."""
     rows = draw(st.integers(1, largest))
     columns = draw(st.one_of(st.just(rows), st.integers(1, largest)))
     depthwise = [0, *(n for n in (2, 3) if n * n <= rows)] if rows == columns else [0]
@@ -67,7 +67,7 @@ def machines(draw, *, largest=9):
 
 
 def agrees(network, config, random, *, batch=1, most=0):
-    """Check the exact engine against the reference, and the RTL against it where that takes at most `most` cycles."""
+    """Check the exact engine against the reference, and the RTL against it if that takes at most `most` cycles."""
     x = int8(random, (batch + int(random.integers(2)), network.inputs))
     exact = Accelerator(config)
     program = exact.load(network, batch=batch)
@@ -86,14 +86,14 @@ def agrees(network, config, random, *, batch=1, most=0):
 @settings(max_examples=14)
 @given(tflite_graphs(), machines(largest=5), randoms(), st.integers(1, 3))
 def test_random_tflite_networks_on_any_machine(graph, config, random, batch):
-    """A file's network on a machine of any shape, against the numpy reference; other tests compare that with TFLM."""
+    """The network of a file on any machine, against the numpy reference, which other tests compare with TFLM."""
     agrees(parse_tflite(graph[0]).network, config, random, batch=batch, most=1000)
 
 
 @settings(max_examples=8)
 @given(onnx_models(), machines(largest=5), randoms())
 def test_random_onnx_networks_on_any_machine(graph, config, random):
-    """The same for ONNX files, on machines that round as ONNX Runtime; other tests compare the reference with it."""
+    """The same for ONNX files, with ONNX Runtime's contract; other tests compare the reference with that runtime."""
     network = parse_onnx(graph[0]).network
     agrees(network, dataclasses.replace(config, contract=network.contract), random, most=700)
 
@@ -158,7 +158,7 @@ def test_convolutions_equal_the_reference(kernel, stride, same):
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5, 7])
 def test_depthwise_convolutions_equal_the_reference(kernel, stride, taps):
-    """Diagonal tiles, depthwise passes, and stored tiles where there is a channel multiplier."""
+    """Diagonal tiles, depthwise passes, and stored tiles for channel multipliers."""
     config = dataclasses.replace(SWEPT, depthwise=taps)
     random = np.random.default_rng(100 * kernel + 10 * stride + taps)
     for channels, times, same in ((1, 1, True), (70, 1, False), (int(random.integers(2, 40)), 1, True), (5, 3, True)):
@@ -206,7 +206,7 @@ def small_resnet(random, channels=8, size=8):
 
 @pytest.mark.parametrize("residual_words", [0, 12])
 def test_a_residual_network_on_the_rtl(residual_words):
-    """Additions by identity passes, and one of two fused because memory is short: the same bytes on both engines.
+    """Additions by identity passes, and one of two fused because memory is short: both engines give the same bytes.
 
     The additions need 16 and 8 words. Strips of 8 pixels cut every image of the first half of the network in two.
     """
@@ -297,7 +297,7 @@ def test_concatenation_padding_and_pools_on_the_rtl():
 
 
 def moved(random, channels):
-    """Return a layer to put before those under test, so that they read tensors that the output stage wrote."""
+    """Return a layer to put before the layers under test, so that they read tensors that the output stage wrote."""
     return Depthwise(int8(random, (1, 1, channels, 1)), **layer_options(random, channels))
 
 
@@ -315,7 +315,7 @@ def moved(random, channels):
         (8, 3, 64, (2, 6, 1), [Reshape((1, 2, 6)), MaxPool((1, 1))], [[0], [1]]),
     ],
 )
-def test_networks_that_were_once_wrong(rows, columns, accumulator_rows, shape, layers, sources):
+def test_networks_that_once_gave_wrong_results(rows, columns, accumulator_rows, shape, layers, sources):
     random = np.random.default_rng(14)
     config = dataclasses.replace(
         SWEPT,
@@ -394,7 +394,7 @@ def runtime():
     ],
 )
 def test_real_models_equal_the_runtime_within_their_cycles(runtime, name, options, most):
-    """Twenty inputs, every output byte; the cycles of one inference, in memory to in memory."""
+    """Compare every output byte of twenty inputs, and the cycles of an inference from input to result in memory."""
     path = Path(MODELS) / f"{name}_int8.tflite"
     model, random = load_tflite(path), np.random.default_rng(11)
     x = int8(random, (20, model.network.inputs))
@@ -413,7 +413,7 @@ def test_real_models_equal_the_runtime_within_their_cycles(runtime, name, option
 @needs_verilator
 @pytest.mark.parametrize("name", ["resnet8_cifar10", "dscnn_kws"])
 def test_real_models_on_the_compiled_rtl(runtime, name):
-    """Three inputs on the Verilog: every byte the runtime's, every count the exact engine's.
+    """Three inputs on the Verilog: every byte equals the runtime's, and every count equals the exact engine's.
 
     The third is the first to reuse a half of the input and output memories.
     """
@@ -440,7 +440,7 @@ def test_real_models_on_the_compiled_rtl(runtime, name):
     ],
 )
 def test_a_crop_of_a_real_model_on_the_rtl(name, first, last, shape, size):
-    """A residual block and a depthwise layer with their own weights on a few pixels, on a small array in Amaranth."""
+    """A residual block and a depthwise layer with their own weights, on a few pixels, on a small array in Amaranth."""
     whole = load_tflite(Path(MODELS) / f"{name}_int8.tflite").network
     sources = [[s - first if s >= first else INPUT for s in which] for which in whole.sources[first : last + 1]]
     network = Network(whole.layers[first : last + 1], shape, sources)
@@ -465,7 +465,7 @@ def test_a_crop_of_a_real_model_on_the_rtl(name, first, last, shape, size):
 @needs_models
 @pytest.mark.parametrize("name", ["resnet8_cifar10", "dscnn_kws"])
 def test_every_tensor_of_a_real_model_on_the_machine(name):
-    """Networks that end with each layer in turn, against the reference, which equals the runtime's tensors."""
+    """Networks that end after each layer in turn, against the reference, which equals the runtime's tensors."""
     network = load_tflite(Path(MODELS) / f"{name}_int8.tflite").network
     random = np.random.default_rng(13)
     x = int8(random, (1, network.inputs))
@@ -480,7 +480,7 @@ def test_every_tensor_of_a_real_model_on_the_machine(name):
 @needs_models
 @pytest.mark.parametrize("name", ["resnet8_cifar10", "dscnn_kws", "autoencoder_ad"])
 def test_real_models_fit_the_block_rams_of_an_ecp5_85f(name):
-    """Weights, activations, accumulators and program of a 16 x 16 machine, in the 208 block RAMs of an LFE5U-85F."""
+    """The memories of a 16 x 16 machine for the model fit the 208 block RAMs of an LFE5U-85F."""
     network = load_tflite(Path(MODELS) / f"{name}_int8.tflite").network
     base = Config() if name != "autoencoder_ad" else Config(accumulator_rows=32)
     program = fitted(network, base)
@@ -490,7 +490,7 @@ def test_real_models_fit_the_block_rams_of_an_ecp5_85f(name):
 
 
 @needs_data
-def test_keywords_are_spotted_as_the_runtime_spots_them(runtime):
+def test_keyword_spotting_equals_the_runtime(runtime):
     path = Path(MODELS) / "dscnn_kws_int8.tflite"
     model = load_tflite(path)
     with np.load(Path(DATA) / "kws_features_200.npz") as data:

@@ -1,4 +1,4 @@
-"""Certificates: their bounds are those that the worst inputs reach, and no input exceeds them."""
+"""Certificates: the worst inputs reach their bounds, and no input exceeds them."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_bounds_of_array_columns_hold_for_any_choice_of_rows(random, terms):
     assert certificate.sums[1] == np.sort(highs, axis=0)[-CONFIG.rows :].sum(axis=0).max()
 
 
-def test_the_most_terms_that_a_layer_may_have_just_fit_int32():
+def test_the_largest_number_of_terms_just_fits_int32():
     """The largest sum is K x 128 x 128, and reaches 2**31 with one more term."""
     layer = Dense(np.full((MAX_TERMS, 1), -128, np.int8))
     certificate = check_overflow(layer, 0, CONFIG)
@@ -71,8 +71,8 @@ def test_a_bias_at_the_limit_overflows():
 
 
 @pytest.mark.parametrize("contract", ["tflite-double", "tflite-single"])
-def test_left_shifts_count_where_the_contract_wraps(contract):
-    """Factor 4 shifts sums left by 3 before the product under `tflite-double`."""
+def test_left_shifts_matter_if_the_contract_wraps(contract):
+    """Under `tflite-double`, a factor of 4 shifts sums left by 3 before the product."""
     weights = np.full((1 << 16, 1), 127, np.int8)
     layer = Dense.from_scale(weights, scale=4.0, contract=contract)
     certificate = check_overflow(layer, 0, Config(rows=8, columns=8, contract=contract))

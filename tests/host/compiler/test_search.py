@@ -41,7 +41,7 @@ def states(network):
 
 
 def cycles_of(state, orders):
-    """Return the cycles of a run in these orders, and from one run to the next; None where they cannot be emitted."""
+    """Return the cycles of a run in these orders, and from one run to the next; None if they cannot be emitted."""
     emitter = Emitter(CONFIG, state.memory)
     if any(emitter.groups(group, order, 0) is None for group, order in zip(state.groups, orders, strict=True)):
         return None
@@ -61,7 +61,7 @@ def test_the_search_finds_the_best_of_all_combinations(states):
 
 
 def test_the_cycles_of_the_search_are_those_of_the_machine(states):
-    """Except for those before the first pass issues, which the search does not count: they are always the same."""
+    """The search does not count the cycles before the first pass issues, which are always the same."""
     quick = stages.choose_orders(states["allocate"].replace(beam=1))
     for state in (states["choose_orders"], quick):
         one, _ = cycles_of(state, state.orders)
@@ -102,7 +102,7 @@ def test_the_order_with_the_fewest_passes(states):
     ],
 )
 def test_the_last_resort_can_run_on_the_machine(pool, shape, machine):
-    """A program that is too long is an error of capacity, whatever the order that would have had fewer passes."""
+    """A program that is too long is a CapacityError, even if another order would have fewer passes."""
     config = dataclasses.replace(CONFIG, passes=2, **machine)
     with pytest.raises(CapacityError, match="passes"):
         compile_network(Network([pool], shape), config)

@@ -1,4 +1,4 @@
-"""A model from a file on the RTL: in Amaranth's simulator, and as compiled Verilog."""
+"""A model file on the RTL, in Amaranth's simulator and as compiled Verilog."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def inside(network, x):
 
 @needs_models
 def test_the_middle_of_the_autoencoder_on_the_rtl_with_its_weights_inside():
-    """One input through the layers around the bottleneck; only the input is sent over the link."""
+    """One input passes through the layers around the bottleneck; only the input is sent over the link."""
     layers = load_model(str(Path(MODELS) / "autoencoder_ad_int8.tflite")).network.layers[3:7]
     network = Network(layers)
     assert [layer.weights.shape for layer in layers] == [(128, 128), (128, 8), (8, 128), (128, 128)]

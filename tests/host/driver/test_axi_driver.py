@@ -17,7 +17,7 @@ OTHER = Config(rows=4, columns=2, requantisers=1, link_bits=64, contract="onnx-f
 
 
 class Shelf(Bus):
-    """Registers that hold what was written, streams that end at the exact engine."""
+    """A bus whose registers hold what was written, and whose streams end at the exact engine."""
 
     def __init__(self, config: Config) -> None:
         self.words = {r.offset: r.reset(config) for r in REGISTERS}
@@ -39,7 +39,7 @@ class Shelf(Bus):
 
 
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])
-def test_the_driver_runs_on_whatever_machine_is_there(config):
+def test_the_driver_takes_the_config_that_the_machine_reports(config):
     engine = AxiEngine(Shelf(config))
     assert engine.config == config
     accelerator = Accelerator(engine=engine)
@@ -48,7 +48,7 @@ def test_the_driver_runs_on_whatever_machine_is_there(config):
     assert np.array_equal(accelerator.matmul(x, w), x.astype(np.int32) @ w.astype(np.int32))
 
 
-def test_another_machine_than_the_one_asked_for_is_refused():
+def test_a_machine_with_another_config_is_refused():
     assert AxiEngine(Shelf(OTHER), OTHER).config == OTHER
     with pytest.raises(LinkError, match="passes of the machine must be 1024, not 2048"):
         AxiEngine(Shelf(Config()), Config(passes=1024))
@@ -72,7 +72,7 @@ def test_anything_but_a_machine_is_refused(register, value, message):
         AxiEngine(shelf)
 
 
-def test_a_newer_machine_of_the_same_major_version_is_fine():
+def test_a_newer_machine_of_the_same_major_version_is_accepted():
     shelf = Shelf(Config())
     shelf.set("VERSION", 1 << 16 | 9)
     assert AxiEngine(shelf).config == Config()
@@ -114,7 +114,7 @@ def test_reset_is_set_and_cleared():
     assert shelf.written == [(BY_NAME["CONTROL"].offset, 1), (BY_NAME["CONTROL"].offset, 0)]
 
 
-def test_a_board_keeps_no_time():
+def test_cycle_and_record_are_not_available():
     engine = AxiEngine(Shelf(Config()))
     for attribute in ("cycle", "record"):
         with pytest.raises(LinkError, match="a machine on a bus does not"):

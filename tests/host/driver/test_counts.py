@@ -35,14 +35,14 @@ def test_shares_are_of_all_multiplier_slots():
     )
 
 
-def test_counts_of_no_run_have_no_shares():
+def test_the_shares_of_empty_counts_are_0():
     zero = Counts.zero(CONFIG)
     assert (zero.cycles, zero.utilisation) == (0, 0.0)
     assert set(zero.shares().values()) == {0.0}
     assert zero + Counts(TOTALS, CONFIG) == Counts(TOTALS, CONFIG)
 
 
-def test_counts_show_themselves_in_a_line_and_as_a_table():
+def test_counts_have_a_line_and_a_table():
     counts = Counts(TOTALS, CONFIG)
     assert repr(counts) == "Counts(100 cycles, 480 useful, 30.0%)"
     page = counts._repr_html_()

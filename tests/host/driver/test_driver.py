@@ -48,7 +48,7 @@ def test_matmul_relu_of_int32():
 
 
 def test_matmul_relu_requantised():
-    """A quarter of the sums, rounded twice: to nearest, ties upwards, and then to nearest, ties away from zero."""
+    """Results are a quarter of the sums, rounded twice: to nearest, ties upwards, then ties away from zero."""
     x, w = np.array([[3, 5]], np.int8), np.array([[7, -7, 1], [9, -9, 2]], np.int8)
     got = Accelerator(SMALL).matmul_relu(x, w, scale=0.25, zero_point=-3)
     assert got.dtype == np.int8
@@ -173,7 +173,7 @@ def test_scales_that_shift_sums_out_of_int32_are_refused():
     assert Accelerator(SMALL).matmul_relu(x, x.T, scale=1e3).tolist() == [[127]]
 
 
-def test_engines_that_exist_already_keep_their_options():
+def test_engine_objects_keep_their_options():
     engine = make_engine("exact", SMALL)
     with pytest.raises(ValueError, match="has its own config, trace and options"):
         Accelerator(Config(), engine=engine)
@@ -181,7 +181,7 @@ def test_engines_that_exist_already_keep_their_options():
         Accelerator(SMALL, engine="exact", patience=3)
 
 
-def test_machines_show_themselves_in_one_line():
+def test_accelerators_have_a_one_line_repr():
     accelerator = Accelerator(SMALL)
     assert repr(accelerator) == "Accelerator(4 x 4, engine exact, loaded: nothing)"
     program = accelerator.load(Network([Dense(np.ones((3, 2), np.int8))]))
@@ -221,7 +221,7 @@ def damaged(path, change):
 
 
 def settings(path, **changes):
-    """Change entries of layer 0 in a file; None removes an entry."""
+    """Change entries of layer 0 in a file; a value of None removes the entry."""
     with np.load(path) as file:
         described = json.loads(str(file["network"]))
     values = described["layers"][0] | changes

@@ -1,4 +1,4 @@
-"""Packets of a program: what a machine's memories hold after them."""
+"""Packets of a program: the contents of a machine's memories after them."""
 
 import numpy as np
 import pytest

@@ -95,7 +95,7 @@ def memory_engine(board, **options):
 @needs_verilator
 @pytest.mark.parametrize("bit", [1, 0.98, 1.02])
 def test_a_board_on_a_terminal_gives_what_the_exact_engine_gives(bit):
-    """Run at the rate of the board, and 2 % above and below it."""
+    """The line runs at the rate of the board, and 2 % above and below it."""
     board = boards(bit=bit)
     with Terminal(board) as terminal:
         engine = make_engine(f"serial:{terminal.name}?latency=2", CONFIG)
@@ -109,7 +109,7 @@ def test_a_board_on_a_terminal_gives_what_the_exact_engine_gives(bit):
 
 @needs_verilator
 @pytest.mark.parametrize("seed", range(4))
-def test_a_bad_line_makes_it_slow_and_never_wrong(seed):
+def test_a_bad_line_makes_results_slow_but_never_wrong(seed):
     faults = [Faults((0.002, 0.005, 0.01)[seed % 3], seed=(seed, way)) for way in range(2)]
     with Terminal(boards(), to_board=faults[0], to_host=faults[1]) as terminal:
         engine = SerialEngine(CONFIG, port=terminal.name, latency=0.02, retries=100)
@@ -120,7 +120,7 @@ def test_a_bad_line_makes_it_slow_and_never_wrong(seed):
 
 @needs_verilator
 @pytest.mark.parametrize("kind", ["drop", "flip", "insert", "repeat", "burst", "silence"])
-def test_each_fault_by_itself(kind):
+def test_each_kind_of_fault_alone(kind):
     faults = [Faults(0.004, seed=way, kinds=(kind,)) for way in range(2)]
     engine = memory_engine(boards(), to_board=faults[0], to_host=faults[1], retries=100)
     assert work(Accelerator(engine=engine)) == expected()
@@ -160,7 +160,7 @@ def test_what_comes_before_the_first_frame_is_ignored():
 
 
 @needs_verilator
-def test_a_host_that_dies_anywhere_leaves_a_board_that_the_next_can_use():
+def test_a_board_can_be_used_after_a_host_that_died_anywhere():
     class DiedError(Exception):
         pass
 
@@ -245,13 +245,13 @@ def test_other_protocols_are_refused():
         (lambda data: data, "memory sends back what is sent to it: are rx and tx connected?"),
     ],
 )
-def test_silence_and_nonsense_are_distinguished(step, message):
+def test_no_answer_and_invalid_answers_are_distinguished(step, message):
     with pytest.raises(LinkError, match=re.escape(message)):
         SerialEngine(CONFIG, port=MemoryPort(step), latency=0.001, retries=3)
 
 
 @needs_verilator
-def test_a_line_that_gets_too_bad_is_an_error_and_not_a_result():
+def test_a_line_that_gets_too_bad_is_an_error():
     faults = Faults(0.0)
     engine = memory_engine(boards(), to_host=faults, retries=5)
     accelerator = Accelerator(engine=engine)
@@ -260,14 +260,14 @@ def test_a_line_that_gets_too_bad_is_an_error_and_not_a_result():
         work(accelerator)
 
 
-def test_a_machine_that_gives_nothing_is_given_up():
+def test_a_machine_that_sends_nothing_is_an_error():
     engine = SerialEngine(CONFIG, port=MemoryPort(answering()), patience=0.05)
     message = "nothing moved for 0.05 seconds: 3 of 3 words have not come back, 0 have not been sent"
     with pytest.raises(LinkError, match=message):
         engine.exchange(np.zeros((2, 1), np.uint32), 3)
 
 
-def test_a_board_keeps_no_time():
+def test_cycle_and_record_are_not_available():
     engine = SerialEngine(CONFIG, port=MemoryPort(answering()))
     for name in ("cycle", "record"):
         with pytest.raises(LinkError, match="a board"):

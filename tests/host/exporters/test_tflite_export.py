@@ -1,4 +1,4 @@
-"""Networks written as TensorFlow Lite files are the same networks again."""
+"""Networks written as TensorFlow Lite files and read again are unchanged."""
 
 import dataclasses
 import os
@@ -45,7 +45,7 @@ def factors(layer):
 
 
 def same_but_for_rounding(first, second):
-    """Whether two networks have the same layers, with factors that agree to the 24 bits of a scale."""
+    """Return whether two networks have the same layers, with factors that agree to the 24 bits of a scale."""
     if (first.sources, first.shapes) != (second.sources, second.shapes):
         return False
     for a, b in zip(first.layers, second.layers, strict=True):
@@ -76,7 +76,7 @@ def test_graphs_read_written_and_read_again_are_the_same(case):
 
 @pytest.mark.skipif(MODELS is None, reason="ETCHNET_MODELS does not name a folder of models")
 @pytest.mark.parametrize("name", ["resnet8_cifar10", "dscnn_kws", "autoencoder_ad"])
-def test_real_models_survive(name):
+def test_real_models_survive_export_and_import(name):
     network = parse_tflite((Path(MODELS) / f"{name}_int8.tflite").read_bytes()).network
     written, x = again(network), int8(np.random.default_rng(0), (4, network.inputs))
     assert same_but_for_rounding(written, network)
@@ -185,6 +185,6 @@ def test_additions_set_the_proportions_of_scales():
         ),
     ],
 )
-def test_what_tensorflow_lite_does_not_have_is_named(layers, sources, message):
+def test_errors_name_what_tensorflow_lite_cannot_express(layers, sources, message):
     with pytest.raises(ValueError, match=message):
         to_tflite(Network(layers, (1, 1, 3), sources))

@@ -42,7 +42,7 @@ def test_a_branch_and_its_sum():
     assert model.finish(model.network.reference(model.prepare(x))).shape == (3, 6, 6, 4)
 
 
-def test_reshapes_become_layers_where_they_are_asked_for():
+def test_reshapes_become_layers_only_if_needed():
     builder, x = start(2, 6, 3)
     flat = builder.reshape("flat", x, (36,), name="flat")
     dense = builder.add("dense", Dense.from_scale(weights(36, 8), scale=0.01), [flat], Q)
@@ -73,7 +73,7 @@ def test_means(axes, kind, shape):
     assert (type(model.network.layers[0]), model.network.output_shape) == (kind, shape)
 
 
-def test_the_host_comes_last():
+def test_steps_on_the_host_must_come_last():
     builder, x = start(2, 5, floating=True)
     scores = builder.add("pool", AveragePool((1, 1)), [x], Q)
     shares = builder.step("softmax", scores, Softmax(0.5, channels=5), Quantisation(1 / 256, -128))
@@ -106,6 +106,6 @@ def test_the_host_comes_last():
         (lambda b, x: b.identity("q", x, Q, scale=float("nan")), "q: a requantisation scale must be finite"),
     ],
 )
-def test_what_cannot_be_built_is_named(build, message):
+def test_errors_name_the_operator_that_cannot_be_built(build, message):
     with pytest.raises(ModelError, match=message):
         build(*start(4, 4, 2))

@@ -1,4 +1,4 @@
-"""Inputs from files, and networks as models by themselves."""
+"""Inputs from files, and models of networks alone."""
 
 import numpy as np
 import pytest
@@ -79,7 +79,7 @@ def test_pictures_of_image_models(tmp_path):
         ),
     ],
 )
-def test_networks_by_themselves_take_zero_points_from_whoever_reads_the_input(layers, sources, zero_point):
+def test_models_of_networks_alone_take_the_zero_point_of_the_first_reader(layers, sources, zero_point):
     model = plain_model("it", Network(layers, (2, 2, 2) if len(layers) != 4 else (2, 3, 1), sources))
     assert model.input == Quantisation(1.0, zero_point)
 

@@ -1,4 +1,4 @@
-"""Layers against loops that say the same without windows, matrices or contracts of the code under test."""
+"""Layers against loops that compute the same without the windows, matrices or contracts of the code under test."""
 
 import itertools
 from fractions import Fraction
@@ -25,7 +25,7 @@ from etchnet.host.network.layers import (
 
 
 def windows(x, kernel, stride, padding, dilation=(1, 1)):
-    """For every output pixel, the (tap y, tap x, pixel) inside one image (H, W, C), by loops."""
+    """Return, for every output pixel, each (tap y, tap x, pixel) inside one image (H, W, C), by loops."""
     (top, bottom), (left, right) = padding
     height, width = x.shape[:2]
     rows = range(-top, height + bottom - (kernel[0] - 1) * dilation[0], stride[0])
@@ -119,7 +119,7 @@ def test_same_padding_puts_an_odd_pixel_after_the_image(size, kernel, stride, pa
     assert (size + sum(padding) - kernel) // stride + 1 == -(-size // stride)
 
 
-def test_zero_points_and_clamps_are_known_of_every_layer():
+def test_every_layer_knows_its_zero_points_and_clamp():
     dense = Dense(np.ones((3, 2), np.int8), multiplier=1, input_zero_point=5, low=-3)
     assert (dense.input_zero_points, dense.low, dense.high) == ((5,), -3, 127)
     scaling = Scaling(1 << 30, 0, 0)
@@ -142,6 +142,6 @@ def test_zero_points_and_clamps_are_known_of_every_layer():
         (lambda: Scaling.of(1.5, left=20), "a scale after a left shift of 20 must be below 1, not 1.5"),
     ],
 )
-def test_settings_that_cannot_be_are_named(make, message):
+def test_errors_name_invalid_settings(make, message):
     with pytest.raises(NetworkError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""Networks as graphs: what reads what, parts of them, and files."""
+"""Networks as graphs: sources and readers, subgraphs, and files."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_an_input_of_a_damaged_file_is_not_allocated():
         Network([MaxPool((1, 1))], (1 << 40, 1 << 40, 2))
 
 
-def test_the_network_up_to_a_layer_has_only_what_that_needs():
+def test_the_network_up_to_a_layer_has_only_the_layers_needed():
     network = diamond()
     part = network.upto(2)
     assert [type(layer) for layer in part.layers] == [Conv, MaxPool]
@@ -79,13 +79,13 @@ def test_a_file_holds_the_whole_network(tmp_path):
         ([[INPUT], [0], [0], [1]], "no layer reads the result of layer 2, and it is not the last"),
     ],
 )
-def test_graphs_that_cannot_be_are_named(sources, message):
+def test_errors_name_invalid_graphs(sources, message):
     with pytest.raises(NetworkError, match=message):
         Network(diamond().layers, (5, 6, 3), sources)
 
 
-def test_needed_layers_are_numbered_anew():
-    """By hand: layers 0, 2 and 4 are what layer 4 needs, and layer 4 reads the input too."""
+def test_needed_layers_are_renumbered():
+    """By hand: layer 4 needs layers 0 and 2, and reads the input too."""
     sources = [[INPUT], [0], [0], [1], [2, INPUT]]
     assert needed_layers(sources, 4) == ([0, 2, 4], [[INPUT], [0], [1, INPUT]])
     assert needed_layers(sources, 0) == ([0], [[INPUT]])

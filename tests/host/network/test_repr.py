@@ -1,4 +1,4 @@
-"""Objects at a prompt and in a notebook: one line, and a table."""
+"""Objects at a prompt and in a notebook: their one-line form and their table."""
 
 import numpy as np
 import pytest

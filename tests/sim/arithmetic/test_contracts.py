@@ -25,12 +25,12 @@ def saturate(value, low=INT32[0], high=INT32[1]):
 
 
 def half_even(value):
-    """Return a fraction to the nearest whole number: Python's own rounding is to even."""
+    """Round a fraction to the nearest whole number, ties to even, as Python's own rounding does."""
     return round(value)
 
 
 def float32(value):
-    """Return a fraction to the nearest with 24 bits, ties to even."""
+    """Round a fraction to 24 significant bits, to nearest, ties to even."""
     if not value:
         return value
     exponent = 0
@@ -77,7 +77,7 @@ def wide(row):
 
 
 def int32s():
-    """Every magnitude alike, and the neighbours of powers of two, of 24-bit ties and of the ends."""
+    """Draw numbers of every magnitude, and neighbours of powers of two, of 24-bit ties and of the ends of the range."""
     near = st.integers(-3, 3)
     return st.one_of(
         st.integers(0, 31).flatmap(lambda bits: st.integers(-(1 << bits), (1 << bits) - 1)),
@@ -97,7 +97,7 @@ def int32s():
 
 
 def significands():
-    """24 bits, the first of them set: any, few ones, many ones."""
+    """Draw significands of 24 bits, the first of them set: any, with few ones, or with many ones."""
     few = st.sets(st.integers(0, 22), max_size=3).map(lambda bits: sum(1 << b for b in bits))
     return st.one_of(
         st.integers(1 << 23, (1 << 24) - 1),
@@ -116,7 +116,7 @@ def multipliers():
 
 @st.composite
 def rows(draw):
-    """Values of every size and every parameter; half of them such that the result is near a tie, and small."""
+    """Draw values of every size and every parameter; for half of them the result is small and near a tie."""
     value, multiplier = draw(int32s()), draw(multipliers())
     left, right = draw(st.integers(0, 31)), draw(st.integers(0, 31))
     kind = draw(st.integers(0, 3))
@@ -195,8 +195,8 @@ def test_numpy_equals_the_formula_at_every_boundary(name):
 
 
 @given(st.lists(int32s(), min_size=1, max_size=50), significands(), st.integers(-31, 31))
-def test_onnx_float_is_what_float32_gives(values, significand, shift):
-    """The same three roundings by the processor's float32."""
+def test_onnx_float_equals_float32_arithmetic(values, significand, shift):
+    """The processor's float32 gives the same three roundings."""
     g = np.ldexp(np.float32(significand), shift - 24)
     assert g.dtype == np.float32
     multiplier, encoded = quantise_float(g)
@@ -207,7 +207,7 @@ def test_onnx_float_is_what_float32_gives(values, significand, shift):
 
 
 @given(st.floats(2.0**-126, 2.0**-32, exclude_max=True, width=32), int32s())
-def test_factors_below_the_smallest_shift_give_zero_as_they_should(g, value):
+def test_factors_below_the_smallest_shift_give_zero(g, value):
     assert quantise_float(g) == (0, 0)
     assert np.rint(np.float32(value) * np.float32(g)) == 0
 
@@ -223,7 +223,7 @@ def test_arrays_broadcast(batch):
 
 
 def test_ties():
-    """Upwards once, and to even."""
+    """`tflite-single` rounds ties upwards, `onnx-float` to even."""
     values = np.array([-5, -3, -1, 1, 3, 5])
     assert scale_single(values, 1 << 30, 0, 0).tolist() == [-2, -1, 0, 1, 2, 3]
     assert scale_single(2 * values, 1 << 30, 0, 1).tolist() == [-2, -1, 0, 1, 2, 3]
@@ -233,7 +233,7 @@ def test_ties():
     assert scale_float(np.array([3]), (1 << 31) - 128, 0, 0).tolist() == [3]
 
 
-def test_both_shifts_count_as_one():
+def test_the_two_shifts_combine_into_one():
     values = np.arange(-3000, 3000, 7)
     for scale in (scale_single, scale_float):
         assert np.array_equal(scale(values, 3 << 29, 4, 9), scale(values, 3 << 29, 0, 5))
@@ -263,7 +263,7 @@ def test_float_scale_rounds_twice():
 
 
 def raw_formula(row):
-    """Return what `raw` gives under every contract: low 32 bits, then to nearest with ties away from zero."""
+    """Return the result of `raw` under every contract: the low 32 bits, then to nearest with ties away from zero."""
     low = to_int32((to_int32(row["value"] + row["bias"]) << row["left"]) * row["multiplier"])
     shifted = (2 * abs(low) + (1 << row["right"])) // (2 << row["right"])
     return saturate((shifted if low >= 0 else -shifted) + row["zero_point"], row["low"], row["high"])
@@ -280,7 +280,7 @@ def test_gateware_equals_the_formula(name, batch):
 
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_gates_equal_numpy_over_random_parameters(name):
-    """Thousands of values, next to each other in the pipeline, raw ones among them."""
+    """Thousands of values, some of them raw, follow one another through the pipeline."""
     random = np.random.default_rng(CONTRACTS.index(name))
     batch = []
     for _ in range(4000):

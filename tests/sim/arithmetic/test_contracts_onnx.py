@@ -12,7 +12,7 @@ ONNX_FLOAT = contract_of("onnx-float")
 
 
 def requantise(sums, g, zero_point):
-    """Put sums of channels side by side, each with its factor."""
+    """Requantise each channel's sums with its factor; return the channels side by side."""
     pairs = np.array([ONNX_FLOAT.quantise(v) for v in g])
     multiplier, shift = pairs.T
     left, right = np.maximum(shift, 0), np.maximum(-shift, 0)
@@ -20,7 +20,7 @@ def requantise(sums, g, zero_point):
 
 
 def session(kind, constants, shapes):
-    """One node whose first input is `x` and whose others are constants, in order."""
+    """Return a session of one node, whose first input is `x` and whose other inputs are constants, in order."""
     helper, int8 = onnx.helper, onnx.TensorProto.INT8
     node = helper.make_node(kind, ["x", *constants], ["y"])
     ends = [helper.make_tensor_value_info(name, int8, shape) for name, shape in zip("xy", shapes, strict=True)]
@@ -36,7 +36,7 @@ def session(kind, constants, shapes):
 
 
 def near_ties(random, g, channels):
-    """Accumulators whose scaled value lies next to k + 1/2 for k of an int8, one for each factor, clipped to int32."""
+    """Return, for each factor, an accumulator whose scaled value is next to k + 1/2 for an int8 k, clipped to int32."""
     half = random.integers(-140, 140, channels) + 0.5
     near = np.rint(half / g.astype(np.float64)) + random.integers(-2, 3, channels)
     return np.clip(near, -(2**31), 2**31 - 1).astype(np.int64)
@@ -44,7 +44,7 @@ def near_ties(random, g, channels):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_convolution(seed):
-    """QLinearConv, 1 x 1, a factor per channel; the bias puts every channel's sum where rounding decides."""
+    """QLinearConv of 1 x 1 with a factor per channel; the bias puts every channel's sum next to a tie."""
     random = np.random.default_rng(seed)
     channels, inputs, pixels = 1024, 4, 10
     x = random.integers(-128, 128, (1, inputs, 1, pixels)).astype(np.int8)
@@ -82,7 +82,7 @@ def test_convolution(seed):
 
 
 def columns_with_sums(targets, terms):
-    """Int8 weights (terms, channels) whose product with `[127, 127, ..., 127, 1]` is `targets`."""
+    """Return int8 weights (terms, channels) whose product with `[127, 127, ..., 127, 1]` is `targets`."""
     high = (targets + 63) // 127
     base, more = np.divmod(high, terms - 1)
     w = base + (np.arange(terms - 1)[:, None] < more)
@@ -92,7 +92,7 @@ def columns_with_sums(targets, terms):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_matrix_product(seed, per_channel):
-    """QLinearMatMul, which has no bias: weights that put the first row's sums, of up to 2**27, next to ties."""
+    """QLinearMatMul has no bias: the weights put the first row's sums, of up to 2**27, next to ties."""
     random = np.random.default_rng(seed)
     terms, channels, pixels = int(random.choice([50, 1000, 9000])), 512, 12
     input_scale, output_scale = np.float32(random.uniform(0.001, 1)), np.float32(random.uniform(0.001, 1))

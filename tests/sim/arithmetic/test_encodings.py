@@ -1,4 +1,4 @@
-"""Real factors as multipliers and shifts, by every contract."""
+"""Real factors as multipliers and shifts, under every contract."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_quantise_float(g, multiplier, shift):
 
 
 @pytest.mark.parametrize("g", [-1.0, float("nan"), float("inf"), -float("inf"), 2.0**31, 2.0**31 - 1, 1e300])
-def test_quantise_float_refuses_what_the_machine_does_not_have(g):
+def test_quantise_float_refuses_shifts_that_the_machine_does_not_have(g):
     with pytest.raises(ValueError, match=r"onnx-float must be finite and in \[0, 2\*\*31\), not"):
         quantise_float(g)
 
@@ -82,6 +82,6 @@ def test_quantise_single():
         ("onnx-float", 1 << 30, 32, "a shift of the contract onnx-float must be at most 31, not 32"),
     ],
 )
-def test_parameters_that_cannot_exist_are_refused(name, multiplier, shift, message):
+def test_parameters_that_no_factor_gives_are_refused(name, multiplier, shift, message):
     with pytest.raises(ValueError, match=message):
         contract_of(name).check(multiplier, shift)

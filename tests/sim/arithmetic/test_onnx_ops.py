@@ -1,4 +1,4 @@
-"""ONNX Runtime's contributed operators: formulas against the runtime, and what the machine has that is equal."""
+"""ONNX Runtime's contributed operators: formulas against the runtime, and the machine's equal arithmetic."""
 
 import itertools
 
@@ -23,7 +23,7 @@ A, B = (grid.ravel().astype(np.int8) for grid in np.meshgrid(ALL, ALL, indexing=
 
 
 def runtime(kind, inputs, order, shape, domain=CONTRIBUTED, **attributes):
-    """Return the result of one operator; what is no int8 array among the inputs is a constant."""
+    """Return the result of one operator; inputs that are not int8 arrays are constants."""
     arrays = {name: value for name, value in inputs.items() if isinstance(value, np.ndarray) and value.ndim}
     constants = [numpy_helper.from_array(np.asarray(v), n) for n, v in inputs.items() if n not in arrays]
     graph = helper.make_graph(
@@ -48,7 +48,7 @@ def runtime_add(a, b, scales, zeros):
 
 
 def some_scales(random, kind):
-    """Any; of equal operands; of few bits, so that ties are exact; of thirds, so that noise decides ties."""
+    """Draw scales: any, equal for both operands, with few bits (ties are exact), or thirds (noise decides ties)."""
     if kind == 0:
         a, b = np.exp(random.uniform(-6, 0, 2))
         return np.float32(a), np.float32(b), np.float32(max(a, b) * np.exp(random.uniform(-0.5, 1)))
@@ -99,7 +99,7 @@ def test_fused_multiply_add_rounds_once(random):
 
 
 def test_fused_multiply_add_next_to_a_tie():
-    """A sum that float64 rounds to a tie of float32, which it is not."""
+    """Float64 would round the sum to a tie of float32, although the exact sum is no tie."""
     a, b, c = np.float32(1 + 2.0**-23), np.float32(2.0**-24), np.float32(1)
     # The product lies just above half a step, and float64 holds it: up. Half a step alone is a tie: to even, down.
     assert onnx_ops.fused_multiply_add(a, b, c) == np.float32(1 + 2.0**-23)
@@ -158,7 +158,7 @@ def test_averages(seed):
 
 @pytest.mark.parametrize("scale", [np.float32(0.1), np.float32(0.25), np.float32(1 / 3)])
 def test_bounds_of_averages_are_reached(scale):
-    """Two values: all 65,536 pairs."""
+    """All 65,536 windows of two values are computed."""
     scales, zeros = (scale, scale), (3, -7)
     least, most = onnx_ops.average_bounds(2, 2, scales, zeros)
     result = onnx_ops.qlinear_average(np.stack([A, B], axis=-1), 2, scales, zeros)
@@ -184,7 +184,7 @@ def test_softmax(seed):
     assert np.array_equal(got, expected)
 
 
-def test_softmax_refuses_what_it_has_no_result_for():
+def test_softmax_refuses_scales_without_a_result():
     x = np.zeros((1, 4), np.int8)
     for scales in ((0.0, 0.1), (0.1, -1.0), (np.nan, 0.1)):
         with pytest.raises(ValueError, match="softmax needs positive scales"):
@@ -209,7 +209,7 @@ def test_additions_that_are_equal_on_all_pairs(kind):
 
 @pytest.mark.parametrize("whole", list(itertools.product((1, 2, 3), (-3, 0, 4, 7))))
 def test_additions_at_exact_ties(whole):
-    """Ties to even, of a sum that has the result's zero point in it: an odd one turns even into odd."""
+    """Ties of a sum without the zero point are rounded to even: an odd zero point turns even into odd."""
     scales = np.float32(0.25), np.float32(0.125 * whole[0]), np.float32(0.5)
     layer = fit_add(scales, (5, -9, whole[1]))
     assert layer is not None
@@ -240,7 +240,7 @@ def test_maps_that_are_equal_everywhere(random, clamped):
     assert np.array_equal(np.clip(scaled, *limits), target)
 
 
-def test_a_map_that_nothing_gives():
+def test_a_map_that_no_fit_gives():
     assert fit_map(ALL, np.where(ALL % 2, 1, 0).astype(np.int8), 1.0, 0.0, [0]) is None
     assert fit_map(ALL, ALL.astype(np.int8), 1e-30, 0.0, [0]) is None
     natural = Fit(1, 0, np.float32(1), 0)

@@ -1,4 +1,4 @@
-"""Lines that stand in for rounding contracts: the same results as the contract's formula, or no line."""
+"""Lines that replace rounding contracts: a line gives the same results as the contract's formula, or there is none."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def by_line(line, u, low, high):
 
 
 def around_rises(formula, bound, random):
-    """Accumulators on both sides of where the results change, found by halving, and others."""
+    """Return accumulators on both sides of every change of the result, found by bisection, and others."""
     some = np.unique(np.concatenate([random.integers(-bound, bound + 1, 2000), [-bound, bound, -1, 0, 1]]))
     left, right = some[:-1], some[1:]
     while (right - left > 1).any():
@@ -61,7 +61,7 @@ def test_a_line_gives_the_results_of_the_contract(case, mirrored, random):
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_usual_parameters_have_lines(contract):
-    """A double-rounding contract rounds away from zero on both sides, so that only the mirrored line fits."""
+    """A double-rounding contract rounds away from zero on both sides, so only the mirrored line fits."""
     random = np.random.default_rng(0)
     multiplier = random.integers(1 << 30, 1 << 31, 64) >> 7 << 7
     shifts = random.integers(4, 12, 64)
@@ -78,7 +78,7 @@ def test_usual_parameters_have_lines(contract):
         assert sum(found[True]) > sum(found[False])
 
 
-def test_what_wraps_has_no_line():
+def test_parameters_that_wrap_have_no_line():
     one = np.array([1])
     (line,) = lines("tflite-double", one << 30, one * 8, one * 0, -128, 127, 1 << 24, mirrored=False)
     assert line is None
@@ -87,7 +87,7 @@ def test_what_wraps_has_no_line():
 @pytest.mark.parametrize("terms", [1023, 1024, 1025, 2500])
 @pytest.mark.parametrize("weight", [-128, 127])
 def test_products_of_extremes_are_exact(terms, weight):
-    """The largest sums that there are: float32 holds 1,024 of the largest products, and what is longer is cut."""
+    """Float32 can sum 1,024 of the largest products exactly; longer products are cut."""
     random = np.random.default_rng(terms)
     x = np.full((5, terms), -128, np.int8)
     w = np.full((terms, 20), weight, np.int8)

@@ -45,7 +45,7 @@ def expected(contract, sums, scale, **options):
 @settings(max_examples=2)
 @given(random=randoms())
 def test_engines_agree_and_equal_the_contract(contract, requantisers, random):
-    """Two layers; biases at ties and beyond 24 bits; int32 sums of the same machine stay exact."""
+    """Two layers have biases at ties and beyond 24 bits; int32 sums on the same machine stay exact."""
     config = machine(contract, requantisers=requantisers)
     x, w, w2 = (int8(random, shape) for shape in ((6, 7), (7, 6), (6, 3)))
     scale = np.exp2(random.integers(-22, -6, 6)) * random.choice([1, 1, 1.25, 1.7], 6)
@@ -88,7 +88,7 @@ def test_products_are_rounded_by_the_contract_of_the_machine(contract):
     assert np.array_equal(got, expected(contract, x.astype(np.int64) @ w, [1 / 640]))
 
 
-def test_longer_contracts_take_longer_and_nothing_else():
+def test_contracts_with_more_stages_only_take_more_cycles():
     x, w = np.ones((2, 3), np.int8), np.ones((3, 4), np.int8)
     cycles, latencies = [], []
     for contract in CONTRACTS:

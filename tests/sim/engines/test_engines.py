@@ -1,4 +1,4 @@
-"""One driver, several engines: outputs equal numpy, counters and cycles equal; time never depends on data."""
+"""One driver, several engines: outputs equal numpy's, counters and cycles are equal, and time never depends on data."""
 
 import dataclasses
 
@@ -64,7 +64,7 @@ def outcome(config, engine, layers, x, batch, trace):
 
 
 def agree(config, engines, layers, x, batch, trace):
-    """Run on all engines; check what must be equal; return the counters."""
+    """Run on all engines, check that results and counters are equal, and return the counters."""
     results = [outcome(config, engine, layers, x, batch, trace) for engine in engines]
     wanted = Network(layers).reference(x)
     for result, counts, engine in results:
@@ -76,12 +76,12 @@ def agree(config, engines, layers, x, batch, trace):
 
 @st.composite
 def products(draw, machines):
-    """Return a machine, and M, K and N from 1 to 70, half of them small."""
+    """Draw a machine, and M, K and N from 1 to 70, half of them small."""
     return draw(machines), [draw(st.one_of(st.integers(1, 12), st.integers(1, 70))) for _ in range(3)]
 
 
 def product_agrees(product, random, wide, *, most):
-    """Compare the exact engine with numpy, and the RTL with the exact engine where that takes at most `most` cycles."""
+    """Compare the exact engine with numpy, and the RTL with the exact engine if that takes at most `most` cycles."""
     config, (rows, terms, channels) = product
     x, one = int8(random, (rows, terms)), layer(random, terms, channels, wide=wide)
     one, trace = dataclasses.replace(one, input_zero_point=0), traces(random)
@@ -106,7 +106,7 @@ def test_the_shared_machines_have_every_value():
 @settings(max_examples=30)
 @given(products(machines()), randoms(), st.booleans())
 def test_any_product_on_any_machine(product, random, wide):
-    """Cut into programs where the machine is smaller, with links that stall."""
+    """Products that are too large for the machine are cut into programs; links stall."""
     product_agrees(product, random, wide, most=1200)
 
 
@@ -134,7 +134,7 @@ def test_networks_keep_their_activations_on_the_chip(config, random, depth, batc
 @settings(max_examples=3)
 @given(machines(3), randoms())
 def test_time_never_depends_on_data(config, random):
-    """One trace: the same counters for any data. No trace: all but waits the same. A recorded one: the same totals."""
+    """Counters are the same for any data; only waits depend on the trace, and a recorded trace repeats them."""
     config = dataclasses.replace(config, weight_tiles=200, output_words=256, input_words=64)
     one = layer(random, 9, 7, wide=False)
     trace = traces(random)
@@ -160,7 +160,7 @@ def test_time_never_depends_on_data(config, random):
 
 @pytest.mark.parametrize("engine", ["exact", "amaranth"])
 def test_inputs_arrive_and_results_leave_while_the_array_computes(engine):
-    """Where computing takes longer than the link, ten inputs take ten times one input: no cycle waits for the link."""
+    """If computing takes longer than the link, ten inputs take ten times one input: no cycle waits for the link."""
     config = Config(rows=4, columns=4, input_words=64, output_words=64, weight_tiles=32)
     accelerator = Accelerator(config, engine=engine)
     program = accelerator.load(Network([Dense(np.ones((16, 16), np.int8), multiplier=1 << 30)]), batch=16)
@@ -171,7 +171,7 @@ def test_inputs_arrive_and_results_leave_while_the_array_computes(engine):
     assert accelerator.counts.cycles < 10 * 16 * 16 + 60
 
 
-def test_an_engine_that_waits_for_what_never_comes_says_so():
+def test_an_engine_that_waits_forever_raises_an_error():
     config = Config(rows=2, columns=2)
     for engine, options in (("exact", {}), ("amaranth", {"patience": 200})):
         accelerator = Accelerator(config, engine=engine, **options)
@@ -229,5 +229,5 @@ def test_the_compiled_verilog_agrees(config):
 @settings(settings.get_profile("campaign"))
 @given(products(configs()), randoms(), st.booleans())
 def test_campaign_of_random_products(product, random, wide):
-    """A thousand random products on random machines, exact against RTL."""
+    """A thousand random products on random machines: the exact engine against the RTL."""
     product_agrees(product, random, wide, most=20_000)

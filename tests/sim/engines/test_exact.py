@@ -1,4 +1,4 @@
-"""The exact engine's parts by themselves: programs that are decoded once, and results that are computed late."""
+"""The parts of the exact engine: programs are decoded once, and results are computed late."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ from etchnet.sim.timing import ProgramError, run_counts, schedule
 
 
 def stored(memory, passes, drains, config, address=0):
-    """Write a program from an address on, and return the command that runs it."""
+    """Write a program at an address, and return the command that runs it."""
     for target, kind, program in ((Target.PASSES, Pass, passes), (Target.DRAINS, Drain, drains)):
         words = pack([instruction.encode(config) for instruction in program], kind.layout(config).size, config)
         memory.write(target, address, words)
@@ -81,7 +81,7 @@ def test_a_decoded_program_knows_every_decision(parts, random, repeats):
 
 
 def test_results_are_those_of_the_weights_that_a_run_found():
-    """Results are computed only when they are needed, or when a write would change them."""
+    """Results are computed only when they are needed, or before a write would change them."""
     data, random = DataMemories(SMALL), np.random.default_rng(0)
     tile, x = int8(random, (4, 4)), int8(random, (16, 4))
     passes = [Pass(pixels=2, wait_input=True, wait_output=True, release=True, release_input=True)]

@@ -1,4 +1,4 @@
-"""Link traces and engines by themselves."""
+"""Link traces, and the base class of engines."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ from etchnet.sim.engines.link import LinkTrace
 from etchnet.sim.engines.simulated import AmaranthEngine
 
 
-def test_a_recorded_trace_is_ready_in_just_those_cycles():
+def test_a_recorded_trace_is_ready_in_exactly_those_cycles():
     trace = LinkTrace.recorded([2, 3], [])
     assert list(trace.offers) == [False, False, True, True]
     assert list(trace.accepts) == []
 
 
-def test_a_trace_and_an_engine_say_what_they_are():
+def test_traces_and_engines_have_a_repr():
     trace = LinkTrace([True, False, True], [False])
     assert repr(trace) == "<LinkTrace: offers in 2 of 3 cycles, accepts in 0 of 1 cycles, then always>"
     config = Config(rows=2, columns=3)
@@ -44,11 +44,11 @@ def test_a_transfer_log_keeps_ranges_and_arrays():
     assert log.cycles().tolist() == [3, 4, 7, 9]
 
 
-def test_a_token_is_taken_once_and_waited_for():
+def test_a_token_is_taken_once_and_can_be_waited_for():
     queue = TokenQueue(Progress(), [4])
 
     def take(how):
-        """Run a generator to its value; None where it waits."""
+        """Run a generator to its result; return None if it waits."""
         try:
             next(how)
         except StopIteration as done:

@@ -1,4 +1,4 @@
-"""Programs made by hand: every fold, tile, destination and barrier, on the exact engine and on the RTL."""
+"""Programs written by hand: every fold, tile, destination and barrier, on the exact engine and on the RTL."""
 
 import dataclasses
 
@@ -45,7 +45,7 @@ from etchnet.sim.timing import ProgramError, check, run_counts, schedule
 
 
 def test_max_pooling_by_identity_tiles():
-    """Four taps through identity tiles, folded with max; the clamp's bounds are those of int8."""
+    """Four taps through identity tiles are folded with max; the bounds of the clamp are those of int8."""
     config, random = SMALL, np.random.default_rng(0)
     x = int8(random, (12, 4))
     passes = [
@@ -117,7 +117,7 @@ def test_depthwise_by_diagonal_tiles():
 
 @pytest.mark.parametrize("requantisers", [1, 2, 4])
 def test_residual_add_goes_back_into_the_accumulators(requantisers):
-    """Each operand through an identity tile and a requantiser into the other bank, then the sum to int8."""
+    """Each operand passes through an identity tile and a requantiser into the other bank; the sum becomes int8."""
     config = dataclasses.replace(SMALL, requantisers=requantisers)
     random = np.random.default_rng(2)
     a, b = int8(random, (6, 4)), int8(random, (6, 4))
@@ -165,7 +165,7 @@ def test_residual_add_goes_back_into_the_accumulators(requantisers):
     assert counts == run_counts(passes, drains, config)
 
 
-def test_weights_come_and_go_while_a_program_runs():
+def test_weights_are_streamed_while_a_program_runs():
     config, random = SMALL, np.random.default_rng(4)
     tiles, x = int8(random, (4, 4, 4)), int8(random, (3, 4))
     packets = streamed_weights(config, tiles, x)
@@ -179,7 +179,7 @@ def test_weights_come_and_go_while_a_program_runs():
 
 
 def test_runs_queue_up():
-    """Two programs with different outputs, and the second's parameters loaded while nothing runs: in one exchange."""
+    """One exchange has two programs with different outputs; the parameters of the second load while nothing runs."""
     config, random = SMALL, np.random.default_rng(7)
     x = int8(random, (4, 4))
     passes = [
@@ -201,7 +201,7 @@ def test_runs_queue_up():
         assert np.array_equal(exact, rtl)
 
 
-def test_what_ran_before_new_parameters_came_used_the_old_ones():
+def test_runs_before_new_parameters_use_the_old_ones():
     config, random = SMALL, np.random.default_rng(8)
     x = int8(random, (3, 4))
     passes = [
@@ -239,7 +239,7 @@ def test_packets_without_words_and_of_no_target():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (8, 2), (2, 5)])
-def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
+def test_feedback_of_several_tiles_follows_its_strides(rows, columns):
     config = Config(
         rows=rows,
         columns=columns,
@@ -261,7 +261,7 @@ def test_feedback_of_several_tiles_lands_where_its_strides_say(rows, columns):
 
 
 def test_feedback_waits_for_the_row_that_it_adds_to():
-    """Two drains of one row each, the second added to what the first has only just set."""
+    """There are two drains of one row each; the second adds to the row that the first has just set."""
     config = dataclasses.replace(SMALL, weight_rows=4)
     random = np.random.default_rng(10)
     x = int8(random, (2, 4))
@@ -285,7 +285,7 @@ def test_feedback_waits_for_the_row_that_it_adds_to():
     assert np.array_equal(got[0, 0].view(np.int8), np.clip(x.sum(axis=0, dtype=int), -128, 127))
 
 
-def test_counters_may_be_asked_for_in_one_exchange_and_read_in_others():
+def test_counters_may_be_requested_in_one_exchange_and_read_in_others():
     for engine in (ExactEngine, amaranth_engine):
         machine = engine(SMALL)
         assert len(machine.exchange(counters_packet(SMALL), 0)) == 0
@@ -300,7 +300,7 @@ def test_counters_may_be_asked_for_in_one_exchange_and_read_in_others():
         ([3, 40, *range(40)], "a WEIGHTS packet writes word 39; the last is 31"),
         ([3, 4, 0], "a packet of 4 link words ends after 1"),
         ([3], "a packet ends within its header"),
-        ([5, 6, 0, 0, 0, 1, 1, 1], "a RUN packet carries .0, 0, 0, 1, 1, 1."),
+        ([5, 6, 0, 0, 0, 1, 1, 1], "a RUN packet must carry six numbers, .* not .0, 0, 0, 1, 1, 1."),
     ],
 )
 def test_damaged_packets_are_refused(words, message):
@@ -311,7 +311,7 @@ def test_damaged_packets_are_refused(words, message):
 @settings(max_examples=20)
 @given(chains(contract_machines()), randoms())
 def test_random_programs_agree(chain, random):
-    """Outputs, counters and cycles of both engines, links stalling."""
+    """Outputs, counters and cycles of both engines agree while links stall."""
     config, passes, drains, packets, words, repeats = chain_program(chain, random)
     _, counts, _ = on_both(config, packets, words, repeats, traces(random))
     waits = counts[Counter.WAIT_IN] + counts[Counter.WAIT_OUT]
@@ -326,7 +326,7 @@ def test_random_programs_agree(chain, random):
 @settings(settings.get_profile("campaign"), max_examples=500)
 @given(chains(any_machines()), randoms())
 def test_campaign_of_random_programs(chain, random):
-    """500 programs, new ones each time; as many walks are in `test_walks`."""
+    """There are 500 programs, new ones each time; `test_walks` has as many walks."""
     config, _, _, packets, words, repeats = chain_program(chain, random)
     on_both(config, packets, words, repeats, traces(random))
 
@@ -340,8 +340,8 @@ def two_passes():
     return passes, drains
 
 
-def test_idle_cycles_are_needed_to_the_last():
-    """One cycle less, and the program is refused: the pass would read a word in the cycle that writes it."""
+def test_every_idle_cycle_is_needed():
+    """With one cycle less the program is refused: the pass would read a word in the cycle that writes it."""
     passes, drains = two_passes()
     passes, drains = schedule(passes, drains, SMALL)
     check(passes, drains, SMALL, repeats=2)

@@ -23,8 +23,8 @@ CONFIG = Config(
 )
 
 
-def test_a_cycle_is_read_off_the_waveforms_where_vcd_time_says(tmp_path):
-    """Words move in the cycles of the record, and a register's value is that of its input a cycle before."""
+def test_vcd_time_is_the_time_of_a_cycle_in_the_waveforms(tmp_path):
+    """Words move in the cycles of the record, and a register has the value that its input had a cycle before."""
     random, path = np.random.default_rng(0), tmp_path / "machine.vcd"
     machine = Accelerator(CONFIG, engine="amaranth", trace=traces(random, 100), vcd=path)
     machine.matmul(int8(random, (3, 4)), int8(random, (4, 5)))
@@ -40,14 +40,14 @@ def test_a_cycle_is_read_off_the_waveforms_where_vcd_time_says(tmp_path):
     assert [cycle["array.skew_1_1"] for cycle in cycles[1:]] == [vector >> 8 for vector in entering[:-1]]
 
 
-def test_no_words_no_waveforms(tmp_path):
+def test_an_engine_without_words_writes_no_waveforms(tmp_path):
     engine = Accelerator(CONFIG, engine="amaranth", vcd=tmp_path / "machine.vcd").engine
     engine.close()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reset_engine_is_a_new_one():
-    """The same words in the same cycles, under another trace, after a run that was not read to its end."""
+def test_a_reset_engine_equals_a_new_one():
+    """It moves the same words in the same cycles as a new engine, even after a run that was not read to its end."""
     random = np.random.default_rng(1)
     x, w, trace = int8(random, (3, 4)), int8(random, (4, 5)), traces(random, 100)
     used = Accelerator(CONFIG, engine="amaranth")

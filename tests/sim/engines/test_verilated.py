@@ -1,4 +1,4 @@
-"""Compiled machines: when one is taken from the cache, and when it is built anew."""
+"""Compiled machines: when one is taken from the cache, and when it is built again."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ SMALL = Config(rows=2, columns=2, weight_tiles=4, activation_words=8, input_word
 
 @pytest.fixture
 def gateware(tmp_path, monkeypatch):
-    """Return a copy of the gateware's source that stands in for it, and an empty cache."""
+    """Replace the gateware's source by a copy, and the cache by an empty one; return the copy."""
     copy = tmp_path / "hdl"
     shutil.copytree(library.GATEWARE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(library, "GATEWARE", copy)
@@ -25,21 +25,21 @@ def gateware(tmp_path, monkeypatch):
 
 
 def built(config=SMALL):
-    """Whether the Verilog was made anew."""
+    """Return whether the Verilog was generated again."""
     said = []
     generated_verilog(config, said.append)
     return bool(said)
 
 
-def test_verilog_is_kept_until_the_machine_is_another(gateware):
+def test_verilog_is_cached_until_the_machine_changes(gateware):
     assert built()
     assert not built()
     assert built(Config(rows=2, columns=2, weight_tiles=5, activation_words=8, input_words=8, output_words=8))
     assert not built()
 
 
-def test_a_change_of_any_source_file_makes_it_anew(gateware, monkeypatch):
-    """In every folder, and also where a file comes, goes or moves."""
+def test_a_change_of_any_source_file_generates_it_again(gateware, monkeypatch):
+    """The change may be in any folder, or a file may be added, removed or moved."""
     monkeypatch.setattr(library, "generate", lambda config: SimpleNamespace(verilog="// only its name matters"))
     sources = [path for path in gateware.rglob("*.py") if path.name != "__init__.py"]
     assert len(sources) > 40
@@ -56,7 +56,7 @@ def test_a_change_of_any_source_file_makes_it_anew(gateware, monkeypatch):
     assert built()
 
 
-def test_a_name_stands_for_one_list_of_contents():
+def test_a_digest_identifies_one_list_of_contents():
     assert digest("ab", "c") == digest(b"ab", b"c")
     assert len({digest("ab", "c"), digest("a", "bc"), digest("abc"), digest("abc", "")}) == 4
 
@@ -70,7 +70,7 @@ def test_a_tool_that_fails_is_quoted(tmp_path):
 
 @pytest.mark.parametrize(("sizes", "processors", "count"), [([10], 4, 1), ([900_000] * 3, 2, 2), ([600_000] * 2, 8, 3)])
 def test_generated_files_are_merged_by_size(tmp_path, monkeypatch, sizes, processors, count):
-    """As many as there are processors, and only as their code takes long to compile; each file is in one of them."""
+    """There are at most as many merged files as processors, fewer for little code; each file is in one of them."""
     monkeypatch.setattr(library.os, "cpu_count", lambda: processors)
     sources = [tmp_path / f"part_{i}.cpp" for i in range(len(sizes))]
     for source, size in zip(sources, sizes, strict=True):

@@ -1,4 +1,4 @@
-"""Passes that walk images, hold a row, or are depthwise, and drains chained to one another: both engines agree."""
+"""Passes that walk images, hold a row or are depthwise, and chained drains: both engines agree."""
 
 import dataclasses
 
@@ -62,7 +62,7 @@ def test_a_depthwise_pass_is_a_depthwise_convolution(config, stride):
 
 
 def test_held_rows_sum_a_whole_walk():
-    """Twelve pixels into one accumulator, one a cycle, with the pixels outside counted as pad."""
+    """Twelve pixels are summed in one accumulator, one per cycle; pixels outside the image have the pad value."""
     random = np.random.default_rng(1)
     for fold, expect in ((Fold.ADD, np.sum), (Fold.MAX, np.max)):
         x = int8(random, (64, 4))
@@ -97,7 +97,7 @@ def test_held_rows_sum_a_whole_walk():
 @pytest.mark.parametrize("pixels", [1, 5, 16])
 @pytest.mark.parametrize("requantisers", [1, 4])
 def test_an_addition_in_chained_drains(pixels, requantisers):
-    """The residual memory's words join the accumulators between two requantisations, in place, after one pass."""
+    """After one pass, words of the residual memory are added to the accumulators between two requantisations."""
     config = dataclasses.replace(SQUARE, requantisers=requantisers)
     random = np.random.default_rng(2)
     a, b = int8(random, (pixels, 4)), int8(random, (pixels, 4))
@@ -137,7 +137,7 @@ def test_an_addition_in_chained_drains(pixels, requantisers):
 @settings(max_examples=16)
 @given(programs(st.sampled_from(SQUARES)), randoms())
 def test_random_walks_and_chains_agree(program, random):
-    """Under stalling links: outputs, counters and cycles of both engines."""
+    """Outputs, counters and cycles of both engines agree while links stall."""
     config, passes, drains, packets, words, repeats = walk_program(program, random)
     _, counts, _ = on_both(config, packets, words, repeats, traces(random))
     unstalled = run_counts(passes, drains, config, repeats=repeats)
@@ -150,7 +150,7 @@ def test_random_walks_and_chains_agree(program, random):
 @settings(settings.get_profile("campaign"), max_examples=500)
 @given(programs(squares()), randoms())
 def test_campaign_of_random_walks(program, random):
-    """500 programs, new ones each time."""
+    """There are 500 programs, new ones each time."""
     config, _, _, packets, words, repeats = walk_program(program, random)
     on_both(config, packets, words, repeats, traces(random))
 
@@ -173,7 +173,7 @@ def test_depthwise_passes_that_cannot_run_are_refused(change, message):
 
 @pytest.mark.parametrize(("fold", "hold"), [(Fold.ADD, Fold.MAX), (Fold.MAX, Fold.ADD)])
 def test_a_row_is_held_by_the_fold_that_begins_it(fold, hold):
-    """Otherwise it would matter whether the first sum or all of them meet what the row held before."""
+    """Otherwise it would matter whether only the first sum or every sum is folded into the row's old value."""
     p = Pass(kind=TileKind.IDENTITY, pixels=3, wait_input=True)
     held = Pass(
         kind=TileKind.IDENTITY, pixels=3, fold=fold, hold=hold, wait_output=True, release=True, release_input=True

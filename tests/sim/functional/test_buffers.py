@@ -1,4 +1,4 @@
-"""What memory held before has no effect on results."""
+"""Buffers: the old contents of memory have no effect on results."""
 
 import dataclasses
 
@@ -22,8 +22,8 @@ def test_new_buffers_are_finite_and_kept_by_name():
     assert np.isfinite(scratch.take("cells", (40, 30), np.float32)).all()
 
 
-def test_lanes_that_no_drain_writes_meet_zero_weights(monkeypatch):
-    """Three column tiles of 4 fill one and a half words of 8: the rest of the second word is read, times zero."""
+def test_lanes_that_no_drain_writes_are_multiplied_by_zero(monkeypatch):
+    """Three column tiles of 4 fill one and a half words of 8; the rest is read, but multiplied by zero."""
     original = np.empty
 
     def poisoned(*arguments, **options):

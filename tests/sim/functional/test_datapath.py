@@ -58,8 +58,8 @@ def test_parameter_words_are_decoded(requantisers, link_bits):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 200])
-def test_outputs_are_link_words_of_the_present_weights(batch):
-    """A product of one tile; then the same plan with other weights, and with a tile that is given."""
+def test_outputs_are_link_words_and_use_the_current_weights(batch):
+    """A product of one tile is computed; then the same plan with other weights, and with a tile that is passed in."""
     config = dataclasses.replace(SQUARE, link_bits=64)
     path, random = Datapath(config), np.random.default_rng(2)
     unit = Parameters(multiplier=1 << 30, left=1)

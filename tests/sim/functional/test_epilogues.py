@@ -86,7 +86,7 @@ def test_the_formula_equals_the_contract_at_corners(contract, kind):
 
 
 def test_results_beyond_int8_keep_their_low_byte():
-    """Where the clamp lets them through, all ways to compute them agree."""
+    """If the clamp allows such results, all ways to compute them agree."""
     kind = dataclasses.replace(INT8, low=-300, high=300)
     f = function("tflite-double", kind, [(0, 1 << 30, 1, 0)])
     sums = np.arange(-400, 401)[:, None]
@@ -105,7 +105,7 @@ CHANNELS = [(0, 1717986816, 0, 7), (64, 1518500250, 0, 9), (-12345, (1 << 31) - 
 @pytest.mark.parametrize("contract", CONTRACTS)
 @pytest.mark.parametrize("float32", [False, True])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_int8_drains_are_lines_where_they_fit(contract, float32, rows):
+def test_int8_drains_are_lines_if_one_fits(contract, float32, rows):
     f = function(contract, INT8, CHANNELS)
     bound = 1 << 16
     epilogue = choose_epilogue(f, SumRange(bound, float32=float32), None, rows)
@@ -119,8 +119,8 @@ def test_int8_drains_are_lines_where_they_fit(contract, float32, rows):
     assert epilogue.result_bound == 128
 
 
-def test_staircases_without_a_line_go_through_the_formula():
-    """A power of two as the scale: its ties are rounded twice, in different directions."""
+def test_staircases_without_a_line_use_the_formula():
+    """With a power of two as the scale, ties are rounded twice, in different directions."""
     f = function("tflite-double", INT8, [(0, 1 << 30, 0, 7)])
     epilogue = choose_epilogue(f, SumRange(1 << 15, float32=True), None, 1)
     assert isinstance(epilogue, FormulaEpilogue)
@@ -130,7 +130,7 @@ def test_staircases_without_a_line_go_through_the_formula():
 
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_lines_hold_on_both_sides_of_every_rise(contract):
-    """At all sums where the contract's result changes, for scales of several magnitudes."""
+    """The test covers all sums at which the contract's result changes, for scales of several magnitudes."""
     for right in (2, 6, 10, 14):
         f = function(contract, dataclasses.replace(INT8, zero_point=5), [(17, 1717986816, 0, right)])
         bound = 1 << right + 9
@@ -153,7 +153,7 @@ def test_trivial_raw_drains_only_add():
     assert epilogue.result_bound >= np.abs(expected(f, sums)).max()
 
 
-def test_sums_that_may_leave_int32_go_through_the_formula():
+def test_sums_that_may_overflow_int32_use_the_formula():
     f = function("tflite-double", INT8, [((1 << 31) - 1, 1 << 30, 0, 20)])
     assert isinstance(choose_epilogue(f, SumRange(1), None, 1), FormulaEpilogue)
     assert isinstance(choose_epilogue(f, SumRange(0, wraps=True), None, 1), FormulaEpilogue)

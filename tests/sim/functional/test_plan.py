@@ -1,4 +1,4 @@
-"""Plans on tiny programs against an interpreter that goes pass by pass and pixel by pixel, in int64."""
+"""Plans of tiny programs against an interpreter that works pass by pass and pixel by pixel, in int64."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ SETS = 12
 
 
 def tiles_of(passes, config, random, *, versioned):
-    """Return a tile for each pass: the same for the same weight words, unless they are versioned."""
+    """Return a tile for each pass: passes with the same weight words have the same tile, unless tiles are versioned."""
     size = min(config.rows, config.columns)
     made, found = {}, []
     for index, p in enumerate(passes):
@@ -95,7 +95,7 @@ def test_tiles_and_folds(kind, then):
 
 
 def test_folds_of_several_kinds_in_one_row():
-    """A maximum, then sums, of words, tiles and diagonals."""
+    """A row takes a maximum, then sums, of words, tiles and diagonals."""
     kinds = [TileKind.IDENTITY, TileKind.STORED, TileKind.STORED, TileKind.IDENTITY, TileKind.DIAGONAL]
     folds = [Fold.SET, Fold.MAX, Fold.ADD, Fold.MAX, Fold.ADD]
     passes = [
@@ -123,7 +123,7 @@ def test_a_depthwise_pass_onto_sums():
 
 
 def test_borders_read_the_pad():
-    """A convolution of 3 x 3 with a border, one pass per tap, for two pads."""
+    """A 3 x 3 convolution with a border has one pass per tap, for two pad values."""
     passes = [
         Pass(
             weights=4 * (3 * i + j),
@@ -150,7 +150,7 @@ def test_borders_read_the_pad():
 @pytest.mark.parametrize("kind", [TileKind.IDENTITY, TileKind.STORED])
 @pytest.mark.parametrize("first", [Fold.SET, Fold.ADD, Fold.MAX])
 def test_held_rows(hold, kind, first):
-    """A pool over all pixels of a pass, into a row with earlier sums."""
+    """A pass sums all its pixels into a row that already has sums."""
     passes = [
         Pass(pixels=3),
         ending(Pass(kind=kind, weights=4, address=8, pixels=7, row=1, hold=hold, fold=first)),
@@ -159,7 +159,7 @@ def test_held_rows(hold, kind, first):
 
 
 def test_chained_drains_read_back_results():
-    """Results to the activation memory, in place into the bank, and from there to the output."""
+    """Results go to the activation memory, in place into the bank, and from there to the output."""
     in_place = {"pixels": 4, "destination": Destination.ACCUMULATORS, "chained": True, **INT32}
     passes = [ending(Pass(pixels=4)), ending(Pass(source=Source.ACTIVATION, address=2, pixels=4, weights=4, bank=1))]
     drains = [
@@ -176,7 +176,7 @@ def test_chained_drains_read_back_results():
 
 @pytest.mark.parametrize("how", [Fold.ADD, Fold.MAX])
 def test_residuals(how):
-    """A stored result that is folded into later sums: an addition with three requantisations."""
+    """A stored result is folded into later sums: an addition with three requantisations."""
     kept = {"pixels": 5, "destination": Destination.RESIDUAL, "address": 3}
     accumulate = {"pixels": 5, "destination": Destination.ACCUMULATORS, "chained": True, **INT32}
     passes = [ending(Pass(pixels=5)), ending(Pass(address=9, weights=4, pixels=5))]
@@ -191,7 +191,7 @@ def test_residuals(how):
 
 @pytest.mark.parametrize("contract", ["tflite-double", "tflite-single", "onnx-float"])
 def test_an_addition_of_all_pairs_of_bytes(contract):
-    """All 65,536 pairs, through two drains into one row and the drain of the sum."""
+    """All 65,536 pairs pass through two drains into one row, and the drain of the sum."""
     config = dataclasses.replace(
         SQUARE, accumulator_rows=256, input_words=512, output_words=256, requantisers=1, contract=contract
     )
@@ -217,7 +217,7 @@ def test_an_addition_of_all_pairs_of_bytes(contract):
 
 
 def test_accumulators_wrap_modulo_two_to_the_32():
-    """Raw results near the ends of int32 are added to others of their kind."""
+    """Raw results near the ends of int32 are added to one another."""
     accumulate = {"pixels": 3, "destination": Destination.ACCUMULATORS, "raw": True, **INT32}
     passes = [ending(Pass(pixels=3)), ending(Pass(address=3, weights=4, pixels=3))]
     drains = [
@@ -232,7 +232,7 @@ def test_accumulators_wrap_modulo_two_to_the_32():
 
 
 def test_long_sums_are_cut_where_float32_would_round():
-    """Odd sums above 2**24: terms of one sign, near the largest."""
+    """Terms of one sign, near the largest, give odd sums above 2**24."""
     config = dataclasses.replace(SQUARE, rows=16, columns=16, depthwise=0, requantisers=16, output_words=128)
     count, random = 90, np.random.default_rng(3)
     passes = [Pass(address=i % 7, pixels=4, weights=16 * i, fold=Fold.ADD if i else Fold.SET) for i in range(count)]
@@ -252,7 +252,7 @@ def test_long_sums_are_cut_where_float32_would_round():
 
 @pytest.mark.parametrize(("rows", "columns"), [(4, 2), (2, 5), (3, 2), (8, 2)])
 def test_machines_that_are_not_square(rows, columns):
-    """Column tiles that share a word, words that share a row, and words that are not filled."""
+    """Column tiles share a word, words share a row, or words are not filled."""
     config = Config(
         rows=rows,
         columns=columns,
@@ -290,7 +290,7 @@ def test_two_halves_of_the_input():
 
 
 def test_a_later_drain_overwrites_the_output():
-    """Wide over narrow and narrow over wide."""
+    """A wide drain overwrites a narrow one, and a narrow drain a wide one."""
     wide = {"wide": True, **INT32}
     passes = [ending(Pass(pixels=4)), ending(Pass(pixels=4, weights=4))]
     drains = [
@@ -303,7 +303,7 @@ def test_a_later_drain_overwrites_the_output():
 
 
 def test_rows_computed_alike_are_one_step():
-    """Two strips of two column tiles and two taps each, and two drains of the same sums."""
+    """There are two strips of two column tiles and two taps each, and two drains of the same sums."""
     passes, drains = [], []
     for strip in range(2):
         for tile in range(2):
@@ -331,7 +331,7 @@ def test_rows_computed_alike_are_one_step():
 
 
 def test_versioned_plans_have_a_tile_for_each_pass():
-    """The same weight words hold a different tile in each pass."""
+    """The same weight words may hold a different tile in each pass."""
     passes = [Pass(pixels=4), Pass(pixels=4, fold=Fold.ADD), ending(Pass(pixels=4, row=4))]
     drains = [output(8), output(8, chained=True, address=8)]
     plan = check(passes, drains, SQUARE, versioned=True)

@@ -1,4 +1,4 @@
-"""How a step's folds are cut into segments, the sums of a segment, and the bounds on them."""
+"""Segments of a step's folds: how they are cut, their sums, and the bounds of the sums."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def segments(folds, tiles, *, config=SQUARE):
         ([(WORD, SET), (DENSE, ADD), (DENSE, ADD), (WORD, ADD)], [1, 2, 1]),
     ],
 )
-def test_folds_join_where_one_product_or_reduction_gives_them(folds, sizes):
+def test_folds_join_if_one_product_or_reduction_computes_them(folds, sizes):
     random = np.random.default_rng(0)
     tiles = int8(random, (len(folds), 4, 4))
     cells = int8(random, (2, 80, 4)).astype(np.float32)
@@ -66,7 +66,7 @@ def test_folds_join_where_one_product_or_reduction_gives_them(folds, sizes):
         first += size
 
 
-def test_bounds_come_from_the_weights_where_sums_are_long():
+def test_bounds_of_long_sums_come_from_the_weights():
     config = dataclasses.replace(SQUARE, rows=16, columns=16, depthwise=0, requantisers=16)
     tiles = np.ones((70, 16, 16), np.int8)
     folds = [(DENSE, ADD if i else SET) for i in range(65)]

@@ -23,7 +23,7 @@ def write(target, address, first, words, *, half=0, size=SIZE, pace=1):
 
 
 def naive(writes, address, cycle):
-    """Return a word after all chunks of earlier cycles, one after the other in time."""
+    """Return a word after all chunks of earlier cycles, applied in order of time."""
     found = {}
     for packet in writes:
         for word, chunk in np.ndindex(packet.cycles.shape):

@@ -34,7 +34,7 @@ def test_first_pixels_and_rows_of_passes(program):
 
 
 def test_drains_begin_after_the_last_pixel_of_their_pass(program):
-    """The first of a chain does; each other reads `chain` and its own idle cycles after the one before has ended."""
+    """This holds for the first of a chain; each other begins `chain` plus its idle cycles after the one before."""
     latencies = Latencies.of(SQUARE)
     releasing = [i for i, p in enumerate(program.passes) if p.release]
     for index, drain in enumerate(program.drains):
@@ -52,7 +52,7 @@ def test_drains_begin_after_the_last_pixel_of_their_pass(program):
 
 @pytest.mark.parametrize("config", [SQUARE, Config(rows=4, columns=2), Config(rows=2, columns=5)], ids=str)
 def test_writes_are_the_words_of_every_row(config):
-    """Column tiles that share words, rows of several words, and wide results."""
+    """The drains have column tiles that share words, rows of several words, and wide results."""
     words, wide = config.words_per_pixel(), config.words_per_pixel(wide=True)
     passes = [Pass(pixels=6, release=True)]
     drains = [

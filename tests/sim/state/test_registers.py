@@ -1,4 +1,4 @@
-"""The pieces that all states share: packed structs, delayed wires, memories in front of which writes wait."""
+"""The parts that all states share: packed structs, delayed wires, and memories with delayed writes."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_delayed_wires_begin_with_zero():
 
 @pytest.mark.parametrize(("latency", "waits", "stages"), [(1, 0, 0), (2, 0, 1), (3, 1, 1), (4, 1, 2)])
 def test_a_read_port_has_as_many_registers_as_its_latency(latency, waits, stages):
-    """From the third cycle on, one of them is in front of the memory, and writes wait there too."""
+    """With a latency of three or more, one register is in front of the memory, and delays writes too."""
     registers = read_registers("memory", lambda t: t, 8, latency)
     assert set(registers) == {"memory.memory.read__data", *(f"memory.data_{s}" for s in range(1, stages + 1))}
     assert registers["memory.memory.read__data"].value(20) == 20 - waits

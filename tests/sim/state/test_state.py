@@ -142,7 +142,7 @@ def test_every_register_is_covered_or_named_as_uncovered(config):
     assert state.memories() == {name: words for name, (_, words) in memories.items()}
 
 
-def test_every_pattern_of_uncovered_registers_has_some():
+def test_every_pattern_of_uncovered_registers_matches_some():
     names = {name for config in CONFIGS for name in rtl_registers(config)[0]}
     assert all(any(re.fullmatch(pattern, name) for name in names) for pattern in UNCOVERED)
 
@@ -171,9 +171,9 @@ def some_chain(chain, random, path, *, cycles):
     ],
 )
 def test_walks_and_chained_drains(tmp_path, contract, options, seed):
-    """Depthwise windows, held rows, tiles of all kinds, residuals, drains in place.
+    """The programs have depthwise windows, held rows, tiles of all kinds, residuals, and drains in place.
 
-    Wide links keep the loading short, which takes as long to simulate as the runs.
+    Wide links keep the loading short; it takes as long to simulate as the runs.
     """
     config = dataclasses.replace(
         SQUARE, contract=contract, passes=64, output_words=256, weight_tiles=4, input_words=32, **options
@@ -195,15 +195,15 @@ def test_drains_from_bank_to_bank(tmp_path):
     assert compare(config, drive, traces(random), tmp_path / "machine.vcd", random, cycles=40)
 
 
-def test_weights_that_come_and_go(tmp_path):
+def test_streamed_weights(tmp_path):
     random = np.random.default_rng(5)
     packets = streamed_weights(SMALL, int8(random, (4, 4, 4)), int8(random, (3, 4)))
     drive = exchanges(SMALL, (packets, 2 * 6))
     assert compare(SMALL, drive, traces(random), tmp_path / "machine.vcd", random, cycles=20)
 
 
-def test_runs_one_after_the_other_and_one_that_waits(tmp_path):
-    """Other parameters, another program, an input half as long as the one before; then one that does not come."""
+def test_consecutive_runs_and_one_that_waits(tmp_path):
+    """The runs change parameters, program and input length; the last one waits for an input that never comes."""
     config, random = SMALL, np.random.default_rng(6)
     passes = [
         Pass(
@@ -240,7 +240,7 @@ def test_runs_one_after_the_other_and_one_that_waits(tmp_path):
 
 
 def test_a_crop_of_a_network(tmp_path):
-    """A depthwise layer and an addition, in the order that the compiler chooses."""
+    """A depthwise layer and an addition run in the order that the compiler chooses."""
     random = np.random.default_rng(7)
     network = Network(
         [
@@ -294,7 +294,7 @@ def test_names_that_do_not_exist_and_cycles_outside_the_history():
 @settings(settings.get_profile("campaign"), max_examples=150)
 @given(st.one_of(programs(squares()), chains(any_machines())), randoms())
 def test_campaign_of_states(tmp_path_factory, program, random):
-    """150 random programs, all registers and memories in 24 cycles of each: some millions of values."""
+    """All registers and memories are compared in 24 cycles of each of 150 random programs: several million values."""
     config, groups = program
     contract = CONTRACTS[int(random.integers(len(CONTRACTS)))]
     config = dataclasses.replace(
@@ -310,7 +310,7 @@ def test_campaign_of_states(tmp_path_factory, program, random):
 
 @needs_models
 def test_a_real_network_is_queried_without_stepping_its_cycles():
-    """ResNet-8: random registers at random cycles, its results in the output memory, and the elements' work."""
+    """For ResNet-8: random registers in random cycles, the results in the output memory, and the work of elements."""
     model, random = load_tflite(Path(MODELS) / "resnet8_cifar10_int8.tflite"), np.random.default_rng(8)
     engine = ExactEngine(Config(), history=True)
     accelerator = Driver(engine=engine)

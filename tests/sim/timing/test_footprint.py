@@ -18,7 +18,7 @@ DENSE = Config(rows=6, columns=3, weight_tiles=4, activation_words=64, input_wor
 
 @st.composite
 def passes(draw):
-    """Draw a walk of a few lines, plain, held or depthwise."""
+    """Draw a pass that walks a few lines: plain, held or depthwise."""
     depthwise = draw(st.booleans())
     columns = draw(st.integers(4, 6)) if depthwise else draw(st.integers(0, 5))
     pixels = draw(st.integers(1, 24))

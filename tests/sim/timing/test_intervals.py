@@ -49,14 +49,14 @@ def test_an_access_waits_for_the_last_one_of_every_row(history, access):
 
 
 @given(st.lists(accesses(), max_size=6), accesses(), st.integers(-1, 6))
-def test_rows_are_assigned_where_all_have_the_epoch(history, access, epoch):
+def test_rows_are_assigned_if_all_have_the_epoch(history, access, epoch):
     found, _, epochs = both(history)
     rows = access[0]
     assert found.is_assigned(rows, epoch) == (epoch >= 0 and bool((epochs[slice(*rows)] == epoch).all()))
 
 
 @given(st.lists(accesses(), max_size=6), accesses(), st.integers(-20, 40))
-def test_what_is_not_pending_delays_nothing(history, access, now):
+def test_runs_that_are_not_pending_delay_nothing(history, access, now):
     """An access that cannot begin before `now` waits as long with the pending runs alone."""
     found, cycles, _ = both(history)
     rows = access[0]

@@ -1,4 +1,4 @@
-"""The scheduler and the checker against the rules of time written out cycle by cycle, on random programs."""
+"""The scheduler and the checker on random programs, against the rules of timing written out cycle by cycle."""
 
 import dataclasses
 
@@ -33,7 +33,7 @@ any_program = st.builds(random_program, st.one_of(chains(any_machines()), progra
 
 
 def accepted(passes, drains, config):
-    """Whether the checker finds nothing."""
+    """Return whether the checker accepts a program."""
     try:
         check(passes, drains, config, repeats=2)
     except ProgramError:
@@ -51,8 +51,8 @@ def test_a_schedule_breaks_no_rule(program):
 
 @settings(max_examples=60)
 @given(any_program)
-def test_no_idle_cycle_can_be_spared(program):
-    """One less, in any pass or drain, breaks a rule, and the checker says how many are needed."""
+def test_no_idle_cycle_can_be_removed(program):
+    """One cycle less in any pass or drain breaks a rule, and the checker says how many are needed."""
     config, passes, drains = program
     for index, p in enumerate(passes):
         for name in ("idle", "idle_requantise"):
@@ -73,7 +73,7 @@ def test_no_idle_cycle_can_be_spared(program):
 
 @settings(max_examples=100)
 @given(any_program, randoms())
-def test_the_checker_accepts_what_breaks_no_rule(program, random):
+def test_the_checker_accepts_programs_that_break_no_rule(program, random):
     config, passes, drains = program
     for _ in range(3):
         changed = [
@@ -90,7 +90,7 @@ def test_the_checker_accepts_what_breaks_no_rule(program, random):
 @settings(max_examples=60)
 @given(any_program)
 def test_idle_cycles_are_of_two_classes(program):
-    """Those in which the output stage reads are counted as requantising, all others as fill and drain."""
+    """Idle cycles in which the output stage reads are counted as requantising, all others as fill and drain."""
     config, passes, drains = program
     passes, drains = schedule(passes, drains, config, once=True)
     replay = Replay(passes, drains, config, repeats=1)
@@ -121,7 +121,7 @@ def test_counters_add_up_to_all_cycles(program, repeats):
 @settings(max_examples=100)
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4), any_machines(), randoms())
 def test_interleaved_passes_are_placed_like_single_ones(pixels, tiles, rounds, config, random):
-    """Whole rounds are placed at once; the idle cycles are those of one pass after another.
+    """Whole rounds are placed at once, with the same idle cycles as passes placed one after another.
 
     Each of three groups writes activation words, reads those of the group before, and uses the other bank.
     """
@@ -153,7 +153,7 @@ def test_interleaved_passes_are_placed_like_single_ones(pixels, tiles, rounds, c
 
 @settings(max_examples=50)
 @given(any_program, st.integers(0, 100))
-def test_a_shifted_timeline_goes_on_like_the_original(program, by):
+def test_a_shifted_timeline_continues_like_the_original(program, by):
     config, passes, drains = program
     group = GroupFootprint.of([dataclasses.replace(p, release=False) for p in passes], drains[-1:], config)
     timeline = Timeline(config, assume_valid=True)

@@ -1,4 +1,4 @@
-"""Walks of passes: the words that they read are those of the pixels under each tap, written out in numpy."""
+"""Walks of passes, against the words of the pixels under each tap, written out in numpy."""
 
 import numpy as np
 from hypothesis import assume, given

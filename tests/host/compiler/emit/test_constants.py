@@ -1,4 +1,4 @@
-"""Weight tiles and parameters of a program: which tile a tap needs, of what kind, and where it is stored."""
+"""Weight tiles and parameters of a program: the tile of each tap, its kind, and its address."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Drains: where each result of a strip is written, against the layouts of the tensors."""
+"""Drains: the address of each result of a strip, against the layouts of the tensors."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ SHAPE, IMAGES = (5, 6, 10), 2
 
 
 def emitter(config, *, residual=None):
-    """Return drains for tensor 0 of 10 channels, in the activation memory from word 7 on and the residual memory."""
+    """Return a drain emitter for tensor 0 of 10 channels, in the activation memory, from word 7, and residual memory."""
     layout = TensorLayout.written(SHAPE, IMAGES, config)
     layout = TensorLayout(SHAPE, IMAGES, layout.words, layout.channels, base=7)
     memory = MemoryMap({0: layout}, {0: SHAPE, 1: SHAPE}, residual or {}, output=9, images=IMAGES)
@@ -39,7 +39,7 @@ def group(**options):
     st.data(),
 )
 def test_each_result_goes_to_its_word_and_lane(shape, rectangle, data):
-    """Row t x count + i of the bank holds column tile t of pixel i: each is written once, where its channels are."""
+    """Row t x count + i of the bank holds column tile t of pixel i: each is written once, to its words."""
     config = Config(rows=shape[0], columns=shape[1], depthwise=0, residual_words=0, accumulator_rows=64)
     drains, layout = emitter(config)
     image, y, x, lines, columns = rectangle
@@ -65,8 +65,8 @@ def test_each_result_goes_to_its_word_and_lane(shape, rectangle, data):
     assert written == expected
 
 
-def test_tensors_in_two_memories_are_written_twice():
-    """In the residual memory column tiles are one after another, each with the pixels of all images."""
+def test_tensors_stored_in_two_memories_are_written_twice():
+    """The residual memory stores column tile after column tile, each with the pixels of all images."""
     config = Config(rows=4, columns=4)
     drains, _ = emitter(config, residual={0: 100})
     found = [

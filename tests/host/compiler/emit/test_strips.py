@@ -1,4 +1,4 @@
-"""Strips: every pixel of a part is in exactly one, and none is larger than its bank."""
+"""Strips: every pixel of a part is in exactly one strip, and no strip is larger than its bank."""
 
 import numpy as np
 from hypothesis import given
@@ -62,7 +62,7 @@ def test_rectangles_have_the_pixels_of_their_lines_and_columns(drawn, rows):
 
 @given(parts(), st.integers(1, 16))
 def test_a_short_end_is_the_shortest_that_hides_the_loading_of_weights(drawn, rows):
-    """At least `load_cycles` pixels, in whole lines where strips are rectangles, if the part has more."""
+    """It has at least `load_cycles` pixels, in whole lines if strips are rectangles, unless the part has fewer."""
     part, memory = drawn
     *_, last = cut_into_strips(part, 0, rows, memory, CONFIG, short_end=True)
     *_, normal = cut_into_strips(part, 0, rows, memory, CONFIG)

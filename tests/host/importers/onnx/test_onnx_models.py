@@ -32,7 +32,7 @@ def test_random_models(model):
 @pytest.mark.campaign
 @settings(max_examples=3000)
 @given(onnx_models())
-def test_random_models_at_length(model):
+def test_campaign_of_random_models(model):
     agree(*model)
 
 
@@ -140,7 +140,7 @@ def test_a_quantised_model_on_the_machine(quantised, form, tmp_path, capsys):
     assert message == "the network must have the machine's contract, tflite-double, not onnx-float"
 
 
-def test_files_of_inputs_are_in_the_models_own_shape(tmp_path):
+def test_files_of_inputs_have_the_shape_of_the_model_file(tmp_path):
     random = np.random.default_rng(0)
     writer, x = begin("QLinear", random, (3, 4, 5))
     path = tmp_path / "model.onnx"

@@ -30,7 +30,7 @@ seeds = pytest.mark.parametrize("seed", range(12))
 
 
 def near_ties(random, factors, channels):
-    """Integers whose products with the factors are next to n + 1/2."""
+    """Return integers whose products with the factors are next to n + 1/2."""
     halves = random.integers(-100, 100, channels) + 0.5
     return np.rint(halves / factors).astype(np.int64) + random.integers(-1, 2, channels)
 
@@ -49,7 +49,7 @@ def test_convolution(form, seed):
 @forms
 @seeds
 def test_convolution_at_ties(form, seed):
-    """Biases that put every channel's first pixel next to a tie; scales of few bits make the ties exact."""
+    """Biases put the first pixel of every channel next to a tie; scales with few bits make the ties exact."""
     random = np.random.default_rng(seed)
     writer, x = begin(form, random, (int(random.integers(1, 6)), 4, 4))
     channels = 64
@@ -135,7 +135,7 @@ def test_a_flattened_image_reaches_a_matrix_in_its_order(form, seed):
 
 @forms
 def test_channels_that_come_last_in_the_file(form):
-    """Exporters of other frameworks turn (y, x, channel) around at the beginning, and back at the end."""
+    """Exporters of other frameworks transpose (y, x, channel) at the beginning, and transpose back at the end."""
     random = np.random.default_rng(0)
     writer, x = begin(form, random, (4, 5, 3))
     y = writer.same("Transpose", x, (3, 4, 5), perm=[0, 3, 1, 2])
@@ -220,7 +220,7 @@ def test_global_average_pool(form, seed):
 @forms
 @pytest.mark.parametrize("seed", range(6))
 def test_addition(form, seed):
-    """Of two maps of one image, so that all pairs of values come: 256 x 256 of them in a batch."""
+    """Two maps of one image give all 256 x 256 pairs of values in a batch."""
     random = np.random.default_rng(seed)
     writer, x = begin(form, random, (2, 16, 16))
     a, b = (
@@ -244,7 +244,7 @@ def test_addition(form, seed):
 @forms
 @pytest.mark.parametrize("seed", range(4))
 def test_addition_of_a_constant(form, seed):
-    """The bias of a linear layer without one, as exporters write it."""
+    """Exporters write the bias of a linear layer as such an addition."""
     random = np.random.default_rng(seed)
     image = seed % 2
     writer, x = begin(form, random, (6, 16, 16) if image else (256,))
@@ -262,7 +262,7 @@ def test_addition_of_a_constant(form, seed):
 
 @forms
 @pytest.mark.parametrize("axis", [1, 2, 3, -1])
-def test_tensors_of_several_scales_side_by_side(form, axis):
+def test_concatenation_of_tensors_with_different_scales(form, axis):
     random = np.random.default_rng(axis + 5)
     writer, x = begin(form, random, (3, 4, 5))
     parts = [random_conv(writer, random, x, channels=3, keep=True), x]
@@ -274,7 +274,7 @@ def test_tensors_of_several_scales_side_by_side(form, axis):
 
 
 @forms
-def test_vectors_side_by_side(form):
+def test_concatenation_of_vectors(form):
     random = np.random.default_rng(5)
     writer, x = begin(form, random, (30,))
     parts = [
@@ -299,7 +299,7 @@ def test_softmax_on_the_host(form, seed):
 @pytest.mark.parametrize("then", [("Relu",), ("Clip", 0.0, 6.0), ("Clip", -1.0, 1.0)])
 @pytest.mark.parametrize("same", [False, True])
 def test_clamps_between_quantisations(then, same):
-    """A model with symmetric activations keeps its clamps: value by value, in float."""
+    """A model with symmetric activations keeps its clamps, which work value by value in float."""
     random = np.random.default_rng(len(then))
     writer, x = begin("QDQ", random, (4, 8, 8))
     x = Tensor(x.name, x.shape, np.float32(0.0731), 0)

@@ -62,7 +62,7 @@ def attribute(kind, **values):
 
 
 def constant(kind, index, value, producer=0):
-    """Replace the constant that an operator, or what dequantises its input, reads."""
+    """Replace the constant that an operator reads, directly or through a DequantizeLinear."""
 
     def change(model):
         node = node_of(model, kind)
@@ -202,7 +202,7 @@ def relu_behind(model):
         (rename("Flatten", "Relu"), r"weights need an input \(N, 12\), not shape \(N, 3, 2, 2\)"),
     ],
 )
-def test_what_is_not_supported_is_named(change, message):
+def test_unsupported_features_are_named(change, message):
     with pytest.raises(ModelError, match=message):
         parse_onnx(changed(change))
 
@@ -223,7 +223,7 @@ def test_what_is_not_supported_is_named(change, message):
         (dimension(0, 4), None),
     ],
 )
-def test_what_is_not_supported_in_the_form_of_operators(change, message):
+def test_unsupported_features_of_qoperator_files_are_named(change, message):
     data = changed(change, form="QLinear", floats=False)
     with pytest.raises(ModelError, match=message) if message else contextlib.nullcontext():
         assert parse_onnx(data).network.inputs == 32
@@ -292,7 +292,7 @@ def test_float_results_must_be_quantised_before_they_are_read(kind):
 
 
 def test_additions_without_equal_arithmetic_are_refused():
-    """A sixth of a step, thousands of times: which way its ties go hangs on float32 noise."""
+    """With a sixth of a step there are thousands of ties, and float32 noise decides them."""
     writer = Writer("QLinear", floats=False)
     x = writer.input((2, 4, 4), 0.01, 3)
     data = writer.write(writer.add(x, x, (0.06, 5)))
@@ -301,12 +301,12 @@ def test_additions_without_equal_arithmetic_are_refused():
 
 
 @pytest.mark.parametrize("data", [b"", b"\x08", b"GGUF" * 10, b"\xff" * 100, b"\x0a\x00"])
-def test_what_is_not_a_model_is_refused(data):
+def test_files_that_are_no_models_are_refused(data):
     with pytest.raises(ModelError, match="is not an ONNX file"):
         parse_onnx(data)
 
 
-def test_files_that_are_not_there(tmp_path):
+def test_missing_files(tmp_path):
     with pytest.raises(ModelError, match="No such file"):
         load_onnx(tmp_path / "none.onnx")
 

@@ -1,4 +1,4 @@
-"""Whole TensorFlow Lite models against TensorFlow Lite Micro: layers, shapes, and the part of the host."""
+"""Whole TensorFlow Lite models against TensorFlow Lite Micro: layers, shapes, and steps on the host."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_the_autoencoder_on_the_machine_equals_the_runtime(weight_rows, most):
 
 
 def rewritten(data, bias_of):
-    """Return the chain of fully connected layers in `data` once more, each with the bias that `bias_of` gives.
+    """Return the chain of fully connected layers in `data` again, each with the bias that `bias_of` returns.
 
     `bias_of` gets the layer's index, weights, real factors per channel, zero points in and out, and activation.
     """
@@ -114,7 +114,7 @@ def rewritten(data, bias_of):
 
 @needs_models
 def test_the_autoencoder_with_biases_at_ties_equals_the_runtime():
-    """Each layer's biases put its sums for one input on a tie, or one step beside it."""
+    """Each layer's biases put its sums for one input on a tie, or one step from it."""
     data = (Path(MODELS) / "autoencoder_ad_int8.tflite").read_bytes()
     random = np.random.default_rng(4)
     x = int8(random, (1, 640))
@@ -135,7 +135,7 @@ def test_the_autoencoder_with_biases_at_ties_equals_the_runtime():
 
 
 def test_the_demonstration_network_through_a_file():
-    """The network that comes with the package, written as TensorFlow Lite, gives the same scores."""
+    """The demonstration network, written as a TensorFlow Lite file, gives the same scores."""
     network = fashion.network()
     data = to_tflite(network)
     x = fashion.quantise_image(fashion.held_out().images[:50]).reshape(50, 28, 28, 1)
@@ -147,7 +147,7 @@ def test_the_demonstration_network_through_a_file():
 # Operators that become no layer
 
 
-def test_a_reshape_in_front_of_a_fully_connected_layer_is_no_layer():
+def test_a_reshape_before_a_fully_connected_layer_is_no_layer():
     random, g = np.random.default_rng(1), Graph()
     first = g.activation("input", (1, 3, 4), 0.1, 7)
     flat = g.reshape(first, (1, 12))
@@ -163,7 +163,7 @@ def test_a_reshape_in_front_of_a_fully_connected_layer_is_no_layer():
 
 
 def test_shapes_that_are_computed_from_the_batch_are_known():
-    """Converters write this for Flatten with an open batch."""
+    """Converters write such shapes for Flatten if the batch is not fixed."""
     random, g = np.random.default_rng(1), Graph()
     first = g.activation("input", (1, 2, 6, 3), 0.1, 7)
     image = g.pool_2d("max", first, g.like(first, (1, 1, 5, 3)), window=(2, 2))
@@ -236,7 +236,7 @@ def test_float_inputs_next_to_ties_equal_the_runtime():
 
 @pytest.mark.parametrize("shape", [(9,), (3, 9), (2, 4, 5)])
 @pytest.mark.parametrize("number", [np.int32, np.int64])
-def test_softmax_and_arg_max_go_along_the_last_axis(shape, number):
+def test_softmax_and_arg_max_work_along_the_last_axis(shape, number):
     g, random = Graph(), np.random.default_rng(5)
     first = g.activation("input", (1, *shape), 0.1, 0)
     scores = g.operator("QUANTIZE", "", {}, [first], g.activation("scores", (1, *shape), 0.2, 3))

@@ -73,9 +73,9 @@ def test_random_chains_with_float_ends_and_softmax_equal_the_runtime(random, sof
 @pytest.mark.parametrize("kind", ["fully_connected", "conv_2d", "depthwise_conv_2d"])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_biases_at_ties_equal_the_runtime(kind, per_channel):
-    """Inputs at their zero point leave only the biases, whose products, or shifted products, are ties.
+    """Inputs at their zero point leave only the biases, whose products or shifted products are ties.
 
-    So a multiplier made from another double, or another rounding, shows.
+    A multiplier made from another double, or another rounding, would therefore change results.
     """
     random = np.random.default_rng(0)
     channels = 128
@@ -122,7 +122,7 @@ def by_factor(x, factor, zeros, low=-128):
 
 
 def telling_scales(random, count):
-    """Scales (before, after) and zero points for which a quotient in float32 gives other results than in double."""
+    """Return scales (before, after) and zero points for which quotients in float32 and double give other results."""
     found, x = [], np.arange(-128, 128)
     while len(found) < count:
         out = np.float32(random.uniform(0.01, 0.02))
@@ -170,7 +170,7 @@ def test_relu6_clamps_like_the_runtime(zero, scale):
 )
 @pytest.mark.parametrize("activation", [0, 1, 3])
 def test_every_pair_added_equals_the_runtime(scales, zeros, activation):
-    """A channel for each operand, taken apart by kernels that move values as they are."""
+    """Each operand is one channel of the input; kernels that only move values separate the channels."""
     g, x = Graph(), np.arange(-128, 128).astype(np.int8)
     first = g.activation("input", (1, 256, 256, 2), 1.0, 0)
     operands = []

@@ -235,7 +235,7 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (lambda c: c.append("DEQUANTIZE", (1, 7)), r"DEQUANTIZE \(operator 4\): the result must be float32, not int8"),
     ],
 )
-def test_what_is_not_supported_is_named(change, message):
+def test_unsupported_features_are_named(change, message):
     case = Case()
     parse_tflite(case.write())
     change(case)
@@ -244,13 +244,13 @@ def test_what_is_not_supported_is_named(change, message):
 
 
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 100, b"\x1c\0\0\0TFL3"])
-def test_what_is_not_a_model_is_refused(data):
+def test_files_that_are_no_models_are_refused(data):
     with pytest.raises(ModelError, match=r"is not a TensorFlow Lite file|is damaged"):
         parse_tflite(data)
 
 
 def chain(count, kind):
-    """Many operators that each ask for as much as one may."""
+    """Return a file with many operators, each of which needs as much memory as one operator may."""
     g, shape = Graph(), (1, 16, 1 << 20)
     if kind == "RELU":
         at = first = g.activation("input", shape, 0.5, 0)
@@ -278,7 +278,7 @@ def chain(count, kind):
         (3, "DEPTHWISE", "its windows must have at most 134217728 values, not 1132462080000"),
     ],
 )
-def test_much_from_little_is_refused_before_memory_is_taken(count, kind, message):
+def test_small_files_that_need_much_memory_are_refused_before_allocation(count, kind, message):
     import resource
 
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
