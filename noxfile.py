@@ -1,7 +1,6 @@
-"""The tasks of a contributor, by name: ``nox -l`` lists them, ``nox`` runs the quick checks.
+"""Tasks of contributors: ``nox -l`` lists them, ``nox`` runs the quick checks.
 
-They run in the environment that nox itself is installed in, so that nothing is installed twice:
-``pip install -e ".[dev]"``.
+Tasks run in the environment in which nox is installed (``pip install -e ".[dev]"``), so nothing is installed twice.
 """
 
 import sys
@@ -18,22 +17,22 @@ ROOT = Path(__file__).parent
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and formatting of every file."""
+    """Check style and formatting of every file."""
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
 
 @nox.session
 def fix(session: nox.Session) -> None:
-    """Mend what `lint` can mend by itself."""
+    """Fix what `lint` reports and ruff can fix."""
     session.run("ruff", "check", "--fix", ".")
     session.run("ruff", "format", ".")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types of the package, strictly."""
-    # mypy finds packages by name: a folder in which the checkout is called `etchnet` shows it the files as they are.
+    """Check the types of the package, in strict mode."""
+    # mypy finds packages by name, so it needs a folder in which the checkout is called `etchnet`.
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "etchnet").symlink_to(ROOT, target_is_directory=True)
         packages = [f"-petchnet.{name}" for name in ("hdl", "sim", "host")]
@@ -44,7 +43,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def quick(session: nox.Session) -> None:
-    """Run the tests of the edit loop, in under a minute on two cores; arguments after ``--`` go to pytest."""
+    """Run the quick tests, in under a minute on two cores; arguments after ``--`` go to pytest."""
     session.run("pytest", "-q", "-n", "2", "-m", "not slow", *session.posargs)
 
 

@@ -1,7 +1,7 @@
-"""Which files a wheel holds: every folder of the gateware, the simulator and the host, under `etchnet`.
+"""Selection of the files in a wheel: all folders of the gateware, the simulator and the host, under `etchnet`.
 
-The root of the repository is the package `etchnet`: the path of a folder is its import name. Packages are found, not
-listed, since a list would lose a new folder in silence.
+The root of the repository is the package `etchnet`, so a folder's path is its import name. Packages are searched for,
+because a list would silently omit a new folder.
 """
 
 from setuptools import find_packages, setup
@@ -12,10 +12,10 @@ FOLDERS = ("hdl", "sim", "host")
 
 
 class BuildPackage(build_py):
-    """Takes `__init__.py` from the root of the repository, and leaves its scripts, such as this one, out."""
+    """Build step that takes only `__init__.py` from the root of the repository, not its scripts, such as this one."""
 
     def find_package_modules(self, package, package_dir):
-        """Return (package, module, file) of every module of a package."""
+        """Return (package, module, file) for every module of a package."""
         found = super().find_package_modules(package, package_dir)
         return [each for each in found if package != ROOT or each[1] == "__init__"]
 

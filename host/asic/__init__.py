@@ -1,1 +1,1 @@
-"""Area and timing in standard cells."""
+"""ASIC estimates: area and timing of a machine in standard cells."""

@@ -1,7 +1,7 @@
-"""Cells of a standard-cell library, from its Liberty file: areas, flip-flops, and non-linear delay tables.
+"""Reader of Liberty files, which describe standard-cell libraries with non-linear delay tables.
 
-The reader keeps what areas and static timing need: areas of cells, whether they are sequential, and the direction,
-capacitance and timing groups of pins. It skips everything else. Units are those of the file.
+The reader keeps only the data that areas and static timing need: areas of cells, whether they are sequential, and
+direction, capacitance and timing groups of pins. Values are in the file's own units.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ _SLEW = ("input_net_transition", "input_transition_time", "constrained_pin_trans
 
 
 class LibertyError(EtchnetError, ValueError):
-    """A file that is not a Liberty library of cells; the message names it."""
+    """Error for a file that is not a Liberty library of cells; the message names the file."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A look-up table over `slew` (of the input, or of the data pin of a constraint) and `load` (or the clock's slew).
+    """Look-up table over `slew` and `load`.
 
-    It is linear in both between its points, constant below the first point, and extrapolated from the last two points
-    above the last.
+    `slew` is that of the input or, in a constraint, of the data pin. `load` is the output's capacitance or, in a
+    constraint, the clock's slew. Values are interpolated linearly between points, constant below the first point of an
+    axis, and extrapolated from its last two points above the last.
     """
 
     slew: Sequence[float]
@@ -54,7 +55,7 @@ class Table:
 
 
 def _locate(axis: Sequence[float], at: float) -> tuple[int, float]:
-    """Return the interval of `axis` that contains `at`, and the fraction of it below `at`."""
+    """Return the index of the interval of `axis` that contains `at`, and the fraction of the interval below `at`."""
     if len(axis) == 1 or at <= axis[0]:
         return 0, 0.0
     i = min(bisect_right(axis, at) - 1, len(axis) - 2)
@@ -63,13 +64,13 @@ def _locate(axis: Sequence[float], at: float) -> tuple[int, float]:
 
 @dataclass(frozen=True)
 class Arc:
-    """A timing group: from the pin `related` to the pin that has this arc."""
+    """Timing group: an arc from the pin `related` to the pin that contains the arc."""
 
     related: str
     kind: str
-    """the attribute timing_type; empty for a combinational arc"""
+    """attribute timing_type; empty for a combinational arc"""
     sense: str
-    """the attribute timing_sense"""
+    """attribute timing_sense"""
     tables: dict[str, Table]
     """`cell_rise`, `cell_fall`, `rise_transition`, `fall_transition`, `rise_constraint`, `fall_constraint`"""
 
@@ -80,7 +81,7 @@ class Arc:
 
     @property
     def clocked(self) -> bool:
-        """Whether a clock edge of `related` makes the pin change."""
+        """Whether the pin changes after a clock edge of `related`."""
         return self.kind in _CLOCKED
 
     @property
@@ -91,7 +92,7 @@ class Arc:
 
 @dataclass(frozen=True)
 class Pin:
-    """A pin of a cell."""
+    """Pin of a cell."""
 
     direction: str
     capacitance: float = 0.0
@@ -100,7 +101,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the library."""
+    """Cell of a library."""
 
     area: float
     sequential: bool
@@ -109,21 +110,22 @@ class Cell:
 
 @dataclass(frozen=True)
 class Liberty:
-    """A library of standard cells."""
+    """Library of standard cells."""
 
     name: str
     cells: dict[str, Cell] = field(repr=False)
+    """cells by name"""
     nanoseconds: float = 1.0
-    """nanoseconds in the file's unit of time"""
+    """the file's unit of time in nanoseconds"""
 
 
 def read_liberty(path: Path) -> Liberty:
-    """Read a Liberty file; a name that ends with `.gz` means that gzip compressed it.
+    """Read a Liberty file, which is compressed with gzip if its name ends in `.gz`.
 
     Raises
     ------
     LibertyError
-        The file cannot be read, is not a library, or has no cell.
+        The file cannot be read, is not a library, or contains no cell.
     """
     try:
         raw = path.read_bytes()
@@ -136,23 +138,23 @@ def read_liberty(path: Path) -> Liberty:
     except (_SyntaxError, ValueError, RecursionError) as error:
         raise LibertyError(f"{path} is not a Liberty file: {error or 'it ends too early'}") from None
     if len(top.groups) != 1 or top.groups[0].kind != "library":
-        raise LibertyError(f"{path} is not a Liberty file: it must hold one group 'library (NAME) {{ ... }}'")
+        raise LibertyError(f"{path} is not a Liberty file: it must contain one group 'library (NAME) {{ ... }}'")
     try:
         library = _library(top.groups[0])
     except (ValueError, IndexError) as error:
         raise LibertyError(f"{path}: {error}") from None
     if not library.cells:
-        raise LibertyError(f"{path} has no cell")
+        raise LibertyError(f"{path} contains no cell")
     return library
 
 
 class _SyntaxError(Exception):
-    """Text that does not follow the file format."""
+    """Error for text that does not follow the file format."""
 
 
 @dataclass
 class _Group:
-    """A group of the file: `kind (args) { attributes; groups }`."""
+    """Group of the file: `kind (args) { attributes; groups }`."""
 
     kind: str
     args: list[str]
@@ -161,12 +163,12 @@ class _Group:
     groups: list[_Group]
 
     def all(self, kind: str) -> Iterator[_Group]:
-        """Return the groups of one kind that are directly inside."""
+        """Return the groups of one kind that are direct children."""
         return (group for group in self.groups if group.kind == kind)
 
 
 def _tokens(text: str) -> Iterator[tuple[str, int]]:
-    """Yield words and strings as a space and their text, punctuation as itself, each with its position in the text."""
+    """Yield each token with its position in the text; words and strings are marked by a space before their text."""
     end = 0
     for match in _TOKEN.finditer(text):
         if text[end : match.start()].strip():
@@ -182,7 +184,7 @@ def _tokens(text: str) -> Iterator[tuple[str, int]]:
 
 
 def _group(tokens: Iterator[tuple[str, int]], head: tuple[str, list[str]] | None) -> _Group:
-    """Parse the rest of a group up to its brace; without a `head`, the whole file."""
+    """Parse the body of a group, after its opening brace, up to its closing brace; without `head`, a whole file."""
     group = _Group(*(head or ("", [])), {}, {}, [])
     for token, at in tokens:
         if token == "}" and head:
@@ -190,7 +192,7 @@ def _group(tokens: Iterator[tuple[str, int]], head: tuple[str, list[str]] | None
         if token == ";":
             continue
         if token[0] != " ":
-            raise _SyntaxError(f"a name was expected at character {at}, not {token!r}")
+            raise _SyntaxError(f"expected a name at character {at}, not {token!r}")
         name = token[1:]
         mark, at = next(tokens, ("", at))
         if mark == ":":
@@ -203,9 +205,9 @@ def _group(tokens: Iterator[tuple[str, int]], head: tuple[str, list[str]] | None
             else:
                 group.complex[name] = args
                 if end[0] == " ":
-                    raise _SyntaxError(f"{name}: a semicolon was expected at character {at}, not {end[1:]!r}")
+                    raise _SyntaxError(f"{name}: expected a semicolon at character {at}, not {end[1:]!r}")
         else:
-            raise _SyntaxError(f"':' or '(' was expected after {name[:40]!r}")
+            raise _SyntaxError(f"expected ':' or '(' after {name[:40]!r}")
         if end == "}" and head:
             return group
     if head:
@@ -220,7 +222,7 @@ def _attribute(tokens: Iterator[tuple[str, int]]) -> tuple[str, str]:
     for token, _ in tokens:
         if token in (";", "}"):
             return " ".join(words), token
-        # Values may be expressions, such as those of voltages: their operators are kept as words.
+        # Values may be expressions, such as voltages; their operators are kept as words.
         words.append(token.removeprefix(" "))
     return " ".join(words), ""
 
@@ -234,17 +236,17 @@ def _arguments(tokens: Iterator[tuple[str, int]], name: str, at: int) -> list[st
         if token[0] == " ":
             args.append(token[1:])
         elif token != ",":
-            raise _SyntaxError(f"{name}: a parenthesis was expected at character {at}, not {token!r}")
+            raise _SyntaxError(f"{name}: expected a parenthesis at character {at}, not {token!r}")
     return args
 
 
 def _numbers(texts: Sequence[str]) -> list[float]:
-    """Return the numbers of a list of texts, each of several with commas between them."""
+    """Return all numbers in some texts, each of which contains numbers separated by commas."""
     return [float(number) for text in texts for number in text.replace(",", " ").split()]
 
 
 def _library(group: _Group) -> Liberty:
-    """Return the library of the outermost group."""
+    """Convert the outermost group to a library."""
     templates = {t.args[0]: t for t in group.all("lu_table_template") if t.args}
     unit = re.fullmatch(r"([\d.]*)\s*([pnfu]?)s", group.attributes.get("time_unit", "1ns"))
     if not unit:
@@ -264,7 +266,7 @@ def _library(group: _Group) -> Liberty:
 
 
 def _pin(group: _Group, templates: dict[str, _Group]) -> Pin:
-    """Return a pin with the arcs that timing needs."""
+    """Convert a group to a pin with the arcs that timing needs."""
     arcs = []
     for timing in group.all("timing"):
         kind = timing.attributes.get("timing_type", "")
@@ -277,7 +279,7 @@ def _pin(group: _Group, templates: dict[str, _Group]) -> Pin:
 
 
 def _table(group: _Group, templates: dict[str, _Group]) -> Table:
-    """Return a table over slew and load, whichever of them the file has first."""
+    """Convert a group to a table over slew and load, in whichever order the file has these axes."""
     template = templates.get(group.args[0] if group.args else "")
     values = _numbers(group.complex["values"])
 
@@ -291,7 +293,10 @@ def _table(group: _Group, templates: dict[str, _Group]) -> Table:
     if len(values) == 1:
         return Table([0.0], [0.0], [values])
     if len(values) != max(1, len(outer)) * max(1, len(inner)):
-        raise ValueError(f"{group.kind} must have one value for each pair of its indexes, not {len(values)}")
+        raise ValueError(
+            f"{group.kind} must have {max(1, len(outer)) * max(1, len(inner))} values, one per pair of its indices, "
+            f"not {len(values)}"
+        )
     if not inner:
         return Table(outer, [0.0], [[v] for v in values]) if first in _SLEW else Table([0.0], outer, [values])
     rows = [values[i * len(inner) : (i + 1) * len(inner)] for i in range(len(outer))]

@@ -1,4 +1,4 @@
-"""Mapped netlists that Yosys wrote as JSON: the cells of each module, and those of the whole design."""
+"""Mapped netlists in Yosys's JSON format: the cells of each module, and those of the whole design."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ __all__ = ["Instance", "Netlist"]
 
 @dataclass(frozen=True)
 class Instance:
-    """A cell of the design that is not a module of it."""
+    """Instance of a cell that is not a module of the design."""
 
     path: str
-    """instances from the top module on, joined by dots; a flip-flop is named after the signal that it drives"""
+    """names of instances from the top module down, joined by dots; a flip-flop has the name of the signal that it
+    drives"""
     module: str
-    """the module that has it"""
+    """module that contains the instance"""
     kind: str
-    """the type of the cell"""
+    """type of the cell"""
     inputs: list[tuple[str, int]]
-    """pins and their nets, without pins at a constant"""
+    """pins and their nets, without pins that are tied to a constant"""
     outputs: list[tuple[str, int]]
-    """pins and their nets; an unconnected pin has -1"""
+    """pins and their nets; the net of an unconnected pin is -1"""
 
 
 class Netlist:
-    """A mapped design, as the command `write_json` of Yosys writes it.
+    """Mapped design, as written by the Yosys command `write_json`.
 
     Parameters
     ----------
     data
-        The JSON object.
+        Decoded JSON object.
     top
-        Its top module.
+        Name of the top module.
     """
 
     def __init__(self, data: Mapping[str, Any], top: str) -> None:
@@ -44,11 +45,14 @@ class Netlist:
         self.top = top
 
     def counts(self, module: str) -> Counter[str]:
-        """Return the number of cells in one module by type, without those inside other modules, which are types too."""
+        """Return the number of cells in one module by type.
+
+        Instances of other modules count as one cell each, whose type is the module's name.
+        """
         return Counter(cell["type"] for cell in self.modules[module]["cells"].values() if cell["type"] != "$scopeinfo")
 
     def instances(self) -> Counter[str]:
-        """Return how many times the design has each module."""
+        """Return the number of instances of each module in the design."""
         total: Counter[str] = Counter()
 
         def add(module: str, times: int) -> None:
@@ -61,12 +65,12 @@ class Netlist:
         return total
 
     def expand(self, cells: Mapping[str, Cell]) -> tuple[list[Instance], dict[str, list[int]]]:
-        """Return every cell of the design, and the nets of the top module's ports; net -1 is a constant.
+        """Return all cells of the design, and the nets of each port of the top module; net -1 is a constant.
 
         Parameters
         ----------
         cells
-            Cells of the library, by type: the netlist does not say which of their pins are inputs.
+            Cells of the library by type, which define the directions of pins where the netlist does not.
         """
         instances: list[Instance] = []
         fresh = iter(range(1 << 62))
@@ -90,7 +94,7 @@ class Netlist:
         cells: Mapping[str, Cell],
         into: list[Instance],
     ) -> None:
-        """Add the cells of a module and of the modules in it to `into`; `local` has the nets of its bits so far."""
+        """Add the cells of a module and of its submodules to `into`; `local` maps bits of the module to nets."""
 
         def net(bit: Any) -> int:
             if bit in constants:
@@ -127,7 +131,7 @@ class Netlist:
             into.append(Instance(path + name, module, kind, inputs, outputs))
 
     def _names(self, module: str) -> dict[int, str]:
-        """Return the shortest Verilog name of each net that a flip-flop of a module drives."""
+        """Return the shortest Verilog name of each net that a flip-flop in the module drives."""
         driven = {
             bits[0]
             for cell in self.modules[module]["cells"].values()
@@ -145,5 +149,5 @@ class Netlist:
 
 
 def _is_box(module: Mapping[str, Any]) -> bool:
-    """Whether a module is only the ports of something from elsewhere."""
+    """Return whether a module is a black box or white box, which is not part of the design."""
     return any(int(str(module.get("attributes", {}).get(name, "0")), 2) for name in ("blackbox", "whitebox"))

@@ -1,4 +1,4 @@
-"""Static timing of a mapped netlist: the longest path from clock edge to clock edge that ends in each module."""
+"""Static timing analysis of a mapped netlist: the longest register-to-register path that ends in each module."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from etchnet.host.asic.netlist import Instance, Netlist
 __all__ = ["FANOUT", "LogicPath", "UnitCells", "longest_paths"]
 
 FANOUT = 16
-"""pins that a net drives without a tree of buffers"""
+"""most pins that a net drives without a tree of buffers"""
 
 _EDGES = ("rise", "fall")
 _CONSTANT = Table([0.0], [0.0], [[0.0]])
@@ -21,12 +21,12 @@ _LEVEL = Table([0.0], [0.0], [[1.0]])
 _BUFFER_TABLES = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
 _Changes = tuple[tuple[int, int], ...]
 _SENSES: dict[str, _Changes] = {"positive_unate": ((0, 0), (1, 1)), "negative_unate": ((1, 0), (0, 1))}
-"""edges of an input, and the edges of the output that they cause; 0 rises, 1 falls"""
+"""pairs of an input's edge and the output's edge that it causes; 0 is rising, 1 is falling"""
 _BOTH: _Changes = ((0, 0), (1, 0), (0, 1), (1, 1))
 
 
 class UnitCells(Mapping[str, Cell]):
-    """Yosys's own gates, each of which has a delay of one level of logic and no area."""
+    """Generic gates of Yosys as cells, each with a delay of one level of logic and no area."""
 
     def __init__(self, netlist: Netlist) -> None:
         self._cells: dict[str, Cell] = {}
@@ -56,22 +56,22 @@ class UnitCells(Mapping[str, Cell]):
 
 @dataclass(frozen=True)
 class LogicPath:
-    """A path from a register, a memory or an input to the next register or memory, or to an output."""
+    """Path from a register, a memory or an input to the next register or memory, or to an output."""
 
     delay: float
-    """from clock edge to clock edge: includes the delay of the first register and the setup time of the last"""
+    """time from clock edge to clock edge, with the delay of the first register and the setup time of the last"""
     start: str
-    """the cell that it starts at"""
+    """cell at which the path starts"""
     end: str
-    """the cell and the pin that it ends at, or a port of the top module"""
+    """cell and pin at which the path ends, or a port of the top module"""
     end_module: str
-    """the module that has the cell; empty for a port"""
+    """module that contains the last cell; empty for a port"""
     steps: list[tuple[str, float]] = field(repr=False)
-    """the cells on the way, without the registers: their types, and when their outputs have changed"""
+    """types of the gates on the path and the arrival times at their outputs, without the registers"""
 
     @property
     def levels(self) -> int:
-        """The number of gates on the way."""
+        """Number of gates on the path."""
         return len(self.steps)
 
 
@@ -82,14 +82,14 @@ def longest_paths(
 
     Wires have no delay and no capacitance. The clock is ideal. Inputs, and outputs of cells that are not in `cells`
     (memories), change at the clock edge; inputs of such cells need no setup time. The load of a net is the capacitance
-    of the pins that it drives. A net of more than `FANOUT` pins gets a tree of buffers of that many branches, as in
-    layout, if the library has a buffer. Where several arcs lead to a net, the latest arrival and the longest transition
-    count.
+    of the pins that it drives. A net with more than `FANOUT` pins gets a tree of buffers with `FANOUT` branches each,
+    as in layout, if the library has a buffer. If several arcs lead to a net, the latest arrival and the longest
+    transition count.
 
     Raises
     ------
     ValueError
-        There is a loop of gates.
+        Gates form a loop.
     """
     design = _Design.of(netlist, cells)
     timing = _Timing(_Loads.of(design), _Buffer.best(cells))
@@ -117,11 +117,11 @@ class _Design:
     """All cells of a design, and its ports."""
 
     placed: Sequence[tuple[Instance, Cell | None]]
-    """every instance with its cell; None for one that is not in the library, such as a memory"""
+    """all instances and their cells; None for a cell that is not in the library, such as a memory"""
     inputs: Sequence[int]
     """nets of the top module's inputs"""
     outputs: Sequence[tuple[str, int]]
-    """names and nets of its outputs"""
+    """names and nets of the top module's outputs"""
 
     @classmethod
     def of(cls, netlist: Netlist, cells: Mapping[str, Cell]) -> _Design:
@@ -137,7 +137,7 @@ class _Design:
 
 @dataclass(frozen=True)
 class _Loads:
-    """Loads of nets: the pins that each drives, and their capacitance."""
+    """Loads of nets: the number of pins that each drives, and their total capacitance."""
 
     capacitance: Mapping[int, float]
     pins: Mapping[int, int]
@@ -156,16 +156,18 @@ class _Loads:
 
 @dataclass(frozen=True)
 class _Buffer:
-    """A cell that passes its input on."""
+    """Buffer cell."""
 
     capacitance: float
+    """capacitance of the input"""
     delay: list[Table]
-    """of a rising and of a falling output"""
+    """delays of a rising and of a falling output"""
     transition: list[Table]
+    """transitions of a rising and of a falling output"""
 
     @classmethod
     def best(cls, cells: Mapping[str, Cell]) -> _Buffer | None:
-        """Return the buffer that drives `FANOUT` of itself fastest; None if the library has no buffer."""
+        """Return the buffer that drives `FANOUT` copies of itself fastest; None if the library has no buffer."""
         found = []
         for cell in cells.values():
             inputs = [(name, pin) for name, pin in cell.pins.items() if pin.direction == "input"]
@@ -186,11 +188,11 @@ class _Buffer:
 
     @property
     def branches(self) -> float:
-        """The capacitance of the next stage of a tree."""
+        """Capacitance of the next stage of a tree."""
         return FANOUT * self.capacitance
 
     def tree(self, pins: int, capacitance: float) -> list[float]:
-        """Return the loads of the buffers on the way to `pins` pins, stage by stage; the last drives the pins."""
+        """Return the load of the buffers in each stage of a tree to `pins` pins; the last stage drives the pins."""
         stages = ceil_log(pins, FANOUT) - 1
         return [self.branches] * (stages - 1) + [FANOUT * capacitance / pins]
 
@@ -204,23 +206,23 @@ def ceil_log(value: int, base: int) -> int:
 
 
 class _Timing:
-    """Arrival times and transitions of all nets, by edge; an arrival of -1 is an edge that never comes."""
+    """Arrival times and transitions of all nets, by edge; an arrival of -1 marks an edge that never occurs."""
 
     def __init__(self, loads: _Loads, buffer: _Buffer | None) -> None:
         self._loads, self._buffer = loads, buffer
         self.arrival: dict[int, list[float]] = {}
         self.slew: dict[int, list[float]] = {}
         self.before: dict[tuple[int, int], tuple[int, int, int]] = {}
-        """from a net and its edge to the instance, the net and the edge that it follows"""
+        """predecessor of a net and its edge on the longest path: instance, input net and input edge"""
         self.source: dict[int, int] = {}
-        """the registers and memories that drive nets"""
+        """register or memory that drives a net"""
 
     def start(self, net: int) -> None:
-        """Let a net change at the clock edge."""
+        """Set the arrival of a net that changes at the clock edge."""
         self.arrival[net], self.slew[net] = [0.0, 0.0], [0.0, 0.0]
 
     def launch(self, index: int, instance: Instance, cell: Cell | None) -> None:
-        """Let the outputs of a register change after its delay, and those of a memory at the clock edge."""
+        """Set the arrivals at the outputs of a register, after its delay, or of a memory, at the clock edge."""
         for name, net in instance.outputs:
             if net < 0:
                 continue
@@ -231,14 +233,14 @@ class _Timing:
                 self._drive(index, cell.pins[name], net, {})
 
     def propagate(self, index: int, instance: Instance, cell: Cell) -> None:
-        """Let the outputs of a gate change after its inputs, whose times are known."""
+        """Compute the arrivals at the outputs of a gate from those at its inputs, which must be known."""
         inputs = dict(instance.inputs)
         for name, net in instance.outputs:
             if net >= 0:
                 self._drive(index, cell.pins[name], net, inputs)
 
     def _drive(self, index: int, pin: Pin, net: int, inputs: Mapping[str, int]) -> None:
-        """Find when a pin and the buffers after it change a net; `inputs` are the nets of the cell's inputs."""
+        """Compute the arrival at a net through a pin and the buffers after it; `inputs` are the cell's input nets."""
         capacitance, pins = self._loads.capacitance.get(net, 0.0), self._loads.pins.get(net, 0)
         buffer, tree = self._buffer, []
         if buffer is not None and pins > FANOUT:
@@ -256,7 +258,7 @@ class _Timing:
     def _through_cell(
         self, index: int, pin: Pin, net: int, inputs: Mapping[str, int], capacitance: float
     ) -> tuple[list[float], list[float]]:
-        """Return the latest times and the longest transitions of a pin, over all arcs that lead to it."""
+        """Return the latest arrivals and the longest transitions at a pin, over all of its arcs."""
         times, slews = [-1.0, -1.0], [0.0, 0.0]
         for arc in pin.arcs:
             origin: int | None = None
@@ -284,7 +286,7 @@ class _Timing:
 
 
 def _in_order(design: _Design) -> Iterator[int]:
-    """Yield the indexes of all gates, each after those that drive it."""
+    """Yield the indices of all gates in topological order."""
     gates = [cell is not None and not cell.sequential for _, cell in design.placed]
     driver = {
         net: index
@@ -312,16 +314,16 @@ def _in_order(design: _Design) -> Iterator[int]:
                 if not waiting[sink]:
                     ready.append(sink)
     if left:
-        raise ValueError(f"{left} gates are in a loop of gates or after one")
+        raise ValueError(f"the netlist has a combinational loop: {left} gates are in it or after it")
 
 
 @dataclass(frozen=True)
 class _End:
-    """Where a path ends, and when."""
+    """End of a path, and the arrival time there."""
 
     module: str
     time: float
-    """with the setup time"""
+    """arrival plus setup time"""
     net: int
     edge: int
     name: str
@@ -349,13 +351,13 @@ def _ends(design: _Design, timing: _Timing) -> Iterator[_End]:
 
 
 def _setup_time(setups: Sequence[Arc], edge: int, slew: float) -> float:
-    """Return the longest time that data must be stable before the clock edge, for an ideal clock."""
+    """Return the longest setup time of some constraints, for an ideal clock."""
     tables = [table for arc in setups if (table := arc.tables.get(f"{_EDGES[edge]}_constraint")) is not None]
     return max((table(slew, 0.0) for table in tables), default=0.0)
 
 
 def _traced(end: _End, design: _Design, timing: _Timing) -> LogicPath:
-    """Return the path to an end, followed back to where it starts."""
+    """Return the longest path to an end, traced back to its start."""
     steps = []
     net, edge = end.net, end.edge
     while (net, edge) in timing.before:

@@ -26,12 +26,12 @@ __all__ = ["Block", "Memory", "Synthesis", "find_module", "synthesise"]
 ELEMENT, ARRAY = "processing_element", "systolic_array"
 MACHINE = "machine"
 
-# Isolation cells, level shifters and probes, which their libraries describe as gates.
+# Isolation cells, level shifters and probes, which libraries describe like gates, by prefix of the cells' names.
 NOT_FOR_LOGIC = {"sky130": ("sky130_*__lpflow_*", "sky130_*__probe*")}
 
 _KEPT = ("yosys.log", "synth.ys", "abc.script", "design.v", "memory.v", "netlist.json")
 _GATES = "AND,NAND,OR,NOR,XOR,XNOR,MUX"
-# Like the script of Yosys, but aware of loads: map, then insert buffers, and size gates for the longest path.
+# Like the default script of Yosys, but aware of loads: it maps, inserts buffers, and sizes gates for the longest path.
 _ABC = (
     "strash",
     "&get -n",
@@ -52,10 +52,10 @@ _ABC = (
 
 @dataclass(frozen=True)
 class Memory:
-    """Memories of one size."""
+    """All memories of one size in one module."""
 
     name: str
-    """the module that has them"""
+    """module that contains them"""
     words: int
     bits: int
     """width of a word"""
@@ -63,13 +63,13 @@ class Memory:
 
     @property
     def total_bits(self) -> int:
-        """The bits of all these memories."""
+        """Bits of all these memories together."""
         return self.words * self.bits * self.count
 
 
 @dataclass(frozen=True)
 class Block:
-    """A module of the design, without the modules inside it."""
+    """Module of the design, without the modules inside it."""
 
     name: str
     instances: int
@@ -82,52 +82,57 @@ class Block:
 
     @property
     def total_area(self) -> float:
-        """The area of all instances."""
+        """Area of all instances."""
         return self.area * self.instances
 
 
 @dataclass(frozen=True)
 class Synthesis:
-    """The result of a synthesis."""
+    """Result of a synthesis."""
 
     config: Config
     top: str
+    """module that was synthesised"""
     tool: str
+    """name and version of Yosys"""
     libraries: Sequence[str]
+    """names of the libraries; empty for generic gates"""
     blocks: Sequence[Block]
     memories: Sequence[Memory]
+    """memories that were left out"""
     paths: Sequence[LogicPath] = field(repr=False)
+    """longest path that ends in each module, longest first"""
     nanoseconds: float = 0.0
-    """the library's unit of time; 0 without a library, where the unit is a level of logic"""
+    """the library's unit of time in nanoseconds; 0 without a library, where the unit is a level of logic"""
 
     @property
     def cells(self) -> int:
-        """The number of cells of the design, flip-flops included."""
+        """Number of cells of the design, flip-flops included."""
         return sum(b.cells * b.instances for b in self.blocks)
 
     @property
     def flip_flops(self) -> int:
-        """The number of flip-flops of the design."""
+        """Number of flip-flops of the design."""
         return sum(b.flip_flops * b.instances for b in self.blocks)
 
     @property
     def area(self) -> float:
-        """The area of all cells, without memories that were left out."""
+        """Area of all cells, without memories that were left out."""
         return sum(b.total_area for b in self.blocks)
 
     @property
     def memory_bits(self) -> int:
-        """The bits of the memories that were left out."""
+        """Bits of the memories that were left out."""
         return sum(m.total_bits for m in self.memories)
 
     @property
     def path(self) -> LogicPath | None:
-        """The longest path; None where nothing is clocked."""
+        """Longest path; None if there is none."""
         return self.paths[0] if self.paths else None
 
     @property
     def megahertz(self) -> float | None:
-        """The clock that the longest path allows, before layout and without wires; None without a library."""
+        """Clock in MHz that the longest path allows, before layout and without wires; None without a library."""
         return 1e3 / (self.path.delay * self.nanoseconds) if self.path and self.path.delay * self.nanoseconds else None
 
     def group(self, kind: str) -> Block | None:
@@ -143,7 +148,7 @@ class Synthesis:
         return Block(kind, count, round(mean("cells")), round(mean("flip_flops")), mean("area"))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as values of JSON."""
+        """Return the result as JSON-compatible values."""
         element, path = self.group(ELEMENT), self.path
         return {
             "config": self.config.to_dict(),
@@ -178,18 +183,18 @@ class Synthesis:
 
 
 def _plain(module: str) -> str:
-    """Return a module's name without the prefixes that Yosys adds for parameters and this package for all modules."""
+    """Return a module's name without Yosys's prefix for parameters and without `etchnet_`."""
     return module.rsplit("\\", 1)[-1].removeprefix("etchnet_")
 
 
 def find_module(design: VerilogDesign, top: str) -> str:
-    """Return the name of a module of a design.
+    """Return the full name of a module of a design.
 
     Parameters
     ----------
     top
-        The name, with or without `etchnet_`, or one of machine, array and element. If the design has several kinds of
-        processing elements, element is the kind with the most instances.
+        Name of a module, with or without `etchnet_`, or one of machine, array and element. If the design has several
+        kinds of processing elements, element is the kind with the most instances.
 
     Raises
     ------
@@ -222,32 +227,34 @@ def synthesise(
 ) -> Synthesis:
     """Synthesise a machine, or a part of it.
 
-    Modules are synthesised one by one and are not dissolved: nothing is optimised across their ports.
+    The hierarchy is kept: modules are synthesised one by one, and nothing is optimised across their ports.
 
     Parameters
     ----------
     config
-        The machine.
+        Machine.
     libraries
-        Liberty files of standard cells. Without any, the result counts Yosys's own gates of two inputs, and levels of
-        logic.
+        Liberty files of standard cells. Without any, the result counts Yosys's generic gates of two inputs, and levels
+        of logic.
     top
-        The part to synthesise, as for `find_module`.
+        Part to synthesise, as for `find_module`.
     flatten_memories
-        Turn memories into flip-flops. Otherwise they are left out, and their bits are counted.
+        Whether to build memories from flip-flops. Otherwise they are left out, and their bits are counted.
     unused
-        Patterns of cells of the libraries that must not be used, besides those known not to be logic.
+        Patterns of library cells that must not be used, in addition to those known not to be logic.
     folder
-        Where the log, the scripts, the Verilog and the netlist are kept; only the log if Yosys fails.
+        Folder in which log, scripts, Verilog and netlist are kept; if Yosys fails, only the log is kept.
     report
-        Called with each step.
+        Function that is called with each step and, where known, the share that is done.
     design
-        Verilog of that machine, if it has been generated already.
+        Verilog of the machine, if it has been generated already.
 
     Raises
     ------
-    SynthesisError, MissingPackageError
-        As for `run_yosys`.
+    MissingPackageError
+        Yosys is not installed.
+    SynthesisError
+        Yosys failed, `top` or a pattern in `unused` matches nothing, or libraries have different units of time.
     LibertyError
         A library cannot be read.
     """
@@ -261,7 +268,7 @@ def synthesise(
         report("generating Verilog")
         design = generate(config)
     module = find_module(design, top)
-    # Either all files are kept or, after a failure, the log alone.
+    # Keep all files or, after a failure of Yosys, only its log.
     with tempfile.TemporaryDirectory(prefix="etchnet-synth-") as temporary:
         work = Path(temporary)
         kept: Sequence[str] = _KEPT
@@ -295,7 +302,7 @@ def _synthesise(
     ram = re.search(rf"^module {RAM_MODULE} #\(.*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL)
     files = {"design.v": design.verilog, "abc.script": "\n".join(_ABC) + "\n"}
     if ram and not flatten:
-        # Ports and parameters stay, so that the sizes of the memories are known.
+        # Keep ports and parameters of the memory module, so that the netlist contains the sizes of memories.
         files["design.v"] = design.verilog.replace(ram[0], "")
         files["memory.v"] = ram[0][: ram[0].index(");", ram[0].index("output")) + 2] + "\nendmodule\n"
     names = [f"library_{i}.lib" for i in range(len(read))]
@@ -330,12 +337,15 @@ def _text(path: Path) -> str:
 
 
 def _unused(read: Sequence[Liberty], given: Sequence[str]) -> list[str]:
-    """Return the patterns of cells not to use that match a cell of the libraries; a given one must match."""
+    """Return the patterns of cells that must not be used; known ones that match no cell are left out.
+
+    Raises SynthesisError if a given pattern matches no cell.
+    """
     names = [name for library in read for name in library.cells]
     for pattern in given:
         if not any(fnmatch(name, pattern) for name in names):
             raise SynthesisError(
-                f"--dont-use {pattern!r} names no cell of {', '.join(x.name for x in read) or 'a library'}"
+                f"--dont-use {pattern!r} matches no cell of {', '.join(x.name for x in read) or 'a --liberty library'}"
             )
     known = [p for prefix, some in NOT_FOR_LOGIC.items() for p in some if any(n.startswith(prefix) for n in names)]
     return [p for p in known if any(fnmatch(name, p) for name in names)] + list(given)
@@ -359,13 +369,13 @@ def _blocks(netlist: Netlist, cells: Mapping[str, Cell]) -> list[Block]:
     for module, instances in netlist.instances().items():
         counts = {k: n for k, n in netlist.counts(module).items() if k not in netlist.modules and k != RAM_MODULE}
         if missing := [kind for kind in counts if kind not in cells]:
-            raise SynthesisError(f"{_plain(module)} needs a cell like {missing[0]}, and no library has one")
+            raise SynthesisError(f"{_plain(module)} needs a cell like {missing[0]}, which no library contains")
         flip_flops = sum(n for kind, n in counts.items() if cells[kind].sequential)
         area = sum(n * cells[kind].area for kind, n in counts.items())
         merged.setdefault(_plain(module), []).append((instances, sum(counts.values()), flip_flops, area))
     blocks = []
     for name, parts in merged.items():
-        # Memories of several sizes are one block.
+        # Modules that differ only in parameters, such as memories of several sizes, are merged into one block.
         total = sum(p[0] for p in parts)
         mean = [sum(p[0] * p[i] for p in parts) / total for i in (1, 2, 3)]
         blocks.append(Block(name, total, round(mean[0]), round(mean[1]), mean[2]))

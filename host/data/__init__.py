@@ -1,1 +1,1 @@
-"""Package data: the network and the images of the demonstration."""
+"""Data files of the demonstration: its network and its images."""

@@ -1,6 +1,6 @@
-"""The demonstration's network, a small int8 classifier of Fashion-MNIST images, and its images.
+"""Access to the demonstration's network, a small int8 classifier of Fashion-MNIST images, and to its images.
 
-`etchnet.host.demo.training` trains the network and writes the two files in `host/data`.
+`etchnet.host.demo.training` trains the network and writes the two data files in `host/data`.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ SIZE = 28
 
 @dataclass(frozen=True)
 class Split:
-    """Images, uint8 (N, 28, 28), and their labels, int64 (N,)."""
+    """Labelled images: uint8 (N, 28, 28) and int64 (N,)."""
 
     images: np.ndarray
     labels: np.ndarray
 
     def first(self, count: int) -> Split:
-        """Return the first images, at most `count`."""
+        """Return the first `count` images, or all if there are fewer."""
         return Split(self.images[:count], self.labels[:count])
 
 
 class DataError(EtchnetError, ValueError):
-    """A file of the data set that is missing, damaged or inconsistent."""
+    """Error for a file of the data set that is missing, damaged or inconsistent."""
 
 
 def _read_idx(path: Path, ndim: int) -> np.ndarray:
-    """Read a gzipped IDX file of unsigned bytes with `ndim` dimensions; raises DataError where it is not one."""
+    """Read a gzipped IDX file of unsigned bytes with `ndim` dimensions; raises DataError if the file is not one."""
     try:
         raw = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
@@ -51,12 +51,12 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
         raise DataError(f"{path} is not an IDX file of unsigned bytes with {ndim} dimensions")
     shape = tuple(int(n) for n in np.frombuffer(raw[4:header], ">u4"))
     if len(raw) - header != np.prod(shape, dtype=np.int64):
-        raise DataError(f"{path} should hold {shape} bytes, but holds {len(raw) - header}")
+        raise DataError(f"{path} must contain an array of shape {shape}, but contains {len(raw) - header} bytes")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 def read_split(folder: Path, name: str) -> Split:
-    """Read the split `train` or `t10k` from a folder of the four files that Zalando Research publishes.
+    """Read the split `train` or `t10k` from a folder with the four files that Zalando Research publishes.
 
     Raises
     ------
@@ -66,19 +66,22 @@ def read_split(folder: Path, name: str) -> Split:
     images = _read_idx(folder / f"{name}-images-idx3-ubyte.gz", 3)
     labels = _read_idx(folder / f"{name}-labels-idx1-ubyte.gz", 1)
     if images.shape != (len(labels), SIZE, SIZE):
-        raise DataError(f"{folder}: {name} images have shape {images.shape}, but there are {len(labels)} labels")
+        raise DataError(
+            f"{folder}: {name} images must have shape {(len(labels), SIZE, SIZE)}, to match their labels, "
+            f"not {images.shape}"
+        )
     if not len(labels) or labels.max() >= len(CLASSES):
-        raise DataError(f"{folder}: {name} labels must be from 0 to {len(CLASSES) - 1}, and there must be some")
+        raise DataError(f"{folder}: {name} labels must be from 0 to {len(CLASSES) - 1}, and there must be at least one")
     return Split(images, labels.astype(np.int64))
 
 
 def quantise_image(images: np.ndarray) -> np.ndarray:
-    """Convert images, uint8 (N, 28, 28), to the network's inputs, int8 (N, 784) with the zero point -128."""
+    """Convert images, uint8 (N, 28, 28), to inputs of the network, int8 (N, 784) with zero point -128."""
     return (images.reshape(len(images), -1).astype(np.int16) - 128).astype(np.int8)
 
 
 def held_out() -> Split:
-    """Return the images that come with the package: the first of the test set, which training does not use."""
+    """Return the images that come with the package: the first 400 of the test set, which training does not use."""
     with resources.files("etchnet.host.data").joinpath("fashion_held_out.npz").open("rb") as file:
         data = np.load(file, allow_pickle=False)
         return Split(data["images"], data["labels"].astype(np.int64))

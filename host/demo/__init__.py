@@ -1,1 +1,1 @@
-"""The demonstration, and the training of its network."""
+"""Demonstration on Fashion-MNIST images, and the training of its network."""

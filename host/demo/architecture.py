@@ -1,4 +1,4 @@
-"""What the demonstration's network is, before it has weights, and how its answers are counted."""
+"""Architecture of the demonstration's network, without weights, and the measurement of its accuracy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Stage:
     Parameters
     ----------
     kind
-        "conv" or "dense". ReLU follows every convolution. The last stage is dense, and no other is.
+        "conv" or "dense". ReLU follows every convolution. Only the last stage is dense.
     channels
         Output channels.
     kernel, stride
-        Rows and columns of a convolution's kernel, and its stride in both directions.
+        Size of a convolution's kernel and its stride, both the same in rows and columns.
     """
 
     kind: str
@@ -33,11 +33,11 @@ class Stage:
     stride: int = 1
 
     def size_out(self, size: int) -> int:
-        """Return the rows and columns of the output for an input of `size` rows and columns."""
+        """Return the rows, which equal the columns, of the output for an input of `size` x `size` pixels."""
         return ceil_div(size, self.stride) if self.kind == "conv" else 1
 
     def padding(self, size: int) -> Padding:
-        """Return the SAME padding of a convolution for an input of `size` rows and columns."""
+        """Return a convolution's SAME padding for an input of `size` x `size` pixels."""
         side = same_padding(size, self.kernel, self.stride)
         return side, side
 
@@ -51,7 +51,7 @@ ARCHITECTURE = (
 
 
 def sizes(stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, int, int]]:
-    """Yield each stage with the rows (and columns) and channels of its input, and the rows of its output."""
+    """Yield each stage with the rows and channels of its input and the rows of its output; images are square."""
     size, channels = SIZE, 1
     for stage in stages:
         yield stage, size, channels, stage.size_out(size)
@@ -59,7 +59,10 @@ def sizes(stages: Sequence[Stage]) -> Iterator[tuple[Stage, int, int, int]]:
 
 
 def accuracy(network: Network, split: Split, *, batch: int = 250) -> float:
-    """Return the share of the images whose first highest score, in whole numbers, is that of their label."""
+    """Return the share of images for which the first of the highest int8 scores is that of the label.
+
+    `batch` images at a time are computed, to limit memory.
+    """
     right = 0
     for start in range(0, len(split.labels), batch):
         scores = network.reference(quantise_image(split.images[start : start + batch]))

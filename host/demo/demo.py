@@ -1,4 +1,4 @@
-"""The demonstration: real images, classified on the simulated chip."""
+"""Demonstration: classification of real images on the simulated chip."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["DemoResult", "RtlCheck", "check_on_rtl", "run_demo"]
 
 @dataclass(frozen=True)
 class RtlCheck:
-    """A piece of the network's last convolution, on the exact engine and on the RTL in Amaranth's simulator."""
+    """Comparison of a part of the network's last convolution, on the exact engine and on the RTL in Amaranth."""
 
     rows: int
     columns: int
@@ -35,9 +35,10 @@ class RtlCheck:
     pixels: tuple[int, int]
     """height and width of input and output"""
     channels: int
-    """in and out"""
+    """channels of the input, which equal those of the output"""
     cycles: int
     equal: bool
+    """whether results and counters are equal"""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields by name."""
@@ -46,29 +47,39 @@ class RtlCheck:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Accuracy, cycles and speed of the demonstration; speeds are in images per second."""
+    """Accuracy, cycles and speed of the demonstration."""
 
     engine: str
     config: Config
     images: int
+    """number of images"""
     answers: np.ndarray
+    """class of each image, int64 (images,)"""
     accuracy: float
+    """share of correct answers"""
     batch: int
+    """images that are computed together"""
     alone: Counts
+    """counters of a run with one image"""
     together: Counts
+    """counters of a run with all images, in batches"""
     simulation_seconds: float
+    """wall time of both runs"""
     numpy_alone: float
+    """images per second in numpy, one at a time"""
     numpy_together: float
+    """images per second in numpy, in batches"""
     numpy_agreement: float
+    """share of images for which numpy gives the same answer"""
 
     @property
     def cycles_alone(self) -> float:
-        """Cycles for one image by itself."""
+        """Cycles for a single image."""
         return self.alone.cycles
 
     @property
     def cycles_together(self) -> float:
-        """Cycles per image, `batch` at once."""
+        """Cycles per image in batches."""
         return self.together.cycles / self.images
 
     def to_dict(self, clock: float) -> dict[str, Any]:
@@ -98,14 +109,16 @@ class DemoResult:
 
 
 def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None) -> DemoResult:
-    """Classify the images of `split`: the first one alone, then all with `batch` at once; time numpy on the same.
+    """Classify the first image of `split` alone, then all images in batches of `batch`, and time numpy on the same.
 
     The default batch is the best one that `one_and_many` finds.
 
     Raises
     ------
+    CapacityError
+        The machine cannot hold the network.
     Disagreement
-        The first image has other scores alone than in a batch.
+        The scores of the first image differ between the two runs.
     """
     network = fashion.network()
     x = fashion.quantise_image(split.images)
@@ -120,7 +133,7 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None
     together = accelerator.counts
     seconds = time.perf_counter() - start
     if not np.array_equal(first, scores[:1]):
-        raise Disagreement("one image alone and in a batch must give the same scores")
+        raise Disagreement("the scores of the first image alone differ from its scores in a batch")
     answers = scores.argmax(axis=1)
     on_cpu = NumpyNetwork(network)
     return DemoResult(
@@ -142,8 +155,8 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None
 def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
     """Run a part of the last convolution on the exact engine and on the RTL, and compare results and counters.
 
-    The part has `size` of the input and output channels and runs on an array of size x size. Its input is what the
-    layers before it compute from the first image; its windows extend beyond every edge of the image.
+    The part has `size` input and output channels and runs on an array of `size` x `size` elements. The previous layers
+    compute its input from the first image. Its windows extend beyond every edge, so the check covers padding.
     """
     network = fashion.network()
     index = max(i for i, layer in enumerate(network.layers) if isinstance(layer, Conv))
@@ -151,7 +164,7 @@ def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
     assert isinstance(layer, Conv)
     (source,) = network.source_shapes(index)
     before = network.upto(index - 1).reference(fashion.quantise_image(split.images[:1])).reshape(source)
-    # Channels with the most variation: others may be zero everywhere.
+    # Choose the channels that vary most, because others may be zero everywhere.
     chosen = np.sort(np.argsort(before.reshape(-1, source[2]).std(axis=0))[-size:])
     piece = dataclasses.replace(
         layer,

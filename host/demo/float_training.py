@@ -1,4 +1,4 @@
-"""The demonstration's network in floating point: augmentation, training with PyTorch, and averaged weights."""
+"""Training of the demonstration's network in floating point with PyTorch: augmentation, optimiser, averaged weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BATCH = 128
 
 
 def require_torch() -> Any:
-    """Import PyTorch; raises ClickException, with what to install, where it is missing."""
+    """Import and return PyTorch; raises ClickException with an installation command if it is missing."""
     try:
         import torch
     except ImportError as error:
@@ -29,7 +29,7 @@ def require_torch() -> Any:
 
 
 def _augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Mirror half of some images, uint8 (N, 28, 28), and move each by up to one pixel.
+    """Mirror a random half of uint8 images (N, 28, 28) and shift each by up to one pixel in both directions.
 
     Returns floats from 0 to 1 of shape (N, 1, 28, 28).
     """
@@ -45,7 +45,7 @@ def _augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def build(stages: Sequence[Stage], dropout: float) -> torch.nn.Sequential:
-    """Make the untrained network.
+    """Create the untrained network.
 
     Batch normalisation and ReLU follow each convolution; dropout precedes the dense layer.
     """
@@ -77,16 +77,16 @@ def fit(
     after_step: Callable[[], None],
     title: str,
 ) -> None:
-    """Train `parameters` with AdamW on augmented images in random order; the rate warms up, then falls as a cosine.
+    """Train `parameters` with AdamW on augmented images in random order, with warm-up and cosine decay of the rate.
 
-    `forward` returns the scores of a batch of images, and `after_step` is called after every step of the optimiser.
+    `forward` must return the scores of a batch of images; `after_step` is called after every step of the optimiser.
     """
     from rich.progress import track
 
     torch = require_torch()
     generator = torch.Generator().manual_seed(seed)
     images, labels = torch.from_numpy(split.images.copy()), torch.from_numpy(split.labels)
-    # Only weights of several dimensions decay: biases and normalisation do not.
+    # Weight decay must not apply to biases and normalisation, which have one dimension.
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
@@ -118,7 +118,7 @@ def train(
     dropout: float = 0.3,
     seed: int,
 ) -> torch.nn.Sequential:
-    """Train a network, and return it with the moving average of its weights, in evaluation mode."""
+    """Train a network and return it, with the moving average of its weights, in evaluation mode."""
     torch = require_torch()
     torch.manual_seed(seed)
     net = build(stages, dropout)
@@ -134,7 +134,7 @@ def train(
         after_step=lambda: average.update_parameters(net),
         title="training",
     )
-    # Activations of averaged weights vary less than those that the normalisation saw: measure it again.
+    # Averaged weights give activations that vary less than those in training: recompute the normalisation's statistics.
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(0, len(split.images), (100, 2 * _BATCH), generator=generator)
     images = torch.from_numpy(split.images.copy())

@@ -1,4 +1,4 @@
-"""From the trained network to whole numbers: scales, fine-tuning under simulated rounding, and export."""
+"""Quantisation of the trained network to int8: scales, fine-tuning under simulated rounding, and export."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["SimulatedNetwork", "quantise"]
 
 
 def _rounded(x: torch.Tensor) -> torch.Tensor:
-    """Round to the nearest whole number; gradients pass through as if nothing were rounded."""
+    """Round to the nearest integer; gradients pass unchanged (straight-through estimator)."""
     return x + (x.round() - x).detach()
 
 
 def _weight_scale(weights: torch.Tensor) -> torch.Tensor:
-    """Return the step per output channel (the first dimension) that makes the largest weight 127; 1 if all are 0."""
+    """Return the scale per output channel (the first dimension) that maps its largest weight to 127; 1 if all are 0."""
     largest = weights.detach().flatten(1).abs().amax(dim=1).double()
     return require_torch().where(largest > 0, largest / 127, 1.0)
 
 
 class SimulatedNetwork:
-    """The network in floats that int8 can express, with its normalisation folded into weights and biases.
+    """Network in floating point whose values are rounded to those of int8, with normalisation folded into the weights.
 
-    Weights and activations are rounded to their int8 grids. Biases are not, as their grid is much finer. Activations
-    are rounded only after `calibrate` has set their scales.
+    Weights and activations are rounded to their int8 grids. Biases are not, because their grid is much finer.
+    Activations are rounded only after `calibrate` has set their scales.
     """
 
     def __init__(self, stages: Sequence[Stage], net: torch.nn.Sequential) -> None:
@@ -58,13 +58,13 @@ class SimulatedNetwork:
 
     @property
     def parameters(self) -> list[torch.Tensor]:
-        """Weights and biases, which fine-tuning changes."""
+        """Weights and biases for fine-tuning."""
         return [*self.weights, *self.biases]
 
     def calibrate(self, images: np.ndarray, percentile: float = 99.97) -> None:
-        """Set the scales of activations from those of uint8 `images` (N, 28, 28).
+        """Set the scales of activations from their distribution for uint8 `images` (N, 28, 28).
 
-        Activations above the percentile saturate; the range of the scores is kept whole.
+        Activations above the percentile saturate; scores keep their full range.
         """
         torch = require_torch()
         self.output_scales = []
@@ -78,7 +78,7 @@ class SimulatedNetwork:
         self.score_range = float(scores.min()), float(scores.max())
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the scores (N, classes) of images (N, 1, 28, 28) from 0 to 1; scores are not rounded."""
+        """Return the unrounded scores (N, classes) of images (N, 1, 28, 28), whose values are from 0 to 1."""
         return self._run(x, lambda x: None)
 
     def _run(self, x: torch.Tensor, observe: Callable[[torch.Tensor], None]) -> torch.Tensor:
@@ -99,7 +99,7 @@ class SimulatedNetwork:
         return x
 
     def export(self) -> Network:
-        """Return the network in whole numbers."""
+        """Return the int8 network."""
         layers: list[Layer] = []
         scale, zero_point = 1 / 255, -128
         for index, (stage, size, channels, _) in enumerate(sizes(self.stages)):
@@ -124,7 +124,7 @@ class SimulatedNetwork:
                 smallest, largest = self.score_range
                 scale_out = (largest - smallest) / 255
                 zero_point_out = int(np.clip(np.rint(-128 - smallest / scale_out), -128, 127))
-                # From the order (channel, y, x) of the values to (y, x, channel).
+                # PyTorch flattens images as (channel, y, x), Etchnet as (y, x, channel).
                 whole = whole.reshape(stage.channels, channels, size, size).transpose(2, 3, 1, 0)
                 layers.append(
                     Dense.from_scale(
@@ -142,7 +142,7 @@ class SimulatedNetwork:
 def quantise(
     stages: Sequence[Stage], net: torch.nn.Sequential, split: Split, *, epochs: int, rate: float = 2e-4, seed: int
 ) -> Network:
-    """Return the network in whole numbers, after fine-tuning with rounded weights and activations."""
+    """Fine-tune a trained network with rounded weights and activations, and return it as an int8 network."""
     simulated = SimulatedNetwork(stages, net)
     sample = split.images[:2_000]
     simulated.calibrate(sample)

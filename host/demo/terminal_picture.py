@@ -1,4 +1,4 @@
-"""Pictures drawn with characters."""
+"""Drawing of images with characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _SHADES = {True: " ░▒▓█", False: " .:*#"}
 
 
 def sketch(image: np.ndarray, *, unicode: bool = True) -> list[str]:
-    """Draw a uint8 image, dark to light, as lines of characters, each for one column and two rows of pixels."""
+    """Draw a uint8 image (H, W) as lines of text; each character covers one column and two rows of pixels.
+
+    Brighter pixels use denser characters: block characters with `unicode`, otherwise ASCII.
+    """
     if len(image) % 2:
         image = np.concatenate([image, image[-1:]])
     shades = _SHADES[unicode]
@@ -21,7 +24,7 @@ def sketch(image: np.ndarray, *, unicode: bool = True) -> list[str]:
 
 
 def side_by_side(pictures: Sequence[Sequence[str]], captions: Sequence[str], *, gap: int = 3) -> list[str]:
-    """Arrange pictures of equal height side by side, with captions below; returns lines."""
+    """Return the lines of pictures of equal height side by side, `gap` characters apart, with captions below."""
     width = max(len(line) for picture in pictures for line in picture)
     width = max([width, *map(len, captions)])
     rows = [*zip(*pictures, strict=True), tuple(captions)]

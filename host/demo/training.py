@@ -1,11 +1,11 @@
-"""Training of the demonstration network: a small int8 convolutional classifier of Fashion-MNIST images.
+"""Training of the demonstration network, a small int8 convolutional classifier of Fashion-MNIST images.
 
-``python -m etchnet.host.demo.training --data /usr/share/datasets/fashion-mnist`` trains it again from the four files
-of the data set (Debian: dataset-fashion-mnist) with PyTorch (the `train` extra), writes the two files in `host/data`
-and prints how the integer network does on the test set, which is not used for anything else.
+``python -m etchnet.host.demo.training --data /usr/share/datasets/fashion-mnist`` trains the network from the four files
+of the data set (Debian package dataset-fashion-mnist) with PyTorch (extra "train"). It writes the two files in
+`host/data` and prints the accuracy of the integer network on the test set, which is not used for anything else.
 
-Quantisation is TensorFlow Lite's: int8 weights symmetric about 0 with a scale per output channel, int8 activations
-with a scale and a zero point per tensor, int32 biases. The result is a `Network`, which rounds by `tflite-double`.
+Quantisation follows TensorFlow Lite: int8 weights symmetric about 0 with a scale per output channel, int8 activations
+with a scale and a zero point per tensor, int32 biases. The result is a `Network` with the contract `tflite-double`.
 """
 
 from __future__ import annotations
@@ -38,16 +38,22 @@ def _summary(network: Network, path: Path, test: Split) -> str:
     first = Split(test.images[:_HELD_OUT], test.labels[:_HELD_OUT])
     return (
         f"{path.stat().st_size} bytes; per image {network.multiplications} multiplications, and {cycles} cycles on the "
-        f"default machine\nright in whole numbers: {accuracy(network, test):.2%} of {len(test.labels)} test images, "
+        f"default machine\naccuracy in int8: {accuracy(network, test):.2%} of {len(test.labels)} test images, "
         f"{accuracy(network, first):.2%} of the first {_HELD_OUT}"
     )
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="The data set's folder.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Where to write; default host/data.")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the data set.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.  [host/data]")
 @click.option("--epochs", type=click.IntRange(1), default=12, show_default=True)
-@click.option("--fine-epochs", type=click.IntRange(0), default=2, show_default=True, help="Epochs with rounding.")
+@click.option(
+    "--fine-epochs",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Epochs of fine-tuning with rounded values.",
+)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option(
     "--threads",
@@ -78,9 +84,7 @@ def _main(data: Path, output: Path | None, epochs: int, fine_epochs: int, seed: 
         np.savez_compressed(partial, images=images, labels=labels)
     click.echo(f"wrote fashion_network.npz and fashion_held_out.npz to {output}")
     network = Network.load(path)
-    click.echo(
-        f"right in whole numbers: {accuracy(network, validation):.2%} of {_VALIDATION} images held out of training"
-    )
+    click.echo(f"accuracy in int8: {accuracy(network, validation):.2%} of {_VALIDATION} images held out of training")
     click.echo(_summary(network, path, test))
 
 

@@ -1,1 +1,1 @@
-"""Projects for the flows of others: FuseSoC, LibreLane, Tiny Tapeout, LiteX."""
+"""Projects for other tools' flows: FuseSoC, LibreLane, Tiny Tapeout and LiteX."""

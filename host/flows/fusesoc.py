@@ -1,4 +1,4 @@
-"""A FuseSoC core of the machine."""
+"""FuseSoC core of the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ __all__ = ["fusesoc"]
 
 
 def fusesoc(config: Config) -> dict[str, str]:
-    """Return the files of a FuseSoC core (CAPI2) with targets default, lint, sim (with a test bench) and synth."""
+    """Return the files of a FuseSoC core (CAPI2), as texts by name.
+
+    The core has the targets default, lint, sim (with a test bench) and synth.
+    """
     design = generate(config)
     core = {
         "name": f"::{TOP}:{metadata.version('etchnet')}",

@@ -1,4 +1,4 @@
-"""A LibreLane project of the machine, for all open processes."""
+"""LibreLane project of the machine, for all open processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["librelane"]
 
 
 def librelane(config: Config = TILE, *, period: float | None = None, macros: bool = False) -> dict[str, str]:
-    """Return the files of a LibreLane project for the processes of `PDKS`.
+    """Return the files of a LibreLane project for all processes of `PDKS`, as texts by name.
 
     Parameters
     ----------
     config
-        The machine.
+        Machine.
     period
         Clock period in ns; by default that of each process.
     macros
-        The user replaces the memories in `src/etchnet_ram.v` by macros.
+        Whether the user will replace the memories in `src/etchnet_ram.v` with macros.
 
     Raises
     ------
     ConfigError
-        The memories are too large to become flip-flops, and `macros` is not set.
+        The memories are too large to be built from flip-flops, and `macros` is false.
     """
     design = generate(config)
     bits = memory_bits(design)

@@ -1,4 +1,4 @@
-"""A LiteX module of the machine."""
+"""LiteX module of the machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ __all__ = ["litex"]
 
 
 def litex(config: Config) -> dict[str, str]:
-    """Return the files of a LiteX module around the Verilog, with a stream to the machine and one from it."""
+    """Return the files of a LiteX module around the Verilog, as texts by name.
+
+    The module has one stream to the machine and one from it.
+    """
     design = generate(config)
     ports = json.loads(design.files[f"{TOP}.json"])["ports"]
     endpoints = {"link_in": "sink", "link_out": "source"}
@@ -38,10 +41,10 @@ LINK_BITS = {config.link_bits}
 
 
 class Etchnet(LiteXModule):
-    """The machine of etchnet.v: packets of link words go to `sink`, results come from `source`.
+    """Machine of {TOP}.v, which takes packets of link words from `sink` and sends results to `source`.
 
-    Both are streams of `LINK_BITS` in `data`; `first` and `last` are not used. With `platform`, the Verilog beside this
-    file becomes one of its sources.
+    Both streams have `LINK_BITS` bits in `data`; `first` and `last` are not used. If `platform` is given, the Verilog
+    file next to this one is added to its sources.
     """
 
     def __init__(self, platform=None, domain="sys"):

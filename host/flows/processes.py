@@ -1,4 +1,4 @@
-"""The open processes, and the machine that is small enough for silicon whose memories are flip-flops."""
+"""Open processes, and a machine that is small enough for them with memories of flip-flops."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ TILE = Config(
     parameter_tiles=1,
     residual_words=0,
 )
-"""about the smallest machine that multiplies matrices of any size"""
+"""nearly the smallest machine that can multiply matrices of any size"""
 
 
 @dataclass(frozen=True)
 class Pdk:
-    """A process, and the area and clock of the machine `TILE` in it."""
+    """Process, with the area and clock of the machine `TILE` in it."""
 
     name: str
-    """its name in LibreLane and Tiny Tapeout"""
+    """name in LibreLane and Tiny Tapeout"""
     about: str
     """foundry and node"""
     area: float
-    """area of the cells of `TILE` behind a tile's pins, in square micrometres, by `etchnet synth --tinytapeout`"""
+    """area of the cells of `TILE` and its pin interface in square micrometres, from `etchnet synth --tinytapeout`"""
     period: float
     """clock period in ns: twice the longest path that the same command finds, to allow for wires, clock tree and slow
     corners, rounded up to a multiple of 5"""
@@ -75,4 +75,4 @@ PDKS = {
         ),
     )
 }
-"""by name"""
+"""processes by name"""

@@ -1,4 +1,4 @@
-"""What all projects share: their files, and the memories in their Verilog."""
+"""Functions that all projects share: writing of files, and memories in the Verilog."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from etchnet.hdl.targets.verilog import RAM_MODULE, VerilogDesign
 __all__ = ["MOST_BITS", "check_flip_flops", "describe", "memory_bits", "split_memory", "write_files"]
 
 MOST_BITS = 16384
-"""the most memory bits that a project may turn into flip-flops"""
+"""largest number of memory bits that a project may build from flip-flops"""
 
 
 def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write texts by relative name to `folder`, each whole or not at all; return their paths."""
+    """Write texts, given by relative name, to `folder` and return their paths; each file is written atomically."""
     paths = []
     for name, text in files.items():
         path = folder / name
@@ -27,7 +27,7 @@ def write_files(files: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def describe(config: Config) -> str:
-    """Return one line about a machine, for the descriptions in projects."""
+    """Return a one-line description of a machine."""
     return f"{config.rows} x {config.columns} int8 systolic array for matrix products and ReLU"
 
 
@@ -51,7 +51,7 @@ def memory_bits(design: VerilogDesign) -> int:
 
 
 def split_memory(design: VerilogDesign) -> tuple[str, str]:
-    """Return the Verilog without the module of its memories, and that module."""
+    """Return the Verilog without the memory module, and the memory module."""
     found = re.search(
         rf"(?:^//[^\n]*\n)*^module {RAM_MODULE} .*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL
     )
@@ -60,15 +60,15 @@ def split_memory(design: VerilogDesign) -> tuple[str, str]:
 
 
 def check_flip_flops(bits: int) -> None:
-    """Refuse memories that are too large to become flip-flops.
+    """Check that memories of `bits` bits are small enough to be built from flip-flops.
 
     Raises
     ------
     ConfigError
-        They have more than `MOST_BITS`.
+        `bits` exceeds `MOST_BITS`.
     """
     if bits > MOST_BITS:
         raise ConfigError(
-            f"memories of {bits:,} bits would become flip-flops, and at most {MOST_BITS:,} may: choose a "
-            f"smaller machine, or memories of the process (--macros)"
+            f"memories that are built from flip-flops must have at most {MOST_BITS:,} bits, not {bits:,}: choose a "
+            f"smaller machine, or memory macros (etchnet flow librelane --macros)"
         )

@@ -1,4 +1,4 @@
-"""A Verilog test bench for any simulator: recorded link words against those that come back."""
+"""Verilog test bench for any simulator, which compares the machine's link words with recorded ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["testbench"]
 
 
 class _Recorder(Engine):
-    """The exact engine, with a record of the words on its link."""
+    """Exact engine that records the words on its link."""
 
     name = "recorder"
 
@@ -42,10 +42,11 @@ class _Recorder(Engine):
 
 
 def testbench(config: Config) -> str:
-    """Return a Verilog test bench that sends the link words of a product and checks every word that comes back.
+    """Return a Verilog test bench that sends the link words of a product and checks every word that is returned.
 
-    It loads and runs a requantised product of random operands and reads the counters; the expected words are those of
-    the exact engine. It ends with `PASSED`, or with the first word that differs and a non-zero exit status.
+    The test bench loads and runs a requantised product of random operands and reads the counters. The expected words
+    are those of the exact engine. The test bench prints `PASSED`, or prints the first word that differs and ends with a
+    non-zero exit status.
     """
     random = np.random.default_rng(0)
     x, w = (
@@ -111,6 +112,6 @@ endmodule
 
 
 def _hex(parts: Sequence[np.ndarray]) -> list[str]:
-    """Return link words as hexadecimal digits, the highest lane first."""
+    """Return link words as hexadecimal digits, highest lane first."""
     words = np.concatenate([np.asarray(part, "<u4") for part in parts])
     return ["".join(f"{int(lane):08x}" for lane in word[::-1]) for word in words]

@@ -1,4 +1,4 @@
-"""A Tiny Tapeout project (info.yaml of version 6) of the machine behind a tile's pins."""
+"""Tiny Tapeout project (info.yaml version 6) of the machine with a tile's pins."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from etchnet.host.flows.yaml import to_yaml
 __all__ = ["tinytapeout"]
 
 _FULLEST = 0.71
-"""share of a tile that cells may fill: clock tree and timing repair need the rest"""
+"""share of a tile that cells may fill; clock tree and timing repair need the rest"""
 _USUAL_FILL = 0.6
-"""share that is assumed for machines whose area is not known"""
+"""share that is assumed to be filled by machines whose area is not known"""
 
 _HARDENING = {
     "CLOCK_PORT": "clk",
@@ -39,7 +39,7 @@ _HARDENING = {
     "MAGIC_DEF_LABELS": 0,
     "MAGIC_WRITE_LEF_PINONLY": 1,
 }
-"""settings of the template that do not depend on the machine"""
+"""settings of the shuttle's template that do not depend on the machine"""
 
 
 def tinytapeout(
@@ -50,25 +50,26 @@ def tinytapeout(
     author: str = "",
     tiles: str | None = None,
 ) -> dict[str, str]:
-    """Return the files of a Tiny Tapeout project.
+    """Return the files of a Tiny Tapeout project, as texts by name.
 
     Parameters
     ----------
     config
-        The machine.
+        Machine.
     pdk
-        The shuttle's process, one of `PDKS`.
+        Process of the shuttle, one of `PDKS`.
     period
         Clock period in ns; by default that of the process.
     author
-        The author's name, for info.yaml.
+        Name of the author, for info.yaml.
     tiles
-        The size in tiles, such as "4x4"; by default the smallest that `TILE` fits. Other machines must give it.
+        Size in tiles, such as "4x4"; by default the smallest that fits `TILE`. Required for other machines.
 
     Raises
     ------
     ConfigError
-        The memories are too large to become flip-flops, or the process has no such tiles, or none were given.
+        The memories are too large to be built from flip-flops, the process does not offer the size, or the size is
+        missing.
     """
     process = PDKS[pdk]
     tiles = _chosen_tiles(process, config, tiles)
@@ -89,19 +90,19 @@ def tinytapeout(
 
 
 def _chosen_tiles(process: Pdk, config: Config, tiles: str | None) -> str:
-    """Return the given tiles if the process has them; without any, the smallest that `TILE` fits."""
+    """Return the given size if the process offers it; without one, return the smallest that fits `TILE`."""
     if tiles is None:
         if config != TILE:
-            raise ConfigError("tiles must be given for this machine: etchnet synth --tinytapeout reports its area")
+            raise ConfigError("--tiles is required for this machine: `etchnet synth --tinytapeout` reports its area")
         fitting = [name for name in process.tiles if process.area <= _FULLEST * _tile_area(process, name)]
         return min(fitting, key=lambda name: _tile_area(process, name))
     if tiles not in process.tiles:
-        raise ConfigError(f"tiles must be one of {', '.join(process.tiles)} for {process.name}, not {tiles!r}")
+        raise ConfigError(f"--tiles must be one of {', '.join(process.tiles)} for {process.name}, not {tiles!r}")
     return tiles
 
 
 def _tile_area(process: Pdk, tiles: str) -> float:
-    """Return an area in square micrometres."""
+    """Return the area of a size in tiles, in square micrometres."""
     width, height = process.tiles[tiles]
     return width * height
 
@@ -126,9 +127,9 @@ def _info(config: Config, top: str, tiles: str, period: float, author: str) -> d
 
 
 def _project(top: str, machine: str) -> str:
-    """Return the Verilog of the tile's top module around the machine's."""
+    """Return the Verilog of the tile's top module, which contains the module `machine`."""
     return f"""\
-// The tile's own ports around the generated machine. Generated; do not edit.
+// Top module with a tile's ports, around the generated machine. Generated; do not edit.
 `default_nettype none
 module {top} (
   input  wire [7:0] ui_in,
@@ -140,7 +141,7 @@ module {top} (
   input  wire       clk,
   input  wire       rst_n
 );
-  // The tile's reset may end at any time: two registers make it end with the clock.
+  // The tile's reset may be released at any time: two registers synchronise its release to the clock.
   reg [1:0] reset;
   always @(posedge clk) reset <= {{reset[0], !rst_n}};
 
@@ -154,29 +155,29 @@ endmodule
 
 
 def _page(config: Config, bits: int) -> str:
-    """Return the page about the project."""
+    """Return the project's documentation page, as Markdown."""
     count = config.link_bits // 8
     return textwrap.dedent(f"""\
         ## How it works
 
         A weight-stationary systolic array of {config.rows} x {config.columns} processing elements multiplies int8
-        matrices and adds into int32 accumulators. An output stage adds a bias, scales, rounds, adds a zero point and
-        clamps, which is ReLU where the lower bound says so. Programs of passes, weights and inputs come over a link;
-        results go back over another. Memories are flip-flops, {bits:,} bits in all.
+        matrices and adds the products into int32 accumulators. An output stage adds a bias, scales, rounds, adds a zero
+        point and clamps; with a suitable lower bound, the clamp is ReLU. Programs, weights and inputs arrive over one
+        link; results leave over another. Memories are flip-flops, {bits:,} bits in total.
 
-        Each link word is {config.link_bits} bits, {count} bytes here, the lowest first. A byte moves to the machine in
-        a clock cycle in which both uio[0] (valid) and uio[1] (ready) are high at the rising edge, and from the machine
-        in one in which uio[2] (valid) and uio[3] (ready) are. All pins are synchronous to the clock. A side that has
-        raised valid keeps it and the byte until the byte is taken.
+        Each link word has {config.link_bits} bits and is transferred as {count} bytes, lowest first. A byte moves to
+        the machine at a rising clock edge at which both uio[0] (valid) and uio[1] (ready) are high, and from the
+        machine at one at which both uio[2] (valid) and uio[3] (ready) are high. All pins are synchronous to the clock.
+        A sender that has raised valid must hold it, and the byte, until the byte is taken.
 
         ## How to test
 
-        Hold rst_n low for at least three clock cycles. Then send packets, as Etchnet's driver makes them: programs,
-        parameters and weights, an input, and a command to run. The link words of a whole example, and what they mean,
-        are in the documentation of Etchnet's instructions. The driver runs over these pins as over any other link: it
-        takes an engine that moves link words, and these are made of bytes.
+        Hold rst_n low for at least three clock cycles. Then send the packets that Etchnet's driver generates: program,
+        parameters, weights, an input, and a command to run. The documentation of Etchnet's instruction set explains the
+        link words of a complete example. To use the driver, implement an engine that moves link words over these pins,
+        byte by byte.
 
         ## External hardware
 
-        None. The demonstration board's microcontroller makes the clock and moves the bytes.
+        None. The microcontroller of the demonstration board generates the clock and moves the bytes.
         """)

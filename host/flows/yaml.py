@@ -1,4 +1,4 @@
-"""YAML of the few kinds of values that projects need."""
+"""Writer of YAML for the few kinds of values that projects need."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _KEYWORDS = ("yes", "no", "on", "off", "true", "false", "null")
 
 
 def to_yaml(value: Any, depth: int = 0) -> str:
-    """Return a value of mappings, lists and scalars as YAML in block style, at a depth of two spaces each.
+    """Return a value of mappings, lists and scalars as YAML in block style, indented by two spaces per `depth`.
 
-    Strings are quoted only where YAML would read them as something else.
+    Strings are quoted unless YAML reads them as strings without quotes.
     """
     pad = "  " * depth
     if isinstance(value, Mapping) and value:
@@ -27,12 +27,12 @@ def to_yaml(value: Any, depth: int = 0) -> str:
 
 
 def _nested(value: Any, depth: int) -> str:
-    """Return the value of a key or of an item: on lines of its own if it is a collection."""
+    """Return the value of a key or of an item; collections begin on a new line."""
     return "\n" + to_yaml(value, depth + 1) if isinstance(value, Mapping | list) and value else f" {_scalar(value)}\n"
 
 
 def _scalar(value: Any) -> str:
-    """Return a scalar, plain where YAML reads it as itself, else as JSON with the escapes of YAML."""
+    """Return a scalar, plain if YAML reads it unchanged, otherwise as JSON with YAML's escapes."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _KEYWORDS:
         return value
     quoted = json.dumps(value, ensure_ascii=False)

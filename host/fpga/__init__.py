@@ -1,1 +1,1 @@
-"""From a machine to a bitstream, by open tools."""
+"""FPGA builds: from a machine to a bitstream with open tools."""

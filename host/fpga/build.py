@@ -1,4 +1,4 @@
-"""From a machine to a bitstream: synthesis, place and route and packing, with tools that pip installs."""
+"""FPGA builds: synthesis, place and route, and packing of the bitstream, with tools that pip installs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["build", "needs"]
 
 
 def build(request: BuildRequest, folder: Path, *, report: Progress = lambda text: None) -> BuildReport:
-    """Build in `folder`, where all files and logs stay; `report` is called with each step.
+    """Build a machine in `folder`, where all files and logs are kept; `report` is called with each step.
 
     Raises
     ------
     DoesNotFitError
-        The device is too small; the message names what runs out.
+        The device is too small; the message names the resources that are exceeded.
     ToolError
         A tool is missing or failed, or no seed was routed in time.
     """
@@ -30,7 +30,7 @@ def build(request: BuildRequest, folder: Path, *, report: Progress = lambda text
     for tool in (YOSYS, family.router, family.packer, family.pll):
         tool.command()
     folder.mkdir(parents=True, exist_ok=True)
-    # Files of an earlier build could be mistaken for this one's.
+    # If this build fails, files of an earlier one could be mistaken for its results.
     bitstream = f"etchnet.{family.bitstream}"
     for name in (bitstream, "report.json", "machine.toml", "placement.svg"):
         (folder / name).unlink(missing_ok=True)
@@ -52,12 +52,12 @@ def build(request: BuildRequest, folder: Path, *, report: Progress = lambda text
 
 
 def needs(request: BuildRequest, folder: Path, *, report: Progress = lambda text: None) -> dict[str, int]:
-    """Return the resources that a build takes, by synthesis and packing in `folder`, without placing anything.
+    """Return the resources that a build needs, by name, from synthesis and packing in `folder`, without placement.
 
     Raises
     ------
     DoesNotFitError
-        The device is too small; the message names what runs out.
+        The device is too small; the message names the resources that are exceeded.
     ToolError
         A tool is missing or failed.
     """
@@ -72,7 +72,7 @@ def needs(request: BuildRequest, folder: Path, *, report: Progress = lambda text
 
 
 def _keep(folder: Path, seed: int) -> None:
-    """Give the files of one seed names without it, and remove the placed netlists of all others."""
+    """Remove the seed from the names of one seed's files, and delete the placed netlists of all other seeds."""
     for stem in ("placed", "nextpnr", "timing"):
         for path in folder.glob(f"{stem}.{seed}.*"):
             path.replace(folder / f"{stem}{path.suffix}")
@@ -81,7 +81,7 @@ def _keep(folder: Path, seed: int) -> None:
 
 
 def _result(request: BuildRequest, netlist: Netlist, fmax: dict[int, float], seed: int, log: str) -> BuildReport:
-    """Sum a build up, with nextpnr's log for `seed`."""
+    """Return the report of a build; `log` is nextpnr's log for `seed`."""
     family, board = request.family, request.board
     return BuildReport(
         board=board.name,

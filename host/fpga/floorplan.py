@@ -1,8 +1,8 @@
-"""Improvements to an ECP5's netlist after synthesis: registers inside block RAMs, and sites for large cells.
+"""Changes to an ECP5 netlist after synthesis: registers moved into block RAMs, and fixed sites for large cells.
 
-Yosys leaves a register after a block RAM in the fabric, though the block RAM has one of its own (FPGA-TN-02204).
-nextpnr starts with every cell in one place and spreads the block RAMs of a memory all over the device; it does the same
-to multipliers where the device has few more sites than the design has multipliers.
+Yosys leaves a register after a block RAM in the fabric, although the block RAM contains an output register
+(FPGA-TN-02204). nextpnr's placer starts with all cells at one point, and so spreads the block RAMs of a memory all over
+the device. It does the same to multipliers if the design uses most of the device's multipliers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["MEMORIES", "Sites", "absorb_registers", "place_block_rams", "place_m
 
 @dataclass(frozen=True)
 class Sites:
-    """Sites of a device's large cells, as nextpnr names them, each from left to right and from top to bottom."""
+    """Sites of a device's large cells, by nextpnr's names, ordered from left to right and then from top to bottom."""
 
     multipliers: tuple[str, ...]
     near: tuple[str, ...]
@@ -35,8 +35,8 @@ class Sites:
         Parameters
         ----------
         columns
-            The first column of each block; it has four multipliers in a row of multipliers, and four block RAMs in a
-            row of block RAMs.
+            First column of each block, which has four multipliers in every row of multipliers and four block RAMs in
+            every row of block RAMs.
         multipliers, near, far
             Rows of multipliers, of block RAMs next to them, and of other block RAMs.
         """
@@ -52,18 +52,19 @@ class Sites:
 
 
 MEMORIES = ("incoming", "outgoing", "passes", "drains", "input", "activation", "output", "residual")
-"""memories other than weights and accumulators, in the order in which data passes them; unknown memories come last"""
+"""memories other than weights and accumulators, in the order of the data flow; unknown memories come last"""
 
 
 def absorb_registers(module: Mapping[str, Any]) -> int:
-    """Replace registers that alone follow a port of a block RAM by the port's own; return how many.
+    """Replace registers on the outputs of block RAMs by the block RAMs' own registers; return how many were replaced.
 
-    A register must have the port's clock, and neither an enable nor a reset.
+    A port's registers are replaced if every output in use drives only a register that has the port's clock and neither
+    an enable nor a reset.
 
     Parameters
     ----------
     module
-        The only module of a netlist, as Yosys writes it in JSON; it is changed in place.
+        The only module of a netlist, in Yosys's JSON format; it is changed in place.
     """
     cells = module["cells"]
     sinks: dict[Any, list[tuple[str, str]]] = defaultdict(list)
@@ -77,7 +78,7 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
             sinks[bit].append(("", ""))
 
     def follower(bit: Any, clock: Any) -> str | None:
-        """Return the register that a bit goes to, if it goes nowhere else."""
+        """Return the register that a bit drives, or None if it drives anything else."""
         if len(sinks[bit]) != 1:
             return None
         name, port = sinks[bit][0]
@@ -90,7 +91,7 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
 
     absorbed = 0
     for ram in [cell for cell in cells.values() if cell["type"] == "DP16KD"]:
-        # Words of 36 bits leave by the outputs of both ports, with the clock of the second.
+        # Words of 36 bits use the outputs of both ports, with the clock of port B.
         parameters = ram["parameters"]
         paired = 36 in (int(parameters[f"DATA_WIDTH_{side}"], 2) for side in "AB")
         for sides, clock in [("AB", "CLKB")] if paired else [("A", "CLKA"), ("B", "CLKB")]:
@@ -112,16 +113,16 @@ def absorb_registers(module: Mapping[str, Any]) -> int:
 
 
 def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
-    """Fix the sites of block RAMs; return how many there are.
+    """Fix the sites of block RAMs; return how many were placed.
 
-    Weights and accumulators of one column of the array are placed side by side, and so are the columns, in the rows
-    next to the multipliers and across as much of the device as the multipliers take. Every other memory is placed in
-    one piece, in the other rows. nextpnr keeps these sites, and reaches a good placement of the other cells sooner.
+    Weights and accumulators of each column of the array are placed side by side, column after column, in the rows next
+    to the multipliers and over the same width as the multipliers. Every other memory is placed contiguously in the
+    other rows. nextpnr keeps these sites and finds a good placement of the other cells sooner.
 
     Parameters
     ----------
     module
-        As for `absorb_registers`.
+        Module to change, as for `absorb_registers`.
     sites
         Sites of the device. If there are too few, nothing is placed, and nextpnr reports the error.
     """
@@ -132,7 +133,7 @@ def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
     last = {kind: max(lane for other, lane in lanes.values() if other == kind) for kind, _ in lanes.values()}
     of_columns = sorted(lanes, key=lambda name: (lanes[name][1] / (last[lanes[name][0]] + 1), name))
     others = sorted((name for name in rams if name not in lanes), key=_block_ram)
-    # What exceeds the rows of one kind goes to the other kind.
+    # Block RAMs that do not fit in one kind of row go to the other kind.
     others = [*of_columns[len(sites.near) :], *others]
     of_columns = of_columns[: len(sites.near)]
     multipliers = sum(cell["type"] == "MULT18X18D" for cell in module["cells"].values())
@@ -147,10 +148,10 @@ def place_block_rams(module: Mapping[str, Any], sites: Sites) -> int:
 
 
 def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
-    """Fix the sites of multipliers, those of each column of the array side by side, then those of requantisers.
+    """Fix the sites of multipliers, column by column of the array, then those of requantisers.
 
-    This happens only where the design takes more than three quarters of all sites: with fewer, nextpnr finds a better
-    placement. Parameters are those of `place_block_rams`; returns how many were placed.
+    Multipliers are placed only if the design uses more than three quarters of all sites; otherwise nextpnr finds a
+    better placement. Parameters are those of `place_block_rams`; returns how many were placed.
     """
     multipliers = [name for name, cell in module["cells"].items() if cell["type"] == "MULT18X18D"]
     if not 3 * len(sites.multipliers) < 4 * len(multipliers) <= 4 * len(sites.multipliers):
@@ -161,13 +162,13 @@ def place_multipliers(module: Mapping[str, Any], sites: Sites) -> int:
 
 
 def _place(module: Mapping[str, Any], cells: Sequence[str], sites: Sequence[str]) -> None:
-    """Fix the site of each cell; sites that are left over stay free."""
+    """Fix the site of each cell; surplus sites stay free."""
     for name, site in zip(cells, sites, strict=False):
         module["cells"][name]["attributes"]["BEL"] = site
 
 
 def _lane(name: str) -> tuple[str, int] | None:
-    """Return the memory of weights or accumulators that a block RAM belongs to, and its part of the word."""
+    """Return the memory of a block RAM, weights or an accumulator bank, and its part of the word, or None."""
     if weights := re.search(r"\.weights\b.*\.bank_\d+_(\d+)\.", name):
         return "weights", int(weights[1])
     if bank := re.search(r"\.(bank_\d+)\.memory\..*\.(\d+)$", name):
@@ -176,7 +177,7 @@ def _lane(name: str) -> tuple[str, int] | None:
 
 
 def _multiplier(name: str) -> tuple[Any, ...]:
-    """Return the key that sorts multipliers by name: elements by column, then by row; then requantisers."""
+    """Return the sort key of a multiplier's name: elements by column and then by row, followed by requantisers."""
     if element := re.search(r"\.element_(\d+)_(\d+)\.", name):
         return 0, int(element[2]), int(element[1]), name
     requantiser = re.search(r"\.requantiser_(\d+)\.", name)
@@ -184,7 +185,7 @@ def _multiplier(name: str) -> tuple[Any, ...]:
 
 
 def _block_ram(name: str) -> tuple[Any, ...]:
-    """Return the key that sorts other block RAMs by name: by memory, then by the bits they hold; banks together."""
+    """Return the sort key of another block RAM's name: by memory, then by bits of the word, then by bank."""
     parts = [re.sub(r"\$\d+$", "", part) for part in name.split(".")]
     memory = next((MEMORIES.index(part) for part in parts if part in MEMORIES), len(MEMORIES))
     bank = re.search(r"\.bank_(\d+)\.words", name)

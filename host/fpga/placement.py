@@ -1,4 +1,4 @@
-"""Pictures of a placed design: where on the device the parts of a machine are."""
+"""Pictures of placed designs, which show where the parts of a machine are on the device."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ PARTS = {
     "programs and control": r"\bmachine\.(passes|drains|sequencer|counters|tokens|runs)\b",
     "links": "",
 }
-"""parts of a machine, with patterns of their cells' names: the first that matches counts, the last matches all"""
+"""parts of a machine and patterns of their cells' names; the first match counts, and the last pattern matches all"""
 
 _COLOURS = ("#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#ff9da7", "#b6992d", "#b07aa1", "#76b7b2")
 _TILE = 6
-"""pixels"""
+"""size of a tile in pixels"""
 _LEGEND = 190
 
 
 def part_of(cell: str) -> str:
-    """Return the part that a cell belongs to, by the cell's name."""
+    """Return the part of the machine to which a cell belongs, from the cell's name."""
     return next(part for part, pattern in PARTS.items() if re.search(pattern, cell))
 
 
 def placement_svg(netlist: Path, grid: tuple[int, int], title: str) -> str:
-    """Draw the tiles of a device as SVG, each in the colour of the part that most of its cells belong to.
+    """Return an SVG picture of a device whose tiles have the colour of the part to which most of their cells belong.
 
     Parameters
     ----------
     netlist
-        The placed design that nextpnr wrote, as JSON.
+        JSON file of the placed design, written by nextpnr.
     grid
         Columns and rows of tiles; tile (0, 0) is at the top left.
     title

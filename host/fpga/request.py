@@ -1,4 +1,4 @@
-"""What a build is asked for, and what it reports."""
+"""Request and report of an FPGA build."""
 
 from __future__ import annotations
 
@@ -18,31 +18,32 @@ from etchnet.host.fpga.families.base import Family
 __all__ = ["BuildReport", "BuildRequest", "Progress"]
 
 Progress = Callable[[str], None]
-"""called with one line about each step of a build"""
+"""function that is called with one line about each step of a build"""
 
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """A machine, or its array alone, to be built for a board.
+    """Request to build a machine, or only its array, for a board.
 
     Parameters
     ----------
     board, config
-        The board and the machine.
+        Board and machine.
     program
-        A program that is built into the machine, with its weights; None if the machine is loaded over its serial port.
+        Program that is built into the machine, with its weights; None if models are loaded over the serial port.
     clock
-        The clock in MHz; 0 for the board's own.
+        Clock in MHz; 0 for the board's default.
     baud
-        The baud rate of the serial port.
+        Baud rate of the serial port.
     array
-        Build the array alone, between shift registers, for its clock rate and its area. There is no bitstream of it.
+        Whether to build only the array, between shift registers, to measure its clock rate and area; no bitstream is
+        written.
     seeds
         Seeds of place and route; the bitstream is that of the fastest.
     jobs
-        How many seeds are placed and routed at the same time, each in a process of its own.
+        Number of seeds that are placed and routed at the same time, each in its own process.
     limit
-        Seconds of place and route after which a seed is given up; None for no limit.
+        Seconds of place and route after which a seed is abandoned; None for no limit.
     """
 
     board: Board
@@ -57,52 +58,52 @@ class BuildRequest:
 
     @property
     def family(self) -> Family[Any]:
-        """The tools for the board's device."""
+        """Device family of the board, with its tools."""
         return FAMILIES[self.board.device.family]
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The result of a build."""
+    """Result of a build."""
 
     board: str
     top: str
-    """the top module"""
+    """name of the top module"""
     config: Config
     clock: float
-    """MHz that the PLL makes, or that was asked for"""
+    """clock in MHz that the PLL generates; for the array alone, the requested clock"""
     fmax: dict[int, float]
-    """MHz that place and route reached, by seed"""
+    """clock in MHz that place and route reached, by seed"""
     seed: int
-    """the fastest seed, whose design is in the bitstream"""
+    """fastest seed, whose design is in the bitstream"""
     given_up: list[int]
-    """seeds whose routing took too long"""
+    """seeds that exceeded the time limit"""
     used: dict[str, int]
-    """resources of the device that the design takes, by name"""
+    """resources that the design uses, by name"""
     available: dict[str, int]
     """resources that the device has, by name"""
     cycles: int | None
-    """cycles from one input to the next, for a machine with a program inside"""
+    """cycles from one input to the next; None without a built-in program"""
     tools: list[str]
     """names and versions of the tools"""
 
     @property
     def median(self) -> float:
-        """The median of the clock rates reached, in MHz."""
+        """Median of the clock rates of all seeds, in MHz."""
         return median(self.fmax.values())
 
     @property
     def meets_clock(self) -> bool:
-        """Whether the bitstream's design is as fast as its clock."""
+        """Whether the design in the bitstream reaches the clock that is generated for it."""
         return self.fmax[self.seed] >= self.clock
 
     @property
     def per_second(self) -> float | None:
-        """Inferences per second at the clock; None without a program inside."""
+        """Inferences per second at the clock; None without a built-in program."""
         return self.clock * 1e6 / self.cycles if self.cycles else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as values of JSON."""
+        """Return the report as JSON-compatible values."""
         return {
             **dataclasses.asdict(self),
             "config": self.config.to_dict(),

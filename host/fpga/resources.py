@@ -1,4 +1,4 @@
-"""Resources of a device that a design takes: after synthesis, after packing, and whether they suffice."""
+"""Resources that a design uses after synthesis and after packing, and the check against those of the device."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["DoesNotFitError", "after_packing", "after_synthesis", "check_fits"]
 
 
 class DoesNotFitError(EtchnetError, RuntimeError):
-    """A machine needs more of a resource than the device has; the message names it."""
+    """Error for a machine that needs more of a resource than the device has; the message names the resource."""
 
 
 def after_synthesis(cells: Mapping[str, int], family: Family[Any]) -> dict[str, int]:
-    """Return the resources that a netlist takes, by name, from its numbers of cells by type."""
+    """Return the resources that a netlist uses, by name, from the number of its cells by type."""
     used: dict[str, float] = {}
     for cell, count in cells.items():
         for pattern, (resource, each) in family.cells.items():
@@ -28,7 +28,7 @@ def after_synthesis(cells: Mapping[str, int], family: Family[Any]) -> dict[str, 
 
 
 def after_packing(log: str, family: Family[Any]) -> dict[str, int]:
-    """Return the logic cells that a design takes, from nextpnr's log; empty while it has not packed the design."""
+    """Return the logic cells that a design uses, from nextpnr's log; empty if the log has no packing report yet."""
     found = [
         each * int(match[1])
         for name, each in family.logic.items()
@@ -38,12 +38,12 @@ def after_packing(log: str, family: Family[Any]) -> dict[str, int]:
 
 
 def check_fits(board: Board, used: Mapping[str, int], limits: Mapping[str, int] | None = None) -> None:
-    """Refuse a design that needs more of a resource than the board's device has, or than `limits` allow.
+    """Check that a design needs no more of any resource than `limits`, by default those of the board's device.
 
     Raises
     ------
     DoesNotFitError
-        It needs more; the message names every such resource.
+        The design needs more; the message names every such resource.
     """
     available = board.device.resources
     over = [

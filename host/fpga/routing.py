@@ -1,4 +1,4 @@
-"""Place and route with several seeds, some at the same time."""
+"""Place and route with several seeds, in parallel processes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["route_all"]
 
 _STEP = re.compile(r"Info: +(Packing|Placing|Running|Routing|HeAP|SA placement|Max frequency)[^.]*")
 _ROUND = re.compile(r"iter=(\d+) .*overused=(\d+)")
-"""lines of nextpnr's second router, one for each round"""
+"""line that nextpnr's router2 prints for each iteration"""
 
 
 def route_all(request: BuildRequest, folder: Path, netlist: Netlist, report: Progress) -> dict[int, float]:
     """Place and route a netlist with every seed, `request.jobs` at a time.
 
-    Files of a seed have it in their names: `placed.SEED.*`, `timing.SEED.json`, `nextpnr.SEED.log`.
+    Names of files contain the seed: `placed.SEED.*`, `timing.SEED.json`, `nextpnr.SEED.log`.
 
     Returns
     -------
-    The MHz reached by each seed that was routed in time.
+    Clock in MHz that each seed reached, without seeds that exceeded the time limit.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def route_all(request: BuildRequest, folder: Path, netlist: Netlist, report: Pro
         try:
             reached = {seed: route.result() for seed, route in routes.items()}
         except BaseException:
-            # Running processes are killed when they print their next line; waiting ones never start.
+            # Running processes are killed when they print their next line; queued ones never start.
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -58,7 +58,7 @@ def route_all(request: BuildRequest, folder: Path, netlist: Netlist, report: Pro
 def _route(
     request: BuildRequest, folder: Path, netlist: Netlist, seed: int, report: Progress, stopped: Event
 ) -> float | None:
-    """Place and route with one seed, until `stopped`; return MHz, or None if it takes too long."""
+    """Place and route with one seed, until `stopped`; return the clock in MHz, or None after the time limit."""
     family, board = request.family, request.board
     packed: dict[str, int] = {}
 
@@ -88,5 +88,5 @@ def _route(
             ) from None
         raise
     timing = json.loads((folder / f"timing.{seed}.json").read_text())
-    # There is one clock: the oscillator drives nothing but the PLL.
+    # nextpnr reports only the machine's clock, because the oscillator drives only the PLL.
     return min(found["achieved"] for found in timing["fmax"].values())

@@ -1,4 +1,4 @@
-"""From a machine to the netlist that nextpnr reads: Verilog, PLL, pin constraints, Yosys."""
+"""Synthesis of a machine to the netlist that nextpnr reads: Verilog, PLL, pin constraints and Yosys."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from etchnet.host.tools.yosys import run_yosys
 __all__ = ["Netlist", "synthesise"]
 
 _ACHIEVED = (r"clkout0 frequency: ([\d.]+)", r"F_PLLOUT: +([\d.]+) MHz \(achieved\)", r"Achieved[^\d]*([\d.]+)")
-"""lines in which ecppll, icepll and gowin_pll report the clock that their PLL makes, in MHz"""
+"""lines in which ecppll, icepll and gowin_pll report the clock that their PLL generates, in MHz"""
 
 
 @dataclass(frozen=True)
 class Netlist:
-    """The result of synthesis, beside the files that it leaves in a folder."""
+    """Result of synthesis, in addition to the files that it writes."""
 
     top: str
-    """the top module"""
+    """name of the top module"""
     clock: float
-    """MHz that the PLL makes, or that was asked for"""
+    """clock in MHz that the PLL generates; for the array alone, the requested clock"""
     options: list[str]
-    """more arguments of nextpnr"""
+    """additional arguments of nextpnr"""
     used: dict[str, int]
-    """resources that it takes"""
+    """resources that the netlist uses, by name"""
 
 
 @dataclass(frozen=True)
 class _Sources:
-    """Verilog in a folder."""
+    """Verilog files in the build's folder, their top module, and the clock in MHz."""
 
     files: list[str]
     top: str
@@ -86,7 +86,7 @@ def synthesise(request: BuildRequest, folder: Path, report: Progress) -> Netlist
 
 
 def _machine_sources(request: BuildRequest, folder: Path, oscillator: float) -> _Sources:
-    """Write the machine behind its serial port, and the PLL from the oscillator's clock in MHz to the machine's."""
+    """Write the machine with its serial port, and a PLL for the oscillator's clock in MHz."""
     family, board = request.family, request.board
     wanted = request.clock or board.clock
     log = family.pll.run(family.pll_arguments(board, oscillator, wanted), folder=folder, log="pll.log")
@@ -114,7 +114,7 @@ def _top(machine: Any, *, clock: float, baud: float, board: Board) -> BoardTop:
 
 
 def _array_sources(request: BuildRequest, folder: Path) -> _Sources:
-    """Write the array between shift registers, and the array alone."""
+    """Write one file with the array between shift registers, and one with only the array."""
     array, harness = SystolicArray(request.config), ScanHarness(SystolicArray(request.config))
     for name, block in (("etchnet.v", harness), ("array.v", array)):
         (folder / name).write_text(generate_component(block, technology=request.board.device.technology))
@@ -122,7 +122,7 @@ def _array_sources(request: BuildRequest, folder: Path) -> _Sources:
 
 
 def _array_cells(request: BuildRequest, folder: Path, command: str, report: Progress) -> Mapping[str, int]:
-    """Count the cells of the array, without the shift registers around it."""
+    """Return the number of cells of the array by type, without the shift registers around it."""
     top = module_name(SystolicArray(request.config))
     script = f"read_verilog -sv array.v; {command} -top {top}; tee -q -o cells.json stat -json"
     run_yosys(script, folder=folder, log="yosys.array.log", report=report)

@@ -1,4 +1,4 @@
-"""Families of devices: the tools of each, from a netlist to a bitstream, and their options for every device."""
+"""Device families: the tools of each, from a netlist to a bitstream, and their options for every device."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -11,4 +11,4 @@ from etchnet.host.fpga.families.ice40 import ICE40
 __all__ = ["FAMILIES"]
 
 FAMILIES: MutableMapping[str, Family[Any]] = {"ecp5": ECP5, "ice40": ICE40, "gowin": GOWIN}
-"""by the name that devices give"""
+"""families by name, which is `Device.family`"""

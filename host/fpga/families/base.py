@@ -1,4 +1,4 @@
-"""What every family of devices has: its tools, the names of its cells, and the options of each device."""
+"""Base class of device families: their tools, the names of their cells, and the options of each device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["DeviceOptions", "Family", "UnknownDeviceError"]
 
 
 class UnknownDeviceError(EtchnetError, ValueError):
-    """A device whose options the tools of its family do not know; the message names those that they do."""
+    """Error for a device that has no tool options in its family; the message lists the devices that do."""
 
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """The options of a family's tools for one device."""
+    """Options of a family's tools for one device."""
 
     place: tuple[str, ...] = ()
     """options of nextpnr that name the device"""
@@ -34,30 +34,30 @@ OptionsT = TypeVar("OptionsT", bound=DeviceOptions)
 
 @dataclass(frozen=True)
 class Family(ABC, Generic[OptionsT]):
-    """The tools of one family of devices, and their arguments."""
+    """Tools of one device family, and their arguments."""
 
     synthesis: str
-    """the Yosys command, without the options of a device, the top module and the netlist"""
+    """Yosys command, without options of the device, top module and netlist"""
     router: Tool
-    """nextpnr"""
+    """nextpnr, for place and route"""
     packer: Tool
-    """from what nextpnr writes to a bitstream"""
+    """tool that packs the output of nextpnr into a bitstream"""
     pll: Tool
-    """writes the Verilog of a PLL"""
+    """tool that writes the Verilog of a PLL"""
     unpacker: Tool
-    """from a bitstream back to text"""
+    """tool that converts a bitstream back to text"""
     bitstream: str
-    """ending of a bitstream's name"""
+    """suffix of a bitstream's file name, without the dot"""
     pins: str
-    """name of the file that constrains the pins"""
+    """name of the pin constraints file"""
     cells: Mapping[str, tuple[str, float]]
-    """types of a netlist's cells, as patterns: the resource that each takes, and how many of it"""
+    """resource and amount that each cell of a netlist uses, by a pattern of its type"""
     logic: Mapping[str, int]
-    """types of packed cells, as nextpnr names them: how many logic cells each takes"""
+    """logic cells that each packed cell uses, by nextpnr's name of its type"""
     devices: Mapping[str, OptionsT]
-    """by the name of the device"""
+    """options by the name of the device"""
     pll_edits: Mapping[str, str] = field(default_factory=dict)
-    """text to replace in the PLL's Verilog"""
+    """replacements in the PLL's Verilog, from old to new text"""
 
     def options(self, device: Device) -> OptionsT:
         """Return the options for a device.
@@ -65,7 +65,7 @@ class Family(ABC, Generic[OptionsT]):
         Raises
         ------
         UnknownDeviceError
-            The family has none for it.
+            The family has no options for the device.
         """
         if device.name not in self.devices:
             known = ", ".join(self.devices)
@@ -73,29 +73,29 @@ class Family(ABC, Generic[OptionsT]):
         return self.devices[device.name]
 
     def synthesis_command(self, device: Device) -> str:
-        """Return the Yosys command for a device, without the top module and the netlist."""
+        """Return the Yosys command for a device, without top module and netlist."""
         return f"{self.synthesis} {self.options(device).synthesis}".rstrip()
 
     @abstractmethod
     def place_arguments(self, board: Board) -> list[str]:
-        """Return the arguments of nextpnr that name the part and the file of its pins."""
+        """Return the arguments of nextpnr that select the part and the pin constraints file."""
 
     @abstractmethod
     def placed_arguments(self, name: str) -> list[str]:
-        """Return the arguments of nextpnr for the packer's input: files called `name` with an ending of their own."""
+        """Return the arguments with which nextpnr writes the packer's input to the file `name`, plus a suffix."""
 
     @abstractmethod
     def pack_arguments(self, board: Board, bitstream: str) -> list[str]:
-        """Return the arguments of the packer, which reads files called `placed` with an ending of their own."""
+        """Return the arguments with which the packer converts the file `placed`, plus a suffix, to a bitstream."""
 
     @abstractmethod
     def pll_arguments(self, board: Board, given: float, wanted: float) -> list[str]:
-        """Return the arguments of the PLL's generator, from one clock in MHz to another."""
+        """Return the arguments with which the PLL tool writes `pll.v`, from clock `given` to clock `wanted`, in MHz."""
 
     @abstractmethod
     def constraints(self, pins: Sequence[Pin]) -> str:
-        """Return the text of the file that constrains the pins."""
+        """Return the content of the pin constraints file."""
 
     def refine(self, module: Mapping[str, Any], device: Device) -> list[str]:
-        """Improve a netlist after synthesis, in place; return more arguments of nextpnr."""
+        """Improve a netlist after synthesis, in place, and return additional arguments of nextpnr."""
         return []

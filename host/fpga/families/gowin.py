@@ -17,7 +17,7 @@ class GowinOptions(DeviceOptions):
     """Options of a Gowin device."""
 
     database: str = ""
-    """the name of the device in Apicula's database"""
+    """name of the device in Apicula's database"""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class _Gowin(Family[GowinOptions]):
         return ["--device", board.options["part"], "--vopt", f"family={database}", "--vopt", f"cst={self.pins}"]
 
     def placed_arguments(self, name: str) -> list[str]:
-        """Return none: the packer reads the placed netlist itself."""
+        """Return no arguments, because the packer reads the placed netlist itself."""
         return []
 
     def pack_arguments(self, board: Board, bitstream: str) -> list[str]:

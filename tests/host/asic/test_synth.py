@@ -73,19 +73,19 @@ def test_the_table_as_text_and_as_markdown(capsys, library):
     arguments = ["synth", *TINY, "--top", "element", "--liberty", str(library)]
     status, out, _ = run(capsys, *arguments)
     assert status == 0
-    for part in ("processing_element", "longest path:", "estimated before layout and without wires:", "tiny"):
+    for part in ("processing_element", "longest path:", "estimated clock without wires, before layout:", "tiny"):
         assert part in out
     arguments[arguments.index("element")] = "array"
     status, out, _ = run(capsys, *arguments, "--markdown")
     assert " kinds, mean | 4 | " in out
-    assert out.startswith("| block, without those inside | instances |")
+    assert out.startswith("| block, without its parts | instances |")
     assert "exclude each other" in error(capsys, *arguments, "--markdown", "--json")
 
 
 def test_what_is_wrong_is_one_line(capsys, library, tmp_path, monkeypatch):
     assert "--top must be machine, array, element, or one of" in error(capsys, "synth", *TINY, "--top", "cache")
     message = error(capsys, "synth", *TINY, "--liberty", str(library), "--dont-use", "MUX*")
-    assert message == "--dont-use 'MUX*' names no cell of tiny"
+    assert message == "--dont-use 'MUX*' matches no cell of tiny"
     broken = tmp_path / "broken.lib"
     broken.write_text("library (broken) {")
     assert f"{broken} is not a Liberty file" in error(capsys, "synth", *TINY, "--liberty", str(broken))

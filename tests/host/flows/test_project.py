@@ -43,7 +43,7 @@ def test_the_memory_module_is_split_off_whole():
 
 def test_only_small_memories_may_become_flip_flops():
     check_flip_flops(MOST_BITS)
-    with pytest.raises(ConfigError, match="memories of 16,385 bits would become flip-flops, and at most 16,384 may"):
+    with pytest.raises(ConfigError, match="must have at most 16,384 bits, not 16,385"):
         check_flip_flops(MOST_BITS + 1)
 
 
