@@ -79,7 +79,7 @@ def test_the_table_as_text_and_as_markdown(capsys, library):
     status, out, _ = run(capsys, *arguments, "--markdown")
     assert " kinds, mean | 4 | " in out
     assert out.startswith("| block, without its parts | instances |")
-    assert "exclude each other" in error(capsys, *arguments, "--markdown", "--json")
+    assert "cannot be given together" in error(capsys, *arguments, "--markdown", "--json")
 
 
 def test_what_is_wrong_is_one_line(capsys, library, tmp_path, monkeypatch):
