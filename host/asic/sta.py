@@ -101,8 +101,8 @@ def longest_paths(
     gates = sum(cell is not None and not cell.sequential for _, cell in design.placed)
     for done, index in enumerate(_in_order(design), start=1):
         instance, cell = design.placed[index]
-        assert cell is not None
-        timing.propagate(index, instance, cell)
+        if cell is not None:
+            timing.propagate(index, instance, cell)
         if not done % 5000:
             report("timing", done / gates)
     worst: dict[str, _End] = {}

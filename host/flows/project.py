@@ -52,11 +52,9 @@ def memory_bits(design: VerilogDesign) -> int:
 
 def split_memory(design: VerilogDesign) -> tuple[str, str]:
     """Return the Verilog without the memory module, and the memory module."""
-    found = re.search(
-        rf"(?:^//[^\n]*\n)*^module {RAM_MODULE} .*?^endmodule\n", design.verilog, re.MULTILINE | re.DOTALL
-    )
-    assert found is not None
-    return design.verilog.replace(found[0], ""), found[0]
+    module = re.compile(rf"((?:^//[^\n]*\n)*^module {RAM_MODULE} .*?^endmodule\n)", re.MULTILINE | re.DOTALL)
+    before, memory, after = module.split(design.verilog, maxsplit=1)
+    return before + after, memory
 
 
 def check_flip_flops(bits: int) -> None:

@@ -118,7 +118,7 @@ def select(
         reason = settled.refused(budget)
         if not reason:
             used: dict[str, int] | None = None
-            if check and settled.is_close(budget):
+            if check and budget.board and settled.is_close(budget):
                 used, reason = _synthesised(program, budget.board, report)
             if not reason:
                 return Selection(program, settled, used, excluded)
@@ -126,16 +126,13 @@ def select(
     raise CapacityError(f"none of the {len(fitting)} machines that seemed to fit does: {reason}")
 
 
-def _synthesised(
-    program: Program, board: Board | None, report: Callable[[str], None]
-) -> tuple[dict[str, int] | None, str]:
+def _synthesised(program: Program, board: Board, report: Callable[[str], None]) -> tuple[dict[str, int] | None, str]:
     """Synthesise a machine; return its resources, or None if unknown, and why it does not fit, or an empty string."""
     from etchnet.host.fpga.build import needs
     from etchnet.host.fpga.request import BuildRequest
     from etchnet.host.fpga.resources import DoesNotFitError
     from etchnet.host.tools.tool import MissingPackageError
 
-    assert board is not None
     c = program.config
     name = f"{c.rows} x {c.columns}, W = {c.weight_rows}, n = {c.requantisers}"
     try:

@@ -42,9 +42,8 @@ class ModelRun:
         self.model, self.config = model, config
         self.program: Program = accelerator.load(model.network)
         accelerator.run(x)
-        assert engine.history is not None
         self.machine = MachineState.of(engine)
-        run = engine.history.runs[0]
+        run = engine.kept_history.runs[0]
         # The run's first cycle is the one after the loader hands it over.
         self._first = run.start + 1
         self.cycles: int = run.finish - run.start

@@ -264,26 +264,26 @@ def gather(
     program = accelerator.load(model.network, batch=batch)
     report("running")
     accelerator.run(x)
-    assert engine.history is not None
-    run = engine.history.runs[0]
+    history = engine.kept_history
+    run = history.runs[0]
     repeats = len(run.issues)
     inputs = np.stack([program.pack_inputs(x[i * batch : (i + 1) * batch]) for i in range(repeats)])
     words = np.flatnonzero(engine.record.accepts)
     sent = words[: repeats * program.output_words * chunks(8 * config.rows, config)]
     report("results of every drain")
-    drained = DrainResults(Events(engine.history, config))
+    drained = DrainResults(Events(history, config))
     results = [drained.repeat(repeat) for repeat in range(repeats)]
     return Trace(
         name=model.name,
         program=program,
         layers=[_described(program, index, name) for index, name in enumerate(model.names)],
         run=run,
-        writes=engine.history.writes,
+        writes=history.writes,
         counts=accelerator.counts,
         inputs=inputs,
         results=results,
         sent=sent,
-        history=engine.history,
+        history=history,
     )
 
 

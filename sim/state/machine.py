@@ -141,9 +141,7 @@ class MachineState:
         ValueError
             The engine was made without ``history=True``.
         """
-        if engine.history is None:
-            raise ValueError("the engine has no history: make it with history=True")
-        return cls(engine.history, engine.config, cycles=engine.cycle)
+        return cls(engine.kept_history, engine.config, cycles=engine.cycle)
 
     def __repr__(self) -> str:
         cycles = "no limit of cycles" if self._cycles is None else f"cycles 0 to {self._cycles}"

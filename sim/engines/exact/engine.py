@@ -59,6 +59,13 @@ class ExactEngine(Engine):
         self._processes = [sequencer.run(), self._sender.send(), self._sender.answer()]
 
     @property
+    def kept_history(self) -> History:
+        """`history`; raises ValueError if the engine keeps none."""
+        if self.history is None:
+            raise ValueError("the engine has no history: make it with history=True")
+        return self.history
+
+    @property
     def cycle(self) -> int:
         """Cycles since reset."""
         return self._cycle

@@ -34,7 +34,7 @@ def test_first_pixels_and_rows_of_passes(program):
 
 
 def test_drains_begin_after_the_last_pixel_of_their_pass(program):
-    """This holds for the first of a chain; each other begins `chain` plus its idle cycles after the one before."""
+    """The first of a chain does; each other begins `chain` plus its idle cycles after the end of the one before."""
     latencies = Latencies.of(SQUARE)
     releasing = [i for i, p in enumerate(program.passes) if p.release]
     for index, drain in enumerate(program.drains):

@@ -20,7 +20,7 @@ SHAPE, IMAGES = (5, 6, 10), 2
 
 
 def emitter(config, *, residual=None):
-    """Return a drain emitter for tensor 0 of 10 channels, in the activation memory, from word 7, and residual memory."""
+    """Return a drain emitter for tensor 0 (10 channels), which is in the activation memory and the residual memory."""
     layout = TensorLayout.written(SHAPE, IMAGES, config)
     layout = TensorLayout(SHAPE, IMAGES, layout.words, layout.channels, base=7)
     memory = MemoryMap({0: layout}, {0: SHAPE, 1: SHAPE}, residual or {}, output=9, images=IMAGES)
