@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -246,9 +247,8 @@ class _Timing:
         if buffer is not None and pins > FANOUT:
             tree, capacitance = buffer.tree(pins, capacitance), buffer.branches
         times, slews = self._through_cell(index, pin, net, inputs, capacitance)
-        for load in tree:
-            assert buffer is not None
-            for edge in (0, 1):
+        if buffer is not None:
+            for load, edge in itertools.product(tree, (0, 1)):
                 if times[edge] >= 0:
                     times[edge] += buffer.delay[edge](slews[edge], load)
                     slews[edge] = buffer.transition[edge](slews[edge], load)

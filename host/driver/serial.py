@@ -136,7 +136,7 @@ class SerialEngine(Engine):
         try:
             identity = Identity.decode(answer.body)
         except ValueError as error:
-            raise LinkError(f"the board on {self._where} does not report what it is: {error}") from None
+            raise LinkError(f"the board on {self._where} does not report a valid identity: {error}") from None
         if identity.version != VERSION:
             raise LinkError(
                 f"the board on {self._where} uses version {identity.version} of the protocol, this program "
@@ -197,7 +197,7 @@ class SerialEngine(Engine):
             late += len(data) if time_is_up else 0
             for frame in self._deframer.feed(data):
                 if frame.kind == kind and frame.sequence == self._sequence:
-                    raise LinkError(f"{self._where} sends back what is sent to it: are rx and tx connected?")
+                    raise LinkError(f"{self._where} echoes what is sent to it: are rx and tx connected?")
                 if frame.sequence == self._sequence and frame.kind in _ANSWERS[kind]:
                     return frame, received
             if time_is_up and (not data or late > longest):

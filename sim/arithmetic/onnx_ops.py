@@ -118,12 +118,12 @@ def _averaged(total: np.ndarray, count: int, scale: Any, zero_point: int) -> np.
 def average_bounds(
     taps: int, count: int, scales: tuple[Any, Any], zero_points: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least and greatest result of `qlinear_average` for every sum of `taps` int8 values.
+    """Return the least and greatest result of `qlinear_average` for every sum of `taps` int8 values: two int8 arrays.
 
-    Index 0 is for the sum -128 * taps, the last one for 127 * taps.
+    Index 0 is for the sum -128 * taps, the last index for 127 * taps.
 
-    Float32 sums depend on the values and their order, not on the whole sum alone. Since rounding keeps order, the
-    extremes of a partial sum come from extremes of the previous one: the returned values are exact, not bounds.
+    Float32 sums depend on the values and their order, not only on the exact sum. Because rounding preserves order, the
+    extremes of a partial sum come from extremes of the previous one: the results are attained, not only bounds.
     """
     values = dequantise_linear(np.arange(-128, 128), scales[0], zero_points[0])
     low = high = np.zeros(1, np.float32)

@@ -79,7 +79,7 @@ class Engine(ABC):
     Attributes
     ----------
     name
-        The name by which users choose the engine.
+        The name with which users choose the engine.
     clock_hz
         The clock frequency of a real machine, in Hz; None if the machine is simulated.
     """

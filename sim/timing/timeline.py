@@ -101,7 +101,7 @@ class Timeline:
         return other
 
     def shifted(self, by: int, *, swap_banks: bool) -> Timeline:
-        """Return a copy in which everything happens `by` cycles later, with the two banks exchanged if asked for."""
+        """Return a copy in which everything happens `by` cycles later, with the banks exchanged if `swap_banks`."""
         other = self.copy()
         other.banks = [bank.shifted(by) for bank in other.banks]
         if swap_banks:
@@ -130,7 +130,7 @@ class Timeline:
         )
 
     def begin_repeat(self) -> None:
-        """Start the program over: each repeat must write what it reads before it reads it."""
+        """Start the next repeat of the program, which must write all words and rows again before it reads them."""
         self.epoch += 1
         self.activation.forget()
 

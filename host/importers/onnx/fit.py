@@ -40,7 +40,7 @@ def _scaling(factor: Any) -> Scaling:
 
 
 def _nudged(factor: Any, steps: int) -> Any:
-    """Return the float32 that is that many representable numbers above `factor`."""
+    """Return the float32 that is `steps` representable numbers above `factor`."""
     return (np.asarray(factor, np.float32).view(np.int32) + np.int32(steps)).view(np.float32)[()]
 
 

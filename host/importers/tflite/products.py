@@ -29,9 +29,7 @@ def fully_connected(context: Context, operator: Operator) -> None:
     channels, terms = weights.shape
     values = math.prod(source.shape)
     if values != terms:
-        rows = (
-            f"{values // terms} rows of that many per image, of which one is supported" if values % terms == 0 else ""
-        )
+        rows = f"{values // terms} rows of {terms} per image; one row is supported" if values % terms == 0 else ""
         shape = (context.batch, *source.shape)
         raise ModelError(
             f"{operator}: weights have {terms} values per output channel, but the input has {rows or f'shape {shape}'}"

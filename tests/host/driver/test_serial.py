@@ -229,7 +229,7 @@ def answering(body=b"", **changes):
 def test_other_protocols_are_refused():
     with pytest.raises(LinkError, match="the board on memory uses version 2 of the protocol, this program 1"):
         SerialEngine(CONFIG, port=MemoryPort(answering(version=2)))
-    with pytest.raises(LinkError, match="does not report what it is: an identity has 13 bytes, not 2"):
+    with pytest.raises(LinkError, match="does not report a valid identity: an identity has 13 bytes, not 2"):
         SerialEngine(CONFIG, port=MemoryPort(answering(b"ab")))
 
 
@@ -242,7 +242,7 @@ def test_other_protocols_are_refused():
         (lambda data: b"", "no board answers on memory at 1,000,000 baud; nothing came back: is the board on"),
         (lambda data: b"hello\r\n", "bytes came back that are not an answer: is this the port of the board?"),
         (lambda data: b"\x7e1234567890\x7e", "and no valid answer: does the board use another baud rate?"),
-        (lambda data: data, "memory sends back what is sent to it: are rx and tx connected?"),
+        (lambda data: data, "memory echoes what is sent to it: are rx and tx connected?"),
     ],
 )
 def test_no_answer_and_invalid_answers_are_distinguished(step, message):

@@ -164,7 +164,7 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (tensor("flat", scales=[0.6]), r"RESHAPE \(operator 2\) must keep scale and zero point"),
         (tensor("flat", type=FLOAT32), r"RESHAPE \(operator 2\) must keep the type"),
         (squeezed_batch, r"SQUEEZE .* must keep the batch and the number of values: \(1, 7\) to \(7,\)"),
-        (several_rows, r"weights have 4 values per output channel, but the input has 30 rows of that many per image"),
+        (several_rows, r"weights have 4 values per output channel, but the input has 30 rows of 4 per image"),
         (weights(3, shape=(6, 28)), r"weights have 28 values per output channel, but the input has shape \(1, 24\)"),
         (
             tensor("dense", shape=(1, 7, 1)),
