@@ -126,7 +126,7 @@ class BankState:
         return fold_values(self.folded(first), folded, fold)
 
     def _held_from(self, cycle: int) -> int:
-        """Return the first cycle from which the adders fold for a held row up to `cycle`, without a drain's fold."""
+        """Return the first cycle since which the adders have only folded into the held row, up to `cycle`."""
         decided = cycle - self._read - self._present_delay
         passes = self._events.passes
         index = int(np.searchsorted(passes.begin, decided, "right")) - 1

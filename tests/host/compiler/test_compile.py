@@ -130,7 +130,7 @@ def test_additions_are_fused_only_if_the_residual_memory_has_room(network):
 def test_allocate_keeps_tensors_that_are_needed_at_once_apart(dumps):
     found = dumps["allocate"]
     words = {(row["tensor"], row["memory"]): row["words"] for row in found["tensors"]}
-    # Tensors of 12 channels take 2 words of 8 a pixel; the result 1 word; the input 9 channels, so 2 words.
+    # Per pixel, 12 channels take 2 words of 8, the result takes 1 word, and the 9 input channels take 2 words.
     assert words == {
         ("input", "input"): 72,
         (0, "activation"): 72,
@@ -192,7 +192,7 @@ def test_the_last_stage_is_the_program(network):
     program = compile_network(network, CONFIG, packed="row")
     assert list(states) == NAMES
     assert list(states["check"].code.passes) == program.passes
-    assert list(states["emit"].code.passes) != program.passes  # a stage leaves the states before it as they were
+    assert list(states["emit"].code.passes) != program.passes  # a stage does not modify earlier states
     assert "5 fusion groups" in repr(states["fuse"])
     assert f"{len(program.passes)} passes" in repr(states["check"].code)
 

@@ -39,7 +39,7 @@ def test_tiles_are_no_larger_than_the_product_and_the_memories(rows, terms, chan
     blocks, tiles = ceil_div(tiling.terms, SMALL.rows), ceil_div(tiling.channels, SMALL.columns)
     assert blocks * tiles <= SMALL.weight_tiles
     assert tiling.pixels * blocks <= SMALL.input_words
-    # int32 results, also those of a part of the terms, take four words of four lanes for each column tile.
+    # int32 results, including partial sums, take four words of four lanes for each column tile.
     words = 4 * tiles if wide or tiling.terms < terms else tiles
     assert tiling.pixels * words <= SMALL.output_words
 
@@ -70,5 +70,5 @@ def test_numbers_of_parts_cover_the_whole(whole):
     parts = _parts(whole)
     assert parts == sorted(set(parts))
     assert (parts[0], parts[-1]) == (1, whole)
-    # Each is the fewest parts of its size.
+    # Each number of parts is the smallest for its size of a part.
     assert all(ceil_div(whole, ceil_div(whole, n)) == n for n in parts)

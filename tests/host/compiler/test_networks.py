@@ -306,12 +306,12 @@ def moved(random, channels):
     [
         # An identity tile of the first part would copy padding over the channels of the others.
         (9, 9, 64, (1, 1, 5), [Concat(2)], [[0, 0, 0]]),
-        # Words that do not reach a column give it zeros, which are no maxima of negative values.
+        # Words that do not reach a column give it zeros, which must not become maxima of negative values.
         (1, 8, 64, (1, 1, 13), [MaxPool((1, 1))], [[0]]),
         (3, 6, 4, (7, 7, 16), [MaxPool((3, 2), (3, 2), ((0, 0), (1, 1)))], [[0]]),
-        # More pixels than a pass may walk, into one row.
+        # More pixels than one pass can walk are folded into one row.
         (2, 2, 33, (8, 8, 18), [AveragePool((8, 8))], [[0]]),
-        # Pixels of a result whose values come from several pixels.
+        # The values of a result pixel come from several pixels.
         (8, 3, 64, (2, 6, 1), [Reshape((1, 2, 6)), MaxPool((1, 1))], [[0], [1]]),
     ],
 )

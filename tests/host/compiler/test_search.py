@@ -74,7 +74,7 @@ def test_orders_depend_on_the_machine_and_the_layer(states):
     assert methods == [{"taps"}, {"taps", "window"}, {"taps", "hold"}]
     without = dataclasses.replace(CONFIG, depthwise=0)
     assert {order.method for order in possible_orders(depthwise, without, 1, alone=False)} == {"taps"}
-    # Alone, a layer has nothing that could hide in the drains of shorter strips.
+    # If a layer is alone, shorter strips cannot hide any drains.
     assert {order.rows for order in possible_orders(conv, CONFIG, 1, alone=True)} == {32}
     assert {order.rows for order in possible_orders(conv, CONFIG, 1, alone=False)} == {32, 16, 8}
 
@@ -95,7 +95,7 @@ def test_the_order_with_the_fewest_passes(states):
 @pytest.mark.parametrize(
     ("pool", "shape", "machine"),
     [
-        # Channels in several input words, of which held rows cannot take the maxima.
+        # Channels are in several input words: held rows cannot take their maxima.
         (MaxPool((3, 3)), (3, 3, 9), {"rows": 3, "depthwise": 0}),
         # Lines longer than the line buffers.
         (Depthwise.from_scale(np.ones((2, 2, 4, 1), np.int8), scale=0.1), (3, 40, 4), {"line_words": 16}),

@@ -83,7 +83,7 @@ def test_registers_by_name():
     registers = Registers(shelf)
     assert registers.read("ID") == 0x45544348
     assert registers.read("VERSION", "MAJOR") == 1
-    # Of a register that is stored, fields that are not named stay; of events, naming one clears no other.
+    # In a stored register, fields that are not named keep their values; naming one event clears no other.
     registers.write("INTERRUPT_ENABLE", PARTIAL=1)
     registers.write("INTERRUPT_ENABLE", RUN_DONE=1)
     registers.write("INTERRUPT_ENABLE", PARTIAL=0)

@@ -52,7 +52,7 @@ def test_matmul_relu_requantised():
     x, w = np.array([[3, 5]], np.int8), np.array([[7, -7, 1], [9, -9, 2]], np.int8)
     got = Accelerator(SMALL).matmul_relu(x, w, scale=0.25, zero_point=-3)
     assert got.dtype == np.int8
-    # 66 / 2 = 33, / 2 = 16.5, to 17; -66 is clamped; 13 / 2 = 6.5, to 7, / 2 = 3.5, to 4, though 13 / 4 = 3.25.
+    # 66 / 2 = 33, 33 / 2 = 16.5 -> 17; -66 is clamped; 13 / 2 = 6.5 -> 7, 7 / 2 = 3.5 -> 4, although 13 / 4 = 3.25.
     assert got.tolist() == [[17 - 3, -3, 4 - 3]]
 
 

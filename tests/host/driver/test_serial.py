@@ -137,7 +137,7 @@ def test_each_kind_of_fault_alone(kind):
 )
 def test_campaign_of_bad_lines(seed, rate, late, bit):
     faults = [Faults(rate, seed=(seed, way)) for way in range(2)]
-    # Giving up is an answer too.
+    # Giving up is a valid outcome too.
     with contextlib.suppress(LinkError):
         engine = memory_engine(boards(bit=bit), to_board=faults[0], to_host=faults[1], seed=seed, late=late, retries=60)
         assert work(Accelerator(engine=engine), seed % 5) == expected(seed % 5)
@@ -156,7 +156,7 @@ def test_what_comes_before_the_first_frame_is_ignored():
         engine.close()
 
 
-# Hosts and boards that go away
+# Hosts and boards that disappear
 
 
 @needs_verilator

@@ -64,7 +64,7 @@ def test_graphs_read_written_and_read_again_are_the_same(case):
     try:
         data = to_tflite(network)
     except ValueError as error:
-        # Bounds of clamps that no one scale gives: some were made from a scale that saturated them.
+        # No single scale gives these bounds of clamps: some come from a scale that saturated them.
         if "clamps to" in str(error):
             return
         raise

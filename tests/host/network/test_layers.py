@@ -60,7 +60,7 @@ def test_convolutions_equal_loops(kind, seed):
     weights = layer.weights.astype(int)
     seen = 0
     for i, j, taps in windows(x[0], kernel, stride, padding, dilation):
-        # Padding holds the zero point, and so adds nothing.
+        # Padding has the zero point's value, so it adds nothing.
         if kind is Conv:
             total = sum(((p - zero) @ weights[ky, kx] for ky, kx, p in taps), np.zeros(2, int))
         else:

@@ -38,7 +38,7 @@ def subclasses(kind):
 
 def test_the_list_of_layers_has_every_class_that_can_be_made():
     own = {kind for kind in subclasses(Layer) if kind.__module__.startswith(layers_module.__name__)}
-    # A class that computes nothing is a base of others.
+    # A class without a computation is only a base class.
     bases = {kind for kind in own if kind.reference is Layer.reference}
     assert set(LAYERS.values()) == own - bases
     assert all(kind.__subclasses__() for kind in bases)

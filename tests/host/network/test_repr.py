@@ -40,7 +40,7 @@ def test_the_repr_of_a_config_evaluates_to_an_equal_one(values):
 def test_the_repr_of_a_config_has_only_what_differs_from_the_defaults():
     assert repr(Config()) == "Config()"
     assert repr(Config(rows=8, columns=8)) == "Config(rows=8, columns=8)"
-    # 16 requantisers, 1024 residual words and depthwise passes of 3 x 3 are what 16 x 16 has by itself.
+    # A 16 x 16 machine has 16 requantisers, 1024 residual words and 3 x 3 depthwise passes by default.
     assert repr(Config(requantisers=16, residual_words=1024, depthwise=3)) == "Config()"
 
 

@@ -125,7 +125,7 @@ def rows(draw):
         shift = saturate(draw(st.integers(-2, 8)) - abs(value).bit_length() + 1, -31, 31)
         left, right = max(shift, 0), max(-shift, 0)
     elif kind == 2:
-        # A product of a power of two and a half-integer: ties, and what is one unit off.
+        # Products of a power of two and a half-integer are ties; their neighbours are one unit off.
         multiplier = 1 << 30
         right = draw(st.integers(0, 28))
         left = 0
@@ -259,7 +259,7 @@ def test_float_scale_rounds_twice():
     assert float_scale(np.float32(1e30), 1e30, 1) == np.inf
 
 
-# The gates
+# The gateware
 
 
 def raw_formula(row):
@@ -279,7 +279,7 @@ def test_gateware_equals_the_formula(name, batch):
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
-def test_gates_equal_numpy_over_random_parameters(name):
+def test_gateware_equals_numpy_over_random_parameters(name):
     """Thousands of values, some of them raw, follow one another through the pipeline."""
     random = np.random.default_rng(CONTRACTS.index(name))
     batch = []

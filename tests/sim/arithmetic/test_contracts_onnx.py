@@ -49,12 +49,12 @@ def test_convolution(seed):
     channels, inputs, pixels = 1024, 4, 10
     x = random.integers(-128, 128, (1, inputs, 1, pixels)).astype(np.int8)
     w = random.integers(-128, 128, (channels, inputs, 1, 1)).astype(np.int8)
-    # From factors at which 31-bit sums are in range to those at which sums of a few units are.
+    # The factors range from those that bring 31-bit sums into int8 to those for sums of a few units.
     input_scale, output_scale = np.float32(random.uniform(0.001, 1)), np.float32(random.uniform(0.001, 1))
     real = np.exp2(random.uniform(-25, 2, channels))
     weight_scale = (real * output_scale / input_scale).astype(np.float32)
     if seed % 3 == 0:
-        # Powers of two: products that are exact, so that every half is a true tie.
+        # With powers of two, products are exact, so every half is a true tie.
         input_scale = output_scale = np.float32(0.25)
         weight_scale = np.exp2(np.floor(np.log2(weight_scale))).astype(np.float32)
     g = float_scale(input_scale, weight_scale, output_scale)

@@ -101,10 +101,10 @@ def test_fused_multiply_add_rounds_once(random):
 def test_fused_multiply_add_next_to_a_tie():
     """Float64 would round the sum to a tie of float32, although the exact sum is no tie."""
     a, b, c = np.float32(1 + 2.0**-23), np.float32(2.0**-24), np.float32(1)
-    # The product lies just above half a step, and float64 holds it: up. Half a step alone is a tie: to even, down.
+    # The product is just above half a step, and exact in float64: up. Half a step alone is a tie: down, to even.
     assert onnx_ops.fused_multiply_add(a, b, c) == np.float32(1 + 2.0**-23)
     assert onnx_ops.fused_multiply_add(np.float32(1), b, c) == c
-    # 1 + 2**-24 + 2**-70: float64 loses the last.
+    # 1 + 2**-24 + 2**-70: float64 loses the last term.
     tiny = np.float32(2.0**-35 * (1 + 2.0**-23))
     assert onnx_ops.fused_multiply_add(tiny, np.float32(2.0**-35), np.float32(1)) == c
     assert onnx_ops.fused_multiply_add(np.float32(1 + 2.0**-12), np.float32(1 + 2.0**-12), np.float32(2.0**-50)) == (
@@ -193,7 +193,7 @@ def test_softmax_refuses_scales_without_a_result():
         onnx_ops.qlinear_softmax(x, input_scale=0.1, output_scale=1e-6, zero_point=0)
 
 
-# What the machine has
+# Equal arithmetic on the machine
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])

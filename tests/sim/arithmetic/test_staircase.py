@@ -91,7 +91,7 @@ def test_products_of_extremes_are_exact(terms, weight):
     random = np.random.default_rng(terms)
     x = np.full((5, terms), -128, np.int8)
     w = np.full((terms, 20), weight, np.int8)
-    # Odd sums, that float32 would round once they pass its range.
+    # Odd sums, which float32 would round beyond 2**24.
     x[1:, random.integers(terms, size=3)] = -127
     w[random.integers(terms, size=5), 3:] = 63
     assert np.array_equal(Accelerator().matmul(x, w), x.astype(np.int64) @ w.astype(np.int64))

@@ -82,7 +82,7 @@ def test_products_are_rounded_by_the_contract_of_the_machine(contract):
         accelerator = Accelerator(machine(contract), engine=engine)
         got = accelerator.matmul_relu(x, np.ones((1, 1), np.int8), scale=1 / 8, relu=False)
         assert got[:, 0].tolist() == wanted[contract]
-    # Cut along K, the host rounds, by the same contract.
+    # If the product is cut along K, the host rounds, under the same contract.
     x, w = np.repeat(x, 80, axis=1), np.ones((80, 1), np.int8)
     got = Accelerator(machine(contract)).matmul_relu(x, w, scale=1 / 640, relu=False)
     assert np.array_equal(got, expected(contract, x.astype(np.int64) @ w, [1 / 640]))

@@ -129,7 +129,7 @@ def test_residual_add_goes_back_into_the_accumulators(requantisers):
     passes = [
         Pass(kind=TileKind.IDENTITY, address=0, pixels=6, bank=0, wait_input=True, wait_output=True, release=True),
         Pass(kind=TileKind.IDENTITY, address=6, pixels=6, bank=0, release=True),
-        # One pixel into a row that nobody reads: what it is for is its release.
+        # One pixel goes into a row that nothing reads: the pass serves only to release the drains.
         Pass(kind=TileKind.IDENTITY, address=0, pixels=1, bank=0, row=15, release=True, release_input=True),
     ]
     drains = [

@@ -98,7 +98,7 @@ def test_results_beyond_int8_keep_their_low_byte():
     assert np.array_equal(applied(choose_epilogue(raw, SumRange(400), None, 1), raw, sums), wanted)
 
 
-# One scale per channel, a bias each, and a channel that is always 0.
+# Each channel has its own scale and bias; one channel is always 0.
 CHANNELS = [(0, 1717986816, 0, 7), (64, 1518500250, 0, 9), (-12345, (1 << 31) - 128, 0, 12), (1 << 20, 0, 0, 0)]
 
 

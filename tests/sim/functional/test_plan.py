@@ -352,6 +352,6 @@ def test_random_programs_of_walks_windows_and_residuals(program, random, contrac
     config, passes, drains, *_ = walk_program(program, random)
     config = dataclasses.replace(config, contract=contract)
     fields = fields_of(config, random)
-    # Few bits are left of some channels, and none shifted out of others.
+    # Some channels keep only a few bits; others shift none out.
     fields["right"] = random.integers(0, 16, fields["right"].shape)
     check(passes, drains, config, fields=fields, batch=2)

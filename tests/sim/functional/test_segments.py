@@ -50,7 +50,7 @@ def test_folds_join_if_one_product_or_reduction_computes_them(folds, sizes):
     assert [s.indices.shape[1] for s in found] == sizes
     first = 0
     for segment, size in zip(found, sizes, strict=True):
-        # The sums by one pixel after the other, in whole numbers.
+        # The sums, folded pixel by pixel in whole numbers.
         wanted = None
         for index in range(first, first + size):
             kind, how = folds[index]

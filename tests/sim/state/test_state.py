@@ -57,7 +57,7 @@ def rtl_registers(config):
         for signal in signals:
             name = ".".join([*path, info.signal_names[signal]])
             assert registers.setdefault(plain(name), name) == name
-    # The queues between the programs and their heads are how instructions are fetched: not covered.
+    # The queues between the programs and their heads belong to the instruction fetch, which is not covered.
     return registers, {plain(name): (name, depth) for name, depth in memories.items() if not name.endswith(".queue")}
 
 

@@ -87,7 +87,7 @@ def test_a_fused_addition_is_a_chain_of_four_drains():
     assert [d.zero_point for d in (scaled, residual, result)] == [1, 2, 3]
     assert (residual.residual, residual.row, residual.fold) == (True, 40 + 2 * 60 + 6, Fold.ADD)
     assert (own.into, scaled.into, residual.into) == (1, 1, 1)
-    # Clamps of the layer itself hold for its own requantisation; the sums that follow are int32.
+    # The layer's clamp applies to its own requantisation; the sums that follow are int32.
     assert (own.low, own.high, scaled.low, residual.high) == (-128, 127, -(1 << 31), (1 << 31) - 1)
 
 

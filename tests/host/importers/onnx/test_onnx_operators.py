@@ -235,7 +235,7 @@ def test_addition(form, seed):
     values = np.arange(-128, 128).astype(np.int8).reshape(16, 16)
     batch = np.stack([np.stack([values, np.full((16, 16), v, np.int8)]) for v in np.arange(-128, 128).astype(np.int8)])
     if form == "QDQ":
-        # Two DequantizeLinear of one tensor differ in scale, so that the int8 tensor is read with both.
+        # The two DequantizeLinear of one tensor have different scales, so the int8 tensor is read with both.
         assert isinstance(parse_onnx(data).network.layers[-1], Add)
     result = agree(data, batch)
     assert len(np.unique(result)) > 100

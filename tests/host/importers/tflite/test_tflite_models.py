@@ -125,7 +125,7 @@ def test_the_autoencoder_with_biases_at_ties_equals_the_runtime():
         low = zero_out if activation == tflite.ActivationFunctionType.RELU else -128
         results = random.integers(low, 127, len(weights))
         tie = np.rint((results - zero_out + 0.5) / factors).astype(np.int64) + random.integers(-1, 2, len(weights))
-        # Roughly: what the next layer sees is only used to place its own ties.
+        # An approximation: the next layer's inputs serve only to place its own ties.
         at[0] = np.clip(np.rint(tie * factors).astype(np.int64) + zero_out, low, 127)
         return np.clip(tie - sums, -(1 << 31), (1 << 31) - 1).astype(np.int32)
 
@@ -219,7 +219,7 @@ def test_float_inputs_may_be_reshaped_before_they_are_quantised():
     assert np.array_equal(ours(data, x), run(data, x))
 
 
-# The host's part
+# Steps on the host
 
 
 def test_float_inputs_next_to_ties_equal_the_runtime():

@@ -67,7 +67,7 @@ def test_random_chains_with_float_ends_and_softmax_equal_the_runtime(random, sof
     assert np.array_equal(ours(data, x), run(data, x))
 
 
-# Ties: where another rounding, or a multiplier from another double, shows
+# Ties, which reveal another rounding or a multiplier made from another double
 
 
 @pytest.mark.parametrize("kind", ["fully_connected", "conv_2d", "depthwise_conv_2d"])
@@ -83,7 +83,7 @@ def test_biases_at_ties_equal_the_runtime(kind, per_channel):
         scales = np.exp(random.uniform(-8, -1, channels if per_channel else 1)).astype(np.float32)
         out = float(np.float32(np.exp(random.uniform(-4, 2))))
         source = float(np.float32(np.exp(random.uniform(-4, 1))))
-        # The real value of a bias in results is an odd number of halves, give or take one step.
+        # In units of the result, a bias is an odd number of halves, or one step from it.
         factor = source * scales.astype(np.float64) / out
         bias = np.rint((random.integers(-120, 120, channels) + 0.5) / factor) + random.integers(-1, 2, channels)
         bias = np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32)

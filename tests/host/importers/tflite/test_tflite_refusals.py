@@ -207,11 +207,11 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (reduce_max([1, 3], (1, 5)), r"REDUCE_MAX \(operator 4\) must be over height and width, not over channels"),
         (reduce_max([0], (1, 6, 5, 4)), r"REDUCE_MAX \(operator 4\) must be over axes of an image, 1 to 3, not \[0\]"),
         (reduce_max([1, 2], (1, 5)), r"REDUCE_MAX \(operator 4\) must keep the number of values"),
-        # values by themselves
+        # single values
         (lambda c: c.append("RELU6", (1, 7), scale=0.4), r"RELU6 .* must keep scale and zero point: the ref"),
         (lambda c: c.append("RELU", (1, 8)), r"RELU \(operator 4\) must keep the shape: \(1, 7\) to \(1, 8\)"),
         (lambda c: c.append("QUANTIZE", (1, 7), scale=1e-30), r"QUANTIZE .*: a requantisation scale must be finite"),
-        # the host
+        # steps on the host
         (softmax_in_the_middle, r"RELU \(operator 5\) comes after an operator that runs on the host"),
         (arg_max_in_the_middle, r"ARG_MAX \(operator 5\)"),
         (arg_max_of_rows, r"ARG_MAX \(operator 4\) must be along the last axis, not axis 2 of shape \(1, 6, 5, 4\)"),
