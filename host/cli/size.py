@@ -259,8 +259,9 @@ def _print_best(sweep: Sweep, selection: Selection, hertz: float) -> None:
 
 def _area_text(sweep: Sweep, selection: Selection, board: Board) -> str:
     """Return a text that lists what the selected machine uses of a board, estimated or synthesised."""
-    area = sweep.budget.area(selection.point.config)
-    assert area is not None
+    from etchnet.host.reports.area import estimate
+
+    area = estimate(selection.point.config, board)
     used = selection.synthesised or area.used
     shares = ", ".join(
         f"{used.get(name, 0):,} {name} of {board.device.resources[name]:,}"

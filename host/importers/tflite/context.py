@@ -88,6 +88,11 @@ class Context:
             raise ModelError("the input is float32: its first operator must be QUANTIZE")
         return self._builder
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether `begin` has been called: a model with a float32 input begins at its QUANTIZE."""
+        return self._builder is not None
+
     def begin(self, quantisation: Quantisation, *, floating: bool) -> None:
         """Start the model; its int8 input has the scale and zero point `quantisation`."""
         self._builder = GraphBuilder(self.reader.name, self.input.shape[1:], quantisation, floating=floating)

@@ -26,7 +26,7 @@ def quantise(context: Context, operator: Operator) -> None:
         return
     after = reader.tensor(operator.outputs[0])
     out = reader.activation(f"{operator}: the result", after)
-    if context._builder is None:
+    if not context.has_begun:
         context.begin(out, floating=True)
     elif context.builder.input.quantisation != out:
         raise ModelError(
