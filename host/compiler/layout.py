@@ -76,8 +76,8 @@ class TensorLayout:
         return self.images * self.pixels * self.words
 
     def address(self, image: int, y: int, x: int, word: int = 0) -> int:
-        """Return the address of a word of pixel (y, x); a pixel outside the image gives the address of a neighbour's.
+        """Return the address of a word of pixel (y, x), which may be outside the image.
 
-        Lines and images are contiguous, so an x beyond a line runs into the next line.
+        Lines and images are contiguous: an x beyond the end of a line gives an address in the next line.
         """
         return self.base + ((image * self.shape[0] + y) * self.shape[1] + x) * self.words + word

@@ -111,7 +111,7 @@ def tensor_scales(network: Network, zero_points: dict[int, int]) -> dict[int, fl
     ratios = Ratios(len(layers))
     for index, layer in enumerate(layers):
         if not join_scales(layer, index, network.sources[index], ratios):
-            raise ValueError(f"layer {index} needs ratios of scales that contradict those of the layers before it")
+            raise ValueError(f"layer {index} needs ratios of scales that contradict those of other layers")
     roots: dict[int, float] = {}
     for index, layer in enumerate(layers):
         if wanted := _scale_of_clamp(layer, zero_points[index]):

@@ -185,7 +185,7 @@ class OffsetEpilogue(Epilogue):
 
     @classmethod
     def fit(cls, function: DrainFunction, bound: int, rows: int) -> OffsetEpilogue | None:
-        """Return the epilogue if all channels have multiplier 1 and no shift, else None."""
+        """Return the epilogue if the drain is raw, with multiplier 1 and no shift in all channels, else None."""
         trivial = (function.multiplier == 1).all() and not function.left.any() and not function.right.any()
         return cls(function, bound, rows) if function.kind.raw and trivial else None
 

@@ -112,7 +112,7 @@ def pack_lanes(values: np.ndarray) -> int:
 
 
 def delayed(wire: Wire, cycles: int) -> Wire:
-    """Return a wire's value of `cycles` cycles ago, 0 before there is one: the last stage of a shift register."""
+    """Return a wire delayed by `cycles` cycles, and 0 before: the last stage of a shift register."""
     return lambda cycle: wire(cycle - cycles) if cycle >= cycles else 0
 
 

@@ -61,7 +61,7 @@ class Timeline:
     slot
         The first cycle in which the next pass may issue, considering only the slots of the passes before it.
     banks_swapped
-        Whether the banks of instructions are exchanged, 0 for 1 and 1 for 0, when they are placed.
+        Whether passes and drains are placed with their banks exchanged: bank 1 instead of 0, and 0 instead of 1.
     busy_until
         The first cycle after the last write of every drain placed so far.
     """
