@@ -1,7 +1,7 @@
 """A matmul-and-ReLU systolic array for int8 neural networks: gateware, exact simulator and driver.
 
-The public names are listed in `__init__.pyi`, and imported when they are first used. `etchnet.hdl`, `etchnet.sim` and
-`etchnet.host` hold more of them, for those who look inside the machine.
+Public names are listed in `__init__.pyi` and imported on first use. `etchnet.hdl`, `etchnet.sim` and `etchnet.host`
+export further names, for the gateware, the simulator and the host.
 """
 
 from importlib import metadata

@@ -1,6 +1,6 @@
 """The gateware: a weight-stationary systolic array and the machine around it, in Amaranth.
 
-The public names are listed in `__init__.pyi`, and imported when they are first used.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

@@ -1,6 +1,6 @@
 """The host: networks, importers, the compiler, the driver, reports and the command line.
 
-The public names are listed in `__init__.pyi`, and imported when they are first used.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

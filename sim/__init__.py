@@ -1,6 +1,6 @@
 """The simulator: exact arithmetic, exact timing, and the engines that run a program.
 
-The public names are listed in `__init__.pyi`, and imported when they are first used.
+Public names are listed in `__init__.pyi` and imported on first use.
 """
 
 import lazy_loader

@@ -1,1 +1,1 @@
-"""Networks written as files that other runtimes read."""
+"""Exporters: networks as files for other runtimes."""

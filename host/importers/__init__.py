@@ -1,1 +1,1 @@
-"""Models and inputs from files."""
+"""Importers: models and inputs from files."""

@@ -1,1 +1,1 @@
-"""Numbers without a machine: the rounding contracts and operators of the reference runtimes, in numpy."""
+"""Arithmetic of the reference runtimes in numpy: rounding contracts and operators."""

@@ -1,1 +1,1 @@
-"""Models from ONNX files."""
+"""Importer of ONNX files."""

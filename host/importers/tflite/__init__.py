@@ -1,1 +1,1 @@
-"""Models from TensorFlow Lite files."""
+"""Importer of TensorFlow Lite files."""

@@ -1,4 +1,4 @@
-"""A library whose figures can be computed by hand."""
+"""Fixture with a library whose figures can be computed by hand."""
 
 import pytest
 from support import tiny_liberty

@@ -1,4 +1,4 @@
-"""Liberty files: what is read from them, and what is refused."""
+"""Liberty files: the values that are read, and the files that are refused."""
 
 import gzip
 import re
@@ -43,7 +43,7 @@ def test_a_library_is_read_with_its_units(library):
         (lambda text: "", "it must contain one group"),
     ],
 )
-def test_what_is_no_library_is_refused_by_name(library, change, message):
+def test_a_file_that_is_not_a_library_is_refused_by_name(library, change, message):
     library.write_text(change(tiny_liberty.text()))
     with pytest.raises(LibertyError, match=re.escape(message)) as refused:
         read_liberty(library)

@@ -1,4 +1,4 @@
-"""Longest paths, against a library whose delays are computed by hand, and against ABC."""
+"""Longest paths, compared with delays that were computed by hand, and with ABC."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_areas_and_the_longest_path_are_those_computed_by_hand(library):
            endmodule""",
         library,
     )
-    # AND is a NAND2 and an INV here; a NOR2 and two INV would be larger.
+    # AND is mapped to a NAND2 and an INV; a NOR2 and two INV would be larger.
     assert found.area == 3 * CELLS["DFF"] + CELLS["NAND2"] + CELLS["INV"]
     assert (found.cells, found.flip_flops, found.memory_bits) == (5, 3, 0)
     path = found.path
@@ -60,8 +60,8 @@ def test_paths_go_through_modules_and_areas_count_every_instance(library):
     assert found.path.delay == pytest.approx(CLOCK_TO_OUTPUT + PIN + gate("INV", 1) + SETUP)
 
 
-def test_delays_are_those_that_abc_finds(library):
-    """A multiplier without registers; ABC writes its own delay, in whole picoseconds, to a file."""
+def test_delays_equal_those_of_abc(library):
+    """The circuit is a multiplier without registers; ABC writes its own delay, in whole picoseconds, to a file."""
     folder = library.parent
     (folder / "m.v").write_text("module m (input [5:0] a, b, output [11:0] y); assign y = a * b; endmodule\n")
     (folder / "abc.script").write_text("strash\n&get -n\n&dch -f\n&nf\n&put\nbuffer\nstime -d\n")

@@ -1,4 +1,4 @@
-"""Synthesis: areas and memories of each block, against Yosys's own sums, and errors."""
+"""Synthesis: areas and memories of each block, compared with Yosys's own sums, and errors."""
 
 import json
 import re
@@ -17,14 +17,14 @@ from etchnet.host.tools.yosys import SynthesisError, run_yosys
 TINY = ["--rows", "2", "--cols", "2"]
 
 
-def test_a_library_without_a_needed_cell_says_so(library, tmp_path):
+def test_a_library_without_a_needed_cell_is_refused(library, tmp_path):
     library.write_text(re.sub(r"cell \(DFF\).*", "}", tiny_liberty.text(), flags=re.DOTALL))
     text = "module top (input clk, input a, output reg q); always @(posedge clk) q <= a; endmodule"
     with pytest.raises(SynthesisError, match="_DFF_P_"):
         synthesise(Config(), design=VerilogDesign(Config(), {"etchnet.v": text}, "top"), libraries=[library])
 
 
-def test_the_array_adds_up_to_what_yosys_says(library, capsys, tmp_path):
+def test_areas_of_the_array_add_up_to_the_sum_of_yosys(library, capsys, tmp_path):
     out = tmp_path / "out"
     status, printed, err = run(
         capsys, "synth", *TINY, "--top", "array", "--liberty", str(library), "-o", str(out), "--json"
@@ -57,7 +57,7 @@ def test_memories_are_left_out_and_their_bits_counted_unless_flattened(capsys):
     assert apart["memory_bits"] == 3 * 2 * 2 * 8
     _, printed, _ = run(capsys, *arguments, "--flatten-memories")
     flat = json.loads(printed)
-    # Every bit is a flip-flop, and the read registers are theirs, not the macro's.
+    # Every memory bit is a flip-flop, and read registers are part of the design instead of the macro.
     assert flat["memory_bits"] == 0
     assert flat["flip_flops"] - apart["flip_flops"] == 3 * 2 * 2 * 8 + 2 * 8
 
@@ -65,7 +65,7 @@ def test_memories_are_left_out_and_their_bits_counted_unless_flattened(capsys):
 def test_the_project_for_a_tile_is_synthesised_with_its_adapters(capsys):
     _, printed, _ = run(capsys, "synth", "--tinytapeout", "--top", "byte_sink", "--json")
     found = json.loads(printed)
-    # A word of 32 bits, a count of four bytes, and whether it is full.
+    # The adapter holds a word of 32 bits, a count of four bytes, and a flag for a complete word.
     assert (found["flip_flops"], found["memory_bits"], found["config"]["rows"]) == (32 + 2 + 1, 0, 2)
 
 
@@ -82,7 +82,7 @@ def test_the_table_as_text_and_as_markdown(capsys, library):
     assert "cannot be given together" in error(capsys, *arguments, "--markdown", "--json")
 
 
-def test_what_is_wrong_is_one_line(capsys, library, tmp_path, monkeypatch):
+def test_errors_are_one_line(capsys, library, tmp_path, monkeypatch):
     assert "--top must be machine, array, element, or one of" in error(capsys, "synth", *TINY, "--top", "cache")
     message = error(capsys, "synth", *TINY, "--liberty", str(library), "--dont-use", "MUX*")
     assert message == "--dont-use 'MUX*' matches no cell of tiny"
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_one_line(capsys, library, tmp_path, monkeypatch):
     assert error(capsys, "synth", *TINY, "--top", "element") == 'yosys was not found: pip install "etchnet[fpga]"'
 
 
-def test_an_error_of_yosys_is_its_own_line_and_its_log_stays(tmp_path):
+def test_an_error_of_yosys_is_quoted_and_its_log_is_kept(tmp_path):
     said = []
     with pytest.raises(SynthesisError, match=r"^yosys: Module `nothing' not found!$"):
         run_yosys(

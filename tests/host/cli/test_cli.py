@@ -22,8 +22,8 @@ from etchnet.sim.engines.link import LinkError
 from etchnet.sim.engines.verilated import toolchain
 
 
-def test_help_lists_every_command_with_a_whole_sentence(capsys, monkeypatch):
-    """The first command is the one to start with. At 80 columns nothing is cut off or wrapped."""
+def test_help_lists_every_command_with_a_complete_sentence(capsys, monkeypatch):
+    """The first command is the one for new users. At 80 columns no line is cut off or wrapped."""
     monkeypatch.setenv("COLUMNS", "80")
     status, out, err = run(capsys, "--help")
     assert (status, err) == (0, "")
@@ -96,7 +96,7 @@ def test_demo_as_json_is_one_object(capsys):
 
 
 @pytest.mark.usefixtures("quick")
-def test_demo_takes_the_whole_test_set_where_it_is(capsys, tmp_path):
+def test_demo_reads_the_whole_test_set_from_a_folder(capsys, tmp_path):
     images = np.zeros((20, 28, 28), np.uint8)
     write_idx(tmp_path / "t10k-images-idx3-ubyte.gz", images)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(20, np.uint8))
@@ -132,7 +132,7 @@ def test_demo_refuses_damaged_data(capsys, tmp_path):
     assert "is not a readable gzip file" in error(capsys, "demo", "--data", str(tmp_path))
 
 
-def test_verilog_writes_files_and_says_so(capsys, tmp_path):
+def test_verilog_writes_files_and_lists_them(capsys, tmp_path):
     status, out, err = run(capsys, "verilog", "--rows", "2", "--cols", "3", "-o", str(tmp_path / "a"))
     assert (status, err) == (0, "")
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["etchnet.json", "etchnet.v"]
@@ -141,7 +141,7 @@ def test_verilog_writes_files_and_says_so(capsys, tmp_path):
     assert json.loads(out)["config"]["columns"] == 3
 
 
-def test_verilog_writes_what_goes_with_a_bus(capsys, tmp_path):
+def test_verilog_writes_the_register_files_of_a_bus(capsys, tmp_path):
     options = ["verilog", "--rows", "2", "--cols", "3", "-o", str(tmp_path / "a"), "--bus"]
     status, out, err = run(capsys, *options, "axi")
     assert (status, err) == (0, "")
@@ -151,7 +151,7 @@ def test_verilog_writes_what_goes_with_a_bus(capsys, tmp_path):
     assert "'--bus': 'apb' is not one of 'link', 'axi'" in error(capsys, *options, "apb")
 
 
-def test_verilog_takes_a_network_inside(capsys, tmp_path):
+def test_verilog_can_contain_a_network(capsys, tmp_path):
     Network([Dense(np.ones((6, 5), np.int8), multiplier=1)]).save(tmp_path / "n.npz")
     out = str(tmp_path / "a")
     status, _, _ = run(capsys, "verilog", "--rows", "4", "--cols", "4", "-o", out, "--network", str(tmp_path / "n.npz"))
@@ -235,7 +235,7 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
 
 
 def test_a_network_that_does_not_fit_is_one_line_on_the_rtl_too():
-    """No half-made simulator is left that Python would warn about when it exits."""
+    """No partly built simulator is left, about which Python would warn at exit."""
     done = subprocess.run(
         [sys.executable, "-m", "etchnet.host.cli.main", "demo", "--engine", "amaranth", "--rows", "8", "--cols", "8"],
         capture_output=True,
@@ -310,7 +310,7 @@ def test_interruption_does_not_warn_of_the_half_made_machine(tmp_path):
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "etchnet: interrupted")
 
 
-def test_interruption_while_it_still_imports_is_one_line(capsys, monkeypatch):
+def test_interruption_during_imports_is_one_line(capsys, monkeypatch):
     original = builtins.__import__
 
     def interrupted(name, *args, **kwargs):

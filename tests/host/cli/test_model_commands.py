@@ -40,9 +40,9 @@ def inputs(tmp_path):
 
 
 @pytest.mark.parametrize("engine", ["exact", "amaranth", pytest.param("verilator", marks=needs_verilator)])
-def test_run_writes_what_the_reference_gives(capsys, tmp_path, model, inputs, engine):
+def test_run_writes_the_outputs_of_the_reference(capsys, tmp_path, model, inputs, engine):
     target = tmp_path / "y.npy"
-    # The default machine is the one that the autoencoder runs on: it is compiled once for both.
+    # The default machine is also the autoencoder's, so it is compiled only once.
     machine = [] if engine == "verilator" else SMALL
     status, out, err = run(
         capsys, "run", model, "--input", inputs[0], "--output", str(target), "--engine", engine, *machine, "--json"
@@ -68,7 +68,7 @@ def test_run_writes_into_a_pipe(capsys, tmp_path, model, inputs):
     assert np.array_equal(np.load(io.BytesIO(read[0])), small_network().reference(inputs[1]))
 
 
-def test_outputs_that_cannot_be_written_are_one_line_with_their_name(capsys, tmp_path, model, inputs):
+def test_an_output_file_that_cannot_be_written_is_one_line_with_its_name(capsys, tmp_path, model, inputs):
     target = tmp_path / "missing" / "y.npy"
     message = error(capsys, "run", model, "--input", inputs[0], "--output", str(target), *SMALL)
     assert message == f"{target}: No such file or directory"

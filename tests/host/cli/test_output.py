@@ -18,7 +18,7 @@ def test_columns_are_aligned_left_or_cut_off_on_demand(capsys):
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [" n  why", " 1  because …", "20  no"]
 
 
-def test_json_is_one_line_without_numbers_that_it_cannot_hold(capsys):
+def test_json_is_one_line_and_refuses_numbers_that_are_not_finite(capsys):
     print_json({"a": [1, 2]})
     assert json.loads(capsys.readouterr().out) == {"a": [1, 2]}
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -1,4 +1,4 @@
-"""`etchnet report --dump-after`: what a stage of the compiler produced, as text and as JSON."""
+"""`etchnet report --dump-after`: the result of a compiler stage, as text and as JSON."""
 
 import json
 
@@ -15,7 +15,7 @@ MACHINE = ["--rows", "4", "--cols", "4"]
 
 @pytest.fixture
 def model(tmp_path):
-    """Return the path of a convolution to 5 channels, and a classifier of 2 x 2 pixels."""
+    """Save a network with a convolution to 5 channels and a classifier of 2 x 2 pixels; return its path."""
     layers = [
         Conv.from_scale(np.ones((2, 2, 3, 5), np.int8), scale=0.01),
         Reshape((1, 1, 20)),
@@ -34,7 +34,7 @@ def dump(capsys, model, stage, *options):
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in PIPELINE])
-def test_every_stage_prints_what_it_produced(capsys, model, stage):
+def test_every_stage_prints_its_result(capsys, model, stage):
     text = dump(capsys, model, stage)
     values = json.loads(dump(capsys, model, stage, "--json"))
     assert text.splitlines()[0] == f"stage: {stage}"
@@ -52,7 +52,7 @@ def test_the_layers_and_fusion_groups_are_those_of_the_model(capsys, model):
     assert dumps["allocate"]["activation_words"] == 4 * 2
 
 
-def test_how_the_input_is_unfolded_can_be_chosen(capsys, model):
+def test_the_packing_of_the_input_can_be_chosen(capsys, model):
     for packed, shape in (("none", "3 x 3 x 3"), ("row", "3 x 2 x 6"), ("whole", "2 x 2 x 12")):
         found = json.loads(dump(capsys, model, "im2col", "--packed", packed, "--json"))
         assert (found["im2col"], found["input"]) == (packed, shape)

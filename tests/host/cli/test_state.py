@@ -15,7 +15,7 @@ MACHINE = ["--rows", "4", "--cols", "4", "--set", "weight_tiles=4"]
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory):
-    """Save a product of 4 inputs and 4 x 4 weights; returns the command's arguments, the inputs and the weights."""
+    """Save a product of 4 inputs and 4 x 4 weights; return the command's arguments, the inputs and the weights."""
     folder, random = tmp_path_factory.mktemp("state"), np.random.default_rng(2)
     weights, x = int8(random, (4, 4)), int8(random, (1, 4))
     Network([Dense.from_scale(weights, scale=0.01)]).save(folder / "product.npz")
@@ -47,7 +47,7 @@ def test_an_element_multiplies_its_input_and_its_weight(capsys, product, row, co
     assert (found["pass"]["layer"], found["pass"]["tile"]) == (0, 0)
 
 
-def test_what_it_prints_is_what_json_has(capsys, product):
+def test_text_and_json_agree(capsys, product):
     arguments, x, weights = product
     for cycle in range(cycles_of(capsys, arguments)):
         status, out, err = run(capsys, *arguments, "--cycle", str(cycle))

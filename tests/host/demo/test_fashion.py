@@ -16,7 +16,7 @@ def test_package_data_are_small():
         assert len(resources.files("etchnet.host.data").joinpath(name).read_bytes()) < 300_000
 
 
-def test_the_network_is_right_about_most_held_out_images():
+def test_the_network_classifies_most_held_out_images_correctly():
     split = fashion.held_out()
     assert len(split.labels) >= 300
     scores = fashion.network().reference(fashion.quantise_image(split.images))
@@ -24,7 +24,7 @@ def test_the_network_is_right_about_most_held_out_images():
 
 
 def test_numpy_in_float32_gives_nearly_the_same_scores():
-    """Scores differ by one at most from the reference's."""
+    """Scores differ from the reference by at most one."""
     x = fashion.quantise_image(fashion.held_out().images)
     network = fashion.network()
     difference = NumpyNetwork(network)(x).astype(int) - network.reference(x)
@@ -32,7 +32,7 @@ def test_numpy_in_float32_gives_nearly_the_same_scores():
     assert (difference == 0).mean() > 0.95
 
 
-def test_the_convolution_that_is_run_on_the_rtl_is_one(monkeypatch):
+def test_the_convolution_on_the_rtl_covers_every_border(monkeypatch):
     """Its windows extend beyond every side of the image, and it runs on both engines."""
     ran = []
     original = demo.Accelerator.load
@@ -52,7 +52,7 @@ def test_the_convolution_that_is_run_on_the_rtl_is_one(monkeypatch):
     assert 100 < check.cycles < 1000
 
 
-def test_a_difference_on_the_rtl_is_seen(monkeypatch):
+def test_a_difference_on_the_rtl_is_detected(monkeypatch):
     original = demo.Accelerator.run
 
     def run(self, x):
@@ -77,6 +77,6 @@ def test_sketches_show_light_and_dark(unicode):
     assert len(sketch(image[:3], unicode=unicode)) == 2
 
 
-def test_pictures_stand_side_by_side():
+def test_pictures_are_arranged_side_by_side():
     lines = side_by_side([["ab", "cd"], ["ef", "gh"]], ["one", "two"], gap=1)
     assert lines == ["ab  ef", "cd  gh", "one two"]

@@ -1,4 +1,4 @@
-"""Training writes a network of the architecture, in whole numbers, that computes what was trained."""
+"""Training exports an int8 network of the architecture that computes the trained function."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ from etchnet.sim.arithmetic.reference import requantise
 
 
 def by_taps(network, images):
-    """Compute the network by its definition, in whole numbers and one kernel tap at a time."""
+    """Compute the network from its definition, in integers and one kernel tap at a time."""
     x = images[..., None].astype(np.int64) - 128
     for layer in network.layers:
         weights = layer.weights if isinstance(layer, Conv) else layer.weights.reshape(*x.shape[1:], -1)
@@ -36,7 +36,7 @@ def by_taps(network, images):
     return x.reshape(len(x), -1)
 
 
-def test_the_network_computes_what_its_parameters_mean():
+def test_the_network_computes_the_definition_of_its_parameters():
     images = fashion.held_out().images[:50]
     got = fashion.network().reference(fashion.quantise_image(images))
     assert np.array_equal(got, by_taps(fashion.network(), images))
@@ -49,7 +49,7 @@ def test_accuracy_counts_the_first_highest_score():
     assert right.mean() > 0.9
 
 
-def test_the_file_holds_the_architecture():
+def test_the_file_contains_the_architecture():
     network, stages = fashion.network(), ARCHITECTURE
     assert [type(layer) for layer in network.layers] == [{"conv": Conv, "dense": Dense}[s.kind] for s in stages]
     assert [layer.channels for layer in network.layers] == [s.channels for s in stages]
@@ -59,8 +59,8 @@ def test_the_file_holds_the_architecture():
     assert compile_network(network, Config()).counts()[Counter.CYCLES] <= 15_000
 
 
-def test_whole_numbers_stand_for_what_was_trained():
-    """Without training, the integer network's scores are those of the simulated one, which rounds alike."""
+def test_the_int8_network_equals_the_simulated_one():
+    """Without training, the scores of the int8 network equal those of the simulated network, which rounds alike."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.manual_seed(0)
     stages = (

@@ -1,4 +1,4 @@
-"""Verilog that several projects of the same machine share is generated once."""
+"""Fixture that generates Verilog only once for all projects of the same machine."""
 
 import functools
 import importlib

@@ -14,7 +14,7 @@ TINY_MEMORIES = [
 ]
 
 
-def test_the_commands_write_a_project_and_say_what_comes_next(capsys, tmp_path):
+def test_the_commands_write_a_project_and_print_the_next_step(capsys, tmp_path):
     for name in ("fusesoc", "librelane", "tinytapeout", "litex"):
         out = tmp_path / name
         status, printed, err = run(

@@ -1,4 +1,4 @@
-"""The FuseSoC core, read by FuseSoC, and its test bench, run by Verilator."""
+"""The FuseSoC core, read by FuseSoC, and its test bench, run in Verilator."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from etchnet.host.flows.testbench import testbench
 testbench.__test__ = False  # pytest would take it for a test
 
 
-def test_the_fusesoc_core_names_the_files_that_lie_beside_it():
+def test_the_fusesoc_core_names_the_files_next_to_it():
     yaml = pytest.importorskip("yaml")
     files = fusesoc(TILE)
     first, _, text = files["etchnet.core"].partition("\n")
@@ -31,7 +31,7 @@ def test_the_fusesoc_core_names_the_files_that_lie_beside_it():
 
 
 @pytest.mark.filterwarnings("default")
-def test_fusesoc_itself_takes_the_core(tmp_path):
+def test_fusesoc_accepts_the_core(tmp_path):
     pytest.importorskip("fusesoc")
     from fusesoc.capi2.coreparser import Core2Parser
     from fusesoc.core import Core
@@ -43,10 +43,10 @@ def test_fusesoc_itself_takes_the_core(tmp_path):
 
 
 @needs_verilator
-def test_the_test_bench_passes_under_verilator_and_fails_where_a_word_differs(tmp_path):
+def test_the_test_bench_passes_under_verilator_and_fails_if_a_word_differs(tmp_path):
     write_files(fusesoc(TILE), tmp_path)
     bench = tmp_path / "etchnet_tb.v"
-    # One build for both: a plusarg spoils the last word that must come back.
+    # One build serves both runs: a plusarg corrupts the last expected word.
     spoiled = bench.read_text().replace(
         "  end\nendmodule", '    if ($test$plusargs("spoil")) expected[EXPECTED-1] = 7;\n  end\nendmodule'
     )

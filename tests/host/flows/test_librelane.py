@@ -1,4 +1,4 @@
-"""The LibreLane project, read by LibreLane, and memories that are macros."""
+"""The LibreLane project, read by LibreLane, and memories that consist of macros."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from etchnet.host.flows.project import MOST_BITS, memory_bits, write_files
 from etchnet.host.tools.yosys import run_yosys
 
 
-def test_librelane_gets_every_process_and_the_memory_block_apart(tmp_path):
+def test_the_librelane_project_has_every_process_and_a_separate_memory_file(tmp_path):
     yaml = pytest.importorskip("yaml")
     files = librelane(TILE)
     values = yaml.safe_load(files["config.yaml"])
@@ -27,7 +27,7 @@ def test_librelane_gets_every_process_and_the_memory_block_apart(tmp_path):
     assert values["pdk::ihp-sg13g2"]["CLOCK_PERIOD"] == PDKS["ihp-sg13g2"].period
     for key in ("PNR_SDC_FILE", "SIGNOFF_SDC_FILE"):
         assert values[key].removeprefix("dir::") in files
-    # Together they are the machine, and the memory block is in the one file to be replaced.
+    # Both files together are the machine, and only the file to be replaced contains the memory block.
     assert "module etchnet_ram " not in files["src/etchnet.v"]
     assert re.findall(r"^module (\w+)", files["src/etchnet_ram.v"], re.MULTILINE) == ["etchnet_ram"]
     write_files(files, tmp_path)
@@ -40,7 +40,7 @@ def test_librelane_gets_every_process_and_the_memory_block_apart(tmp_path):
 
 @pytest.fixture
 def macros(tmp_path):
-    """Return the memory block that docs/asic.md makes of macros, and a macro."""
+    """Return the memory block of macros in docs/asic.md, and a model of the macro."""
     page = (Path(__file__).parents[3] / "docs" / "asic.md").read_text()
     (block,) = re.findall(r"^```verilog\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "documented.v").write_text(block.replace("module etchnet_ram", "module documented_ram"))
@@ -75,7 +75,7 @@ def test_the_documented_memory_block_has_the_ports_and_parameters_of_the_one_it_
 @needs_verilator
 @pytest.mark.campaign
 def test_the_documented_memory_block_reads_what_was_written(macros):
-    """Random reads and writes of memories of several shapes, beside the block that it replaces."""
+    """Random reads and writes give the same data as the block that it replaces, for several shapes."""
     (macros / "tb.v").write_text(
         """module pair #(parameter W = 8, D = 2, L = 1, A = 1) (input clk);
              reg [L-1:0] lanes; reg [A-1:0] to, from; reg [W-1:0] word; reg read;
@@ -109,7 +109,7 @@ def test_the_documented_memory_block_reads_what_was_written(macros):
 
 
 @pytest.mark.filterwarnings("default")
-def test_librelane_itself_knows_every_variable(tmp_path):
+def test_librelane_knows_every_variable(tmp_path):
     pytest.importorskip("librelane")
     from librelane.config import Config as FlowConfig
     from librelane.config.flow import flow_common_variables
@@ -119,7 +119,7 @@ def test_librelane_itself_knows_every_variable(tmp_path):
     classic = Flow.factory.get("Classic")
     variables = {v.name: v for v in (*flow_common_variables, *classic.config_vars)}
     variables |= {v.name: v for step in classic.Steps for v in step.config_vars}
-    # Processes without their files: of a process, only the name of its cells is asked for.
+    # LibreLane reads only the name of the cell library here, so the processes need no other files.
     wanted = [v for v in variables.values() if not v.pdk or v.name in ("STD_CELL_LIBRARY", "PAD_CELL_LIBRARY")]
     for pdk in PDKS.values():
         settings = tmp_path / "pdks" / pdk.name / "libs.tech" / "librelane"
@@ -130,7 +130,7 @@ def test_librelane_itself_knows_every_variable(tmp_path):
         assert (found["DESIGN_NAME"], float(found["CLOCK_PERIOD"])) == ("etchnet", pdk.period)
 
 
-def test_memories_that_flip_flops_cannot_hold_are_refused_unless_they_are_macros(capsys, tmp_path):
+def test_memories_too_large_for_flip_flops_are_refused_unless_they_are_macros(capsys, tmp_path):
     single = Config(rows=1, columns=1)
     bits = memory_bits(generate(single))
     assert bits > MOST_BITS > memory_bits(generate(TILE))

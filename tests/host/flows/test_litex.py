@@ -12,7 +12,7 @@ from etchnet.host.flows.project import write_files
 
 
 def litex_module(files, monkeypatch, tmp_path):
-    """Return the generated module in front of stand-ins for LiteX and Migen, and what it makes an instance of."""
+    """Return the generated module, imported with stand-ins for LiteX and Migen, and the instances that it creates."""
 
     class Endpoint:
         def __init__(self, layout):
@@ -71,7 +71,7 @@ def test_the_litex_module_connects_every_port_of_the_manifest(monkeypatch, tmp_p
 
 
 @pytest.mark.filterwarnings("default")
-def test_litex_itself_makes_verilog_of_it(monkeypatch, tmp_path):
+def test_litex_converts_the_module_to_verilog(monkeypatch, tmp_path):
     pytest.importorskip("litex")
     pytest.importorskip("migen")
     from migen.fhdl.verilog import convert

@@ -1,4 +1,4 @@
-"""Memories of a design, counted in its Verilog."""
+"""Functions that all projects share: memories in the Verilog, and writing of files."""
 
 import re
 
@@ -47,11 +47,11 @@ def test_only_small_memories_may_become_flip_flops():
         check_flip_flops(MOST_BITS + 1)
 
 
-def test_files_get_folders(tmp_path):
+def test_folders_of_files_are_created(tmp_path):
     paths = write_files({"a.txt": "a", "b/c.txt": "c"}, tmp_path / "new")
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == ["new/a.txt", "new/b/c.txt"]
     assert [path.read_text() for path in paths] == ["a", "c"]
 
 
-def test_a_description_has_the_size():
+def test_a_description_contains_the_size():
     assert describe(SMALL).startswith("3 x 5 int8 systolic array")

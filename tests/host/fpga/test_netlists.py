@@ -1,4 +1,4 @@
-"""Machines of a device's cells, and netlists after synthesis, against the machine that they were made from."""
+"""Machines that consist of a device's cells, and netlists after synthesis, compared with the exact engine."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ DEVICES = {device.family: device for device in (LFE5U_85F, ICE40_UP5K, GW1NR_9)}
 
 
 def netlist(folder: Path, config: Config, technology, family: str, options: str = "") -> str:
-    """Return the machine as it goes to place and route, as Verilog of the device's cells."""
+    """Return the netlist of a machine that is ready for place and route, as Verilog of the device's cells."""
     generate(config, technology=technology).write(folder)
     tools, device = FAMILIES[family], DEVICES[family]
     command = f"{tools.synthesis_command(device)} {options} -top etchnet -json netlist.json"
@@ -43,7 +43,7 @@ def netlist(folder: Path, config: Config, technology, family: str, options: str 
 
 
 def dissolved(folder: Path, models: dict[str, str]) -> str:
-    """Return a netlist with its small cells replaced by their models: thousands of instances take long to compile."""
+    """Return a netlist whose small cells are replaced by their models, since thousands of instances compile slowly."""
     for name, text in models.items():
         for cell in cell_models.LARGE:
             text = re.sub(rf"module {cell}\b.*?endmodule", "", text, flags=re.DOTALL)
@@ -83,7 +83,7 @@ def with_latencies(multiplier: int, memory: int, product: int, **options) -> Con
     ("technology", "models", "latencies", "cell"),
     [
         (Ecp5(156), cell_models.ecp5, (3, 2, 4), "MULT18X18D"),
-        # Fewer multipliers than elements: the others are made of gates.
+        # There are fewer multipliers than elements, so some elements consist of gates.
         (Ecp5(8), cell_models.ecp5, (1, 1, 1), "MULT18X18D"),
         (Ecp5(8), cell_models.ecp5, (3, 4, 5), "MULT18X18D"),
         (Ice40(8), cell_models.ice40, (2, 1, 3), "SB_MAC16"),
@@ -91,8 +91,8 @@ def with_latencies(multiplier: int, memory: int, product: int, **options) -> Con
     ],
     ids=["ecp5", "ecp5-few", "ecp5-few-fast", "ice40", "ice40-few"],
 )
-def test_a_machine_of_a_devices_cells_is_the_portable_one(technology, models, latencies, cell):
-    """Cells are the models that Yosys ships, and one of our own for the ECP5's multiplier."""
+def test_a_machine_of_device_cells_equals_the_portable_machine(technology, models, latencies, cell):
+    """Cell models are those that Yosys ships, and one written for these tests for the ECP5's multiplier."""
     random = np.random.default_rng(0)
     network = small_network(random)
     config = fitted(network, with_latencies(*latencies, rows=3, columns=3)).config
@@ -127,14 +127,14 @@ LARGER = {"rows": 2, "columns": 2, "weight_tiles": 1024, "activation_words": 409
                 ("ecp5-few", "ecp5", Ecp5(8), (1, 1, 1), LARGER, "DP16KD"),
                 ("ice40", "ice40", Ice40(8), (2, 1, 3), LARGER, "SB_RAM40_4K"),
                 ("ice40-few", "ice40", Ice40(6), (3, 2, 4), LARGER, "SB_RAM40_4K"),
-                # Of its block RAMs there is no model: memories are of lookup tables.
+                # Its block RAMs have no model, so memories consist of lookup tables.
                 ("gowin", "gowin", Technology(20), (2, 1, 3), {"rows": 2, "columns": 2}, "MULT9X9"),
             )
         ),
     ],
 )
 def test_a_netlist_gives_the_outputs_and_cycles_of_its_machine(tmp_path, family, technology, latencies, sizes, cells):
-    """Block RAMs and their registers included."""
+    """The netlists contain block RAMs and their registers."""
     random = np.random.default_rng(0)
     network = small_network(random)
     array = {name: sizes[name] for name in ("rows", "columns")}

@@ -1,4 +1,4 @@
-"""Faults planted in copies of the RTL are found where they first show."""
+"""Faults that are inserted into the RTL are found at their first visible effect."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from etchnet.sim.engines.simulated import AmaranthEngine
 
 @pytest.fixture
 def model(tmp_path):
-    """Save a small network; returns its path."""
+    """Save a small network and return its path."""
     path = tmp_path / "small.npz"
     small_network().save(path)
     return str(path)
@@ -37,7 +37,7 @@ def differences(model, config=SMALL_MACHINE, trace=None):
     )
 
 
-def test_a_wrong_rounding_is_pointed_at(monkeypatch, model):
+def test_a_wrong_rounding_is_located(monkeypatch, model):
     """With a requantiser that truncates instead of rounding, the first result that changes is named."""
     loaded = load_model(model)
     x = default_inputs(loaded, 3)
@@ -59,22 +59,22 @@ def test_a_wrong_rounding_is_pointed_at(monkeypatch, model):
     a, b = found.values
     middle = min(channel, 2)
     assert a[middle] == wanted[item, channel] == b[middle] + 1
-    # What comes before is equal: the first difference is the first there is.
+    # All earlier results are equal, so this difference is the first.
     assert a[:middle] == b[:middle]
     program = compile_network(Network(loaded.network.layers[:1]), SMALL_MACHINE)
     assert program.passes[found.pass_index].release
     assert 0 < found.cycle < program.counts()[Counter.CYCLES] + 2
 
 
-def test_a_skew_that_is_off_by_one_is_pointed_at(monkeypatch, model):
+def test_a_skew_that_is_off_by_one_is_located(monkeypatch, model):
     monkeypatch.setattr(etchnet.hdl.core.array.array, "delay", late)
     found = differences(model)
     assert (found.layer, found.what) == (0, "output")
     assert found.element[0] == 0
 
 
-def test_a_dropped_stall_is_pointed_at(monkeypatch, model):
-    """A sequencer does not wait for its input on a slow link, and computes before the input has arrived."""
+def test_a_dropped_stall_is_located(monkeypatch, model):
+    """The faulty sequencer does not wait for its input on a slow link, and computes before the input has arrived."""
     original = etchnet.hdl.core.machine.Sequencer.elaborate
 
     def elaborate(self, platform):

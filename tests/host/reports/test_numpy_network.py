@@ -61,7 +61,7 @@ def every_layer(random):
     return Network(layers, (8, 6, 2), sources)
 
 
-def test_every_layer_is_the_networks_own_but_for_one():
+def test_every_layer_is_within_one_of_the_reference():
     random = np.random.default_rng(0)
     network = every_layer(random)
     x = int8(random, (5, network.inputs))
@@ -74,7 +74,7 @@ def test_every_layer_is_the_networks_own_but_for_one():
 
 @settings(max_examples=60, deadline=None)
 @given(tflite_graphs())
-def test_random_networks_too(graph):
+def test_random_networks_are_within_one_of_the_reference(graph):
     from etchnet.host.importers.tflite.importer import parse_tflite
 
     data, x = graph
@@ -82,7 +82,7 @@ def test_random_networks_too(graph):
     NumpyNetwork(model.network).check(model.network, model.prepare(x))
 
 
-def test_int32_results_are_whole():
+def test_int32_results_are_integers():
     w = int8(np.random.default_rng(1), (30, 4))
     x = int8(np.random.default_rng(2), (3, 30))
     got = NumpyNetwork(Network([Dense(w, 7, input_zero_point=-3)]))(x)

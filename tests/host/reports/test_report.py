@@ -16,7 +16,7 @@ from etchnet.host.reports.report import layer_reports, memory_use, totals
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("config", [SMALL_MACHINE, Config(), Config(rows=8, columns=2, weight_rows=4)])
-def test_the_report_is_what_the_counters_say_after_the_run(config, batch):
+def test_the_report_equals_the_counters_of_a_run(config, batch):
     program = compile_network(small_network(), config, batch=batch)
     layers = layer_reports(program, ["a", "b", "c"])
     total, per_cycle = totals(layers), config.multipliers

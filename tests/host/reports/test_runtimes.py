@@ -1,4 +1,4 @@
-"""Runtimes must give the network's results before they are timed."""
+"""Runtimes are timed only after their results were compared with the network's."""
 
 import dataclasses
 from pathlib import Path
@@ -20,7 +20,7 @@ from etchnet.sim.engines.link import Disagreement
 pytest.importorskip("tflite", reason="the package tflite is not installed")
 
 
-def test_the_network_written_as_tflite_is_the_network():
+def test_a_network_exported_to_tflite_gives_its_results():
     from etchnet.host.importers.tflite.importer import parse_tflite
 
     network = Network(
@@ -38,7 +38,7 @@ def test_the_network_written_as_tflite_is_the_network():
         runtimes.to_tflite(Network([Dense.from_scale(np.eye(5, dtype=np.int8), scale=1, low=-3, high=5)]))
 
 
-def test_convolutions_run_elsewhere():
+def test_convolutions_run_on_other_runtimes():
     pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed")
     random = np.random.default_rng(0)
     layers = [
@@ -65,7 +65,7 @@ def test_convolutions_run_elsewhere():
 
 
 @pytest.mark.parametrize("package", ["ai_edge_litert", "onnxruntime"])
-def test_runtimes_are_right_before_they_are_timed(package):
+def test_runtimes_are_checked_before_they_are_timed(package):
     pytest.importorskip(package, reason=f"{package} is not installed")
     network = small_network()
     x = np.random.default_rng(1).integers(-128, 128, (16, network.inputs)).astype(np.int8)
@@ -77,7 +77,7 @@ def test_runtimes_are_right_before_they_are_timed(package):
         list(runtimes.runtimes(model, x, [expected.astype(int) + 5]))
 
 
-def test_what_no_runtime_takes_is_left_out_with_a_line():
+def test_a_model_that_no_runtime_supports_is_left_out_with_a_message():
     model = plain_model("sums", Network([Dense(np.eye(4, dtype=np.int8))]))
     x, left_out = np.ones((2, 4), np.int8), []
     assert list(runtimes.runtimes(model, x, [x.astype(np.int32)], left_out=left_out.append)) == []
@@ -85,8 +85,8 @@ def test_what_no_runtime_takes_is_left_out_with_a_line():
     assert "layer 0 has an int32 result" in left_out[0]
 
 
-def test_a_models_own_file_is_what_a_runtime_gets(monkeypatch):
-    """The file has host steps, float inputs and outputs, and its own batch; its results must be the model's."""
+def test_a_runtime_gets_the_models_own_file(monkeypatch):
+    """The file has host steps, float inputs and outputs, and its own batch; its results must equal the model's."""
     given = []
 
     def fake(data, x, *, threads):
@@ -130,7 +130,7 @@ def test_a_models_own_file_is_what_a_runtime_gets(monkeypatch):
         ([1, 2, 3], {}, False),
     ],
 )
-def test_results_are_right_near_one_of_those_accepted(got, options, right):
+def test_results_close_to_an_accepted_array_are_correct(got, options, right):
     accepted = [np.array([[1, 2], [3, 4]]), np.array([[9, 9], [9, 9]])]
     if right:
         runtimes.check("it", np.array(got), accepted, **options)
@@ -141,7 +141,7 @@ def test_results_are_right_near_one_of_those_accepted(got, options, right):
 
 @needs_models
 @pytest.mark.parametrize("name", ["autoencoder_ad", "dscnn_kws", "resnet8_cifar10"])
-def test_files_that_others_made_run_on_litert(name):
+def test_public_model_files_run_on_litert(name):
     pytest.importorskip("ai_edge_litert", reason="ai_edge_litert is not installed")
     model = load_model(str(Path(MODELS) / f"{name}_int8.tflite"))
     assert model.tflite_file is not None

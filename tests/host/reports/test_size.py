@@ -1,4 +1,4 @@
-"""Sweeps report what compiling gives, keep to the budget, and miss no better machine."""
+"""Sweeps report the cycles of compiled programs, respect the budget, and miss no better machine."""
 
 import json
 import tomllib
@@ -23,13 +23,13 @@ from etchnet.host.tools.tool import MissingPackageError
 
 
 def size(capsys, *arguments):
-    """Run `etchnet size` on the demonstration's network without errors; returns its output."""
+    """Run `etchnet size` on the demonstration's network without errors, and return its output."""
     status, out, err = run(capsys, "size", "demo", *map(str, arguments))
     assert (status, err) == (0, "")
     return out
 
 
-def test_points_are_what_compiling_for_their_machine_gives():
+def test_points_equal_the_result_of_compiling_for_their_machine():
     from etchnet.host.importers.load import load_model
 
     network = load_model("demo").network
@@ -38,7 +38,7 @@ def test_points_are_what_compiling_for_their_machine_gives():
         assert not point.failure
         assert point.kbytes == pytest.approx(sum(m.bytes for m in memories(point.config)) / 1024)
         program = compile_network(network, point.config)
-        # The default compilation looks further: never slower.
+        # The default compilation searches more orders, so it is never slower.
         assert program.repeat_cycles <= point.cycles
         quick = compile_network(network, Config.from_dict(point.config.to_dict()), thorough=False)
         assert quick.counts(2)[Counter.CYCLES] - quick.counts()[Counter.CYCLES] <= point.cycles
@@ -80,7 +80,7 @@ def test_nothing_beats_the_pareto_front(shapes):
 
 
 @given(st.integers(20, 400), st.integers(0, 300), st.integers(1, 40))
-def test_candidates_keep_to_the_multipliers_and_to_how_many_are_asked_for(dsp, lut, most):
+def test_candidates_respect_the_budget_and_the_requested_number(dsp, lut, most):
     budget = Budget(dsp, lut_multipliers=lut)
     found = candidates(Config(), budget, most=most)
     assert 0 < len(found) <= most
@@ -117,8 +117,8 @@ def test_bad_input_is_one_clear_line(capsys, arguments, message):
     assert message in error(capsys, "size", "demo", *map(str, arguments))
 
 
-def test_an_interrupted_sweep_keeps_what_is_done(capsys, monkeypatch):
-    """Ctrl-C is pressed while the sweep waits for results."""
+def test_an_interrupted_sweep_keeps_its_results(capsys, monkeypatch):
+    """The user presses Ctrl-C while the sweep waits for results."""
 
     def interrupted(network, configs, board):
         yield evaluate(network, configs[0])
@@ -131,7 +131,7 @@ def test_an_interrupted_sweep_keeps_what_is_done(capsys, monkeypatch):
 
 
 def small_model(folder):
-    """Save a network that fits the smallest board; returns its path."""
+    """Save a network that fits the smallest board, and return its path."""
     random = np.random.default_rng(1)
     layers = [
         Dense.from_scale(random.integers(-128, 128, shape).astype(np.int8), scale=0.003) for shape in ((16, 8), (8, 4))
@@ -162,7 +162,7 @@ def test_a_board_is_a_limit_of_logic_cells_and_block_rams(capsys, tmp_path):
         assert f"about {point['area']['logic cells']:,} logic cells, of {most:,}" in point["refused"]
 
 
-def test_small_memories_go_into_block_rams_where_logic_cells_run_out():
+def test_small_memories_move_to_block_rams_if_logic_cells_run_out():
     board = BOARDS["icebreaker"]
     config = Config.from_dict({**board.machine, "drains": 2, "weight_tiles": 200, "accumulator_rows": 256})
     larger = eased(config, board)
@@ -175,8 +175,8 @@ def test_small_memories_go_into_block_rams_where_logic_cells_run_out():
     assert eased(Config(), BOARDS["ulx3s-85f"]) == Config()
 
 
-def test_what_an_estimate_leaves_open_is_synthesised(capsys, tmp_path, monkeypatch):
-    """The next best machine is selected if the first does not fit; without synthesis, the question is left open."""
+def test_a_machine_too_close_for_an_estimate_is_synthesised(capsys, tmp_path, monkeypatch):
+    """The next best machine is selected if the first does not fit; without synthesis, the report says so."""
     model, tried = small_model(tmp_path), []
 
     def needs(what, folder, *, report):
@@ -211,8 +211,8 @@ def test_what_an_estimate_leaves_open_is_synthesised(capsys, tmp_path, monkeypat
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("board", BOARDS)
-def test_what_is_proposed_for_a_board_can_be_built(capsys, tmp_path, board):
-    """The build goes as far as the bitstream, with the network inside."""
+def test_the_machine_proposed_for_a_board_can_be_built(capsys, tmp_path, board):
+    """The build produces a bitstream with the network built in."""
     model, machine = small_model(tmp_path), tmp_path / "machine.toml"
     for command in (
         ["size", model, "--board", board, "-o", machine],

@@ -1,4 +1,4 @@
-"""The shortest of several calls counts, by a fake clock."""
+"""The shortest of several calls is returned, tested with a fake clock."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from etchnet.host.reports import stopwatch
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Make a function whose calls take 9, 5, 3, 4, 2, 6, ... seconds; returns it, and the list of its calls."""
+    """Make a function whose calls take 9, 5, 3, 4, 2, 6, ... seconds; return it and the list of its calls."""
     made, now = [], [0.0]
     times = itertools.chain([9, 5, 3, 4, 2], itertools.repeat(6))
 

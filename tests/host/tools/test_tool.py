@@ -1,4 +1,4 @@
-"""Programs are found, run in a folder with a log, stopped in time, and their errors are theirs."""
+"""Tools are found, run in a folder with a log, stopped at a time limit, and quoted in errors."""
 
 import re
 import sys
@@ -26,12 +26,12 @@ def test_output_is_returned_logged_and_watched(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["python.log"]
 
 
-def test_it_runs_in_the_folder_and_reads_what_it_is_given(tmp_path):
+def test_a_tool_runs_in_the_folder_and_reads_its_input(tmp_path):
     text = run("import os, sys; print(os.getcwd(), sys.stdin.read())", tmp_path, stdin="given")
     assert text.split() == [str(tmp_path.resolve()), "given"]
 
 
-def test_a_failure_is_its_last_error_and_keeps_the_log(tmp_path):
+def test_a_failure_quotes_the_last_error_and_keeps_the_log(tmp_path):
     code = "print('ERROR: first'); print('ERROR: second'); print('more'); raise SystemExit(3)"
     with pytest.raises(ToolError, match=r"^python3: second$") as raised:
         run(code, tmp_path)
@@ -39,7 +39,7 @@ def test_a_failure_is_its_last_error_and_keeps_the_log(tmp_path):
     assert "more" in raised.value.log.read_text()
 
 
-def test_it_is_killed_at_its_limit(tmp_path):
+def test_a_tool_is_killed_at_its_time_limit(tmp_path):
     start = time.monotonic()
     with pytest.raises(TookTooLongError, match=r"^python3 did not finish within 0\.5 s$"):
         run("import time; print('begun', flush=True); time.sleep(60)", tmp_path, limit=0.5)
@@ -47,7 +47,7 @@ def test_it_is_killed_at_its_limit(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["python.log"]
 
 
-def test_an_exception_while_it_runs_kills_it(tmp_path):
+def test_an_exception_during_a_run_kills_the_tool(tmp_path):
     def interrupt(line):
         raise KeyboardInterrupt
 
@@ -58,7 +58,7 @@ def test_an_exception_while_it_runs_kills_it(tmp_path):
     assert (tmp_path / "python.log").read_text() == "begun\n"
 
 
-def test_a_program_that_is_not_there_says_what_to_install():
+def test_the_error_for_a_missing_tool_says_what_to_install():
     tool = Tool("no-such-program", "no_such_package:run", "no-such-package")
     with pytest.raises(
         MissingPackageError, match=re.escape('no-such-program was not found: pip install "etchnet[fpga]"')
@@ -89,7 +89,7 @@ def test_reasons(text, why):
 
 
 class FakeYosys(Tool):
-    """Python that writes a log of its own, as Yosys does, and then what the script says."""
+    """Python program that writes its own log, like Yosys, and then runs the script."""
 
     def command(self):
         code = "import sys; open(sys.argv[2], 'w').write('9.1. Executing OPT pass\\n'); exec(sys.stdin.read())"
@@ -105,7 +105,7 @@ def test_yosys_reports_its_steps_and_returns_its_own_log(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["yosys.log"]
 
 
-def test_an_error_of_a_script_is_a_line_of_yosys(tmp_path, monkeypatch):
+def test_an_error_of_a_script_quotes_yosys(tmp_path, monkeypatch):
     monkeypatch.setattr(yosys, "YOSYS", FakeYosys("yosys"))
     script = "open('yosys.log', 'a').write('ERROR: no such module\\n'); sys.exit(1)"
     with pytest.raises(SynthesisError, match=r"^yosys: no such module$") as raised:

@@ -28,7 +28,7 @@ def traced():
     return gather(model, CONFIG, int8(random, (3, model.network.inputs)))
 
 
-def test_every_cycle_of_a_run_is_spent_on_one_thing_and_adds_up_to_the_counters(traced):
+def test_every_cycle_has_one_class_and_the_sums_equal_the_counters(traced):
     now, spent = traced.run.start + 1, dict.fromkeys(Counter, 0)
     for segment in traced.segments:
         assert segment.start == now
@@ -41,7 +41,7 @@ def test_every_cycle_of_a_run_is_spent_on_one_thing_and_adds_up_to_the_counters(
     assert sum(spent.values()) == traced.counts[Counter.CYCLES]
 
 
-def test_perfetto_events_have_what_the_format_asks_for(traced):
+def test_perfetto_events_have_the_fields_that_the_format_requires(traced):
     """The Trace Event Format requires ph, pid and tid; for X ts and dur in microseconds, for C numbers, for M names."""
     found = json.loads(perfetto(traced, clock=50e6))
     assert found["displayTimeUnit"] in ("ms", "ns")
@@ -61,7 +61,7 @@ def test_perfetto_events_have_what_the_format_asks_for(traced):
             assert event["ph"] == "M"
             assert event["args"]
     assert set(tracks) == named
-    # Slices of one track that overlap without one being inside the other would be shown wrong.
+    # Viewers misdraw slices of one track that overlap without one containing the other.
     for slices in tracks.values():
         ends = [e["args"]["cycle"] + e["args"]["cycles"] for e in slices]
         starts = [e["args"]["cycle"] for e in slices]
@@ -71,8 +71,8 @@ def test_perfetto_events_have_what_the_format_asks_for(traced):
     assert sum(e["args"]["cycles"] for e in passes) == traced.counts[Counter.ISSUE]
 
 
-def test_live_words_are_those_that_are_written_and_will_be_read(traced):
-    """They are counted again, word by word and cycle by cycle."""
+def test_live_words_are_those_written_and_still_to_be_read(traced):
+    """The test counts them independently, word by word and cycle by cycle."""
     config, lat = CONFIG, traced.latencies
     happened: dict[int, list[tuple[int, bool]]] = {}
     for repeat in range(traced.repeats):
@@ -103,7 +103,7 @@ def test_live_words_are_those_that_are_written_and_will_be_read(traced):
         assert now == alive.get(t, 0), t
 
 
-def test_a_page_asks_for_nothing_else(traced):
+def test_a_page_loads_no_other_resources(traced):
     html = page(traced)
     assert not re.search(r"""(src|href)\s*=\s*["'](?!data:|#)""", html)
     assert "http://" not in html
@@ -137,7 +137,7 @@ SMALL += [part for name, value in PARAMETERS.items() for part in ("--set", f"{na
 @pytest.mark.parametrize(
     ("name", "begins"), [("out.html", "<!doctype html>"), ("out.json", '{"traceEvents":['), ("out.vcd", "$")]
 )
-def test_the_command_writes_what_the_suffix_says(capsys, tmp_path, name, begins):
+def test_the_suffix_selects_the_format(capsys, tmp_path, name, begins):
     status, said, err = run(capsys, "trace", "gemm", "-o", str(tmp_path / name), *SMALL)
     assert (status, err) == (0, "")
     assert name in said

@@ -1,4 +1,4 @@
-"""The model in the page's scripts, run by Node.js, gives the state of the machine in random cycles.
+"""The model in the page's scripts, run by Node.js, equals the state of the machine in random cycles.
 
 The tests compare it with `MachineState`, whose own tests compare that with the RTL.
 """
@@ -94,7 +94,7 @@ def traced(request):
 
 
 def ask(trace, queries):
-    """Answer queries with the model of a page, from the data in the page."""
+    """Return the answers of a page's model to queries, from the data in the page."""
     html = page(trace)
     description, values = (
         re.search(rf'<script type="[^"]*" id="{name}">(.*?)</script>', html, re.DOTALL)[1]
@@ -109,12 +109,12 @@ def ask(trace, queries):
 
 
 def cycles(trace, count):
-    """Choose random cycles of the run, and some before and after it."""
+    """Return random cycles of the run, and some before and after it."""
     inside = np.random.default_rng(0).integers(trace.run.start, trace.run.finish, count).tolist()
     return [trace.run.start - 1, trace.run.start + 1, *inside, trace.run.finish, trace.run.finish + 1]
 
 
-def test_every_element_holds_what_the_machine_holds(traced):
+def test_every_element_equals_the_machine(traced):
     trace, state = traced
     config, at = trace.config, cycles(trace, 25)
     shape = config.rows, config.columns
@@ -126,7 +126,7 @@ def test_every_element_holds_what_the_machine_holds(traced):
         assert np.array_equal(np.reshape(frame["operand"], shape), operands), cycle
 
 
-def test_one_element_is_explained_alike(traced):
+def test_the_explanation_of_an_element_equals_the_machine(traced):
     trace, state = traced
     at = cycles(trace, 40)
     elements = np.random.default_rng(1).integers((trace.config.rows, trace.config.columns), size=(len(at), 2)).tolist()
@@ -139,27 +139,27 @@ def test_one_element_is_explained_alike(traced):
         assert found["index"] == number, place
 
 
-def test_accumulators_hold_what_the_machine_holds(traced):
+def test_accumulators_equal_the_machine(traced):
     trace, state = traced
     queries = [("accumulators", bank, cycle) for cycle in cycles(trace, 6) for bank in range(2)]
     for query, found in zip(queries, ask(trace, queries), strict=True):
         assert np.array_equal(found, state.accumulators(*query[1:])), query
 
 
-def test_the_activation_memory_holds_what_the_machine_holds(traced):
+def test_the_activation_memory_equals_the_machine(traced):
     trace, state = traced
     if not trace.program.activation_words:
         pytest.skip("this program has no layer between others")
     at = cycles(trace, 6)
     for cycle, found in zip(at, ask(trace, [("activation", cycle) for cycle in at]), strict=True):
-        # The model's words are those that a decision in that cycle reads.
+        # The model returns the words that a decision in that cycle reads.
         words = state.memory("activation.memory", cycle + trace.latencies["read"])[: trace.program.activation_words]
         expected = [list(word.to_bytes(trace.config.rows, "little")) for word in words]
         assert np.array_equal(np.array(found).astype(np.uint8), np.array(expected, np.uint8)), cycle
 
 
-def test_passes_touch_what_their_instructions_say(traced):
-    """The walk is computed again by its definition in the instruction set, pixel by pixel."""
+def test_passes_access_the_words_of_their_instructions(traced):
+    """The test computes the walk independently from its definition in the instruction set, pixel by pixel."""
     trace, _ = traced
     program, config = trace.program, trace.config
     for p, found in zip(program.passes, ask(trace, [("pass", i) for i in range(len(program.passes))]), strict=True):

@@ -64,7 +64,7 @@ def complaints(browser):
     return [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
-def test_every_element_shows_what_the_machine_holds(shown, browser):
+def test_every_displayed_element_equals_the_machine(shown, browser):
     """Operands, weights and sums of the whole array in random cycles equal those of `MachineState`."""
     trace, state, url = shown
     open_page(browser, url)
@@ -87,7 +87,7 @@ def test_every_element_shows_what_the_machine_holds(shown, browser):
     assert complaints(browser) == []
 
 
-def test_it_loads_nothing_but_its_own_file(shown, browser):
+def test_the_page_loads_only_its_own_file(shown, browser):
     open_page(browser, shown[2])
     names = browser.execute_script("return performance.getEntriesByType('resource').map((e) => e.name)")
     assert [name for name in names if not name.startswith(("data:", "blob:"))] == []
@@ -95,7 +95,7 @@ def test_it_loads_nothing_but_its_own_file(shown, browser):
     assert re.findall(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(\s*["']?\s*(?:https?:)?//""", html) == []
 
 
-def test_it_scrubs_and_says_where_it_is(shown, browser):
+def test_the_page_scrubs_and_shows_its_cycle(shown, browser):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
@@ -127,7 +127,7 @@ def test_it_scrubs_and_says_where_it_is(shown, browser):
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [LAPTOP, PHONE])
-def test_it_fits_its_window_in_light_and_dark(shown, browser, size, dark):
+def test_the_page_fits_the_window_in_both_themes(shown, browser, size, dark):
     open_page(browser, shown[2], size, dark=dark)
     width, inner, theme = browser.execute_script(
         "return [document.scrollingElement.scrollWidth, window.innerWidth, document.documentElement.dataset.theme]"

@@ -1,1 +1,1 @@
-"""The multiply-and-round of each rounding contract."""
+"""Scalers, which multiply and round sums by each rounding contract."""
