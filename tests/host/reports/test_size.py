@@ -171,7 +171,7 @@ def test_small_memories_move_to_block_rams_if_logic_cells_run_out():
     before, after = (estimate(c, board).used for c in (config, larger))
     assert after["logic cells"] < board.device.placeable["logic cells"] < before["logic cells"]
     assert before["block RAMs"] < after["block RAMs"] <= board.device.block_rams
-    # Nothing is larger than it has to be where there is room.
+    # Memories are not enlarged if the machine fits anyway.
     assert eased(Config(), BOARDS["ulx3s-85f"]) == Config()
 
 

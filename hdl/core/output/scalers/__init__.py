@@ -1,1 +1,1 @@
-"""Scalers, which multiply and round sums by each rounding contract."""
+"""Scalers: multiplication and rounding of sums by each rounding contract."""
