@@ -30,7 +30,7 @@ void get(const VlWide<N>& port, uint32_t* word) {
     for (std::size_t i = 0; i < N; ++i) word[i] = port[i];
 }
 
-// The cycles in which one end of the link is ready: one byte per cycle since reset, and every later cycle.
+// When one end of a link is ready: one byte for each cycle since reset. After the last of them it is always ready.
 struct Pattern {
     const uint8_t* bytes = nullptr;
     int64_t count = 0;
@@ -92,7 +92,7 @@ struct Machine {
             offering = false;
         }
         if (taken || given) last_moved = cycle;
-        // Cycle t lasts from 2 t to 2 t + 2: what registers hold, and the links' signals in its second half.
+        // At time 2 t every signal has its value of cycle t; at 2 t + 1 the clock edge that ends the cycle has passed.
         dump(2 * cycle);
         top->clk = 1;
         top->eval();
@@ -119,7 +119,7 @@ Machine* etchnet_new(const uint8_t* offers, int64_t offers_count, const uint8_t*
 }
 
 #if VM_TRACE
-// Writes waveforms to a file from now on; 0 where it cannot be opened.
+// Starts to write waveforms to a file; returns 0 if it cannot be opened.
 int etchnet_trace(Machine* machine, const char* path) {
     machine->context.traceEverOn(true);
     machine->waveforms.reset(new VerilatedVcdC);
@@ -150,7 +150,7 @@ void etchnet_begin(Machine* machine, const uint32_t* words, int64_t to_send, uin
     machine->last_moved = machine->cycle;
 }
 
-// Runs until all has moved (returns 1), `cycles` have passed (0), or nothing has moved for `patience` cycles (-1).
+// Runs until every word has moved (returns 1), `cycles` have passed (0), or none has moved for `patience` cycles (-1).
 int etchnet_run(Machine* machine, int64_t cycles, int64_t patience) {
     for (int64_t i = 0; i < cycles && !machine->done(); ++i) {
         if (machine->cycle - machine->last_moved > patience) return -1;
