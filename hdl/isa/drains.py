@@ -40,7 +40,7 @@ class Drain(Instruction):
     drain.
     """
 
-    LATE = {"bounds": ("low", "high"), "zero_points": ("zero_point",)}
+    LATE = {"bounds": ("low", "high"), "zero_point": ("zero_point",)}
 
     low: int = field(lambda c: signed(32), "lower clamp", -128)
     high: int = field(lambda c: signed(32), "upper clamp", 127)

@@ -70,6 +70,10 @@ class MemorySize:
         return (sum(parts),) if blocks.masked else parts
 
 
+_LATE_CONTENTS = {"bounds": "bounds", "zero_point": "zero points"}
+"""what the memories of a drain's late fields are called in reports, by their names in the gateware"""
+
+
 def memories(config: Config) -> list[MemorySize]:
     """Return every memory of a machine, with the bits that its gateware allocates."""
 
@@ -84,7 +88,7 @@ def memories(config: Config) -> list[MemorySize]:
 
     def late(memory: str) -> MemorySize:
         bits, first = Drain.late_layout(config, memory).size, Drain.late_offset(config, memory)
-        return loaded(memory.replace("_", " "), config.drains, bits, first)
+        return loaded(_LATE_CONTENTS[memory], config.drains, bits, first)
 
     def results(name: str, words: int, tiles: int) -> MemorySize:
         return MemorySize(name, words, 8 * config.rows, parts=(8 * config.rows // tiles,) * tiles)

@@ -62,7 +62,7 @@ class RequantiserBank(wiring.Component):
     @staticmethod
     def late_delays(config: Config) -> dict[str, int]:
         """Return the cycles from a group to the use of its late fields, by the memory that stores them."""
-        return {"bounds": Requantiser.clamp_delay(config), "zero_points": Requantiser.zero_point_delay(config)}
+        return {"bounds": Requantiser.clamp_delay(config), "zero_point": Requantiser.zero_point_delay(config)}
 
     def elaborate(self, platform: Any) -> Module:
         """Look up the late fields, and give them to a requantiser per lane."""
@@ -76,7 +76,7 @@ class RequantiserBank(wiring.Component):
                 requantiser.value.eq(self.values[lane]),
                 requantiser.parameters.eq(self.parameters[lane]),
                 requantiser.raw.eq(self.raw),
-                requantiser.zero_point.eq(late["zero_points"].zero_point),
+                requantiser.zero_point.eq(late["zero_point"].zero_point),
                 requantiser.low.eq(late["bounds"].low),
                 requantiser.high.eq(late["bounds"].high),
                 self.results[lane].eq(requantiser.result),
