@@ -227,7 +227,7 @@ def synthesise(
 ) -> Synthesis:
     """Synthesise a machine, or a part of it.
 
-    The hierarchy is kept: modules are synthesised one by one, and nothing is optimised across their ports.
+    The hierarchy is kept: modules are synthesised one by one. Only constant and unused ports are optimised across it.
 
     Parameters
     ----------
@@ -353,7 +353,9 @@ def _unused(read: Sequence[Liberty], given: Sequence[str]) -> list[str]:
 
 def _script(top: str, libraries: Sequence[str], unused: Sequence[str], *, black_box: bool) -> str:
     lines = ["read_verilog -lib memory.v"] if black_box else []
-    lines += ["read_verilog design.v", f"hierarchy -check -top {top}", f"synth -noabc -top {top}"]
+    lines += ["read_verilog design.v", f"hierarchy -check -top {top}"]
+    # What is constant or unused at a port is known on its other side too, as in flows that flatten the hierarchy.
+    lines += ["proc", "opt_hier", "opt_clean", "opt_hier", f"synth -noabc -top {top}"]
     areas = "".join(f" -liberty {name}" for name in libraries)
     if libraries:
         cells = areas + "".join(f" -dont_use {pattern}" for pattern in unused)
