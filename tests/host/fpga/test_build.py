@@ -180,7 +180,7 @@ def test_a_tool_that_takes_too_long_is_stopped(tmp_path):
     ("arguments", "message"),
     [
         (("--board", "arty", "-o", "x"), f"--board must be one of {', '.join(BOARDS)}, not 'arty'"),
-        (("demo", "--array", "--board", "ulx3s-85f", "-o", "x"), "--array builds the array alone"),
+        (("demo", "--array", "--board", "ulx3s-85f", "-o", "x"), "--array builds only the array"),
         (("--board", "ulx3s-85f", "-o", "x", "--baud", "33000000"), "baud must be at most"),
         (("--board", "ulx3s-85f", "-o", "x", "--rows", "0"), "rows must be a whole number"),
     ],
