@@ -61,7 +61,10 @@ def run_yosys(
         raise
     except ToolError as error:
         text = path.read_text(errors="replace") if path.exists() else ""
-        raise SynthesisError(f"{YOSYS.name}: {reason(text)}" if "ERROR" in text else str(error), log=path) from None
+        message = f"{YOSYS.name}: {reason(text)}" if "ERROR" in text else str(error)
+        if "No such command" in message:
+            message += f"; this Yosys is too old, pip install {YOSYS.distribution} gives one that has it"
+        raise SynthesisError(message, log=path) from None
     finally:
         (folder / said).unlink(missing_ok=True)
     return path.read_text(errors="replace")
