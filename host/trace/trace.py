@@ -188,7 +188,7 @@ class Trace:
                     spend(min(wait, arrivals[repeat] - now) if p.wait_output else wait, Counter.WAIT_IN, index)
                 spend(issue - now, Counter.WAIT_OUT, index)
                 spend(p.pixels, Counter.ISSUE, index)
-                spend(config.load_cycles - p.pixels, Counter.WEIGHT_LOAD, index)
+                spend(config.pass_cycles(p.pixels) - p.pixels, Counter.WEIGHT_LOAD, index)
         for at in drains_of(self.program.passes, self.program.drains)[-1]:
             drain = self.program.drains[at]
             first = int(self.drain_starts[-1, at])
