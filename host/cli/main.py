@@ -12,6 +12,7 @@ from amaranth.back.verilog import YosysError
 from amaranth.hdl import UnusedElaboratable
 
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.host.tools.printable import printable
 
 __all__ = ["SECTIONS", "cli", "main"]
 
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> None:
-    click.echo(f"etchnet: {' '.join(message.split())}", err=True)
+    click.echo(f"etchnet: {printable(' '.join(message.split()))}", err=True)
     sys.exit(2)
 
 

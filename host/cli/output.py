@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from etchnet.hdl.isa.config import Config
 
@@ -27,7 +28,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[..., None]]:
     Nothing is shown with `quiet`, or if stderr is not a terminal.
     """
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
@@ -65,9 +66,10 @@ def print_table(
     table = Table(box=None, pad_edge=False, header_style="")
     for index, heading in enumerate(headings):
         justify: Any = "left" if index in left else "right"
-        table.add_column(heading, justify=justify, max_width=widest, no_wrap=widest is not None)
+        table.add_column(Text(heading), justify=justify, max_width=widest, no_wrap=widest is not None)
     for row in rows:
-        table.add_row(*row)
+        # Names in a model may contain brackets, which are not rich's markup.
+        table.add_row(*map(Text, row))
     Console(width=width, highlight=False).print(table)
 
 

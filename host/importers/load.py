@@ -13,6 +13,7 @@ from etchnet.host.importers.tflite.importer import load_tflite
 from etchnet.host.network.layers import Shape
 from etchnet.host.network.model import Model, ModelError, Quantisation
 from etchnet.host.network.network import INPUT, Network
+from etchnet.host.tools.printable import printable
 
 __all__ = ["load_input", "load_model", "plain_model"]
 
@@ -22,11 +23,18 @@ _LARGEST_INPUT = 1 << 30
 def load_model(name: str) -> Model:
     """Load a model file (.tflite, .onnx, or .npz of `Network.save`), or the model ``demo``.
 
+    Names have escapes for characters that are not printable.
+
     Raises
     ------
     ModelError, NetworkError
         The file cannot be read, is damaged, or uses an unsupported feature.
     """
+    model = _loaded(name)
+    return replace(model, name=printable(model.name), names=[printable(layer) for layer in model.names])
+
+
+def _loaded(name: str) -> Model:
     path = Path(name)
     if name == "demo":
         # Pixels are from 0 to 1, as `load_input` reads pictures.

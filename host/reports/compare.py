@@ -36,8 +36,8 @@ class Difference:
     pass_index: int | None = None
     """pass that released the drain that wrote this result"""
     cycle: int | None = None
-    """for `output`, the cycle in which an unstalled run writes the result; otherwise the first cycle in which the links
-    differ"""
+    """for `output`, the cycle of an unstalled run, from 0, in which the result is written; otherwise the first cycle
+    since reset in which the links differ"""
     values: tuple[list[int], list[int]] | None = None
     """results around the first that differs, from each engine"""
 
@@ -139,7 +139,9 @@ def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, nam
     cycle = None
     if moves:
         cycle, end, word, a_cycle, b_cycle = min(moves)
-        parts.append(f"link word {word} {end}, the first that differs, moves in cycle {a_cycle} and {b_cycle}")
+        parts.append(
+            f"link word {word} {end}, the first that differs, moves {a_cycle} and {b_cycle} cycles after reset"
+        )
     message = f"all results are equal, but {one.name} and {other.name} differ: " + "; ".join(parts)
     return Difference(layer, name, "counters", message, cycle=cycle)
 

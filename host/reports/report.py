@@ -146,9 +146,12 @@ def block_rams(config: Config) -> dict[str, int]:
 
 
 def pass_rows(program: Program) -> list[dict[str, Any]]:
-    """Return one row per pass: the fields of its instruction, and its first and last cycle in an unstalled run."""
+    """Return one row per pass: the fields of its instruction, and its first and last cycle in an unstalled run.
+
+    A pass's first cycle is that of the decision to issue its first pixel; the run's first cycle is 0.
+    """
     config = program.config
-    rows, cycle = [], Latencies.of(config).fetch
+    rows, cycle = [], Latencies.of(config).fetch - 1
     for index, (p, label) in enumerate(zip(program.passes, program.labels, strict=True)):
         cycle += p.idle + p.idle_requantise
         length = config.pass_cycles(p.pixels)

@@ -44,8 +44,7 @@ class ModelRun:
         accelerator.run(x)
         self.machine = MachineState.of(engine)
         run = engine.kept_history.runs[0]
-        # The run's first cycle is the one after the loader hands it over.
-        self._first = run.start + 1
+        self._origin = run.origin
         self.cycles: int = run.finish - run.start
 
     def names(self) -> list[str]:
@@ -65,7 +64,7 @@ class ModelRun:
             raise ValueError(
                 f"cycle must be from 0 to {self.cycles - 1}, not {cycle}: the run takes {self.cycles} cycles"
             )
-        at = self._first + cycle
+        at = self._origin + cycle
         values = {name: self.machine.value(name, at) for name in registers}
         found = self.machine.explain(*element, at) if element else None
         label = self.program.labels[found.number] if found is not None and found.number >= 0 else None

@@ -49,7 +49,7 @@ class Machine extends MemoryModel {
         }
         last = -1;
       }
-      if (start >= 0) { from.push(start); until.push(last < 0 ? this.about.finish : last); }
+      if (start >= 0) { from.push(start); until.push(last < 0 ? this.about.cycles - 1 : last); }
     }
     return this.occupancy(from, until);
   }

@@ -1,7 +1,7 @@
 "use strict";
 /* Closed-form model of the machine: the state in any cycle is computed from the events of the run, without stepping.
 
-   Cycles are counted since reset. A pixel that is issued by a decision in cycle d enters element (r, c) in cycle
+   The run's first cycle is 0; what is loaded before it has negative cycles. A pixel that is issued by a decision in cycle d enters element (r, c) in cycle
    d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes are
    numbered over all repeats: pass `index` is pass index % passes of the program. Enumerations, latencies, and the words
    and rows of passes and drains come from etchnet.host.trace.page_data. */

@@ -37,8 +37,8 @@ def page(trace: Trace, *, clock: float = 100e6) -> str:
     """Return the page as self-contained HTML; times are given for a clock of `clock` Hz."""
     where, raw = _packed(arrays(trace))
     described = description(trace, clock=clock) | {"arrays": where}
-    # A "</" in a model's names could end the script element that contains the description.
-    text = json.dumps(described, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    # A "<" in a model's names could end the script element that contains the description, or begin a comment in it.
+    text = json.dumps(described, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = {
         "TITLE": _escaped(trace.name),
         "STYLE": _data("trace.css"),

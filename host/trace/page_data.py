@@ -51,8 +51,8 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
         "latencies": trace.latencies,
         "batch": program.batch,
         "repeats": trace.repeats,
-        "start": trace.run.start,
-        "finish": trace.run.finish,
+        "reset": -trace.run.origin,
+        "cycles": trace.cycles,
         "end": trace.end,
         "counts": by_name(trace.counts.totals),
         "layers": [

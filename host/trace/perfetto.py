@@ -35,7 +35,7 @@ def perfetto(trace: Trace, *, clock: float = 100e6) -> str:
         {
             "traceEvents": events(trace, clock=clock),
             "displayTimeUnit": "ns",
-            "otherData": {"name": trace.name, "clock_hz": clock, "cycles": trace.run.finish - trace.run.start},
+            "otherData": {"name": trace.name, "clock_hz": clock, "cycles": trace.cycles},
         },
         allow_nan=False,
         separators=(",", ":"),
@@ -46,15 +46,15 @@ def events(trace: Trace, *, clock: float = 100e6) -> list[Event]:
     """Return the trace events.
 
     The events are names of tracks (M), a slice (X) for every layer, pass, wait, drain and transfer, and a counter (C)
-    of activation words in use. Cycles are counted since reset; `ts` and `dur` are in microseconds, at a clock of
-    `clock` Hz.
+    of activation words in use. The `cycle` of an event is 0 in the run's first cycle; `ts` and `dur` are in
+    microseconds since reset, at a clock of `clock` Hz, because viewers expect times from 0.
     """
-    period = 1e6 / clock
+    period, origin = 1e6 / clock, trace.run.origin
     slices = (*_segments(trace), *_layers(trace), *_drains(trace), *_transfers(trace))
-    found = [*_names(trace), *(s.event(period) for s in slices)]
+    found = [*_names(trace), *(s.event(period, origin) for s in slices)]
     for cycle, words in live_words(trace):
         counter = {"ph": "C", "name": "activation words in use", "pid": _CHIP, "tid": 0}
-        found.append(counter | {"ts": cycle * period, "args": {"words": words}})
+        found.append(counter | {"ts": (cycle + origin) * period, "args": {"words": words}})
     return found
 
 
@@ -68,8 +68,8 @@ class _Slice:
     length: int
     about: Event = field(default_factory=dict)
 
-    def event(self, period: float) -> Event:
-        """Return the slice as a trace event, for a clock period in microseconds."""
+    def event(self, period: float, origin: int) -> Event:
+        """Return the slice as a trace event; the period is in microseconds, and cycle `origin` since reset is its 0."""
         pid, tid = _TRACKS[self.track]
         return {
             "ph": "X",
@@ -77,7 +77,7 @@ class _Slice:
             "cat": self.track,
             "pid": pid,
             "tid": tid,
-            "ts": self.start * period,
+            "ts": (self.start + origin) * period,
             "dur": self.length * period,
             "args": {"cycle": self.start, "cycles": self.length, **self.about},
         }

@@ -84,7 +84,11 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Trace of one run of a program on `repeats` x `program.batch` inputs; cycles are counted since reset."""
+    """Trace of one run of a program on `repeats` x `program.batch` inputs.
+
+    The run's first cycle is 0; what is loaded before it has negative cycles. Only `run`, `writes` and `history` count
+    cycles since reset.
+    """
 
     name: str
     program: Program
@@ -112,9 +116,14 @@ class Trace:
         return len(self.run.issues)
 
     @property
+    def cycles(self) -> int:
+        """Number of cycles of the run."""
+        return self.run.finish - self.run.start
+
+    @property
     def end(self) -> int:
         """Cycle after the run and after the last link word of the last result."""
-        return max(self.run.finish, int(self.sent[-1])) + 1
+        return max(self.cycles, int(self.sent[-1]) + 1)
 
     @cached_property
     def latencies(self) -> dict[str, int]:
@@ -147,7 +156,7 @@ class Trace:
     @cached_property
     def issues(self) -> np.ndarray:
         """Decision cycle of the first pixel of every pass of every repeat: int64 (repeats, passes)."""
-        return np.stack(self.run.issues)
+        return np.stack(self.run.issues) - self.run.origin
 
     @cached_property
     def drain_starts(self) -> np.ndarray:
@@ -168,8 +177,8 @@ class Trace:
         """All cycles of the run, in order and without gaps, divided by class."""
         found: list[Segment] = []
         config, lat = self.config, Latencies.of(self.config)
-        arrivals = [int(w.cycles[-1, -1]) + 1 for w in self.writes if w.target is Target.INPUT]
-        now = self.run.start + 1
+        arrivals = [int(w.cycles[-1, -1]) + 1 - self.run.origin for w in self.writes if w.target is Target.INPUT]
+        now = 0
 
         def spend(cycles: int, spent: Counter, index: int) -> None:
             nonlocal now
@@ -194,17 +203,17 @@ class Trace:
             first = int(self.drain_starts[-1, at])
             spend(first - now, Counter.FILL_DRAIN, -1)
             spend(drain.tiles * drain.pixels * drain_pace(drain, config), Counter.REQUANTISE, -1)
-        spend(self.run.finish + 1 - now, Counter.FILL_DRAIN, -1)
+        spend(self.cycles - now, Counter.FILL_DRAIN, -1)
         return found
 
     @cached_property
     def link_in(self) -> list[Transfer]:
         """Incoming transfers, packet by packet, without headers and commands."""
-        latency = Loader.latency(self.config)
+        before = Loader.latency(self.config) + self.run.origin
         return [
             Transfer(start, length, write.target.name.lower())
             for write in self.writes
-            for start, length in _ranges(write.cycles.ravel() - latency)
+            for start, length in _ranges(write.cycles.ravel() - before)
         ]
 
     @cached_property
@@ -268,7 +277,7 @@ def gather(
     run = history.runs[0]
     repeats = len(run.issues)
     inputs = np.stack([program.pack_inputs(x[i * batch : (i + 1) * batch]) for i in range(repeats)])
-    words = np.flatnonzero(engine.record.accepts)
+    words = np.flatnonzero(engine.record.accepts) - run.origin
     sent = words[: repeats * program.output_words * chunks(8 * config.rows, config)]
     report("results of every drain")
     drained = DrainResults(Events(history, config))

@@ -16,21 +16,21 @@ async function load() {
 class View extends TimelinePanel {
   constructor(machine) {
     super(machine);
-    this.cycle = this.about.start;
+    this.cycle = 0;
     this.selected = { row: 0, column: 0 };
     this.mode = "flow";
-    this.window = [Math.max(0, this.about.start - 20), this.about.end + 20];
+    this.window = this.wholeRun();
     this.playing = false;
     this.rate = 5;
     this.layers = this.layerSpans();
     this.starts = this.passStarts();
     this.fill();
     this.listen();
-    this.goTo(this.fromHash() ?? machine.issues[0] + machine.lat.enter + 8);
+    this.goTo(this.fromHash() ?? machine.issues[0] + machine.lat.enter + Math.min(8, machine.pass(0, "pixels") - 1));
   }
 
   fill() {
-    const { about } = this, cycles = about.finish - about.start;
+    const { about } = this, { cycles } = about;
     byId("name").textContent = about.name;
     const milliseconds = cycles / about.clock * 1e3;
     byId("facts").textContent = `${about.config.rows} × ${about.config.columns} array · ${count(cycles)} cycles · ` +
@@ -43,18 +43,19 @@ class View extends TimelinePanel {
     byId("activation-legend").innerHTML = '<span><i style="background:var(--useful)"></i>will be read</span>' +
       '<span><i style="background:var(--padding)"></i>last read in this cycle</span>';
     if (!this.machine.residual.words) byId("residual-block").hidden = true;
+    byId("timeline").setAttribute("aria-valuemin", about.reset);
     byId("timeline").setAttribute("aria-valuemax", about.end);
   }
 
   // The cycle and the window that are shown
 
   fromHash() {
-    const found = /cycle=(\d+)/.exec(location.hash);
+    const found = /cycle=(-?\d+)/.exec(location.hash);
     return found ? Number(found[1]) : null;
   }
 
   goTo(cycle) {
-    this.cycle = clamp(Math.round(cycle), 0, this.about.end);
+    this.cycle = clamp(Math.round(cycle), this.about.reset, this.about.end);
     const [from, to] = this.window, size = to - from;
     if (this.cycle < from || this.cycle > to) this.setWindow(this.cycle - size / 2, this.cycle + size / 2);
     this.redraw();
@@ -64,9 +65,12 @@ class View extends TimelinePanel {
     }
   }
 
+  /** The window that shows the run, without the loading before it. */
+  wholeRun() { return [Math.max(this.about.reset, -20), this.about.end + 20]; }
+
   setWindow(from, to) {
-    const least = 40, most = this.about.end + 40, size = clamp(to - from, least, most);
-    from = clamp(from, -20, Math.max(-20, most - 20 - size));
+    const least = 40, first = this.about.reset - 20, last = this.about.end + 20, size = clamp(to - from, least, last - first);
+    from = clamp(from, first, Math.max(first, last - size));
     this.window = [from, from + size];
     this.redraw();
   }
@@ -128,13 +132,13 @@ class View extends TimelinePanel {
       "previous-pass": () => this.jump(this.starts, -1), "next-pass": () => this.jump(this.starts, 1),
       back: () => this.goTo(this.cycle - 1), forward: () => this.goTo(this.cycle + 1),
       "zoom-in": () => this.zoom(0.5), "zoom-out": () => this.zoom(2),
-      fit: () => this.setWindow(this.about.start - 20, this.about.end + 20),
+      fit: () => this.setWindow(...this.wholeRun()),
     };
     document.querySelectorAll("[data-do]").forEach((button) => button.addEventListener("click", actions[button.dataset.do]));
     byId("play").addEventListener("click", () => this.play(!this.playing));
     byId("speed").addEventListener("change", (event) => { this.rate = Number(event.target.value); });
     byId("cycle").addEventListener("change", (event) => {
-      const value = parseInt(event.target.value.replace(/\D/g, ""), 10);
+      const value = parseInt(event.target.value.replace(/[−–]/g, "-").replace(/[^\d-]/g, ""), 10);
       if (Number.isFinite(value)) this.goTo(value);
       event.target.blur();
     });
@@ -162,7 +166,7 @@ class View extends TimelinePanel {
       " ": () => this.play(!this.playing), ArrowLeft: () => this.goTo(this.cycle - step), ArrowRight: () => this.goTo(this.cycle + step),
       "[": actions["previous-pass"], "]": actions["next-pass"], "{": actions["previous-layer"], "}": actions["next-layer"],
       "+": actions["zoom-in"], "=": actions["zoom-in"], "-": actions["zoom-out"], "0": actions.fit,
-      t: () => this.setTheme(!this.dark), Home: () => this.goTo(this.about.start), End: () => this.goTo(this.about.finish),
+      t: () => this.setTheme(!this.dark), Home: () => this.goTo(0), End: () => this.goTo(this.about.cycles - 1),
       m: () => { const modes = ["flow", "activation", "weight", "sum"]; this.setMode(modes[(modes.indexOf(this.mode) + 1) % 4]); },
     };
     if (!keys[event.key] || (event.key === " " && event.target.tagName === "BUTTON")) return;
@@ -209,7 +213,7 @@ class View extends TimelinePanel {
     let overview = false, spread = 0;
     const cycleAt = (event) => {
       const box = canvas.getBoundingClientRect(), share = (event.clientX - box.left) / box.width, [from, to] = this.window;
-      return overview ? share * this.about.end : from + share * (to - from);
+      return overview ? this.about.reset + share * (this.about.end - this.about.reset) : from + share * (to - from);
     };
     const follow = (event) => {
       if (overview) { const size = this.window[1] - this.window[0], at = cycleAt(event); this.setWindow(at - size / 2, at + size / 2); }

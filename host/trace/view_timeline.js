@@ -21,7 +21,7 @@ class TimelinePanel extends MemoryPanels {
     const { machine, about, cycle } = this, index = machine.passAt(cycle - machine.lat.enter);
     const segment = latest(machine.arrays.segment_start, cycle);
     const inside = segment >= 0 && cycle < machine.arrays.segment_start[segment] + machine.arrays.segment_length[segment];
-    const spent = inside ? about.classes[machine.arrays.segment_class[segment]].replace("_", " ") : "outside the run";
+    const spent = inside ? about.classes[machine.arrays.segment_class[segment]].replace("_", " ") : cycle < 0 ? "before the run" : "after the run";
     return index < 0 ? spent : `${spent} · ${this.layerName(machine.label(index, "layer"))} · pass ${index % machine.passes}`;
   }
 
@@ -29,7 +29,7 @@ class TimelinePanel extends MemoryPanels {
     const { machine, colors, about } = this, arrays = machine.arrays, [from, to] = this.window;
     const top = 16, height = top + LANES.reduce((sum, [, size]) => sum + size + 3, 0) + 2;
     const { context, width } = this.canvas("timeline", height);
-    const x = (cycle) => (cycle - from) / (to - from) * width, whole = (cycle) => cycle / about.end * width;
+    const x = (cycle) => (cycle - from) / (to - from) * width, whole = (cycle) => (cycle - about.reset) / (about.end - about.reset) * width;
     const bar = (start, end, y, size, color, at = x) => {
       const a = at(start), b = at(end);
       if (b < 0 || a > width) return;

@@ -69,6 +69,11 @@ class RunHistory:
     halves: list[np.ndarray] = field(default_factory=list)
     finish: int = NEVER
 
+    @property
+    def origin(self) -> int:
+        """Cycle since reset of the run's first cycle, which reports and traces call cycle 0."""
+        return self.start + 1
+
 
 @dataclass
 class History:

@@ -110,8 +110,8 @@ def ask(trace, queries):
 
 def cycles(trace, count):
     """Return random cycles of the run, and some before and after it."""
-    inside = np.random.default_rng(0).integers(trace.run.start, trace.run.finish, count).tolist()
-    return [trace.run.start - 1, trace.run.start + 1, *inside, trace.run.finish, trace.run.finish + 1]
+    inside = np.random.default_rng(0).integers(0, trace.cycles, count).tolist()
+    return [-2, 0, *inside, trace.cycles - 1, trace.cycles]
 
 
 def test_every_element_equals_the_machine(traced):
@@ -119,10 +119,12 @@ def test_every_element_equals_the_machine(traced):
     config, at = trace.config, cycles(trace, 25)
     shape = config.rows, config.columns
     for cycle, frame in zip(at, ask(trace, [("array", cycle) for cycle in at]), strict=True):
-        expected = state.array(cycle)
+        expected = state.array(trace.run.origin + cycle)
         assert np.array_equal(np.reshape(frame["weight"], shape), expected["weight"]), cycle
         assert np.array_equal(np.reshape(frame["total"], shape), expected["total"]), cycle
-        operands = [[state.explain(r, c, cycle).operand for c in range(shape[1])] for r in range(shape[0])]
+        operands = [
+            [state.explain(r, c, trace.run.origin + cycle).operand for c in range(shape[1])] for r in range(shape[0])
+        ]
         assert np.array_equal(np.reshape(frame["operand"], shape), operands), cycle
 
 
@@ -132,7 +134,8 @@ def test_the_explanation_of_an_element_equals_the_machine(traced):
     elements = np.random.default_rng(1).integers((trace.config.rows, trace.config.columns), size=(len(at), 2)).tolist()
     places = [(row, column, cycle) for (row, column), cycle in zip(elements, at, strict=True)]
     for place, found in zip(places, ask(trace, [("element", *place) for place in places]), strict=True):
-        expected = state.explain(*place)
+        row, column, cycle = place
+        expected = state.explain(row, column, trace.run.origin + cycle)
         figures = found["operand"], found["weight"], found["lane"]
         assert figures == (expected.operand, expected.weight, expected.byte), place
         number = expected.number + expected.repeat * len(trace.program.passes) if expected.number >= 0 else -1
@@ -143,7 +146,7 @@ def test_accumulators_equal_the_machine(traced):
     trace, state = traced
     queries = [("accumulators", bank, cycle) for cycle in cycles(trace, 6) for bank in range(2)]
     for query, found in zip(queries, ask(trace, queries), strict=True):
-        assert np.array_equal(found, state.accumulators(*query[1:])), query
+        assert np.array_equal(found, state.accumulators(query[1], trace.run.origin + query[2])), query
 
 
 def test_the_activation_memory_equals_the_machine(traced):
@@ -153,7 +156,8 @@ def test_the_activation_memory_equals_the_machine(traced):
     at = cycles(trace, 6)
     for cycle, found in zip(at, ask(trace, [("activation", cycle) for cycle in at]), strict=True):
         # The model returns the words that a decision in that cycle reads.
-        words = state.memory("activation.memory", cycle + trace.latencies["read"])[: trace.program.activation_words]
+        read = trace.run.origin + cycle + trace.latencies["read"]
+        words = state.memory("activation.memory", read)[: trace.program.activation_words]
         expected = [list(word.to_bytes(trace.config.rows, "little")) for word in words]
         assert np.array_equal(np.array(found).astype(np.uint8), np.array(expected, np.uint8)), cycle
 
