@@ -212,9 +212,9 @@ def _candidates(
 
 
 def _cost(candidate: _History) -> int:
-    """Return the cycles of a candidate, or those that the link needs for its input if there are more of these."""
+    """Return the cycles of a candidate, or those that the link needs for its inputs if there are more of these."""
     state = candidate["choose_orders"]
-    return max(state.cycles, state.memory.layouts[INPUT].size * chunks(8 * state.config.rows, state.config))
+    return max(state.cycles, state.memory.input_words * chunks(8 * state.config.rows, state.config))
 
 
 def _program(state: State) -> Program:
@@ -231,8 +231,8 @@ def _program(state: State) -> Program:
         labels=list(state.code.labels),
         writes=list(state.code.writes),
         im2col=state.im2col,
-        input_layout=memory.layouts[INPUT],
-        output_layout=memory.layouts[memory.output],
+        input_layouts=[memory.layouts[INPUT - k] for k in range(len(state.network.input_shapes))],
+        output_layouts=[memory.outputs[output] for output in state.network.outputs],
         fused=[origin[group.result] for group in state.groups if group.addition],
         orders={origin[group.layer]: order for group, order in zip(state.groups, state.orders, strict=True)},
         activation_words=memory.activation_words,

@@ -41,8 +41,10 @@ def _by(numbers: Sequence[int]) -> str:
 
 
 def _tensor(state: State, tensor: int) -> int | str:
-    """Return the name of a tensor: the index, in the source network, of the layer whose result it is, or `input`."""
-    return "input" if tensor == INPUT else state.origin[tensor]
+    """Return the name of a tensor: the index, in the source network, of the layer whose result it is, or an input."""
+    if tensor >= 0:
+        return state.origin[tensor]
+    return "input" if len(state.network.input_shapes) == 1 else f"input {INPUT - tensor}"
 
 
 def network(state: State) -> Dump:
@@ -58,7 +60,8 @@ def network(state: State) -> Dump:
         }
         for index, (layer, sources) in enumerate(zip(found.layers, sources_of(found), strict=True))
     ]
-    return {"input": _by(found.input_shape), "layers": layers}
+    inputs = {str(_tensor(state, INPUT - k)): _by(shape) for k, shape in enumerate(found.input_shapes)}
+    return inputs | {"outputs": [state.origin[output] for output in found.outputs], "layers": layers}
 
 
 def unfolded(state: State) -> Dump:
@@ -114,8 +117,9 @@ def allocated(state: State) -> Dump:
     """Return the address of every tensor."""
     memory = state.memory
     tensors: list[dict[str, Any]] = []
-    for tensor, layout in sorted(memory.layouts.items()):
-        name = "input" if tensor == INPUT else "output" if tensor == memory.output else "activation"
+    stored = [("input" if tensor < 0 else "activation", tensor, layout) for tensor, layout in memory.layouts.items()]
+    stored += [("output", tensor, layout) for tensor, layout in memory.outputs.items()]
+    for name, tensor, layout in sorted(stored, key=lambda item: item[1]):
         tensors.append(
             {
                 "tensor": _tensor(state, tensor),

@@ -13,7 +13,7 @@ from etchnet.host.compiler.allocation import Lifetime, allocate
 from etchnet.host.compiler.parts import Addition, Output, Part, Region
 from etchnet.host.compiler.reshapes import sources_of
 from etchnet.host.network.layers import Add, Linear, Reshape
-from etchnet.host.network.network import INPUT, Network
+from etchnet.host.network.network import Network
 
 __all__ = [
     "FusedAddition",
@@ -99,9 +99,10 @@ def fusible_additions(network: Network, config: Config) -> dict[int, tuple[int, 
             (a, b)
             for a, b in (sources[index], sources[index][::-1])
             if a != b
-            and INPUT not in (a, b)
+            and min(a, b) >= 0
             and isinstance(network.layers[a], Linear)
             and network.readers(a) == [index]
+            and a not in network.outputs
             and not isinstance(network.layers[b], Reshape)  # it may share the memory of another tensor
             and b not in fused_into
         ]

@@ -24,15 +24,18 @@ class Im2col:
     network
         The network with its first layer rewritten.
     layer
-        The first layer before it was rewritten; None for `none`.
+        The layer that reads the input, before it was rewritten; None for `none`.
+    source
+        The input that is unfolded, by its number in `Network.sources`.
     """
 
     name: str
     network: Network
     layer: Conv | None = None
+    source: int = INPUT
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Unfold int8 (M, H, W, C) to int8 (M, H', W', C').
+        """Unfold the input `source`, int8 (M, H, W, C), to int8 (M, H', W', C').
 
         Pixels outside the image have the value of the layer's zero point. C' is in the order (kernel y, kernel x, C).
         """
@@ -78,19 +81,25 @@ def _unfolded_layer(layer: Conv, name: str) -> Conv:
 def im2col_variants(network: Network, rows: int) -> list[Im2col]:
     """Return the network without im2col, and the unfolded variants that may fill words of `rows` channels better.
 
-    There are such variants if the only reader of the input is a convolution with more than one tap and fewer than
-    `rows` input channels.
+    There are such variants if the only reader of an input is a convolution with more than one tap and fewer than
+    `rows` input channels. Of several such inputs, the first is unfolded.
     """
     found = [Im2col("none", network)]
-    readers = network.readers(INPUT)
-    if len(readers) != 1 or not isinstance(layer := network.layers[readers[0]], Conv):
-        return found
-    kernel_y, kernel_x, channels, _ = layer.weights.shape
-    if channels >= rows or kernel_y * kernel_x == 1:
-        return found
-    for name in ("row", "whole") if kernel_x > 1 else ("whole",):
-        plain = Im2col(name, network, layer)
-        shape = plain.apply(np.zeros((1, *network.input_shape), np.int8)).shape[1:]
-        layers = [_unfolded_layer(layer, name) if i == readers[0] else other for i, other in enumerate(network.layers)]
-        found.append(dataclasses.replace(plain, network=Network(layers, shape, network.sources, network.contract)))
+    for number, before in enumerate(network.input_shapes):
+        readers = network.readers(INPUT - number)
+        if len(readers) != 1 or not isinstance(layer := network.layers[readers[0]], Conv):
+            continue
+        kernel_y, kernel_x, channels, _ = layer.weights.shape
+        if channels >= rows or kernel_y * kernel_x == 1:
+            continue
+        for name in ("row", "whole") if kernel_x > 1 else ("whole",):
+            plain = Im2col(name, network, layer, INPUT - number)
+            shapes = list(network.input_shapes)
+            height, width, unfolded = plain.apply(np.zeros((1, *before), np.int8)).shape[1:]
+            shapes[number] = height, width, unfolded
+            layers = list(network.layers)
+            layers[readers[0]] = _unfolded_layer(layer, name)
+            rewritten = Network(layers, shapes, network.sources, network.contract, network.outputs)
+            found.append(dataclasses.replace(plain, network=rewritten))
+        break
     return found

@@ -46,6 +46,8 @@ class TensorLayout:
         The position of each channel in a pixel: word * rows + lane.
     base
         Address of the first word.
+    wide
+        Whether values are int32; `channels` is then empty.
     """
 
     shape: Shape
@@ -53,6 +55,7 @@ class TensorLayout:
     words: int
     channels: np.ndarray
     base: int = 0
+    wide: bool = False
 
     @classmethod
     def packed(cls, shape: Shape, images: int, config: Config) -> TensorLayout:
@@ -63,7 +66,7 @@ class TensorLayout:
     def written(cls, shape: Shape, images: int, config: Config, *, wide: bool = False) -> TensorLayout:
         """Return the layout in which the output stage stores results; `wide` is whether they are int32."""
         positions = np.zeros(0, np.int64) if wide else channel_positions(shape[2], config)
-        return cls(shape, images, words_per_pixel(shape[2], config, wide=wide), positions)
+        return cls(shape, images, words_per_pixel(shape[2], config, wide=wide), positions, wide=wide)
 
     @property
     def pixels(self) -> int:

@@ -20,19 +20,19 @@ __all__ = ["MemoryMap", "allocate_tensors"]
 
 @dataclass(frozen=True, eq=False)
 class MemoryMap:
-    """The addresses of all tensors, by layer; `INPUT` is the network's input.
+    """The addresses of all tensors, by their numbers in `Network.sources`.
 
     Attributes
     ----------
     layouts
-        Tensors in the input memory (`INPUT`), in the output memory (`output`) and in the activation memory (all
-        others).
+        Tensors that passes read: the network's inputs, in the input memory, and results of layers in the activation
+        memory.
+    outputs
+        The results of layers that are outputs of the network, in the output memory.
     shapes
         The shape (height, width, channels) of every tensor.
     residual
         First word of the tensors in the residual memory, where they are stored column tile after column tile.
-    output
-        The layer whose result is the network's.
     images
         Inputs that are computed at once; every tensor is stored for each of them.
     activation_words, residual_words
@@ -40,12 +40,17 @@ class MemoryMap:
     """
 
     layouts: Mapping[int, TensorLayout] = field(default_factory=dict)
+    outputs: Mapping[int, TensorLayout] = field(default_factory=dict)
     shapes: Mapping[int, Shape] = field(default_factory=dict)
     residual: Mapping[int, int] = field(default_factory=dict)
-    output: int = 0
     images: int = 1
     activation_words: int = 0
     residual_words: int = 0
+
+    @property
+    def input_words(self) -> int:
+        """Words of all inputs in the input memory."""
+        return sum(layout.size for tensor, layout in self.layouts.items() if tensor < 0)
 
     def pixels(self, tensor: int) -> int:
         """Return the number of pixels of one image of a tensor."""
@@ -64,14 +69,16 @@ def allocate_tensors(
     CapacityError
         The input, output or activation memory is too small.
     """
-    shapes = {INPUT: network.input_shape} | dict(enumerate(network.shapes))
-    output = len(network.layers) - 1
-    layouts = {
-        INPUT: TensorLayout.packed(network.input_shape, images, config),
-        output: TensorLayout.written(network.output_shape, images, config, wide=network.wide),
+    shapes = {INPUT - k: shape for k, shape in enumerate(network.input_shapes)} | dict(enumerate(network.shapes))
+    packed = {INPUT - k: TensorLayout.packed(shape, images, config) for k, shape in enumerate(network.input_shapes)}
+    written = {
+        output: TensorLayout.written(shapes[output], images, config, wide=network.layers[output].wide)
+        for output in network.outputs
     }
-    require("input_words", layouts[INPUT].size, config, images)
-    require("output_words", layouts[output].size, config, images)
+    layouts, input_words = _in_a_row(packed)
+    outputs, output_words = _in_a_row(written)
+    require("input_words", input_words, config, images)
+    require("output_words", output_words, config, images)
     step = {group.result: number for number, group in enumerate(groups)}
     last_read: dict[int, int] = {}
     shared: list[tuple[int, int]] = []
@@ -81,7 +88,7 @@ def allocate_tensors(
             last_read[stored] = number
             if stored != source:
                 shared.append((source, stored))
-    activations = [tensor for tensor in last_read if tensor not in layouts]
+    activations = [tensor for tensor in last_read if tensor >= 0]
     found = {tensor: TensorLayout.written(shapes[tensor], images, config) for tensor in activations}
     lifetimes = [Lifetime(found[tensor].size, step[tensor], last_read[tensor]) for tensor in activations]
     addresses, activation_words = allocate(lifetimes)
@@ -94,4 +101,13 @@ def allocate_tensors(
     kept = residual_lifetimes(network, groups, config, images)
     addresses, residual_words = allocate(list(kept.values()))
     residual = dict(zip(kept, addresses, strict=True))
-    return MemoryMap(layouts, shapes, residual, output, images, activation_words, residual_words)
+    return MemoryMap(layouts, outputs, shapes, residual, images, activation_words, residual_words)
+
+
+def _in_a_row(layouts: Mapping[int, TensorLayout]) -> tuple[dict[int, TensorLayout], int]:
+    """Return the layouts at addresses one after the other, and the words of all."""
+    found, end = dict[int, TensorLayout](), 0
+    for tensor, layout in layouts.items():
+        found[tensor] = dataclasses.replace(layout, base=end)
+        end += layout.size
+    return found, end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.emit.groups import Label, Order, Write
 from etchnet.host.compiler.im2col import Im2col
 from etchnet.host.compiler.layout import TensorLayout
-from etchnet.host.network.network import Network
+from etchnet.host.network.network import INPUT, Network
 from etchnet.sim.timing import run_counts
 
 __all__ = ["Program"]
@@ -38,8 +39,8 @@ class Program:
         For each drain, the part of a layer's result that it writes; None if it writes accumulator rows.
     im2col
         How the host unfolds inputs.
-    input_layout, output_layout
-        The layouts of the input in the input memory and of the result in the output memory.
+    input_layouts, output_layouts
+        The layouts of the network's inputs in the input memory, and of its outputs in the output memory.
     fused
         The additions that are fused into the layer before them.
     orders
@@ -58,8 +59,8 @@ class Program:
     labels: list[Label]
     writes: list[Write | None]
     im2col: Im2col
-    input_layout: TensorLayout
-    output_layout: TensorLayout
+    input_layouts: Sequence[TensorLayout]
+    output_layouts: Sequence[TensorLayout]
     fused: list[int]
     orders: dict[int, Order]
     activation_words: int
@@ -93,12 +94,12 @@ class Program:
     @property
     def input_words(self) -> int:
         """Input memory words of one repeat."""
-        return self.input_layout.size
+        return sum(layout.size for layout in self.input_layouts)
 
     @property
     def output_words(self) -> int:
         """Output memory words of one repeat."""
-        return self.output_layout.size
+        return max(layout.base + layout.size for layout in self.output_layouts)
 
     def command(self, repeats: int, *, first_pass: int = 0, first_drain: int = 0) -> RunCommand:
         """Return the command of a run that computes `repeats` x `batch` inputs."""
@@ -136,38 +137,48 @@ class Program:
         return max(self.counts(2)[Counter.CYCLES] - self.counts()[Counter.CYCLES], *self.link_cycles())
 
     def pack_inputs(self, x: np.ndarray) -> np.ndarray:
-        """Pack inputs int8 (M, inputs), M <= `batch`, into memory words int8 (input_words, rows), pixel after pixel."""
+        """Pack inputs int8 (M, input_size), M <= `batch`, into memory words int8 (input_words, rows), by pixel."""
         return self.pack_repeats(x)[0]
 
     def pack_repeats(self, x: np.ndarray) -> np.ndarray:
-        """Pack inputs int8 (M, inputs) for ceil(M / batch) repeats: int8 (repeats, input_words, rows).
+        """Pack inputs int8 (M, input_size) for ceil(M / batch) repeats: int8 (repeats, input_words, rows).
 
         Zeros fill the last repeat.
         """
         repeats = ceil_div(len(x), self.batch)
         images = x
         if len(x) < repeats * self.batch:
-            images = np.zeros((repeats * self.batch, self.network.inputs), np.int8)
+            images = np.zeros((repeats * self.batch, self.network.input_size), np.int8)
             images[: len(x)] = x
-        images = self.im2col.apply(images.reshape(-1, *self.network.input_shape))
-        pixels = images.reshape(-1, self.input_layout.shape[2])
-        size = self.input_layout.words * self.config.rows
+        packed = []
+        for number, part in enumerate(self.network.split_inputs(images)):
+            unfolded = self.im2col.apply(part) if INPUT - number == self.im2col.source else part
+            packed.append(self._pack(unfolded, self.input_layouts[number]).reshape(repeats, -1, self.config.rows))
+        return packed[0] if len(packed) == 1 else np.concatenate(packed, axis=1)
+
+    def _pack(self, images: np.ndarray, layout: TensorLayout) -> np.ndarray:
+        """Pack images of one input into memory words, int8 (words, rows) or a shape with as many values."""
+        pixels = images.reshape(-1, layout.shape[2])
+        size = layout.words * self.config.rows
         if pixels.shape[1] == size:
-            return pixels.reshape(repeats, -1, self.config.rows)
+            return pixels
         words = np.zeros((len(pixels), size), np.int8)
         words[:, : pixels.shape[1]] = pixels
-        return words.reshape(repeats, -1, self.config.rows)
+        return words
 
     def unpack_outputs(self, words: np.ndarray) -> np.ndarray:
-        """Unpack memory words uint8 (output_words, rows) to int8 or int32 (batch, outputs)."""
+        """Unpack memory words uint8 (output_words, rows) to int8 or int32 (batch, output_size)."""
         return self.unpack_repeats(words[None])
 
     def unpack_repeats(self, words: np.ndarray) -> np.ndarray:
-        """Unpack uint8 (repeats, output_words, rows) to int8 or int32 (repeats x batch, outputs)."""
-        layout, config = self.output_layout, self.config
-        flat = words.reshape(len(words) * self.batch * layout.pixels, -1)
-        images = len(words) * self.batch
-        if not self.network.wide:
+        """Unpack uint8 (repeats, output_words, rows) to int8 or int32 (repeats x batch, output_size)."""
+        return self.network.join_outputs([self._unpack(words, layout) for layout in self.output_layouts])
+
+    def _unpack(self, words: np.ndarray, layout: TensorLayout) -> np.ndarray:
+        """Unpack one output: int8 or int32 (repeats x batch, values)."""
+        config, images = self.config, len(words) * self.batch
+        flat = words[:, layout.base : layout.base + layout.size].reshape(images * layout.pixels, -1)
+        if not layout.wide:
             count = len(layout.channels)
             dense = layout.channels[-1] == count - 1 and bool((np.diff(layout.channels) == 1).all())
             chosen = flat[:, :count] if dense else flat[:, layout.channels]

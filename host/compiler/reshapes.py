@@ -21,23 +21,21 @@ def rewrite_network(
     layers: Sequence[Layer],
     sources: Sequence[Sequence[int]],
     *,
-    last: int | None = None,
-    input_shape: Shape | None = None,
+    outputs: Sequence[int] | None = None,
+    input_shapes: Sequence[Shape] | None = None,
 ) -> tuple[Network, list[int]]:
     """Return a network with other layers or sources, and the index in `layers` of each layer that is kept.
 
     Parameters
     ----------
     layers, sources
-        As for `Network`. Layers that the result does not need are removed.
-    last
-        The layer that gives the result; by default the last one.
-    input_shape
-        Shape of the input; by default that of `network`.
+        As for `Network`. Layers that the outputs do not need are removed.
+    outputs, input_shapes
+        As for `Network`; by default those of `network`.
     """
-    kept, renumbered = needed_layers(sources, len(layers) - 1 if last is None else last)
-    shape = input_shape or network.input_shape
-    return Network([layers[index] for index in kept], shape, renumbered, network.contract), kept
+    kept, renumbered, results = needed_layers(sources, network.outputs if outputs is None else outputs)
+    shapes = input_shapes or network.input_shapes
+    return Network([layers[index] for index in kept], shapes, renumbered, network.contract, results), kept
 
 
 def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
@@ -46,19 +44,21 @@ def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
     Returns the network, and for each of its layers the index in the original.
     """
     layers, shapes, sources = network.layers, network.shapes, sources_of(network)
-    input_shape = network.input_shape
-    first = network.readers(INPUT)
-    if len(first) == 1 and isinstance(layers[first[0]], Reshape) and len(layers) > 1:
-        # The host packs inputs in the shape in which they are read.
-        input_shape = shapes[first[0]]
-        sources = [tuple(INPUT if s == first[0] else s for s in which) for which in sources]
-        sources[first[0]] = ()
+    input_shapes = list(network.input_shapes)
+    for number in range(len(input_shapes)):
+        tensor = INPUT - number
+        first = network.readers(tensor)
+        if len(first) == 1 and isinstance(layers[first[0]], Reshape) and first[0] not in network.outputs:
+            # The host packs inputs in the shape in which they are read.
+            input_shapes[number] = shapes[first[0]]
+            sources = [tuple(tensor if s == first[0] else s for s in which) for which in sources]
+            sources[first[0]] = ()
 
     def skip(layer: Layer, source: int) -> int:
         """Return the tensor that a layer can read instead of a chain of reshapes."""
-        while source != INPUT and isinstance(reshape := layers[source], Reshape) and sources[source]:
+        while source >= 0 and isinstance(reshape := layers[source], Reshape) and sources[source]:
             before = sources[source][0]
-            shape = network.input_shape if before == INPUT else shapes[before]
+            shape = network.input_shapes[INPUT - before] if before < 0 else shapes[before]
             if not (isinstance(layer, Dense) or shape == reshape.size):
                 break
             source = before
@@ -66,10 +66,15 @@ def strip_reshapes(network: Network) -> tuple[Network, list[int]]:
 
     for index, layer in enumerate(layers):
         sources[index] = tuple(skip(layer, source) for source in sources[index])
-    last = len(layers) - 1
-    while isinstance(layers[last], Reshape) and sources[last] and sources[last][0] != INPUT:
-        last = sources[last][0]
-    return rewrite_network(network, layers, sources, last=last, input_shape=input_shape)
+
+    def written(output: int) -> int:
+        """Return the layer whose result has the values of an output, in the same order."""
+        while isinstance(layers[output], Reshape) and sources[output] and sources[output][0] >= 0:
+            output = sources[output][0]
+        return output
+
+    outputs = [written(output) for output in network.outputs]
+    return rewrite_network(network, layers, sources, outputs=outputs, input_shapes=input_shapes)
 
 
 def _same_in_memory(layer: Reshape, shape: Shape, config: Config) -> bool:
@@ -83,12 +88,11 @@ def _same_in_memory(layer: Reshape, shape: Shape, config: Config) -> bool:
 def reshaped_in_place(network: Network, config: Config) -> set[int]:
     """Return the reshapes whose result is equal, in memory, to their source.
 
-    Reshapes of the network's input, and one that gives the network's result, are not considered.
+    Reshapes of the network's inputs, and those that are outputs of the network, are not considered.
     """
     found: set[int] = set()
     for index, (layer, (source, *_)) in enumerate(zip(network.layers, sources_of(network), strict=True)):
-        last = index == len(network.layers) - 1
-        if not isinstance(layer, Reshape) or source == INPUT or last:
+        if not isinstance(layer, Reshape) or source < 0 or index in network.outputs:
             continue
         if _same_in_memory(layer, network.source_shapes(index)[0], config):
             found.add(index)

@@ -139,9 +139,9 @@ def emit(state: State) -> State:
 def synchronise(state: State) -> State:
     """Mark the passes that wait for the links or release memory to them, and the drain that commits the output.
 
-    The first pass waits for the input, and the last that reads it releases it. The first pass with a drain to the
-    output memory waits for a free half of it, and the last drain commits it. In a streamed program the first pass of
-    each column tile waits for its weights. Sets `code`.
+    The first pass waits for the inputs, and the last that reads one releases them. The first pass with a drain to the
+    output memory waits for a free half of it, and the last drain commits the outputs. In a streamed program the first
+    pass of each column tile waits for its weights. Sets `code`.
     """
     passes, drains = list(state.code.passes), list(state.code.drains)
     flags = _flags(passes, drains, state.code.labels, streamed=state.streamed)

@@ -191,7 +191,7 @@ def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:
     results = []
     for engine in ("exact", "amaranth"):
         accelerator = Accelerator(config, engine=engine)
-        accelerator.load(Network([piece], (*source[:2], size)))
+        accelerator.load(Network([piece], [(source[0], source[1], size)]))
         results.append((accelerator.run(x), accelerator.counts))
     (expected, counts), (got, measured) = results
     equal = np.array_equal(expected, got) and counts == measured

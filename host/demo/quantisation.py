@@ -136,7 +136,7 @@ class SimulatedNetwork:
                     )
                 )
             scale, zero_point = scale_out, zero_point_out
-        return Network(layers, (SIZE, SIZE, 1))
+        return Network(layers, [(SIZE, SIZE, 1)])
 
 
 def quantise(

@@ -215,15 +215,15 @@ class Accelerator:
         return program
 
     def run(self, x: ArrayLike) -> np.ndarray:
-        """Run the loaded network on int8 (M, inputs), M >= 1; returns int8 or int32 (M, outputs).
+        """Run the loaded network on int8 (M, input_size), M >= 1; returns int8 or int32 (M, output_size).
 
         Raises NetworkError if no network is loaded, or `x` does not fit it.
         """
         if self._program is None:
             raise NetworkError("no network is loaded: call load() first")
         x = as_int8("x", x, 2)
-        if x.shape[1] != self._program.network.inputs:
-            raise NetworkError(f"x must have {self._program.network.inputs} columns, not {x.shape[1]}")
+        if x.shape[1] != self._program.network.input_size:
+            raise NetworkError(f"x must have {self._program.network.input_size} columns, not {x.shape[1]}")
         self.counts = Counts.zero(self.config)
         return self._infer(self._program, x)
 
@@ -239,7 +239,7 @@ class Accelerator:
         inputs = input_packets(program, x)
         packets = [*instruction_packets(streamed), *constant_packets(program, weights=False)]
         packets += [inputs[0], run_packet(streamed.command(1), config)]
-        packets += weight_packets_by_tile(program, ceil_div(program.network.outputs, config.columns))
+        packets += weight_packets_by_tile(program, ceil_div(program.network.output_size, config.columns))
         if repeats > 1:
             after = {"first_pass": len(streamed.passes), "first_drain": len(streamed.drains)}
             packets += instruction_packets(program, **after)
@@ -251,7 +251,7 @@ class Accelerator:
     def _require_stream(self, program: Program, streamed: Program, *, repeats: int) -> None:
         """Check that the machine holds both programs at once, and a weights packet for each column tile."""
         config = self.config
-        tiles = ceil_div(program.network.outputs, config.columns)
+        tiles = ceil_div(program.network.output_size, config.columns)
         needs = [("committed weights packets", tiles, WEIGHT_TOKENS)]
         if repeats > 1:
             needs.append(("passes", len(streamed.passes) + len(program.passes), config.passes))

@@ -57,7 +57,7 @@ def _weight_words(program: Program) -> np.ndarray:
 
 
 def input_packets(program: Program, x: np.ndarray) -> np.ndarray:
-    """Return one packet for each repeat that the inputs `x`, int8 (M, inputs), need.
+    """Return one packet for each repeat that the inputs `x`, int8 (M, input_size), need.
 
     The result is uint32 (repeats, link words of a packet, link_bits / 32).
     """
@@ -82,6 +82,6 @@ def result_link_words(program: Program) -> int:
 
 
 def unpack_results(program: Program, received: np.ndarray, repeats: int) -> np.ndarray:
-    """Return the results of `repeats` repeats, int8 or int32 (repeats x batch, outputs), from their link words."""
+    """Return the results of `repeats` repeats, int8 or int32 (repeats x batch, output_size), from their link words."""
     raw = received.reshape(repeats, program.output_words, -1).view(np.uint8)[..., : program.config.rows]
     return program.unpack_repeats(raw)

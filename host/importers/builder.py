@@ -301,9 +301,9 @@ class GraphBuilder:
             raise ModelError(
                 f"{self._name} must have a layer between its input and its output: there is nothing to run"
             )
-        kept, sources = needed_layers(self._sources, value.node)
+        kept, sources, _ = needed_layers(self._sources, [value.node])
         try:
-            network = Network([self._layers[i] for i in kept], self._input_shape, sources, self._contract)
+            network = Network([self._layers[i] for i in kept], [self._input_shape], sources, self._contract)
         except NetworkError as error:
             raise ModelError(str(error)) from None
         return Model(

@@ -126,8 +126,8 @@ def _picture(path: Path, model: Model) -> np.ndarray:
     colour = shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
-    if pixels.size != model.network.inputs:
-        raise ModelError(f"{path} has {pixels.size} values; the model needs {model.network.inputs}")
+    if pixels.size != model.network.input_size:
+        raise ModelError(f"{path} has {pixels.size} values; the model needs {model.network.input_size}")
     if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
         height, width = pixels.shape[:2]
         raise ModelError(f"{path} has {height} x {width} pixels; the model needs {shape[0]} x {shape[1]}")

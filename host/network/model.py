@@ -168,7 +168,7 @@ class Model:
         x = np.asarray(x)
         if x.shape == self.input_shape:
             x = x[None]
-        if x.shape[1:] != self.input_shape and x.shape[1:] != (self.network.inputs,):
+        if x.shape[1:] != self.input_shape and x.shape[1:] != (self.network.input_size,):
             wanted = ", ".join(["N", *map(str, self.input_shape)])
             raise ModelError(f"inputs must have shape ({wanted}), not {x.shape}")
         if not len(x):

@@ -30,7 +30,7 @@ from etchnet.sim.arithmetic.contracts import contract_of
 __all__ = ["INPUT", "Network", "needed_layers"]
 
 INPUT = -1
-"""source of a layer that reads the network's input"""
+"""source of a layer that reads the network's first input; input k is -1 - k"""
 
 _LARGEST_FILE = 1 << 28
 _LARGEST_INPUT = 1 << 28
@@ -38,40 +38,55 @@ _DERIVED: Any = None
 """default of a parameter that follows from the others: `Network` fills it in, so it is never None afterwards"""
 
 
-def needed_layers(sources: Sequence[Sequence[int]], last: int) -> tuple[list[int], list[list[int]]]:
-    """Return the layers that layer `last` needs, itself included, in order, and their sources in the new numbering.
+def needed_layers(
+    sources: Sequence[Sequence[int]], outputs: Sequence[int]
+) -> tuple[list[int], list[list[int]], list[int]]:
+    """Return the layers that `outputs` need, themselves included, in order; their sources and the outputs renumbered.
 
     Parameters
     ----------
     sources
-        For each layer, the layers that it reads, or `INPUT`.
+        For each layer, what it reads: layers, or inputs as in `Network`, whose numbers stay.
+    outputs
+        The layers whose results are needed.
     """
     needed: set[int] = set()
-    stack = [last]
+    stack = list(outputs)
     while stack:
-        if (layer := stack.pop()) != INPUT and layer not in needed:
+        if (layer := stack.pop()) >= 0 and layer not in needed:
             needed.add(layer)
             stack.extend(sources[layer])
     kept = sorted(needed)
-    number = {INPUT: INPUT} | {old: new for new, old in enumerate(kept)}
-    return kept, [[number[source] for source in sources[layer]] for layer in kept]
+    number = {old: new for new, old in enumerate(kept)}
+
+    def renumbered(tensors: Sequence[int]) -> list[int]:
+        return [number.get(tensor, tensor) for tensor in tensors]
+
+    return kept, [renumbered(sources[layer]) for layer in kept], renumbered(outputs)
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers in an order in which each reads only results of earlier ones; the last gives the network's result.
+    """Layers in an order in which each reads only inputs and results of earlier ones; some of them give the outputs.
+
+    Arrays hold all inputs side by side, one item per row: int8 (M, `input_size`). Results are held in the same way,
+    (M, `output_size`), in int32 if any output is int32, else in int8.
 
     Parameters
     ----------
     layers
-        At least one layer. Only the last may have int32 results.
-    input_shape
-        (height, width, channels) of one input. If the first layer is a `Dense`, the default is one pixel with as many
-        channels as its weights have rows.
+        At least one layer. Only outputs may have int32 results, which no layer can read.
+    input_shapes
+        (height, width, channels) of each input, or of the only one. If the first layer is a `Dense`, the default is one
+        pixel with as many channels as its weights have rows.
     sources
-        For each layer, the indices of the layers whose results it reads, or `INPUT`; by default the layer before it.
+        For each layer, the indices of the layers whose results it reads, or -1 - k for input k; by default the layer
+        before it.
     contract
         Rounding contract of all layers.
+    outputs
+        The layers whose results are the outputs; by default the last. Other layers may read outputs too, and one layer
+        may be several outputs.
 
     Attributes
     ----------
@@ -81,13 +96,14 @@ class Network:
     Raises
     ------
     NetworkError
-        Shapes do not fit together, a layer reads a later one, or no layer reads the result of a layer before the last.
+        Shapes do not fit together, a layer reads a later one, or the result of a layer is neither read nor an output.
     """
 
     layers: Sequence[Layer]
-    input_shape: Shape = _DERIVED
+    input_shapes: Sequence[Shape] = _DERIVED
     sources: Sequence[Sequence[int]] = _DERIVED
     contract: str = CONTRACTS[0]
+    outputs: Sequence[int] = _DERIVED
     shapes: Sequence[Shape] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,29 +111,41 @@ class Network:
         set_field(self, "layers", tuple(self.layers))
         if not self.layers:
             raise NetworkError("a network must have at least one layer")
-        if self.input_shape is None:
-            if not isinstance(self.layers[0], Dense):
-                raise NetworkError("input_shape must be (height, width, channels), not None")
-            set_field(self, "input_shape", (1, 1, len(self.layers[0].weights)))
-        shape = tuple(int(n) for n in self.input_shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise NetworkError(f"input_shape must be (height, width, channels), all at least 1, not {shape}")
-        if math.prod(shape) > _LARGEST_INPUT:
-            raise NetworkError(f"input_shape must have at most {_LARGEST_INPUT} values, not those of {shape}")
-        set_field(self, "input_shape", shape)
+        set_field(self, "input_shapes", self._input_shapes())
         sources = [(i - 1,) for i in range(len(self.layers))] if self.sources is None else self.sources
         set_field(self, "sources", tuple(tuple(int(s) for s in which) for which in sources))
         try:
             contract_of(self.contract)
         except ValueError as error:
             raise NetworkError(str(error)) from None
+        outputs = [len(self.layers) - 1] if self.outputs is None else self.outputs
+        set_field(self, "outputs", tuple(int(output) for output in outputs))
         set_field(self, "shapes", tuple(self._shapes()))
+
+    def _input_shapes(self) -> tuple[Shape, ...]:
+        given: Any = self.input_shapes
+        if given is None:
+            if not isinstance(self.layers[0], Dense):
+                raise NetworkError("input_shapes must be (height, width, channels) of each input, not None")
+            given = (1, 1, len(self.layers[0].weights))
+        if not any(isinstance(item, Sequence | np.ndarray) for item in given):
+            given = [given]
+        shapes = []
+        for shape in (tuple(int(n) for n in item) for item in given):
+            if len(shape) != 3 or min(shape) < 1:
+                raise NetworkError(f"input_shapes must be (height, width, channels), all at least 1, not {shape}")
+            shapes.append((shape[0], shape[1], shape[2]))
+        values = sum(math.prod(shape) for shape in shapes)
+        if values > _LARGEST_INPUT:
+            raise NetworkError(f"input_shapes must have at most {_LARGEST_INPUT} values, not the {values} of {shapes}")
+        return tuple(shapes)
 
     @property
     def summary(self) -> str:
-        """Number of layers and weights, and the shapes of input and result, in one line."""
+        """Number of layers and weights, and the shapes of inputs and outputs, in one line."""
         layers = f"{len(self.layers)} layer{'s'[: len(self.layers) != 1]}"
-        return f"{layers}, {self.input_shape} -> {self.output_shape}, {self.weight_count:,} weights"
+        inputs, outputs = (", ".join(map(str, shapes)) for shapes in (self.input_shapes, self.output_shapes))
+        return f"{layers}, {inputs} -> {outputs}, {self.weight_count:,} weights"
 
     def __repr__(self) -> str:
         return f"Network({self.summary})"
@@ -151,47 +179,79 @@ class Network:
             if not sources or (layer.arity and len(sources) != layer.arity):
                 raise NetworkError(f"layer {index} must have {layer.arity or 'some'} sources, not {len(sources)}")
             for source in sources:
-                if not INPUT <= source < index:
-                    raise NetworkError(f"layer {index} must read the input or layers before it, not {source}")
-                if source != INPUT and self.layers[source].wide:
-                    raise NetworkError(f"layer {source} must have an int8 result: only the last layer may have int32")
+                if not -len(self.input_shapes) <= source < index:
+                    raise NetworkError(f"layer {index} must read inputs or layers before it, not {source}")
+                if source >= 0 and self.layers[source].wide:
+                    raise NetworkError(f"layer {source} must have an int8 result: layer {index} cannot read int32")
             try:
                 if isinstance(layer, Linear) and not layer.wide:
                     contract_of(self.contract).check(layer.multiplier, layer.shift)
                 shapes.append(layer.shape(*(self._shape(shapes, s) for s in sources)))
             except ValueError as error:
                 raise NetworkError(f"layer {index}: {error}") from None
-        read = {source for which in self.sources for source in which}
-        if unread := [i for i in range(len(self.layers) - 1) if i not in read]:
-            raise NetworkError(f"no layer reads the result of layer {unread[0]}, and it is not the last")
+        if not self.outputs or not all(0 <= output < len(self.layers) for output in self.outputs):
+            raise NetworkError(f"outputs must be layers, 0 to {len(self.layers) - 1}, not {list(self.outputs)}")
+        used = {source for which in self.sources for source in which} | set(self.outputs)
+        if unused := [i for i in range(len(self.layers)) if i not in used]:
+            raise NetworkError(f"no layer reads the result of layer {unused[0]}, and it is not an output")
         return shapes
 
     def _shape(self, shapes: Sequence[Shape], source: int) -> Shape:
-        return self.input_shape if source == INPUT else shapes[source]
+        return self.input_shapes[INPUT - source] if source < 0 else shapes[source]
 
     def source_shapes(self, index: int) -> list[Shape]:
         """Return the shapes of the tensors that a layer reads."""
         return [self._shape(self.shapes, s) for s in self.sources[index]]
 
     @property
-    def inputs(self) -> int:
-        """Number of values of one input."""
-        return int(np.prod(self.input_shape))
+    def input_shape(self) -> Shape:
+        """(height, width, channels) of the only input; raises NetworkError if there are several."""
+        if len(self.input_shapes) > 1:
+            raise NetworkError(f"the network must have one input here, not {len(self.input_shapes)}")
+        return self.input_shapes[0]
+
+    @property
+    def input_size(self) -> int:
+        """Number of values of all inputs of one item."""
+        return sum(math.prod(shape) for shape in self.input_shapes)
+
+    @property
+    def output_shapes(self) -> list[Shape]:
+        """(height, width, channels) of each output."""
+        return [self.shapes[output] for output in self.outputs]
 
     @property
     def output_shape(self) -> Shape:
-        """(height, width, channels) of one result."""
-        return self.shapes[-1]
+        """(height, width, channels) of the only output; raises NetworkError if there are several."""
+        if len(self.outputs) > 1:
+            raise NetworkError(f"the network must have one output here, not {len(self.outputs)}")
+        return self.shapes[self.outputs[0]]
 
     @property
-    def outputs(self) -> int:
-        """Number of values of one result."""
-        return int(np.prod(self.output_shape))
+    def output_size(self) -> int:
+        """Number of values of all outputs of one item."""
+        return sum(math.prod(shape) for shape in self.output_shapes)
 
     @property
     def wide(self) -> bool:
-        """Whether results are int32."""
-        return self.layers[-1].wide
+        """Whether any output is int32, so that arrays of results are int32."""
+        return any(self.layers[output].wide for output in self.outputs)
+
+    def split_inputs(self, x: np.ndarray) -> list[np.ndarray]:
+        """Return each input, int8 (M, height, width, channels), of int8 (M, `input_size`)."""
+        parts = _split(x, self.input_shapes)
+        return [part.reshape(len(x), *shape) for part, shape in zip(parts, self.input_shapes, strict=True)]
+
+    def split_outputs(self, y: np.ndarray) -> list[np.ndarray]:
+        """Return each output of (M, `output_size`), as int8 or int32 (M, values)."""
+        parts = _split(y, self.output_shapes)
+        wide = (self.layers[output].wide for output in self.outputs)
+        return [part if w else part.astype(np.int8, copy=False) for part, w in zip(parts, wide, strict=True)]
+
+    def join_outputs(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the outputs, each int8 or int32 (M, ...), side by side: (M, `output_size`)."""
+        flat = [output.reshape(len(output), -1) for output in outputs]
+        return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
 
     @property
     def weight_count(self) -> int:
@@ -204,26 +264,27 @@ class Network:
         return sum(layer.multiplications(*self.source_shapes(i)) for i, layer in enumerate(self.layers))
 
     def readers(self, index: int) -> list[int]:
-        """Return the layers that read a layer's result, or the input for `INPUT`."""
+        """Return the layers that read a tensor, by its number in `sources`."""
         return [i for i, which in enumerate(self.sources) if index in which]
 
     def upto(self, index: int) -> Network:
-        """Return the network whose result is that of layer `index`, with only the layers that it needs."""
-        kept, sources = needed_layers(self.sources, index)
-        return Network([self.layers[i] for i in kept], self.input_shape, sources, self.contract)
+        """Return the network with all inputs whose output is layer `index`, with only the layers that it needs."""
+        kept, sources, outputs = needed_layers(self.sources, [index])
+        return Network([self.layers[i] for i in kept], self.input_shapes, sources, self.contract, outputs)
 
     def tensors(self, x: np.ndarray) -> list[np.ndarray]:
-        """Compute the result of every layer in numpy, (M, H, W, C), for int8 (M, inputs)."""
+        """Compute the result of every layer in numpy, (M, H, W, C), for int8 (M, input_size)."""
         results: list[np.ndarray] = []
-        first = x.reshape(len(x), *self.input_shape)
+        inputs = self.split_inputs(x)
         for layer, sources in zip(self.layers, self.sources, strict=True):
-            operands = [first if s == INPUT else results[s] for s in sources]
+            operands = [inputs[INPUT - s] if s < 0 else results[s] for s in sources]
             results.append(layer.reference(*operands, contract=self.contract))
         return results
 
     def reference(self, x: np.ndarray) -> np.ndarray:
-        """Compute the network in numpy: int8 (M, inputs) to int8, or int32 if `wide`, (M, outputs)."""
-        return self.tensors(x)[-1].reshape(len(x), -1)
+        """Compute the network in numpy: int8 (M, input_size) to int8, or int32 if `wide`, (M, output_size)."""
+        tensors = self.tensors(x)
+        return self.join_outputs([tensors[output] for output in self.outputs])
 
     def save(self, path: Path) -> None:
         """Write an .npz file: its array `network` holds all settings as JSON text, which names the other arrays."""
@@ -241,7 +302,14 @@ class Network:
                     value = {"scaling": dataclasses.astuple(value)}
                 settings[f.name] = value
             described.append(settings)
-        text = json.dumps({"input_shape": self.input_shape, "contract": self.contract, "layers": described})
+        text = json.dumps(
+            {
+                "input_shapes": self.input_shapes,
+                "outputs": self.outputs,
+                "contract": self.contract,
+                "layers": described,
+            }
+        )
         with replacing(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, network=np.array(text), **arrays)  # type: ignore[arg-type]
 
@@ -268,13 +336,21 @@ class Network:
             described = json.loads(str(arrays["network"]))
             layers = [_layer(i, settings, arrays) for i, settings in enumerate(described["layers"])]
             sources = [settings["sources"] for settings in described["layers"]]
-            return cls(layers, described["input_shape"], sources, described["contract"])
+            # Older files have one input, and the last layer as the output.
+            shapes = described["input_shape"] if "input_shape" in described else described["input_shapes"]
+            return cls(layers, shapes, sources, described["contract"], described.get("outputs"))
         except NetworkError as error:
             raise NetworkError(f"{path}: {error}") from None
         except KeyError as error:
             raise NetworkError(f"{path} has no entry {error.args[0]!r}") from None
         except (TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
             raise NetworkError(f"{path} is damaged: {error}") from None
+
+
+def _split(values: np.ndarray, shapes: Sequence[Shape]) -> list[np.ndarray]:
+    """Return the columns of (M, N) that hold tensors of `shapes` side by side."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    return np.split(values, ends[:-1], axis=1)
 
 
 def _by(shape: Sequence[int]) -> str:

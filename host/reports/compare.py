@@ -106,7 +106,7 @@ def _written(program: Program, element: int) -> tuple[int, int]:
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
-    pixel, channel = divmod(element, program.output_layout.shape[2])
+    pixel, channel = divmod(element, program.output_layouts[0].shape[2])
     tile = channel // config.columns
     for index, started in enumerate(drains_of(program.passes, program.drains)):
         read = rows[index]["first_cycle"] + lat.decide + program.passes[index].pixels - 1 + lat.drain_delay
@@ -148,4 +148,4 @@ def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, nam
 
 def default_inputs(model: Model, count: int) -> np.ndarray:
     """Return `count` random full-range inputs for a model, int8 (count, inputs), the same in every call."""
-    return np.random.default_rng(0).integers(-128, 128, (count, model.network.inputs)).astype(np.int8)
+    return np.random.default_rng(0).integers(-128, 128, (count, model.network.input_size)).astype(np.int8)

@@ -40,22 +40,23 @@ class NumpyNetwork:
     """
 
     def __init__(self, network: Network) -> None:
-        self._shape, self._sources, self._wide = network.input_shape, network.sources, network.wide
+        self._network, self._sources = network, network.sources
         self._steps = [numpy_step(layer) for layer in network.layers]
         last = {source: index for index, sources in enumerate(network.sources) for source in sources}
-        self._dead = [[s for s in set(sources) if last[s] == i] for i, sources in enumerate(network.sources)]
+        self._dead = [
+            [s for s in set(sources) if last[s] == i and s not in network.outputs]
+            for i, sources in enumerate(network.sources)
+        ]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Compute int8 or int32 results (M, outputs) from int8 inputs (M, inputs)."""
-        tensors = {INPUT: x.reshape(len(x), *self._shape).astype(np.float32)}
+        """Compute int8 or int32 results (M, output_size) from int8 inputs (M, input_size)."""
+        network = self._network
+        tensors = {INPUT - k: part.astype(np.float32) for k, part in enumerate(network.split_inputs(x))}
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
             tensors[index] = step(*(tensors[source] for source in sources))
             for source in self._dead[index]:
                 del tensors[source]
-        result = tensors[len(self._steps) - 1].reshape(len(x), -1)
-        if not self._wide:
-            return result.astype(np.int8)
-        return np.clip(result.astype(np.float64), -(1 << 31), (1 << 31) - 1).astype(np.int32)
+        return network.join_outputs([_typed(tensors[i], wide=network.layers[i].wide) for i in network.outputs])
 
     def check(self, network: Network, x: np.ndarray) -> None:
         """Compare every layer with the same layer of `network`, on the reference's inputs; results may differ by one.
@@ -67,14 +68,22 @@ class NumpyNetwork:
         Disagreement
             A result differs by more than one, or an int32 result by more than one and one part in 2**20.
         """
-        wanted = [x.reshape(len(x), *self._shape), *network.tensors(x)]
+        wanted = {INPUT - k: part for k, part in enumerate(network.split_inputs(x))}
+        wanted |= dict(enumerate(network.tensors(x)))
         for index, (step, sources) in enumerate(zip(self._steps, self._sources, strict=True)):
-            exact = wanted[index + 1].astype(np.float64)
-            off = np.abs(step(*(wanted[source + 1].astype(np.float32) for source in sources)) - exact)
+            exact = wanted[index].astype(np.float64)
+            off = np.abs(step(*(wanted[source].astype(np.float32) for source in sources)) - exact)
             if (off > 1 + np.abs(exact) * 2.0**-20).any():
                 raise Disagreement(
                     f"float32 results of numpy differ from the reference in layer {index} by {off.max():g}"
                 )
+
+
+def _typed(result: np.ndarray, *, wide: bool) -> np.ndarray:
+    """Return a float32 result as int32 if it is `wide`, else as int8."""
+    if not wide:
+        return result.astype(np.int8)
+    return np.clip(result.astype(np.float64), -(1 << 31), (1 << 31) - 1).astype(np.int32)
 
 
 @singledispatch

@@ -134,7 +134,7 @@ def to_onnx(network: Network) -> bytes:
             at = f"clip_{i}"
     ends = [
         helper.make_tensor_value_info(name, TensorProto.INT8, ["n", size])
-        for name, size in (("x", network.inputs), (at, network.outputs))
+        for name, size in (("x", network.input_size), (at, network.output_size))
     ]
     graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], constants)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]

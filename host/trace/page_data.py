@@ -60,11 +60,11 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
             for x in trace.layers
         ],
         "input": {
-            "shape": list(program.input_layout.shape),
-            "words": program.input_layout.words,
+            "shape": list(program.input_layouts[0].shape),
+            "words": program.input_layouts[0].words,
             "size": program.input_words,
         },
-        "output": {"words": program.output_layout.words, "size": program.output_words},
+        "output": {"words": program.output_layouts[0].words, "size": program.output_words},
         "packing": _packing(trace),
         "classes": list(CLASSES),
         "taps": sorted({label.tap for label in program.labels}),
@@ -90,7 +90,7 @@ def _packing(trace: Trace) -> dict[str, Any]:
         "stride": list(layer.stride),
         "dilation": list(layer.dilation),
         "before": [layer.padding[0][0], layer.padding[1][0]],
-        "size": list(program.network.input_shape or ()),
+        "size": list(program.network.input_shape),
     }
 
 

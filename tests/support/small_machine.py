@@ -24,4 +24,4 @@ def small_network(random):
     weights = random.integers(-128, 128, (3, 3, 2, 4)).astype(np.int8)
     dense = random.integers(-128, 128, (4 * 4 * 4, 5)).astype(np.int8)
     first = Conv.from_scale(weights, scale=0.003, padding=((0, 0), (0, 0)))
-    return Network([first, Dense.from_scale(dense, scale=0.002)], input_shape=(6, 6, 2))
+    return Network([first, Dense.from_scale(dense, scale=0.002)], input_shapes=(6, 6, 2))

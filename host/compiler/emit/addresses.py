@@ -10,7 +10,6 @@ from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.emit.strips import Strip
 from etchnet.host.compiler.layout import TensorLayout
 from etchnet.host.compiler.parts import Operand
-from etchnet.host.network.network import INPUT
 
 __all__ = ["PassFields", "image_walk", "tap_walk", "window_walk"]
 
@@ -19,7 +18,7 @@ PassFields = dict[str, Any]
 
 
 def _memory_of(operand: Operand) -> Source:
-    return Source.INPUT if operand.source == INPUT else Source.ACTIVATION
+    return Source.INPUT if operand.source < 0 else Source.ACTIVATION
 
 
 def tap_walk(

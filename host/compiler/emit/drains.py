@@ -83,10 +83,13 @@ class DrainEmitter:
     def _destinations(self, result: int, pixel: int, tile: int, *, wide: bool) -> Iterator[DrainFields]:
         """Yield the fields of each destination of a tensor, from a pixel and a column tile on."""
         config, memory = self.config, self.memory
-        if (layout := memory.layouts.get(result)) is not None:
+        stored = {Destination.OUTPUT: memory.outputs.get(result), Destination.ACTIVATION: memory.layouts.get(result)}
+        for destination, layout in stored.items():
+            if layout is None:
+                continue
             size, lanes = config.words_per_pixel(wide=wide), 1 if wide else config.tiles_per_word
             yield {
-                "destination": Destination.OUTPUT if result == memory.output else Destination.ACTIVATION,
+                "destination": destination,
                 "address": layout.base + pixel * layout.words + tile // lanes * size,
                 "stride": layout.words,
                 "tile_stride": size,

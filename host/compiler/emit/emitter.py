@@ -18,7 +18,6 @@ from etchnet.host.compiler.emit.strips import Strip, cut_into_strips, strips_and
 from etchnet.host.compiler.fusion import FusionGroup, column_tiles
 from etchnet.host.compiler.memory_map import MemoryMap
 from etchnet.host.compiler.parts import Addition, Part, identity_output
-from etchnet.host.network.network import INPUT
 
 __all__ = ["Emitter"]
 
@@ -84,11 +83,13 @@ class Emitter:
         residual = [fusion.addition.residual] if fusion.addition else []
         tensors = (*fusion.sources, fusion.result, *residual)
         stored = [
-            (t, (layout.base, layout.words, layout.shape) if (layout := memory.layouts.get(t)) else memory.residual[t])
+            (t, layout.base, layout.words, layout.shape)
+            for layouts in (memory.layouts, memory.outputs)
             for t in tensors
+            if (layout := layouts.get(t)) is not None
         ]
-        # Only the layer that reads the input differs between the variants.
-        mine = fusion if INPUT in fusion.sources else None
+        # Only the layers that read inputs differ between the variants.
+        mine = fusion if min(fusion.sources) < 0 else None
         return mine, fusion.layer, fusion.result, tuple(stored), tuple(memory.residual.get(t) for t in tensors)
 
     def groups(self, fusion: FusionGroup, order: Order, bank: int) -> list[PassGroup] | None:

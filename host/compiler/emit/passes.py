@@ -16,7 +16,6 @@ from etchnet.host.compiler.emit.strips import Strip, pixel_runs
 from etchnet.host.compiler.fusion import FusionGroup
 from etchnet.host.compiler.memory_map import MemoryMap
 from etchnet.host.compiler.parts import Operand, Part
-from etchnet.host.network.network import INPUT
 from etchnet.sim.timing import InterleavedPasses, words_read
 
 __all__ = ["PassEmitter"]
@@ -96,7 +95,7 @@ class PassEmitter:
         interleaved = []
         for operand_passes in self._passes_of(part, tile, tiles, None):
             source, words = operand_passes.operand.source, None
-            if source != INPUT:
+            if source >= 0:
                 layout = self.memory.layouts[source]
                 words = layout.base, layout.base + layout.size
             read = partial(self._words_read, fusion, operand_passes, strip)

@@ -64,7 +64,7 @@ def _build(runner: Runner, folder: Path, config: Config, network: Network, *, in
     generate(config, init=program.image() if initial else None).write(folder)
     (folder / "setup.json").write_text(json.dumps({"config": config.to_dict(), "batch": BATCH}))
     network.save(folder / "network.npz")
-    np.save(folder / "inputs.npy", int8(np.random.default_rng(18), (INPUTS, network.inputs)))
+    np.save(folder / "inputs.npy", int8(np.random.default_rng(18), (INPUTS, network.input_size)))
     build_bench(runner, folder)
 
 

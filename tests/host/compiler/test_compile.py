@@ -221,7 +221,7 @@ def test_a_stage_can_be_added(network):
 
 
 def test_less_thorough_searches_give_the_same_results(network):
-    x = int8(np.random.default_rng(1), (2, network.inputs))
+    x = int8(np.random.default_rng(1), (2, network.input_size))
     for thorough in (True, False):
         accelerator = Accelerator(CONFIG)
         accelerator.load_program(compile_network(network, CONFIG, thorough=thorough))

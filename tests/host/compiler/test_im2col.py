@@ -31,7 +31,7 @@ def convolutions(draw):
 @given(convolutions())
 def test_unfolded_networks_compute_the_same(drawn):
     network, random = drawn
-    x = int8(random, (2, network.inputs))
+    x = int8(random, (2, network.input_size))
     for variant in im2col_variants(network, rows=8):
         unfolded = variant.apply(x.reshape(2, *network.input_shape))
         assert unfolded.shape[1:] == variant.network.input_shape

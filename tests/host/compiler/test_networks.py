@@ -68,7 +68,7 @@ def machines(draw, *, largest=9):
 
 def agrees(network, config, random, *, batch=1, most=0):
     """Check the exact engine against the reference, and the RTL against it if that takes at most `most` cycles."""
-    x = int8(random, (batch + int(random.integers(2)), network.inputs))
+    x = int8(random, (batch + int(random.integers(2)), network.input_size))
     exact = Accelerator(config)
     program = exact.load(network, batch=batch)
     got = exact.run(x)
@@ -397,7 +397,7 @@ def test_real_models_equal_the_runtime_within_their_cycles(runtime, name, option
     """Compare every output byte of twenty inputs, and the cycles of an inference from input to result in memory."""
     path = Path(MODELS) / f"{name}_int8.tflite"
     model, random = load_tflite(path), np.random.default_rng(11)
-    x = int8(random, (20, model.network.inputs))
+    x = int8(random, (20, model.network.input_size))
     accelerator = Accelerator(Config(**options))
     program = accelerator.load(model.network)
     assert np.array_equal(
@@ -419,7 +419,7 @@ def test_real_models_on_the_compiled_rtl(runtime, name):
     """
     path = Path(MODELS) / f"{name}_int8.tflite"
     model, random = load_tflite(path), np.random.default_rng(12)
-    x = int8(random, (3, model.network.inputs))
+    x = int8(random, (3, model.network.input_size))
     outcomes = []
     for engine in ("exact", "verilator"):
         accelerator = Accelerator(Config(input_words=2048), engine=engine)
@@ -468,7 +468,7 @@ def test_every_tensor_of_a_real_model_on_the_machine(name):
     """Networks that end after each layer in turn, against the reference, which equals the runtime's tensors."""
     network = load_tflite(Path(MODELS) / f"{name}_int8.tflite").network
     random = np.random.default_rng(13)
-    x = int8(random, (1, network.inputs))
+    x = int8(random, (1, network.input_size))
     wanted = network.tensors(x)
     config = Config(input_words=2048, output_words=2048)
     for index in range(len(network.layers)):

@@ -32,7 +32,7 @@ def test_networks_without_needless_reshapes_compute_the_same(layers, shape, kept
     network = Network(layers, shape)
     stripped, origin = strip_reshapes(network)
     assert origin == kept
-    x = int8(np.random.default_rng(1), (3, network.inputs))
+    x = int8(np.random.default_rng(1), (3, network.input_size))
     assert np.array_equal(stripped.reference(x), network.reference(x))
 
 
@@ -64,8 +64,8 @@ def test_rewritten_networks_keep_the_layers_that_their_result_needs():
     skipping, kept = rewrite_network(network, network.layers, [(INPUT,), (0,), (0,)])
     assert kept == [0, 2]
     assert skipping.sources == ((INPUT,), (0,))
-    x = int8(np.random.default_rng(1), (2, network.inputs))
+    x = int8(np.random.default_rng(1), (2, network.input_size))
     assert np.array_equal(skipping.reference(x), network.reference(x))
-    shorter, kept = rewrite_network(network, network.layers, network.sources, last=1, input_shape=(3, 2, 4))
+    shorter, kept = rewrite_network(network, network.layers, network.sources, outputs=[1], input_shapes=[(3, 2, 4)])
     assert kept == [0, 1]
     assert shorter.input_shape == (3, 2, 4)

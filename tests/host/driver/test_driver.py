@@ -245,7 +245,7 @@ def rewrite(path, **arrays):
         (lambda p: rewrite(p, network=None), "has no array 'network': it must be a file written by Network.save"),
         (lambda p: rewrite(p, network=np.array("{")), "is damaged: "),
         (lambda p: rewrite(p, network=np.array("[]")), "is damaged: "),
-        (lambda p: rewrite(p, network=np.array('{"layers": []}')), "has no entry 'input_shape'"),
+        (lambda p: rewrite(p, network=np.array('{"layers": []}')), "has no entry 'input_shapes'"),
         (lambda p: rewrite(p, weights_0=None), "has no entry 'weights_0'"),
         (lambda p: rewrite(p, bias_0=None), "has no entry 'bias_0'"),
         (lambda p: rewrite(p, weights_0=np.ones((6, 5))), "layer 0: weights must be int8, not float64"),
@@ -258,7 +258,7 @@ def rewrite(path, **arrays):
         (lambda p: settings(p, low="x"), "layer 0: low must be integers, not "),
         (lambda p: settings(p, low=0.5), "layer 0: low must be integers, not float64"),
         (lambda p: settings(p, zero_point=200), "layer 0: zero_point must be from -128 to 127, not 200"),
-        (lambda p: settings(p, sources=[3]), "layer 0 must read the input or layers before it, not 3"),
+        (lambda p: settings(p, sources=[3]), "layer 0 must read inputs or layers before it, not 3"),
         (lambda p: settings(p, sources=7), "is damaged: "),
     ],
 )

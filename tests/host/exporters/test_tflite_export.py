@@ -78,7 +78,7 @@ def test_graphs_read_written_and_read_again_are_the_same(case):
 @pytest.mark.parametrize("name", ["resnet8_cifar10", "dscnn_kws", "autoencoder_ad"])
 def test_real_models_survive_export_and_import(name):
     network = parse_tflite((Path(MODELS) / f"{name}_int8.tflite").read_bytes()).network
-    written, x = again(network), int8(np.random.default_rng(0), (4, network.inputs))
+    written, x = again(network), int8(np.random.default_rng(0), (4, network.input_size))
     assert same_but_for_rounding(written, network)
     difference = np.abs(written.reference(x).astype(int) - network.reference(x))
     assert difference.max() <= 1
@@ -121,7 +121,7 @@ def test_every_layer_is_written():
         (6, 5, 3),
         [(INPUT,), (0,), (1,), (2,), (3,), (4,), (5, 5), (6,), (7, 7), (8,), (9,)],
     )
-    x = int8(np.random.default_rng(1), (9, network.inputs))
+    x = int8(np.random.default_rng(1), (9, network.input_size))
     data = to_tflite(network)
     written = parse_tflite(data)
     expected = network.reference(x)

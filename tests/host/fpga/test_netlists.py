@@ -60,7 +60,7 @@ def dissolved(folder: Path, models: dict[str, str]) -> str:
 def same_as_exact(config: Config, verilog: dict[str, str], network: Network, random) -> None:
     """Another form of a machine has the outputs and the counters of the exact engine, and the network's own results."""
     library = verilated.build(config, verilog=verilog)
-    x = random.integers(-128, 128, (2, network.inputs)).astype(np.int8)
+    x = random.integers(-128, 128, (2, network.input_size)).astype(np.int8)
     results = []
     for engine in ("exact", verilated.VerilatorEngine(config, library=library)):
         chip = Accelerator(config, engine=engine)

@@ -64,7 +64,7 @@ def every_layer(random):
 def test_every_layer_is_within_one_of_the_reference():
     random = np.random.default_rng(0)
     network = every_layer(random)
-    x = int8(random, (5, network.inputs))
+    x = int8(random, (5, network.input_size))
     on_cpu = NumpyNetwork(network)
     on_cpu.check(network, x)
     difference = np.abs(on_cpu(x).astype(int) - network.reference(x))

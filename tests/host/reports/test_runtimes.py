@@ -53,7 +53,7 @@ def test_convolutions_run_on_other_runtimes():
         Dense.from_scale(random.integers(-128, 128, (32, 5)).astype(np.int8), scale=0.002, input_zero_point=-128),
     ]
     network = Network(layers, (6, 6, 2))
-    x = random.integers(-128, 128, (6, network.inputs)).astype(np.int8)
+    x = random.integers(-128, 128, (6, network.input_size)).astype(np.int8)
     expected = network.reference(x)
     left_out = []
     found = list(runtimes.runtimes(plain_model("conv", network), x, [expected], left_out=left_out.append))
@@ -68,7 +68,7 @@ def test_convolutions_run_on_other_runtimes():
 def test_runtimes_are_checked_before_they_are_timed(package):
     pytest.importorskip(package, reason=f"{package} is not installed")
     network = small_network()
-    x = np.random.default_rng(1).integers(-128, 128, (16, network.inputs)).astype(np.int8)
+    x = np.random.default_rng(1).integers(-128, 128, (16, network.input_size)).astype(np.int8)
     expected = network.reference(x)
     model = plain_model("small", network)
     names = [runtime.name for runtime in runtimes.runtimes(model, x, [expected])]

@@ -89,7 +89,7 @@ def traced(request):
     random = np.random.default_rng(7)
     config, make = MACHINES[request.param]
     model = plain_model("small", make(random))
-    trace = gather(model, config, int8(random, (2, model.network.inputs)))
+    trace = gather(model, config, int8(random, (2, model.network.input_size)))
     return trace, MachineState(trace.history, config)
 
 

@@ -22,7 +22,7 @@ def shown(tmp_path_factory):
     """Return a trace, the state of its machine in closed form, and the address of its page."""
     random = np.random.default_rng(5)
     model = plain_model("small", network(random))
-    trace = gather(model, CONFIG, int8(random, (2, model.network.inputs)))
+    trace = gather(model, CONFIG, int8(random, (2, model.network.input_size)))
     path = tmp_path_factory.mktemp("page") / "trace.html"
     path.write_text(page(trace), encoding="utf-8")
     return trace, MachineState(trace.history, CONFIG), path.as_uri()

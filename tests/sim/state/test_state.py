@@ -264,7 +264,7 @@ def test_a_crop_of_a_network(tmp_path):
         residual_words=16,
         line_words=16,
     )
-    x = int8(random, (2, network.inputs))
+    x = int8(random, (2, network.input_size))
 
     def drive(engine):
         accelerator = Driver(engine=engine)
@@ -315,7 +315,7 @@ def test_a_real_network_is_queried_without_stepping_its_cycles():
     engine = ExactEngine(Config(), history=True)
     accelerator = Driver(engine=engine)
     program = accelerator.load(model.network)
-    results = accelerator.run(int8(random, (1, model.network.inputs)))
+    results = accelerator.run(int8(random, (1, model.network.input_size)))
     state, history = MachineState.of(engine), engine.history.runs[0]
     names = state.registers()
     for name, cycle in zip(random.choice(names, 300), random.integers(history.start, history.finish, 300), strict=True):

@@ -226,7 +226,7 @@ def test_unsupported_features_are_named(change, message):
 def test_unsupported_features_of_qoperator_files_are_named(change, message):
     data = changed(change, form="QLinear", floats=False)
     with pytest.raises(ModelError, match=message) if message else contextlib.nullcontext():
-        assert parse_onnx(data).network.inputs == 32
+        assert parse_onnx(data).network.input_size == 32
 
 
 def single(kind, shape, result, **attributes):
@@ -317,4 +317,4 @@ def test_damaged_files_are_one_clear_error_or_a_model(random):
     good, _ = random_model(random, FORMS[int(random.integers(2))])
     for change in (damage, distort, damage, distort):
         with contextlib.suppress(ModelError):
-            assert parse_onnx(change(random, good)).network.inputs >= 1
+            assert parse_onnx(change(random, good)).network.input_size >= 1

@@ -315,7 +315,7 @@ def damage(random, good):
 def test_damaged_files_are_one_clear_error_or_a_model(case, random):
     for _ in range(5):
         with contextlib.suppress(ModelError):
-            assert parse_tflite(damage(random, case[0])).network.inputs >= 1
+            assert parse_tflite(damage(random, case[0])).network.input_size >= 1
 
 
 @settings(max_examples=200)
