@@ -39,6 +39,9 @@ class OperatorRegistry(Generic[Handler]):
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._handlers))
 
+    def __contains__(self, operator: str) -> bool:
+        return operator in self._handlers
+
     def handler(self, operator: str, where: str) -> Handler:
         """Return the handler of an operator; raises ModelError, whose message names `where`, if there is none."""
         if operator not in self._handlers:

@@ -12,6 +12,7 @@ from etchnet.host.importers.files import parse_guarded, read_file
 from etchnet.host.importers.tflite import additions, host, pools, products, quantise, shapes
 from etchnet.host.importers.tflite.context import OPERATORS, Context
 from etchnet.host.importers.tflite.reader import Reader
+from etchnet.host.importers.tflite.refusals import refuse_unsupported
 from etchnet.host.network.model import Model, ModelError
 
 __all__ = ["HANDLER_MODULES", "OPERATORS", "load_tflite", "parse_tflite"]
@@ -37,7 +38,11 @@ def parse_tflite(data: bytes, *, name: str = "model") -> Model:
 
 
 def _import(reader: Reader) -> Model:
+    operators = list(reader.operators())
+    refuse_unsupported(operators, OPERATORS)
+    if reader.graphs != 1:
+        raise ModelError(f"{reader.name} has {reader.graphs} graphs; one is supported")
     context = Context(reader)
-    for operator in reader.operators():
+    for operator in operators:
         context.run(operator)
     return context.finish()

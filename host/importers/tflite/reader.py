@@ -17,6 +17,8 @@ from etchnet.host.network.model import ModelError, Quantisation
 
 __all__ = ["Operator", "Reader", "Tensor"]
 
+_BUILTIN_CODE = 10
+"""offset of the field builtin_code, the fourth, in the vtable of an operator code"""
 _MOST_OPERATORS = 1 << 16
 _MOST_DIMENSIONS = 8
 
@@ -55,7 +57,7 @@ class Operator:
 
 
 class Reader:
-    """The one graph of a file.
+    """The first graph of a file, which is the one that runs.
 
     Parameters
     ----------
@@ -65,6 +67,11 @@ class Reader:
         The bytes of the file; the caller has checked its identifier.
     name
         Name of the file in messages.
+
+    Attributes
+    ----------
+    graphs
+        Number of graphs of the file.
 
     Raises
     ------
@@ -78,8 +85,9 @@ class Reader:
         self._tables: dict[int, Tensor] = {}
         if root.Version() != 3:
             raise ModelError(f"{name} has schema version {root.Version()}; only 3 is supported")
-        if self._count("the list of graphs", root.SubgraphsLength()) != 1:
-            raise ModelError(f"{name} has {root.SubgraphsLength()} graphs; one is supported")
+        self.graphs = self._count("the list of graphs", root.SubgraphsLength())
+        if not self.graphs:
+            raise ModelError(f"{name} must have a graph")
         self._graph = graph = root.Subgraphs(0)
         self._tensors = self._count("the list of tensors", graph.TensorsLength())
         self._operators = self._count(
@@ -102,9 +110,10 @@ class Reader:
                     f"{self.name} is damaged: operator {index} names code {code_index}, which does not exist"
                 )
             code = self._root.OperatorCodes(code_index)
-            # Codes below 127 are also in the field of older files.
-            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            number = _builtin_code(code)
             kind = kinds.get(number, f"operator {number}")
+            if number == self.tflite.BuiltinOperator.CUSTOM:
+                kind = f"{kind} {(code.CustomCode() or b'').decode('utf-8', 'replace')!r}"
             where = f"{kind} (operator {index})"
             inputs = self._vector(f"inputs of {where}", table.InputsLength(), table.InputsAsNumpy)
             outputs = self._vector(f"outputs of {where}", table.OutputsLength(), table.OutputsAsNumpy)
@@ -203,6 +212,19 @@ class Reader:
     def _vector(self, what: str, length: int, array: Any, most: int | None = None) -> np.ndarray:
         self._count(what, length, most)
         return np.zeros(0, np.int64) if length == 0 else np.array(array())
+
+
+def _builtin_code(code: Any) -> int:
+    """Return the number of an operator: the larger of its two fields, as in the runtime.
+
+    Files leave either of them at 0: older ones the new field, some newer ones the old field, which ends at 127. The
+    accessor of the new field returns the old one for numbers below 127, and so cannot be used.
+    """
+    table = code._tab
+    slot = table.Offset(_BUILTIN_CODE)
+    at = table.Pos + slot
+    new = int.from_bytes(table.Bytes[at : at + 4], "little", signed=True) if slot else 0
+    return max(new, int(code.DeprecatedBuiltinCode()))
 
 
 def _names(enumeration: Any) -> dict[int, str]:

@@ -144,6 +144,19 @@ def test_the_demonstration_network_through_a_file():
     assert np.array_equal(got.argmax(axis=1), network.reference(x).argmax(axis=1))
 
 
+@pytest.mark.parametrize("field", ["BuiltinCode", "DeprecatedBuiltinCode"])
+def test_an_operator_code_may_be_in_either_field_alone(monkeypatch, field):
+    def write_code(b, code):
+        tflite.OperatorCodeStart(b)
+        getattr(tflite, f"OperatorCodeAdd{field}")(b, code)
+        return int(tflite.OperatorCodeEnd(b))
+
+    monkeypatch.setattr("etchnet.host.exporters.flatbuffer._write_code", write_code)
+    data, terms = random_chain(np.random.default_rng(6), softmax=True)
+    x = int8(np.random.default_rng(7), (4, terms))
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
 # Operators that become no layer
 
 

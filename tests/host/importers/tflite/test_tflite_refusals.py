@@ -49,7 +49,15 @@ from etchnet.host.importers.tflite.importer import parse_tflite
     [
         # operators and graphs
         (lambda c: c.append("TANH", (1, 7)), r"TANH \(operator 4\) is not supported: .*; supported are ADD, .*, CONV"),
-        (lambda c: c.append("MUL", (1, 7)), r"MUL \(operator 4\) is not supported"),
+        (
+            lambda c: [c.append(kind, (1, 7)) for kind in ("ELU", "VAR_HANDLE", "ELU", "GELU", "ELU", "ELU", "ELU")],
+            r"ELU \(operators 4, 6, 8 and 2 more\) and GELU \(operator 7\) are not supported: a curve takes a table "
+            r".*; VAR_HANDLE \(operator 5\) is not supported: the machine keeps nothing .*; supported are ADD",
+        ),
+        (
+            lambda c: c.g.simple(tflite.BuiltinOperator.CUSTOM, c.dense, c.g.like(c.dense)),
+            r"CUSTOM '' \(operator 4\) is not supported: a custom operator",
+        ),
         (
             later,
             r"FULLY_CONNECTED \(operator 0\) reads tensor \d+ \(t\d+\), which must be the result of an operator",
