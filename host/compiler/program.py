@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,11 @@ class Program:
         return [label.layer for label in self.labels]
 
     @property
+    def weight_words(self) -> np.ndarray:
+        """`weights` as whole memory words: int8 (weight words, weight_rows x columns)."""
+        return self.weights.reshape(len(self.weights), math.prod(self.weights.shape[1:]))
+
+    @property
     def input_words(self) -> int:
         """Input memory words of one repeat."""
         return sum(layout.size for layout in self.input_layouts)
@@ -114,7 +120,7 @@ class Program:
 
     def image(self) -> dict[Target, list[int]]:
         """Return the initial contents of the memories of a machine with this network built in."""
-        weights = self.weights.reshape(len(self.weights), -1).view(np.uint8)
+        weights = self.weight_words.view(np.uint8)
         return {
             Target.PASSES: [p.encode(self.config) for p in self.passes],
             Target.DRAINS: [d.encode(self.config) for d in self.drains],

@@ -34,12 +34,12 @@ def instruction_packets(program: Program, *, first_pass: int = 0, first_drain: i
 
 
 def constant_packets(program: Program, *, weights: bool = True) -> list[np.ndarray]:
-    """Return the packets that write the parameters and, by default, the weights of a program."""
+    """Return the packets that write the parameters and, by default, the weights of a program, if it has any."""
     config = program.config
     packed = pack(program.parameters, word_bits(Target.PARAMETERS, config), config)
     packets = [packet(Target.PARAMETERS, packed, config)]
-    if weights:
-        packets.append(packet(Target.WEIGHTS, pack_bytes(_weight_words(program), config), config))
+    if weights and len(program.weights):
+        packets.append(packet(Target.WEIGHTS, pack_bytes(program.weight_words, config), config))
     return packets
 
 
@@ -48,12 +48,8 @@ def weight_packets_by_tile(program: Program, tiles: int) -> list[np.ndarray]:
     config = program.config
     return [
         packet(Target.WEIGHTS, pack_bytes(part, config), config, address=tile * len(part), commit=True)
-        for tile, part in enumerate(np.split(_weight_words(program), tiles))
+        for tile, part in enumerate(np.split(program.weight_words, tiles))
     ]
-
-
-def _weight_words(program: Program) -> np.ndarray:
-    return program.weights.reshape(len(program.weights), -1)
 
 
 def input_packets(program: Program, x: np.ndarray) -> np.ndarray:

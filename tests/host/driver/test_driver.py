@@ -5,14 +5,15 @@ import json
 
 import numpy as np
 import pytest
+from support.strategies import int8
 
-from etchnet.hdl.isa import Counter
+from etchnet.hdl.isa import Counter, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.driver.engines import make_engine
-from etchnet.host.network.layers import MAX_TERMS, Dense, NetworkError
+from etchnet.host.network.layers import MAX_TERMS, Dense, MaxPool, NetworkError, Pad, Reshape
 from etchnet.host.network.network import Network
 
 SMALL = Config(
@@ -281,3 +282,13 @@ def test_flipped_bits_never_give_a_traceback(tmp_path):
         path.write_bytes(bytes(bad[: int(random.integers(len(bad))) if random.random() < 0.3 else len(bad)]))
         with contextlib.suppress(NetworkError):
             Network.load(path)
+
+
+@pytest.mark.parametrize("layer", [MaxPool((2, 3), (2, 1)), Pad(((1, 0), (0, 2)), 9), Reshape((3, 8, 5))])
+def test_networks_without_weights(layer):
+    network = Network([layer], (6, 5, 4))
+    machine = Accelerator(Config(rows=4, columns=4))
+    program = machine.load(network)
+    x = int8(np.random.default_rng(0), (3, network.input_size))
+    assert np.array_equal(machine.run(x), network.reference(x))
+    assert program.image()[Target.WEIGHTS] == []
