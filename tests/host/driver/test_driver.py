@@ -13,7 +13,7 @@ from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.driver.engines import make_engine
-from etchnet.host.network.layers import MAX_TERMS, Dense, MaxPool, NetworkError, Pad, Reshape
+from etchnet.host.network.layers import MAX_TERMS, Dense, MaxPool, NetworkError, Pad
 from etchnet.host.network.network import Network
 
 SMALL = Config(
@@ -284,7 +284,7 @@ def test_flipped_bits_never_give_a_traceback(tmp_path):
             Network.load(path)
 
 
-@pytest.mark.parametrize("layer", [MaxPool((2, 3), (2, 1)), Pad(((1, 0), (0, 2)), 9), Reshape((3, 8, 5))])
+@pytest.mark.parametrize("layer", [MaxPool((2, 3), (2, 1)), Pad(((1, 0), (0, 2)), 9)])
 def test_networks_without_weights(layer):
     network = Network([layer], (6, 5, 4))
     machine = Accelerator(Config(rows=4, columns=4))
