@@ -17,12 +17,17 @@ same_formulas = pytest.mark.skipif(
 )
 
 
-def session(data):
-    """Return a session that keeps int8 as int8, as the models say; on x86-64 its default is to turn QDQ into uint8."""
+def session(data, *, save=None):
+    """Return a session that keeps int8 as int8, as the models say; on x86-64 its default is to turn QDQ into uint8.
+
+    `save` is a path for the graph that it runs.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.qdqisint8allowed", "1")
+    if save:
+        options.optimized_model_filepath = str(save)
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
