@@ -34,7 +34,9 @@ def conv(g: FloatGraph, random, x: str, *, keep: bool = False, channels: int = 0
         del attributes["pads"]
         result = [-(-n // s) for n, s in zip(sizes, strides, strict=True)]
     terms = inputs // group * math.prod(kernel)
-    constants = {"weights": weights(random, (channels, inputs // group, *kernel), terms)}
+    kept = [op.constants["weights"] for op in g.ops if op.kind == "Conv"]
+    kept = [w for w in kept if w.shape == (channels, inputs // group, *kernel) and random.random() < 0.2]
+    constants = {"weights": kept[0] if kept else weights(random, (channels, inputs // group, *kernel), terms)}
     if random.random() < 0.75:
         constants["bias"] = random.normal(size=channels).astype(np.float32)
     return g.add("Conv", [x], [(channels, *result)], constants, **attributes)
@@ -281,10 +283,20 @@ def reduce_mean(g: FloatGraph, random, x: str) -> str | None:
 
 def _last(kind: str):
     def make(g: FloatGraph, random, x: str) -> str:
-        attributes = {"axis": -1} if kind in ("Softmax", "LogSoftmax") else {}
+        attributes = {"axis": -1 if random.random() < 0.85 else 1} if kind in ("Softmax", "LogSoftmax") else {}
         return g.add(kind, [x], [g.shapes[x]], **attributes)
 
     return make
+
+
+def arg_max(g: FloatGraph, random, x: str) -> str:
+    """Return the index of the largest value along the last axis, or of the channel."""
+    shape, keep = g.shapes[x], bool(random.random() < 0.5)
+    axis = len(shape) - 1 if random.random() < 0.6 else 0
+    result = (*shape[:axis], *(1,) * keep, *shape[axis + 1 :])
+    return g.add(
+        "ArgMax", [x], [result], axis=axis + 1 if random.random() < 0.5 else axis - len(shape), keepdims=int(keep)
+    )
 
 
 OPERATORS = {
@@ -298,6 +310,6 @@ OPERATORS = {
 SHARES = np.array([16, 14, 5, 10, 8, 6, 3, 3, 5, 4, 3, 5, 3, 3, 5, 3, 3, 2, 2, 2, 2, 2, 0.3])
 SHARES = SHARES / SHARES.sum()
 """how often each is tried"""
-HOST_LAST = {kind: _last(kind) for kind in ("Softmax", "LogSoftmax", "Sigmoid", "Tanh")}
+HOST_LAST = {kind: _last(kind) for kind in ("Softmax", "LogSoftmax", "Sigmoid", "Tanh")} | {"ArgMax": arg_max}
 """makers of operators that come last in a graph"""
-LAST = ["Softmax", "Softmax", "Softmax", "Sigmoid", "Tanh", "LogSoftmax"]
+LAST = ["Softmax", "Softmax", "Softmax", "Softmax", "Sigmoid", "Tanh", "LogSoftmax", "ArgMax"]

@@ -26,6 +26,8 @@ def tool_plan(random: np.random.Generator, g: FloatGraph, ranges: Ranges, *, wil
     restricted = symmetric_scales and random.random() < 0.3
     zero_input = random.random() < 0.94
     for tensor in [*g.inputs, *(t for op in g.ops for t in op.outputs)]:
+        if tensor not in ranges:  # whole numbers
+            continue
         producer, readers = g.producer(tensor), g.readers(tensor)
         kind = producer.kind if producer else ""
         fused = [op.kind for op in readers] in (["Relu"], ["Clip"]) and kind in (*PRODUCTS, "Add")
@@ -68,7 +70,7 @@ def _constants(random, g: FloatGraph, plan: Plan, ranges: Ranges, wild: float) -
     per_channel = random.random() < 0.5
     form = str(random.choice(["stored", "stored", "stored", "pair", "clip"]))
     zero_input = random.random() < 0.95
-    no_operands = random.random() < 0.1
+    no_operands = random.random() < 0.05
     for number, op in enumerate(g.ops):
         if op.kind in PRODUCTS:
             axis = 0 if op.kind == "Conv" or op.attributes.get("transB") else 1
@@ -104,7 +106,7 @@ def _weights(random, values, axis, per_channel, form, wild, zero_input) -> Store
 
 def biases(random: np.random.Generator, g: FloatGraph, plan: Plan, *, wild: float) -> None:
     """Quantise the biases of a plan whose pairs are final, or leave them in float."""
-    if random.random() < (0.7 if any(len(pairs) > 1 for pairs in plan.pairs.values()) or plan.edges else 0.2):
+    if random.random() < 0.25:
         return
     for number, op in enumerate(g.ops):
         if "bias" in op.constants:
@@ -117,7 +119,7 @@ def _bias(random, plan: Plan, number: int, op: Op, wild: float) -> Stored:
     weights = plan.constants[number, "weights"].scale
     exact = np.asarray((pairs[-1].scale if pairs else np.float32(0.05)) * weights, np.float32)
     scale = exact
-    if random.random() < 0.02:
+    if random.random() < 0.01:
         scale = np.asarray(exact * np.float32(random.choice([2, 0.5, 1 + 2**-22, 1.7])), np.float32)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         values = np.nan_to_num(op.constants["bias"] / scale.astype(np.float64), posinf=1e6, neginf=-1e6)
@@ -151,6 +153,9 @@ def hand(random: np.random.Generator, g: FloatGraph, plan: Plan) -> None:
         elif tensors and (kind == "behind" or random.random() < 0.15):
             tensor = str(random.choice(tensors))
             (after,) = g.readers(tensor) if kind == "behind" else (None,)
+            then = plan.pairs.get(after.outputs[0]) if after else None
+            if then and after.kind in _CLAMPS and then[-1].zero > -128 and random.random() < 0.8:
+                continue  # the range of the result does not imply the clamp
             if after and random.random() < (0.15 if after.kind in _CLAMPS else 0.5):
                 plan.pairs[after.outputs[0]] = [*plan.pairs[tensor]]
             del plan.pairs[tensor]
@@ -165,6 +170,11 @@ def doubled(random: np.random.Generator, g: FloatGraph, plan: Plan) -> None:
         tensor = str(random.choice(list(plan.pairs)))
         pairs = plan.pairs[tensor]
         pair = replace(pairs[-1], limits=None) if random.random() < 0.35 else near(random, pairs[-1])
+        # Another scale before a bias makes the runtime compute in float, another range after a clamp mostly does.
+        if any("bias" in op.constants for op in g.readers(tensor)) and random.random() < 0.7:
+            pair = replace(pair, scale=pairs[-1].scale)
+        if (g.producer(tensor) or Op("", [], [])).kind in _CLAMPS and random.random() < 0.7:
+            pair = replace(pair, zero=pairs[-1].zero)
         readers = [(i, k) for i, op in enumerate(g.ops) for k, t in enumerate(op.inputs) if t == tensor]
         if readers and random.random() < 0.4:
             at = readers[int(random.integers(len(readers)))]

@@ -148,7 +148,7 @@ class _Writer:
                 inputs += [self.constant(np.array(sizes, np.int64))]
             else:
                 a["num_outputs"] = len(sizes)
-        elif kind in ("Softmax", "LogSoftmax") and opset < 13:
+        elif kind in ("Softmax", "LogSoftmax") and opset < 13 and a["axis"] == -1:
             a["axis"] = len(self.graph.shapes[op.inputs[0]])
         self.node(kind, inputs, list(op.outputs), **a)
         for tensor in op.outputs:
@@ -165,6 +165,8 @@ class _Writer:
             name, kind = self.values[tensor], TensorProto.FLOAT
             if tensor in self.plan.quantised_outputs:
                 name, kind = self._before(name)
+            elif (self.graph.producer(tensor) or Op("", [], [])).kind == "ArgMax":
+                kind = TensorProto.INT64
             if name in [o.name for o in outputs]:
                 continue
             outputs.append(helper.make_tensor_value_info(name, kind, [batch, *self.graph.shapes[tensor]]))
