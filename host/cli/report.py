@@ -34,6 +34,7 @@ def _stages() -> list[str]:
 @click.argument("model")
 @batch_option
 @click.option("--passes", is_flag=True, help="List every pass.")
+@click.option("--overflow", is_flag=True, help="List the largest sums that any input can cause, by layer.")
 @click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
 @click.option(
     "--packed",
@@ -54,6 +55,7 @@ def report(
     config: Config,
     batch: int,
     passes: bool,
+    overflow: bool,
     smallest: bool,
     packed: str | None,
     stage: str | None,
@@ -75,7 +77,7 @@ def report(
     loaded = load_model(model)
     config = machine_for(config, loaded.network)
     if stage is not None:
-        machine = fitted(loaded.network, config, batch=batch).config if smallest else config
+        machine = fitted(loaded.network, config, batch=batch, packed=packed).config if smallest else config
         result = dump_after(stage, loaded.network, machine, batch=batch, packed=packed)
         print_json(result) if as_json else click.echo(as_text(result))
         return
@@ -83,7 +85,7 @@ def report(
         say("compiling")
         start = time.perf_counter()
         if smallest:
-            program = fitted(loaded.network, config, batch=batch)
+            program = fitted(loaded.network, config, batch=batch, packed=packed)
         else:
             program = compile_network(loaded.network, config, batch=batch, packed=packed)
         found = ModelReport.of(loaded, program, time.perf_counter() - start)
@@ -93,7 +95,7 @@ def report(
     _print_cycles(found, clock)
     _print_layers(found)
     _print_memories(found)
-    _print_certificates(found)
+    _print_overflow(found, every=overflow)
     if passes:
         click.echo()
         _print_passes(found)
@@ -142,13 +144,24 @@ def _print_memories(found: ModelReport) -> None:
     click.echo()
 
 
-def _print_certificates(found: ModelReport) -> None:
-    for c in found.certificates:
-        click.echo(
-            f"layer {c.layer}: any int8 input gives array sums in {c.sums[0]:,}..{c.sums[1]:,} ({c.sum_bits} bits), "
-            f"accumulators in {c.accumulators[0]:,}..{c.accumulators[1]:,}, shifted {c.shifted[0]:,}..{c.shifted[1]:,} "
-            f"(32 bits): {'no overflow' if c.holds else 'MAY OVERFLOW'}"
-        )
+def _print_overflow(found: ModelReport, *, every: bool) -> None:
+    """Print whether anything can overflow, and the bounds of the layers in question, or of `every` layer."""
+    broken = [str(c.layer) for c in found.certificates if not c.holds]
+    if broken:
+        click.echo(f"overflow: some int8 input may overflow layer{'s'[: len(broken) != 1]} {', '.join(broken)}")
+    else:
+        click.echo("overflow: impossible in every layer, whatever the input" + (" (bounds: --overflow)" * (not every)))
+    shown = [c for c in found.certificates if every or not c.holds]
+    if shown:
+        rows = [
+            [f"{c.layer} {found.model.names[c.layer]}"]
+            + [f"{low:,} to {high:,}" for low, high in (c.sums, c.accumulators, c.shifted)]
+            + ["yes" if c.holds else "NO"]
+            for c in shown
+        ]
+        bits = f"array sums, {shown[0].sum_bits} bits"
+        headings = ("layer", bits, "accumulators, 32 bits", "after the left shift, 32 bits", "fit")
+        print_table(headings, rows, width=140, widest=34)
 
 
 def _print_passes(found: ModelReport) -> None:

@@ -209,7 +209,7 @@ class Graph:
         graphs = _vector(b, tflite.ModelStartSubgraphsVector, [graph])
         codes_vector = _vector(b, tflite.ModelStartOperatorCodesVector, code_tables)
         buffers_vector = _vector(b, tflite.ModelStartBuffersVector, buffers)
-        description = b.CreateString("test")
+        description = b.CreateString("int8 network written by Etchnet")
         tflite.ModelStart(b)
         tflite.ModelAddVersion(b, 3)
         tflite.ModelAddOperatorCodes(b, codes_vector)

@@ -24,10 +24,12 @@ def roomy(config: Config) -> Config:
     return dataclasses.replace(config, **{name: min(1 << 16, fields[name]["high"]) for name in _MEMORIES})
 
 
-def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | None = None) -> Program:
+def fitted(
+    network: Network, config: Config, *, batch: int = 1, packed: str | None = None, board: Board | None = None
+) -> Program:
     """Compile a network for a machine like `config` whose memories are just large enough for it.
 
-    For a `board`, some memories may be larger so that the machine fits: see `etchnet.host.reports.area.eased`.
+    `packed` is that of `compile_network`. For a `board`, some memories may be larger so that the machine fits: see `etchnet.host.reports.area.eased`.
     Parameters that affect the order of passes are kept: array, output stage, accumulators, line buffers, and the part
     of the residual memory that is used. The machine is the `config` of the returned program.
 
@@ -36,7 +38,7 @@ def fitted(network: Network, config: Config, *, batch: int = 1, board: Board | N
     CapacityError
         Even the largest memories cannot hold the network.
     """
-    program = compile_network(network, roomy(config), batch=batch)
+    program = compile_network(network, roomy(config), batch=batch, packed=packed)
     for _ in range(3):
         config = eased(shrunk(program), board) if board else shrunk(program)
         try:

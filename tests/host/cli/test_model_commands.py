@@ -100,7 +100,7 @@ def test_report_prints_cycles_memories_and_passes(capsys, model):
         "weight load",
         "limited by",
         "activation words",
-        "no overflow",
+        "overflow: impossible in every layer",
         "first_cycle",
     ):
         assert part in out
