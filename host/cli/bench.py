@@ -17,6 +17,7 @@ from etchnet.host.cli.options import (
     json_option,
     machine_for,
     machine_options,
+    refuse,
 )
 from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress
 from etchnet.sim.engines.verilated import MissingToolError
@@ -162,15 +163,21 @@ def engines(
     """
     from etchnet.host.compiler.compile import compile_network
     from etchnet.host.importers.load import load_model
-    from etchnet.host.reports.bench import bench_engines, gemm_program
+    from etchnet.host.reports.bench import bench_engines
     from etchnet.host.reports.compare import default_inputs
+    from etchnet.host.reports.product import random_product
 
     engines = list(dict.fromkeys(engines)) or _installed_engines()
+    if model == "gemm":
+        refuse("on gemm, all of whose rows are one run", "batches")
+    else:
+        refuse("unless MODEL is gemm", "size")
     with progress(quiet=as_json) as report:
         report("compiling")
         if model == "gemm":
-            program, x = gemm_program(size, config)
-            programs = [(f"gemm {size} x {size} x {size}", program, x)]
+            product = random_product(size, config)
+            program = product.program(config)
+            programs = [(product.model.name, program, product.x)]
         else:
             loaded = load_model(model)
             program = compile_network(loaded.network, machine_for(config, loaded.network))

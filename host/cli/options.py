@@ -38,6 +38,7 @@ __all__ = [
     "machine_for",
     "machine_on",
     "machine_options",
+    "refuse",
 ]
 
 _CONTRACT_GIVEN = f"{__name__}.contract_given"
@@ -49,6 +50,18 @@ _INTEGER = re.compile(r"-?\d{1,100}")
 
 class UsageError(click.ClickException):
     """Error for an option or argument whose value the command does not accept."""
+
+
+def refuse(reason: str, *names: str) -> None:
+    """Raise UsageError if the user gave an option of the current command that has no effect for a `reason`.
+
+    `names` are the names of its parameters; those that the command does not have are skipped.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{max(parameter.opts, key=len)} has no effect {reason}")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -154,7 +167,11 @@ folder_option = click.option(
 def input_option(help_text: str, *, required: bool = False) -> Callable[..., Any]:
     """Make the option `--input`, a file of inputs; the command receives its path as `source`."""
     return click.option(
-        "--input", "source", type=click.Path(path_type=Path, dir_okay=False), required=required, help=help_text
+        "--input",
+        "source",
+        type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        required=required,
+        help=help_text,
     )
 
 

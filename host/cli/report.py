@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import LazyChoice, batch_option, clock_option, json_option, machine_for, machine_options
+from etchnet.host.cli.options import LazyChoice, batch_option, clock_option, json_option, machine_options, refuse
 from etchnet.host.cli.output import machine_text, print_json, print_table, progress
+from etchnet.host.cli.subject import product_options, subject
 
 if TYPE_CHECKING:
     from etchnet.host.reports.report import LayerReport, ModelReport
@@ -47,6 +48,7 @@ def _stages() -> list[str]:
     type=LazyChoice(_stages),
     help="Print the result of a compiler stage, and nothing else.",
 )
+@product_options
 @clock_option
 @machine_options
 @json_option
@@ -61,34 +63,40 @@ def report(
     stage: str | None,
     clock: float,
     as_json: bool,
+    **product: Any,
 ) -> None:
     """Predict a model's cycles, memory use and limits without a run.
 
     The prediction is exact. It shows how long the model takes, what every cycle is spent on, how much of each memory is
     used, and whether any input can cause an overflow. MODEL is a .tflite file, an .onnx file, an .npz file written by
-    Network.save, or "demo".
+    Network.save, "demo", or "gemm", a product of random matrices, or of --a and --b.
     """
     from etchnet.host.compiler.compile import compile_network, dump_after
     from etchnet.host.compiler.dump import as_text
-    from etchnet.host.importers.load import load_model
     from etchnet.host.reports.fit import fitted
     from etchnet.host.reports.report import ModelReport
 
-    loaded = load_model(model)
-    config = machine_for(config, loaded.network)
     if stage is not None:
-        machine = fitted(loaded.network, config, batch=batch, packed=packed).config if smallest else config
-        result = dump_after(stage, loaded.network, machine, batch=batch, packed=packed)
-        print_json(result) if as_json else click.echo(as_text(result))
-        return
+        refuse("with --dump-after, which prints nothing else", "passes", "overflow", "clock")
+    what = subject(model, config, batch=batch, **product)
+    network, machine, batch = what.model.network, what.config, what.batch
     with progress(quiet=as_json) as say:
         say("compiling")
         start = time.perf_counter()
         if smallest:
-            program = fitted(loaded.network, config, batch=batch, packed=packed)
+            program = fitted(network, machine, batch=batch, packed=packed)
+            machine, packed = program.config, program.im2col.name
+        if stage is not None:
+            result = dump_after(stage, network, machine, batch=batch, packed=packed)
         else:
-            program = compile_network(loaded.network, config, batch=batch, packed=packed)
-        found = ModelReport.of(loaded, program, time.perf_counter() - start)
+            repeatable = compile_network(network, machine, batch=batch, packed=packed)
+            program = repeatable
+            if what.once:
+                program = compile_network(network, machine, batch=batch, packed=packed, once=True)
+            found = ModelReport.of(what.model, program, time.perf_counter() - start, repeatable=repeatable)
+    if stage is not None:
+        print_json(result) if as_json else click.echo(as_text(result))
+        return
     if as_json:
         print_json(found.to_dict(clock * 1e6, passes=passes))
         return

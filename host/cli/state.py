@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.cli.options import UsageError, input_option, json_option, machine_for, machine_options
+from etchnet.host.cli.options import UsageError, input_option, json_option, machine_options, refuse
 from etchnet.host.cli.output import print_json, progress
+from etchnet.host.cli.subject import product_options, subject
 
 if TYPE_CHECKING:
     from etchnet.host.reports.state import StateReport
@@ -26,7 +27,7 @@ _NAME_LENGTH = 60
 
 @click.command()
 @click.argument("model")
-@click.option("--cycle", type=click.IntRange(0), required=True, help="Cycle of the run, from 0.")
+@click.option("--cycle", type=click.IntRange(0), help="Cycle of the run, from 0; needed unless --list is given.")
 @click.option("--element", metavar="ROW,COLUMN", help="Element of the array to explain.  [0,0]")
 @click.option(
     "--register",
@@ -37,37 +38,40 @@ _NAME_LENGTH = 60
 )
 @click.option("--list", "listed", is_flag=True, help="Only list the names of all registers and memories.")
 @input_option("Inputs, processed one at a time: .npy, .txt, .csv, or a picture.  [one random input]")
+@product_options
 @machine_options
 @json_option
 def state(
     model: str,
     config: Config,
-    cycle: int,
+    cycle: int | None,
     element: str | None,
     registers: Sequence[str],
     listed: bool,
     source: Path | None,
     as_json: bool,
+    **product: Any,
 ) -> None:
     """Show what the chip holds in one cycle of a model's run.
 
-    The state is computed in closed form, without simulating the cycles before it.
+    The state is computed in closed form, without simulating the cycles before it. MODEL may be "gemm", a product of
+    random matrices, or of --a and --b.
     """
-    from etchnet.host.importers.load import load_input, load_model
-    from etchnet.host.reports.compare import default_inputs
     from etchnet.host.reports.state import ModelRun
 
-    loaded = load_model(model)
-    config = machine_for(config, loaded.network)
-    where = _element(element or "0,0", config)
-    x = load_input(source, loaded) if source else default_inputs(loaded, 1)
+    if listed:
+        refuse("with --list, which lists all names", "cycle", "element", "registers", "source", "a", "b", "size")
+    elif cycle is None:
+        raise UsageError("--cycle is missing: give a cycle of the run, from 0")
+    what = subject(model, config, source=source, **product)
+    where = _element(element or "0,0", what.config)
     with progress(quiet=as_json) as report:
-        run = ModelRun(loaded, config, x, report=report)
-        if cycle >= run.cycles:
+        run = ModelRun(what.model, what.config, what.x, batch=what.batch, once=what.once, report=report)
+        if cycle is not None and cycle >= run.cycles:
             raise UsageError(
                 f"--cycle must be from 0 to {run.cycles - 1}, not {cycle}: the run takes {run.cycles} cycles"
             )
-        if listed:
+        if cycle is None:
             names = run.names()
             print_json(names) if as_json else click.echo("\n".join(names))
             return

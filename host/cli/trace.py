@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import replacing, write_text
@@ -17,10 +16,11 @@ from etchnet.host.cli.options import (
     clock_option,
     engine_options,
     input_option,
-    machine_for,
     machine_options,
+    refuse,
 )
 from etchnet.host.cli.output import progress
+from etchnet.host.cli.subject import Subject, product_options, subject
 
 __all__ = ["trace"]
 
@@ -48,7 +48,7 @@ _FORMATS = {".html": "html", ".htm": "html", ".json": "perfetto", ".vcd": "vcd"}
     "--inputs", "count", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of random inputs."
 )
 @batch_option
-@click.option("--size", type=click.IntRange(1, 512), default=64, show_default=True, help="M, K and N of gemm.")
+@product_options
 @clock_option
 @machine_options
 def trace(
@@ -60,54 +60,50 @@ def trace(
     source: Path | None,
     count: int,
     batch: int,
-    size: int,
     clock: float,
+    **product: Any,
 ) -> None:
     """Write a run, cycle by cycle, as a web page or as waveforms.
 
-    MODEL may be "gemm", a matrix product. The suffix of --output selects the format: a page for any browser (.html), a
-    trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or Surfer (.vcd).
+    MODEL may be "gemm", a product of random matrices, or of --a and --b. The suffix of --output selects the format: a
+    page for any browser (.html), a trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or Surfer
+    (.vcd).
     """
-    from etchnet.host.importers.load import load_input, load_model, plain_model
-    from etchnet.host.reports.compare import default_inputs
-
     kind = kind or _FORMATS.get(output.suffix.lower())
     if kind is None:
         raise UsageError(f"--output must end in {', '.join(_FORMATS)} unless --format is given, not {str(output)!r}")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"the folder of --output must exist: {output.absolute().parent} does not")
-    if model == "gemm":
-        from etchnet.host.reports.bench import gemm_network
-
-        network, x, batch = gemm_network(size, config)
-        loaded = plain_model(f"gemm {size} x {size} x {size}", network)
+    if kind == "vcd":
+        refuse("on waveforms, which count cycles", "clock")
     else:
-        loaded = load_model(model)
-        x = load_input(source, loaded) if source else default_inputs(loaded, count)
-    config = machine_for(config, loaded.network)
+        refuse("unless waveforms are written (.vcd)", "engine")
+    what = subject(model, config, batch=batch, source=source, count=count, **product)
     with progress(quiet=False) as report:
         if kind == "vcd":
-            _waveforms(loaded, config, x, batch, engine, output, report)
+            _waveforms(what, engine, output, report)
         else:
             from etchnet.host.trace.page import page
             from etchnet.host.trace.perfetto import perfetto
             from etchnet.host.trace.trace import gather
 
-            gathered = gather(loaded, config, x, batch=batch, report=report)
+            gathered = gather(what.model, what.config, what.x, batch=what.batch, once=what.once, report=report)
             report("writing")
             text = (page if kind == "html" else perfetto)(gathered, clock=clock * 1e6)
             write_text(output, text)
-    what = {"html": "open it in a browser", "perfetto": "open it at ui.perfetto.dev", "vcd": "for GTKWave or Surfer"}
-    click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB, {what[kind]}")
+    use = {"html": "open it in a browser", "perfetto": "open it at ui.perfetto.dev", "vcd": "for GTKWave or Surfer"}
+    click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB, {use[kind]}")
 
 
-def _waveforms(loaded: Any, config: Config, x: np.ndarray, batch: int, engine: str, output: Path, report: Any) -> None:
+def _waveforms(what: Subject, engine: str, output: Path, report: Any) -> None:
+    from etchnet.host.compiler.compile import compile_network
     from etchnet.host.driver.driver import Accelerator
     from etchnet.host.driver.engines import make_engine
 
     with replacing(output) as partial:
-        simulator = make_engine(engine, config, vcd=partial, **engine_options(engine, report))
+        simulator = make_engine(engine, what.config, vcd=partial, **engine_options(engine, report))
         with contextlib.closing(simulator):
             accelerator = Accelerator(engine=simulator)
-            accelerator.load(loaded.network, batch=batch)
-            accelerator.run(x)
+            program = compile_network(what.model.network, what.config, batch=what.batch, once=what.once)
+            accelerator.load_program(program)
+            accelerator.run(what.x)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from etchnet.host.data import fashion
+from etchnet.host.importers.arrays import STDIN, TEXT, read_array, reading
 from etchnet.host.importers.onnx.importer import load_onnx
 from etchnet.host.importers.tflite.importer import load_tflite
 from etchnet.host.network.layers import Shape
@@ -16,8 +17,6 @@ from etchnet.host.network.network import INPUT, Network
 from etchnet.host.tools.printable import printable
 
 __all__ = ["load_input", "load_model", "plain_model"]
-
-_LARGEST_INPUT = 1 << 30
 
 
 def load_model(name: str) -> Model:
@@ -82,33 +81,23 @@ def _input_zero_point(network: Network) -> int:
 def load_input(path: Path, model: Model) -> np.ndarray:
     """Load inputs of a model from a file, as int8 (M, inputs) of its network.
 
-    ``.npy`` files hold int8, which is kept, or floats, which are quantised. ``.txt`` and ``.csv`` files hold one input
-    per line, as numbers separated by white space or commas, which are quantised. Pictures (with Pillow installed) must
-    have the model's size; they are converted to colour if the model has three channels and else to grey, scaled to
-    [0, 1] and quantised.
+    ``.npy`` files, and standard input if `path` is ``-``, hold int8, which is kept, or floats, which are quantised.
+    ``.txt`` and ``.csv`` files hold one input per line, as numbers separated by white space or commas, which are
+    quantised. Pictures (with Pillow installed) must have the model's size; they are converted to colour if the model
+    has three channels and else to grey, scaled to [0, 1] and quantised.
 
     Raises
     ------
     ModelError
         The file cannot be read, or does not hold inputs of the model.
     """
-    try:
-        if path.stat().st_size > _LARGEST_INPUT:
-            raise ModelError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_INPUT} are supported")
-        if path.suffix == ".npy":
-            values = np.load(path, allow_pickle=False)
-        elif path.suffix in (".txt", ".csv"):
-            text = path.read_text().replace(",", " ")
-            lines = [line.split() for line in text.splitlines()]
-            values = np.array([[float(number) for number in line] for line in lines if line])
-        else:
+    if str(path) == STDIN or path.suffix == ".npy":
+        values = read_array(path)
+    elif path.suffix in TEXT:
+        values = read_array(path).astype(np.float64)
+    else:
+        with reading(path):
             values = _picture(path, model)
-    except FileNotFoundError:
-        raise ModelError(f"{path} does not exist") from None
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path} is not a readable {path.suffix or 'input'} file: {error}") from None
     try:
         return model.prepare(values)
     except ModelError as error:

@@ -15,8 +15,6 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.counters import by_name
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.capacity import CapacityError
-from etchnet.host.compiler.compile import compile_network
-from etchnet.host.compiler.matmul_tiling import MatmulTiling
 from etchnet.host.compiler.program import Program
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
@@ -27,6 +25,7 @@ from etchnet.host.network.network import Network
 from etchnet.host.reports.compare import default_inputs
 from etchnet.host.reports.fit import one_and_many
 from etchnet.host.reports.numpy_network import NumpyNetwork
+from etchnet.host.reports.product import SCALE
 from etchnet.host.reports.runtimes import Runtime, runtimes
 from etchnet.host.reports.stopwatch import shortest
 from etchnet.sim.arithmetic.contracts import contract_of
@@ -39,40 +38,10 @@ __all__ = [
     "bench_engines",
     "bench_gemm",
     "bench_model",
-    "gemm_network",
-    "gemm_program",
 ]
 
-_SCALE = 1 / 1024
 _OFTEN = 0.5
 """seconds; shorter runs on engines that step through cycles are repeated for a better measurement"""
-
-
-def gemm_network(size: int, config: Config) -> tuple[Network, np.ndarray, int]:
-    """Return ``relu(x @ w)`` of square int8 matrices as a network, x, and the batch: rows of x computed together.
-
-    Raises
-    ------
-    CapacityError
-        The weights do not fit the machine's memory.
-    """
-    random = np.random.default_rng(0)
-    x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
-    layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
-    tiling = MatmulTiling.best(size, size, size, config, wide=False)
-    if tiling.terms < size or tiling.channels < size:
-        tiles = ceil_div(size, config.rows) * ceil_div(size, config.columns)
-        raise CapacityError(
-            f"{size} x {size} weights need {tiles} weight tiles, but this machine has {config.weight_tiles}: "
-            f"enlarge it with --set weight_tiles={tiles}"
-        )
-    return Network([layer], contract=config.contract), x, tiling.pixels
-
-
-def gemm_program(size: int, config: Config) -> tuple[Program, np.ndarray]:
-    """Compile `gemm_network`; return the program and x."""
-    network, x, batch = gemm_network(size, config)
-    return compile_network(network, config, batch=batch), x
 
 
 @dataclass(frozen=True)
@@ -119,7 +88,7 @@ def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
 
     def through_float32() -> np.ndarray:
         sums = x.astype(np.float32) @ w32
-        return np.clip(np.rint(sums * np.float32(_SCALE)), 0, 127).astype(np.int8)
+        return np.clip(np.rint(sums * np.float32(SCALE)), 0, 127).astype(np.int8)
 
     return {"numpy_float32": shortest(lambda: x32 @ w32), "numpy_int8_through_float32": shortest(through_float32)}
 
@@ -220,7 +189,7 @@ def bench_gemm(
     """
     random = np.random.default_rng(0)
     contract = contract_of(config)
-    multiplier, shift = contract.quantise(_SCALE)
+    multiplier, shift = contract.quantise(SCALE)
     results = []
     for size in sizes:
         x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
@@ -233,7 +202,7 @@ def bench_gemm(
             report(f"{size} x {size} x {size} on {engine}")
             accelerator = Accelerator(config, engine=engine, **(options.get(engine) or {}))
             start = time.perf_counter()
-            got = accelerator.matmul_relu(x, w, scale=_SCALE)
+            got = accelerator.matmul_relu(x, w, scale=SCALE)
             simulation[engine] = time.perf_counter() - start
             if not np.array_equal(got, expected):
                 raise Disagreement(f"the product of engine {engine} differs from numpy's at size {size}")
@@ -245,14 +214,14 @@ def bench_gemm(
         report(f"{size} x {size} x {size}, weights streaming in")
         streaming = Accelerator(config)
         try:
-            if not np.array_equal(streaming.matmul_relu(x, w, scale=_SCALE, stream=True), expected):
+            if not np.array_equal(streaming.matmul_relu(x, w, scale=SCALE, stream=True), expected):
                 raise Disagreement(f"the product with streamed weights differs from numpy's at size {size}")
             streamed = streaming.engine.cycle
         except CapacityError:
             streamed = None
         report(f"{size} x {size} x {size} on this CPU")
         cpu = _on_cpu(x, w)
-        layer = Dense.from_scale(w, scale=_SCALE, low=0, contract=config.contract)
+        layer = Dense.from_scale(w, scale=SCALE, low=0, contract=config.contract)
         for runtime in runtimes(plain_model("gemm", Network([layer], contract=config.contract)), x, [expected]):
             cpu[f"{runtime.name}, int8"] = shortest(runtime.run)
             del runtime  # Its threads must end before the next runtime is timed.

@@ -29,7 +29,8 @@ def fitted(
 ) -> Program:
     """Compile a network for a machine like `config` whose memories are just large enough for it.
 
-    `packed` is that of `compile_network`. For a `board`, some memories may be larger so that the machine fits: see `etchnet.host.reports.area.eased`.
+    `packed` is that of `compile_network`. For a `board`, some memories may be larger so that the machine fits: see
+    `etchnet.host.reports.area.eased`.
     Parameters that affect the order of passes are kept: array, output stage, accumulators, line buffers, and the part
     of the residual memory that is used. The machine is the `config` of the returned program.
 

@@ -197,6 +197,8 @@ class ModelReport:
 
     model: Model
     program: Program
+    repeatable: Program
+    """program for inputs back to back; `program` may need no idle cycles between repeats"""
     compile_seconds: float
     layers: Sequence[LayerReport]
     memories: Sequence[MemoryUse]
@@ -205,13 +207,16 @@ class ModelReport:
     certificates: Sequence[Certificate]
 
     @classmethod
-    def of(cls, model: Model, program: Program, compile_seconds: float = 0.0) -> ModelReport:
-        """Derive the report of a program that `model.network` was compiled to."""
+    def of(
+        cls, model: Model, program: Program, compile_seconds: float = 0.0, *, repeatable: Program | None = None
+    ) -> ModelReport:
+        """Derive the report of a program that `model.network` was compiled to, by default one that may be repeated."""
         config = program.config
         bounds = (check_overflow(layer, index, config) for index, layer in enumerate(model.network.layers))
         return cls(
             model,
             program,
+            repeatable or program,
             compile_seconds,
             layer_reports(program, model.names),
             memory_use(program),
@@ -227,11 +232,11 @@ class ModelReport:
     @property
     def back_to_back(self) -> int:
         """Cycles that one more repeat adds to a run, without the links."""
-        return self.program.counts(2)[Counter.CYCLES] - self.program.counts()[Counter.CYCLES]
+        return self.repeatable.counts(2)[Counter.CYCLES] - self.repeatable.counts()[Counter.CYCLES]
 
     def per_second(self, clock: float) -> float:
         """Return inferences per second at a clock in Hz, back to back, links included."""
-        return clock * self.program.batch / self.program.repeat_cycles
+        return clock * self.program.batch / self.repeatable.repeat_cycles
 
     def to_dict(self, clock: float, *, passes: bool = False) -> dict[str, Any]:
         """Return all figures by name, for a clock in Hz; with `passes`, also one row per pass."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.emit.groups import Label
 from etchnet.host.compiler.program import Program
 from etchnet.host.driver.driver import Accelerator
@@ -28,19 +29,28 @@ class ModelRun:
     model, config
         Model and machine.
     x
-        Inputs, int8 (M, inputs), processed one at a time.
+        Inputs, int8 (M, inputs).
+    batch, once
+        Inputs per repeat, and whether the program runs only once per command, as those of `compile_network`.
     report
         Function that is called with a progress text.
     """
 
     def __init__(
-        self, model: Model, config: Config, x: np.ndarray, *, report: Callable[[str], None] = lambda text: None
+        self,
+        model: Model,
+        config: Config,
+        x: np.ndarray,
+        *,
+        batch: int = 1,
+        once: bool = False,
+        report: Callable[[str], None] = lambda text: None,
     ) -> None:
         report("compiling and running")
         engine = ExactEngine(config, history=True)
         accelerator = Accelerator(engine=engine)
         self.model, self.config = model, config
-        self.program: Program = accelerator.load(model.network)
+        self.program: Program = accelerator.load_program(compile_network(model.network, config, batch=batch, once=once))
         accelerator.run(x)
         self.machine = MachineState.of(engine)
         run = engine.kept_history.runs[0]

@@ -23,6 +23,7 @@ from etchnet.hdl.isa import (
     chunks,
 )
 from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.program import Program
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
@@ -247,7 +248,13 @@ def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def gather(
-    model: Model, config: Config, x: np.ndarray, *, batch: int = 1, report: Callable[..., None] = lambda *_: None
+    model: Model,
+    config: Config,
+    x: np.ndarray,
+    *,
+    batch: int = 1,
+    once: bool = False,
+    report: Callable[..., None] = lambda *_: None,
 ) -> Trace:
     """Run a model on the exact engine and return the trace of the run.
 
@@ -259,6 +266,8 @@ def gather(
         Inputs, int8 (M, inputs); zeros complete the last repeat.
     batch
         Inputs per repeat.
+    once
+        Whether the program runs only once per command, as that of `compile_network`.
     report
         Function that is called with a progress text.
 
@@ -270,7 +279,7 @@ def gather(
     report("compiling")
     engine = ExactEngine(config, history=True)
     accelerator = Accelerator(engine=engine)
-    program = accelerator.load(model.network, batch=batch)
+    program = accelerator.load_program(compile_network(model.network, config, batch=batch, once=once))
     report("running")
     accelerator.run(x)
     history = engine.kept_history

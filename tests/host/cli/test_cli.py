@@ -36,7 +36,7 @@ def test_help_lists_every_command_with_a_complete_sentence(capsys, monkeypatch):
         listed |= {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
     assert next(iter(listed)) == "demo"
     folder = Path(main.__file__).parent
-    shared = {"__init__", "entry", "main", "options", "output"}
+    shared = {"__init__", "entry", "main", "options", "output", "subject"}
     assert set(listed) == {path.stem for path in folder.glob("*.py")} - shared
     for name, text in listed.items():
         assert re.fullmatch(r"[A-Z][^.]*\.", text), (name, text)

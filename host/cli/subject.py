@@ -1,0 +1,114 @@
+"""What a command runs: a model on inputs, or a product of matrices, whose MODEL is `gemm`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.cli.options import UsageError, machine_for, refuse
+
+if TYPE_CHECKING:
+    from etchnet.host.network.model import Model
+
+__all__ = ["GEMM", "Subject", "product_options", "subject"]
+
+GEMM = "gemm"
+"""MODEL that stands for a product of matrices"""
+
+_LARGEST_SIZE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model, its machine and its inputs."""
+
+    model: Model
+    config: Config
+    x: np.ndarray
+    """int8 (M, inputs)"""
+    batch: int
+    """inputs that are computed together"""
+    once: bool
+    """whether the program needs no idle cycles between repeats, as that of a product that one repeat computes"""
+
+
+def product_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that describe a product; the command passes them on to `subject` as keyword arguments."""
+    matrix = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+    for option in (
+        click.option(
+            "--size", type=click.IntRange(1, _LARGEST_SIZE), default=64, show_default=True, help="M, K and N of gemm."
+        ),
+        click.option("--b", "b", type=matrix, help="Second matrix of gemm, K x N."),
+        click.option(
+            "--a",
+            "a",
+            type=matrix,
+            help="First matrix of gemm, M x K: .npy, .txt or .csv, with whole numbers from -128 to 127.  [random]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def subject(
+    name: str,
+    config: Config,
+    *,
+    a: Path | None,
+    b: Path | None,
+    size: int,
+    batch: int = 1,
+    source: Path | None = None,
+    count: int = 1,
+) -> Subject:
+    """Load what the current command runs, and refuse its options that describe something else.
+
+    Parameters
+    ----------
+    name
+        The command's MODEL.
+    a, b, size
+        Options of a product.
+    batch, source, count
+        Options of a model's inputs: a file, or the number of random ones.
+
+    Raises
+    ------
+    UsageError
+        An option that the user gave would have no effect.
+    EtchnetError
+        A file cannot be read, or the machine is too small for the product.
+    """
+    if name == GEMM:
+        return _product(config, a, b, size)
+    refuse("unless MODEL is gemm", "a", "b", "size")
+    from etchnet.host.importers.load import load_input, load_model
+    from etchnet.host.reports.compare import default_inputs
+
+    model = load_model(name)
+    if source:
+        refuse("with --input, which has inputs of its own", "count")
+    x = load_input(source, model) if source else default_inputs(model, count)
+    return Subject(model, machine_for(config, model.network), x, batch, once=False)
+
+
+def _product(config: Config, a: Path | None, b: Path | None, size: int) -> Subject:
+    from etchnet.host.importers.arrays import read_array
+    from etchnet.host.reports.product import given_product, random_product
+
+    refuse("on gemm, whose inputs are the rows of the first matrix: give --a and --b", "source", "count", "batch")
+    if (a is None) != (b is None):
+        raise UsageError("--a and --b must be given together")
+    if a is None or b is None:
+        product = random_product(size, config)
+    else:
+        refuse("with --a and --b, which have sizes of their own", "size")
+        product = given_product(read_array(a), read_array(b), config)
+    return Subject(product.model, config, product.x, product.batch, product.once)

@@ -1,0 +1,81 @@
+"""Arrays from files and from standard input."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from etchnet.host.network.model import ModelError
+
+__all__ = ["LARGEST", "STDIN", "TEXT", "read_array", "reading"]
+
+STDIN = "-"
+"""path that stands for standard input"""
+
+TEXT = (".txt", ".csv")
+"""suffixes of text files"""
+
+LARGEST = 1 << 30
+"""largest size of a file in bytes"""
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Read an array from a file, or from standard input if `path` is ``-``.
+
+    Standard input and ``.npy`` files hold an array in numpy's format. ``.txt`` and ``.csv`` files hold one row per
+    line, as numbers separated by white space or commas; whole numbers become int64, others float64.
+
+    Raises
+    ------
+    ModelError
+        The file does not exist, is too large, or does not hold an array.
+    """
+    with reading(path):
+        if str(path) == STDIN:
+            data = sys.stdin.buffer.read(LARGEST + 1)
+            if len(data) > LARGEST:
+                raise ModelError(f"standard input has more than {LARGEST} bytes, which are not supported")
+            return _array(io.BytesIO(data))
+        if path.suffix in TEXT:
+            return _numbers(path.read_text())
+        with path.open("rb") as file:
+            return _array(file)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn errors from reading the file into ModelError, and refuse files that are too large."""
+    name = "standard input" if str(path) == STDIN else str(path)
+    try:
+        if name == str(path) and path.stat().st_size > LARGEST:
+            raise ModelError(f"{name} has {path.stat().st_size} bytes; at most {LARGEST} are supported")
+        yield
+    except FileNotFoundError:
+        raise ModelError(f"{name} does not exist") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        if isinstance(error, ModelError):
+            raise
+        kind = ".npy" if name != str(path) else path.suffix or "input"
+        raise ModelError(f"{name} is not a readable {kind} file: {error}") from None
+
+
+def _array(file: io.BufferedIOBase | io.BytesIO) -> np.ndarray:
+    found = np.load(file, allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        raise ValueError("it holds several arrays")
+    return found
+
+
+def _numbers(text: str) -> np.ndarray:
+    """Return the numbers of a text, one row per line; empty lines are left out."""
+    lines = [line.split() for line in text.replace(",", " ").splitlines()]
+    rows = [line for line in lines if line]
+    try:
+        return np.array([[int(number) for number in line] for line in rows], np.int64)
+    except (ValueError, OverflowError):
+        return np.array([[float(number) for number in line] for line in rows])
