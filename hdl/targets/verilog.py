@@ -95,14 +95,15 @@ endmodule
 
 
 def _ports(component: wiring.Component) -> dict[str, tuple[Value, None]]:
-    """Return the ports of a component by name; their directions follow from what drives them."""
-    return {port_name(path): (Value.cast(value), None) for path, _, value in component.signature.flatten(component)}
+    """Return the ports of a component by name, without those of no bits; directions follow from what drives them."""
+    ports = {port_name(path): Value.cast(value) for path, _, value in component.signature.flatten(component)}
+    return {name: (value, None) for name, value in ports.items() if len(value)}
 
 
 # Operands of unequal widths are extended and results truncated on purpose, by the rules of Verilog.
+# Verilator 5.006 stops at the newer names WIDTHEXPAND and WIDTHTRUNC; WIDTH means both to every version.
 _LINT = "".join(
-    f"/* verilator lint_off {warning} */\n"
-    for warning in ("CASEOVERLAP", "DECLFILENAME", "UNUSEDSIGNAL", "WIDTHEXPAND", "WIDTHTRUNC")
+    f"/* verilator lint_off {warning} */\n" for warning in ("CASEOVERLAP", "DECLFILENAME", "UNUSEDSIGNAL", "WIDTH")
 )
 
 
@@ -248,9 +249,10 @@ def _to_verilog(modules: Sequence[str], technology: Technology) -> str:
     script = "\n".join(
         [
             "read_rtlil <<rtlil\n" + "\n".join(modules) + "\nrtlil",
-            # Registers with enables and resets, and no wires that only rename others.
+            # Registers with enables and resets, no comparisons that are always true or always false, and no wires that
+            # only rename others.
             "proc -norom",
-            "opt_expr",
+            "opt_expr -fine",
             "opt_clean -purge",
             "opt_dff",
             "opt_clean -purge",

@@ -38,7 +38,10 @@ def product(m: Module, platform: Any, config: Config, value: Any, factor: Any) -
         )
     )
     # The outer products do not overlap: concatenated they are one number, which saves an addition.
-    outer, inner = Cat(low_low, high_high).as_signed(), high_low + low_high
+    outer = Cat(low_low, high_high).as_signed()
+    # A signal, since a caller that uses the product twice would otherwise get two adders for it.
+    inner = Signal((high_low + low_high).shape(), name="product_inner")
+    m.d.comb += inner.eq(high_low + low_high)
     if config.product_latency > 4:
         outer, inner = (
             delay(m, part, 1, name=f"product_{name}", resets=False)
