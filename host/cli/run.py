@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import time
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -36,7 +39,11 @@ _LISTED = 10
 @click.command()
 @click.argument("model")
 @input_option("Inputs: .npy, .txt, .csv, or a picture.", required=True)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=".npy file to write the outputs to.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write the outputs to: .npy, or .npz if there are several.",
+)
 @engine_option
 @batch_option
 @clock_option
@@ -56,20 +63,22 @@ def run(
     loaded = load_model(model)
     config = machine_for(config, loaded.network)
     x = load_input(source, loaded)
-    if output is not None and output.suffix != ".npy":
-        raise UsageError(f"--output must end in .npy, not {output.name!r}")
+    suffix = ".npy" if len(loaded.outputs) == 1 else ".npz"
+    if output is not None and output.suffix != suffix:
+        what = "one output" if suffix == ".npy" else f"{len(loaded.outputs)} outputs"
+        raise UsageError(f"--output must end in {suffix} for a model with {what}, not {output.name!r}")
     with progress(quiet=as_json) as report:
         report(f"running {plural(len(x), 'input')} on {engine}")
         accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
         with contextlib.closing(accelerator.engine):
             accelerator.load(loaded.network, batch=batch)
             start = time.perf_counter()
-            y = loaded.finish(accelerator.run(x))
+            outputs = loaded.finish_all(accelerator.run(x))
             seconds = time.perf_counter() - start
     if output is not None:
-        _save(output, y)
+        _save(output, outputs, [port.name for port in loaded.outputs])
     counts, (hertz, origin) = accelerator.counts, clock_for(accelerator.engine, clock)
-    best, per_second = y.reshape(len(y), -1).argmax(axis=1), hertz * len(x) / counts.cycles
+    per_second = hertz * len(x) / counts.cycles
     if as_json:
         print_json(
             {
@@ -77,9 +86,7 @@ def run(
                 "engine": engine,
                 "config": config.to_dict(),
                 "inputs": len(x),
-                "output_shape": list(y.shape),
-                "output_dtype": str(y.dtype),
-                "argmax": best.tolist(),
+                **_described(outputs, [port.name for port in loaded.outputs]),
                 "output": None if output is None else str(output),
                 "clock_hz": hertz,
                 "counters": by_name(counts.totals),
@@ -90,9 +97,12 @@ def run(
         )
         return
     written = f", written to {output}" if output else ""
-    click.echo(f"{loaded.name} on {engine}: {plural(len(x), 'input')}, outputs {y.dtype} {y.shape}{written}")
-    more = ", ..." if len(best) > _LISTED else ""
-    click.echo(f"index of the largest output, by input: {', '.join(map(str, best[:_LISTED]))}{more}")
+    shapes = ", ".join(f"{y.dtype} {y.shape}" for y in outputs)
+    click.echo(f"{loaded.name} on {engine}: {plural(len(x), 'input')}, outputs {shapes}{written}")
+    for port, y in zip(loaded.outputs, outputs, strict=True):
+        best, of = _largest(y), f" of {port.name}" if len(outputs) > 1 else ""
+        more = ", ..." if len(best) > _LISTED else ""
+        click.echo(f"index of the largest output{of}, by input: {', '.join(map(str, best[:_LISTED]))}{more}")
     click.echo(
         f"cycles {counts.cycles:,}, {counts.cycles / len(x):,.1f} per input; at {hertz / 1e6:g} MHz "
         f"{per_second:,.0f} inputs/s ({origin})"
@@ -101,7 +111,26 @@ def run(
     click.echo("where the cycles go: " + shares_text(counts.shares()))
 
 
-def _save(path: Path, values: np.ndarray) -> None:
+def _largest(y: np.ndarray) -> list[int]:
+    """Return the index of the largest value of each item."""
+    return [int(index) for index in y.reshape(len(y), -1).argmax(axis=1)]
+
+
+def _described(outputs: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+    """Return shape, type and largest values of the only output, or of each of several, by its name."""
+    found = [{"output_shape": list(y.shape), "output_dtype": str(y.dtype), "argmax": _largest(y)} for y in outputs]
+    return found[0] if len(found) == 1 else {"outputs": dict(zip(names, found, strict=True))}
+
+
+def _save(path: Path, outputs: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    """Write an .npy file of the only output, or an .npz file of several by their names."""
     # numpy cannot write arrays to pipes, so it writes to memory first.
-    np.save(contents := io.BytesIO(), values)
+    contents = io.BytesIO()
+    if len(outputs) == 1:
+        np.save(contents, outputs[0])
+    else:
+        with zipfile.ZipFile(contents, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, values in zip(names, outputs, strict=True):
+                np.save(member := io.BytesIO(), values)
+                archive.writestr(f"{name}.npy", member.getvalue())
     write_bytes(path, contents.getvalue())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,8 +189,8 @@ class Graph:
         self.operators.append((code, 0, {}, inputs, [result]))
         return result
 
-    def write(self, source: int, result: int) -> bytes:
-        """Return the bytes of the file, for a model with input tensor `source` and output tensor `result`."""
+    def write(self, sources: int | Sequence[int], results: int | Sequence[int]) -> bytes:
+        """Return the bytes of the file, for a model with input tensors `sources` and output tensors `results`."""
         b = flatbuffers.Builder(1024)
         codes = sorted({operator[0] for operator in self.operators})
         tflite.BufferStart(b)
@@ -199,7 +200,7 @@ class Graph:
         code_tables = [_write_code(b, code) for code in codes]
         tensors_vector = _vector(b, tflite.SubGraphStartTensorsVector, tensors)
         operators_vector = _vector(b, tflite.SubGraphStartOperatorsVector, operators)
-        ends = [b.CreateNumpyVector(np.array([end], np.int32)) for end in (source, result)]
+        ends = [b.CreateNumpyVector(np.atleast_1d(np.array(end, np.int32))) for end in (sources, results)]
         tflite.SubGraphStart(b)
         tflite.SubGraphAddTensors(b, tensors_vector)
         tflite.SubGraphAddInputs(b, ends[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import singledispatch
 
 import numpy as np
@@ -18,10 +18,10 @@ _FLUSHED = 2.0**-40
 
 
 class Ratios:
-    """Groups of tensors with known ratios of scales; tensors are numbered by layer, from -1 for the input."""
+    """Groups of tensors with known ratios of scales; tensors are numbered as in `Network.sources`."""
 
-    def __init__(self, count: int) -> None:
-        self._parents = {index: (index, 1.0) for index in range(-1, count)}
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self._parents = {index: (index, 1.0) for index in numbers}
 
     def root(self, index: int) -> tuple[int, float]:
         """Return the representative of a tensor's group, and the ratio of the tensor's scale to its scale."""
@@ -72,7 +72,7 @@ def _operand_factor(index: int, scaling: Scaling) -> float:
 
 
 def tensor_zero_points(network: Network) -> dict[int, int]:
-    """Return the zero point of every tensor, by the number of its layer.
+    """Return the zero point of every tensor, by its number in `Network.sources`.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def tensor_zero_points(network: Network) -> dict[int, int]:
         Two layers disagree about a tensor; the message names one of them.
     """
     layers = network.layers
-    groups = Ratios(len(layers))
+    groups = Ratios(network.numbers)
     for index, layer in enumerate(layers):
         if not layer.input_zero_points:
             for source in network.sources[index]:
@@ -96,11 +96,11 @@ def tensor_zero_points(network: Network) -> dict[int, int]:
             before = known.setdefault(groups.root(source)[0], zero)
             if before != zero:
                 raise ValueError(f"layer {index} reads zero point {zero}, but its input has {before}")
-    return {index: known.get(groups.root(index)[0], 0) for index in range(-1, len(layers))}
+    return {index: known.get(groups.root(index)[0], 0) for index in network.numbers}
 
 
 def tensor_scales(network: Network, zero_points: dict[int, int]) -> dict[int, float]:
-    """Return the scale of every tensor, by the number of its layer: 1 unless an addition or a clamp needs another.
+    """Return the scale of every tensor, by its number: 1 unless an addition or a clamp needs another.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def tensor_scales(network: Network, zero_points: dict[int, int]) -> dict[int, fl
         No scales have the ratios that all layers need, or they do not fit float32; the message names a layer.
     """
     layers = network.layers
-    ratios = Ratios(len(layers))
+    ratios = Ratios(network.numbers)
     for index, layer in enumerate(layers):
         if not join_scales(layer, index, network.sources[index], ratios):
             raise ValueError(f"layer {index} needs ratios of scales that contradict those of other layers")
@@ -118,7 +118,7 @@ def tensor_scales(network: Network, zero_points: dict[int, int]) -> dict[int, fl
             root, ratio = ratios.root(index)
             roots.setdefault(root, wanted / ratio)
     scales = {}
-    for index in range(-1, len(layers)):
+    for index in network.numbers:
         root, ratio = ratios.root(index)
         scale = roots.get(root, 1.0) * ratio
         scales[index] = float(np.float32(scale))

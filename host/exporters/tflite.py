@@ -31,7 +31,7 @@ __all__ = ["Export", "to_tflite", "write_layer"]
 
 
 def to_tflite(network: Network, *, batch: int = 1) -> bytes:
-    """Return the network as a TensorFlow Lite file; its input is (batch, height, width, channels), or (batch, values).
+    """Return the network as a TensorFlow Lite file, with inputs (batch, height, width, channels) or (batch, values).
 
     The scales of the weights carry the factors of the layers, so that activations have scale 1 unless a layer needs
     another: an addition fixes the ratios of the scales of its operands and result, and a clamp above zero needs its own
@@ -58,7 +58,7 @@ class Export:
     graph
         The file so far.
     tensors
-        For each layer written so far, and for `INPUT`, the tensor of the file that holds its result.
+        For each layer written so far, and for each input, by its number, the tensor of the file that holds it.
     data
         The bytes of the file.
     """
@@ -71,17 +71,19 @@ class Export:
         self.zeros = tensor_zero_points(network)
         self.scales = tensor_scales(network, self.zeros)
         self.graph, self._images = Graph(), dict[int, int]()
-        self.tensors = {INPUT: self._input()}
+        self.tensors = {INPUT - number: self._input(number) for number in range(len(network.input_shapes))}
         for index, layer in enumerate(network.layers):
             self.tensors[index] = write_layer(layer, self, index)
-        self.data = self.graph.write(self.tensors[INPUT], self.tensors[len(network.layers) - 1])
+        inputs = [self.tensors[INPUT - number] for number in range(len(network.input_shapes))]
+        self.data = self.graph.write(inputs, [self.tensors[output] for output in network.outputs])
 
-    def _input(self) -> int:
-        shape = self.network.input_shape
-        readers = [self.network.layers[i] for i in self.network.readers(INPUT)]
+    def _input(self, number: int) -> int:
+        shape, tensor = self.network.input_shapes[number], INPUT - number
+        readers = [self.network.layers[i] for i in self.network.readers(tensor)]
         flat = shape[:2] == (1, 1) and all(isinstance(layer, Dense) for layer in readers)
         sizes = shape[2:] if flat else shape
-        return self.graph.activation("input", (self.batch, *sizes), self.scales[INPUT], self.zeros[INPUT])
+        name = "input" if len(self.network.input_shapes) == 1 else f"input{number}"
+        return self.graph.activation(name, (self.batch, *sizes), self.scales[tensor], self.zeros[tensor])
 
     def source(self, index: int, position: int = 0) -> int:
         """Return a tensor that a layer reads."""

@@ -1,94 +1,28 @@
-"""The builder that importers use: it adds layers one by one, and records the shape and scale of their results."""
+"""The builder that importers use: it adds layers one by one, and records shape, scale and order of their results."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from etchnet.hdl.isa.contracts import TFLITE_DOUBLE
-from etchnet.host.network.layers import (
-    Conv,
-    Dense,
-    Depthwise,
-    Layer,
-    Linear,
-    MaxPool,
-    NetworkError,
-    Pool,
-    Reshape,
-    Scaling,
-    Shape,
-)
-from etchnet.host.network.model import ArgMax, Model, ModelError, Quantisation, Softmax, Step
-from etchnet.host.network.network import INPUT, Network, needed_layers
+from etchnet.host.importers.graph import Graph
+from etchnet.host.importers.value import Value, View, make_layer
+from etchnet.host.importers.views import best_grouping, common_axes
+from etchnet.host.network.layers import Conv, Dense, Depthwise, Layer, MaxPool, Reshape, Scaling, Shape
+from etchnet.host.network.model import Model, ModelError, Quantisation, Step
+from etchnet.host.network.order import UNCHANGED, AxisOrder
 
-__all__ = ["MOST_VALUES", "GraphBuilder", "Value", "image_shape", "make_layer"]
+__all__ = ["GraphBuilder"]
 
-MOST_VALUES = 1 << 24
-"""largest number of values of one image in any tensor of a model, padding included"""
-_MOST_WINDOW_VALUES = 1 << 27
-"""largest number of values in all windows of one layer, which the reference copies side by side"""
-_MOST_WEIGHTS = 1 << 27
-"""largest number of bytes of the weights and per-channel settings of all layers"""
-_CHANNEL_BYTES = 32
 _MOST_MADE_CHANNELS = 1 << 20
 
 
-def image_shape(shape: Sequence[int]) -> Shape | None:
-    """Return a tensor's shape, without the batch, as an image (height, width, channels); None for ranks above 3 or 0.
-
-    (K,) is one pixel, (W, C) is one line of pixels.
-    """
-    if not 1 <= len(shape) <= 3:
-        return None
-    padded = (1, 1, *shape)[-3:]
-    return padded[0], padded[1], padded[2]
-
-
-Made = TypeVar("Made")
-
-
-def make_layer(where: str, make: Callable[..., Made], *arguments: Any, **options: Any) -> Made:
-    """Make a layer, or compute a shape; a NetworkError becomes a ModelError that names the operator, `where`."""
-    try:
-        return make(*arguments, **options)
-    except NetworkError as error:
-        raise ModelError(f"{where}: {error}") from None
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the model that is being built.
-
-    Attributes
-    ----------
-    name
-        Name in the file.
-    node
-        The layer whose result holds its values, in the same order, or `INPUT`.
-    shape
-        Shape in the file, channels last, without the batch.
-    quantisation
-        Its scale and zero point.
-    steps
-        Computations on the host after the layer.
-    floating
-        Whether it has been dequantised to float32.
-    """
-
-    name: str
-    node: int
-    shape: tuple[int, ...]
-    quantisation: Quantisation
-    steps: tuple[Step, ...] = ()
-    floating: bool = False
-
-
-class GraphBuilder:
+class GraphBuilder(Graph):
     """A model under construction, to which layers are added one by one.
 
     Names of values and layers are used only in messages and reports.
@@ -97,14 +31,10 @@ class GraphBuilder:
     ----------
     name
         Name of the model.
-    input_shape
-        Shape of one input, channels last, without the batch.
-    quantisation
-        Scale and zero point of the input.
-    floating
-        Whether the model begins with a quantisation of float32.
     contract
         Rounding contract of all layers.
+    channels_first
+        Whether images in the file are (channel, y, x), rather than (y, x, channel) as in the machine.
 
     Raises
     ------
@@ -112,46 +42,36 @@ class GraphBuilder:
         A layer cannot be built; the message names the operator that needs it. All methods may raise it.
     """
 
-    def __init__(
-        self,
-        name: str,
-        input_shape: Sequence[int],
-        quantisation: Quantisation,
-        *,
-        floating: bool = False,
-        contract: str = TFLITE_DOUBLE,
-    ) -> None:
-        self._name, self._contract, self._floating = name, contract, floating
-        self._layers: list[Layer] = []
-        self._names: list[str] = []
-        self._sources: list[tuple[int, ...]] = []
-        self._shapes: list[Shape] = []
+    def __init__(self, name: str, *, contract: str = TFLITE_DOUBLE, channels_first: bool = False) -> None:
+        super().__init__(name, contract=contract, channels_first=channels_first)
         self._reshaped: dict[tuple[int, Shape], int] = {}
-        self._weights = 0
-        shape = tuple(input_shape)
-        self.check_size("the input", shape)
-        self._input_shape: Shape = image_shape(shape) or (1, 1, math.prod(shape))
-        self.input = Value("input", INPUT, shape, quantisation)
 
-    def check_size(self, where: str, shape: Sequence[int]) -> None:
-        """Refuse a tensor that is empty, or larger than `MOST_VALUES`."""
-        if min(shape, default=1) < 1:
-            raise ModelError(f"{where} must have sizes of at least 1, not shape {tuple(shape)}")
-        if math.prod(shape) > MOST_VALUES:
-            raise ModelError(f"{where} must have at most {MOST_VALUES} values per image, not shape {tuple(shape)}")
+    def view(self, where: str, values: Sequence[Value], axes: Sequence[int], *, joined: bool = False) -> View:
+        """Return values as images in which each of the file's axes `axes` is an axis of the image, after a `Reshape` if
+        needed.
 
-    def geometry(self, value: Value) -> Shape:
-        """Return (height, width, channels) of the layer that holds a value; the value itself may have another shape."""
-        return self._input_shape if value.node == INPUT else self._shapes[value.node]
-
-    def image(self, where: str, value: Value) -> Shape:
-        """Return a value's shape as (height, width, channels)."""
-        shape = image_shape(value.shape)
-        if shape is None:
+        Parameters
+        ----------
+        values
+            Values of the same rank, which all must be stored along the same axes.
+        joined
+            Whether several of `axes` may be one axis of the image.
+        """
+        self._check_host(where, values)
+        shapes = [value.shape for value in values]
+        orders = [self.order_of(where, value) for value in values]
+        stored = common_axes(orders, shapes, self._image_axes(len(shapes[0])))
+        if stored is None:
             raise ModelError(
-                f"{where} must have images (H, W, C), lines (W, C) or vectors (K), not shape {value.shape}"
+                f"{where} reads {', '.join(value.name for value in values)}, whose axes the machine stores in an order "
+                "that this operator cannot use: a transposition before it moves values"
             )
-        return shape
+        images = [self.geometry(value) for value in values]
+        found = best_grouping(stored, shapes, images, axes, joined=joined)
+        if found is None:
+            raise ModelError(f"{where} is along axes {list(axes)} of shape {shapes[0]}: at most three can be separate")
+        moved = [self._reshape_layer(where, value, found.image(value.shape)) for value in values]
+        return View(moved, {axis: found.position(axis) for axis in axes}, stored)
 
     def add(
         self,
@@ -163,11 +83,14 @@ class GraphBuilder:
         name: str = "",
         shape: Sequence[int] | None = None,
         as_stored: bool = False,
+        order: AxisOrder | None = None,
     ) -> Value:
         """Add a layer; returns its result.
 
-        A `Dense`, and any layer that is added `as_stored`, reads its sources as images of the shapes in which they are
-        stored. Other layers read them in the shapes of the values, after a `Reshape` if those differ.
+        A layer reads its sources as images, in the shapes of the values, after a `Reshape` where they are stored in
+        another shape. With `as_stored` it reads them in the shapes in which they are stored: that is for layers that
+        treat every value alike, and for the values of a `View`. A `Dense`, whose weights are in the file's order, reads
+        values of any shape and order.
 
         Parameters
         ----------
@@ -178,30 +101,28 @@ class GraphBuilder:
         shape
             Shape of the result in the file, without the batch; by default that of the layer. It must equal the layer's
             shape, or with `as_stored` have as many values.
+        order
+            With `as_stored`, the order of the result; by default that of the sources.
         """
         self._check_host(where, sources)
-        if not (as_stored or isinstance(layer, Dense)):
-            sources = [self._stored(where, value) for value in sources]
-        self._check_work(where, layer, [self.geometry(value) for value in sources])
-        given = make_layer(where, layer.shape, *(self.geometry(value) for value in sources))
-        result = given if shape is None else tuple(shape)
-        self.check_size(f"{where}: the result", given)
-        same = math.prod(result) == math.prod(given) if as_stored else image_shape(result) == given
         if isinstance(layer, Dense):
-            same = math.prod(result) == layer.channels
+            layer, order = self._in_stored_order(where, layer, sources[0]), UNCHANGED
+        elif as_stored:
+            sources, order = self._alike(where, sources, order)
+        else:
+            sources = [self._stored(where, value) for value in sources]
+        given = make_layer(where, layer.shape, *(self.geometry(value) for value in sources))
+        rank = 3 if shape is None else len(shape)
+        in_file = tuple(given[self._image_axes(3).index(axis)] for axis in range(3))
+        result = in_file if shape is None else tuple(shape)
+        if isinstance(layer, Dense) or as_stored:
+            same = math.prod(result) == math.prod(given)
+        else:
+            same, order = self._image(result) == given, AxisOrder.of(result, self._image_axes(rank))
         if not same:
-            raise ModelError(f"{where}: the result must have shape {given}, not {result} as in the file")
-        if isinstance(layer, Linear):
-            self._weights += layer.weights.size + _CHANNEL_BYTES * layer.channels
-            if self._weights > _MOST_WEIGHTS:
-                raise ModelError(
-                    f"{where}: the weights up to here must be at most {_MOST_WEIGHTS} bytes, not {self._weights}"
-                )
-        self._layers.append(layer)
-        self._names.append(name or where)
-        self._sources.append(tuple(value.node for value in sources))
-        self._shapes.append(given)
-        return Value(name or where, len(self._layers) - 1, result, quantisation)
+            raise ModelError(f"{where}: the result must have shape {in_file}, not {result} as in the file")
+        node = self.append(where, name or where, layer, sources, given)
+        return Value(name or where, node, result, quantisation, order or UNCHANGED)
 
     def identity(
         self,
@@ -216,6 +137,7 @@ class GraphBuilder:
         high: int = 127,
     ) -> Value:
         """Add a layer that multiplies every value by the factor `scale`, unless that is None, and clamps it."""
+        self.order_of(where, value)
         channels = self.geometry(value)[2]
         if channels > _MOST_MADE_CHANNELS:
             raise ModelError(f"{where} must have at most {_MOST_MADE_CHANNELS} channels, not {channels}")
@@ -247,13 +169,15 @@ class GraphBuilder:
         name: str = "",
         shape: Sequence[int] | None = None,
     ) -> Value:
-        """Add a layer that sums over axes (0 height, 1 width, 2 channels) and scales the sums."""
-        height, width, channels = self.image(where, value)
-        window = height if 0 in axes else 1, width if 1 in axes else 1
+        """Add a layer that sums over axes of the file, counted without the batch, and scales the sums."""
+        view = self.view(where, [value], axes, joined=True)
+        source, reduced = view.values[0], {view.at[axis] for axis in axes}
+        height, width, channels = self.geometry(source)
+        window = height if 0 in reduced else 1, width if 1 in reduced else 1
         weights = window[0] * window[1] * channels
         if weights > _MOST_MADE_CHANNELS:
             raise ModelError(f"{where} must be over at most {_MOST_MADE_CHANNELS} values, not {weights}")
-        kind: type[Any] = Conv if 2 in axes else Depthwise
+        kind: type[Any] = Conv if 2 in reduced else Depthwise
         layer = make_layer(
             where,
             kind,
@@ -264,7 +188,10 @@ class GraphBuilder:
             value.quantisation.zero_point,
             quantisation.zero_point,
         )
-        result = self.add(where, layer, [value], quantisation, name=name)
+        kept = [1 if axis in axes else size for axis, size in enumerate(value.shape)]
+        result = self.add(
+            where, layer, [source], quantisation, name=name, shape=kept, as_stored=True, order=view.order(kept)
+        )
         return result if shape is None else self.reshape(where, result, shape, name=name)
 
     def reshape(self, where: str, value: Value, shape: Sequence[int], *, name: str = "") -> Value:
@@ -274,81 +201,104 @@ class GraphBuilder:
             raise ModelError(f"{where} must keep the number of values: {value.shape} to {shape}")
         return replace(value, shape=shape, name=name or value.name)
 
+    def transpose(self, where: str, value: Value, permutation: Sequence[int], *, name: str = "") -> Value:
+        """Return the value whose axis i is axis `permutation[i]`; no layer is added, because no stored value moves."""
+        if sorted(permutation) != list(range(len(value.shape))):
+            raise ModelError(f"{where} must order the axes of shape {value.shape}, not by {list(permutation)}")
+        order = value.order.transposed(value.shape, permutation)
+        if order is None or (value.steps and order != value.order):
+            raise ModelError(f"{where} must be a change of layout, not move values by {list(permutation)}")
+        shape = tuple(value.shape[axis] for axis in permutation)
+        return replace(value, shape=shape, order=order, name=name or value.name)
+
     def step(
         self,
         where: str,
         value: Value,
-        step: Softmax | ArgMax,
+        step: Step,
         quantisation: Quantisation,
         *,
         name: str = "",
         shape: Sequence[int] | None = None,
     ) -> Value:
-        """Add a computation on the host; no layer can come after it."""
-        if value.floating or (value.steps and isinstance(value.steps[-1], ArgMax)):
+        """Add a computation on the host, of quantised values; no layer can come after it."""
+        if value.dtype not in ("int8", "uint8", "int16"):
             raise ModelError(f"{where} comes after DEQUANTIZE or ARG_MAX, which must be the last operator")
         return replace(
             value,
             name=name or where,
             quantisation=quantisation,
             steps=(*value.steps, step),
+            dtype=step.dtype,
             shape=value.shape if shape is None else tuple(shape),
         )
 
-    def finish(self, value: Value) -> Model:
-        """Return the model whose output is `value`, without the layers that it does not need."""
-        if value.node == INPUT:
-            raise ModelError(
-                f"{self._name} must have a layer between its input and its output: there is nothing to run"
+    def finish(self, outputs: Sequence[Value]) -> Model:
+        """Return the model with these outputs, without the layers that they do not need."""
+        return self.model([self._computed(value) for value in outputs])
+
+    def _computed(self, value: Value) -> Value:
+        """Return a value that a layer holds: an input of the model is copied."""
+        if value.node >= 0:
+            return value
+        if not value.steps and value.dtype != "int8":
+            raise ModelError(f"the output {value.name} must be computed by operators on int8, not be {value.dtype}")
+        source = replace(value, steps=(), dtype="int8")
+        copied = self.identity(value.name, source, value.quantisation, scale=None)
+        return replace(value, node=copied.node, order=copied.order)
+
+    def _reshape_layer(self, where: str, value: Value, image: Shape) -> Value:
+        """Return a value that is stored as `image`."""
+        if self.geometry(value) == image:
+            return value
+        key = value.node, image
+        if key not in self._reshaped:
+            made = self.add(
+                where, Reshape(image), [value], value.quantisation, name=value.name, shape=value.shape, as_stored=True
             )
-        kept, sources, _ = needed_layers(self._sources, [value.node])
-        try:
-            network = Network([self._layers[i] for i in kept], [self._input_shape], sources, self._contract)
-        except NetworkError as error:
-            raise ModelError(str(error)) from None
-        return Model(
-            name=self._name,
-            network=network,
-            names=[self._names[i] for i in kept],
-            input=self.input.quantisation,
-            output=value.quantisation,
-            input_shape=self.input.shape,
-            output_shape=value.shape,
-            steps=value.steps,
-            float_input=self._floating,
-            float_output=value.floating,
-        )
+            self._reshaped[key] = made.node
+        return replace(value, node=self._reshaped[key], order=self.order_of(where, value))
 
     def _stored(self, where: str, value: Value) -> Value:
-        """Return a value whose layer has the value's shape."""
-        wanted = self.image(where, value)
-        if self.geometry(value) == wanted:
-            return value
-        key = value.node, wanted
-        if key not in self._reshaped:
-            added = self.add(where, Reshape(wanted), [value], value.quantisation, name=value.name, as_stored=True)
-            self._reshaped[key] = added.node
-        return replace(value, node=self._reshaped[key])
+        """Return a value that is stored as the image that its shape is."""
+        image = self.image(where, value)
+        wanted = AxisOrder.of(value.shape, self._image_axes(len(value.shape)))
+        if self.order_of(where, value, wanted) != wanted:
+            raise ModelError(
+                f"{where} reads {value.name}, shape {value.shape}, which the machine stores in another order of axes: "
+                "a transposition before it moves values"
+            )
+        return self._reshape_layer(where, value, image)
+
+    def _alike(
+        self, where: str, sources: Sequence[Value], order: AxisOrder | None
+    ) -> tuple[Sequence[Value], AxisOrder]:
+        """Return values that a layer reads as they are stored, and the order of its result."""
+        orders = [self.order_of(where, value) for value in sources]
+        if order is not None:
+            return sources, order
+        if any(found != orders[0] for found in orders):
+            raise ModelError(
+                f"{where} reads {', '.join(value.name for value in sources)}, which the machine stores in different "
+                "orders of axes: a transposition before it moves values"
+            )
+        if len({math.prod(value.shape) for value in sources}) == 1:
+            sources = [self._reshape_layer(where, value, self.geometry(sources[0])) for value in sources]
+        return sources, orders[0]
+
+    def _in_stored_order(self, where: str, layer: Dense, source: Value) -> Dense:
+        """Return a layer whose weights are in the order in which the source is stored."""
+        order = self.order_of(where, source)
+        if not order.sizes or len(layer.weights) != math.prod(source.shape):
+            return layer
+        return replace(layer, weights=layer.weights[order.indices(len(layer.weights))])
 
     @staticmethod
     def _check_host(where: str, sources: Sequence[Value]) -> None:
         for value in sources:
-            if value.steps or value.floating:
+            if value.steps:
                 raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
-
-    def _check_work(self, where: str, layer: Layer, shapes: Sequence[Shape]) -> None:
-        """Refuse a layer whose windows would not fit in memory, judging by sizes alone."""
-        if isinstance(layer, Conv | Depthwise):
-            window, dilation = layer.kernel, layer.dilation
-        elif isinstance(layer, Pool):
-            window, dilation = layer.window, (1, 1)
-        else:
-            return
-        height, width, channels = shapes[0]
-        padded = height + sum(layer.padding[0]), width + sum(layer.padding[1]), channels
-        self.check_size(f"{where}: the padded input", padded)
-        windows = channels * math.prod(window)
-        for size, taps, step, stride in zip(padded, window, dilation, layer.stride, strict=False):
-            windows *= max(0, size - (taps - 1) * step - 1) // stride + 1
-        if windows > _MOST_WINDOW_VALUES:
-            raise ModelError(f"{where}: its windows must have at most {_MOST_WINDOW_VALUES} values, not {windows}")
+            if value.dtype != "int8":
+                raise ModelError(
+                    f"{where} reads {value.name}, which is {value.dtype}: it must be quantised to int8 first"
+                )

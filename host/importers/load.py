@@ -12,7 +12,7 @@ from etchnet.host.importers.arrays import STDIN, TEXT, read_array, reading
 from etchnet.host.importers.onnx.importer import load_onnx
 from etchnet.host.importers.tflite.importer import load_tflite
 from etchnet.host.network.layers import Shape
-from etchnet.host.network.model import Model, ModelError, Quantisation
+from etchnet.host.network.model import InputPort, Model, ModelError, OutputPort, Quantisation
 from etchnet.host.network.network import INPUT, Network
 from etchnet.host.tools.printable import printable
 
@@ -37,7 +37,8 @@ def _loaded(name: str) -> Model:
     path = Path(name)
     if name == "demo":
         # Pixels are from 0 to 1, as `load_input` reads pictures.
-        return replace(plain_model("demo", fashion.network()), input=Quantisation(1 / 255, -128))
+        model = plain_model("demo", fashion.network())
+        return replace(model, inputs=[replace(model.inputs[0], quantisation=Quantisation(1 / 255, -128))])
     if path.suffix == ".tflite":
         return load_tflite(path)
     if path.suffix == ".onnx":
@@ -48,17 +49,17 @@ def _loaded(name: str) -> Model:
 
 
 def plain_model(name: str, network: Network) -> Model:
-    """Make a model of a network alone: scales are 1, and layers are named by number."""
-    shape, result = network.input_shape, network.output_shape
-    return Model(
-        name=name,
-        network=network,
-        names=[f"layer {i}" for i in range(len(network.layers))],
-        input=Quantisation(1.0, _input_zero_point(network)),
-        output=Quantisation(1.0, network.layers[-1].zero_point),
-        input_shape=_without_ones(shape),
-        output_shape=_without_ones(result),
-    )
+    """Make a model of a network alone: scales are 1, and layers, inputs and outputs are named by number."""
+    inputs = [
+        InputPort(f"input{number}", _without_ones(shape), Quantisation(1.0, _input_zero_point(network, INPUT - number)))
+        for number, shape in enumerate(network.input_shapes)
+    ]
+    outputs = []
+    for number, layer in enumerate(network.outputs):
+        last = network.layers[layer]
+        shape, dtype = _without_ones(network.shapes[layer]), "int32" if last.wide else "int8"
+        outputs.append(OutputPort(f"output{number}", shape, Quantisation(1.0, last.zero_point), dtype))
+    return Model(name, network, [f"layer {i}" for i in range(len(network.layers))], inputs, outputs)
 
 
 def _without_ones(shape: Shape) -> tuple[int, ...]:
@@ -66,9 +67,9 @@ def _without_ones(shape: Shape) -> tuple[int, ...]:
     return shape[2:] if shape[:2] == (1, 1) else shape
 
 
-def _input_zero_point(network: Network) -> int:
-    """Return the zero point of the input according to the first layer that has one; 0 if none has."""
-    same = {INPUT}
+def _input_zero_point(network: Network, tensor: int) -> int:
+    """Return the zero point of an input according to the first layer that has one; 0 if none has."""
+    same = {tensor}
     for index, (layer, sources) in enumerate(zip(network.layers, network.sources, strict=True)):
         for source, zero_point in zip(sources, layer.input_zero_points, strict=False):
             if source in same:
@@ -111,7 +112,7 @@ def _picture(path: Path, model: Model) -> np.ndarray:
         raise ModelError(
             f"{path}: an input must be .npy, .txt or .csv; for pictures, pip install 'etchnet[pictures]'"
         ) from None
-    shape = model.network.input_shape
+    port, shape = model.inputs[0], model.network.input_shape
     colour = shape[2] == 3
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
@@ -120,6 +121,4 @@ def _picture(path: Path, model: Model) -> np.ndarray:
     if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
         height, width = pixels.shape[:2]
         raise ModelError(f"{path} has {height} x {width} pixels; the model needs {shape[0]} x {shape[1]}")
-    if model.input_channels_first:
-        pixels = pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1)
-    return pixels.reshape(1, -1)
+    return port.order.to_file(pixels.reshape(1, -1))

@@ -263,6 +263,11 @@ class Network:
         """Number of multiplications by weights that one input needs."""
         return sum(layer.multiplications(*self.source_shapes(i)) for i, layer in enumerate(self.layers))
 
+    @property
+    def numbers(self) -> range:
+        """The numbers of all inputs and of all results of layers, as in `sources`."""
+        return range(-len(self.input_shapes), len(self.layers))
+
     def readers(self, index: int) -> list[int]:
         """Return the layers that read a tensor, by its number in `sources`."""
         return [i for i, which in enumerate(self.sources) if index in which]

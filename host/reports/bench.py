@@ -164,12 +164,16 @@ def bench_model(
         some = x[:size]
         accepted = [expected[:size], on_cpu(some)]
         others = runtimes(model, some, accepted, left_out=left_out.setdefault)
-        for runtime in chain([Runtime("numpy float32", partial(on_cpu, some))], others):
+        for runtime in chain([Runtime("numpy float32", partial(_in_numpy, on_cpu, some))], others):
             report(f"{runtime.name}, batch {size}")
             cpu.setdefault(runtime.name, {})[size] = shortest(runtime.run) / size
             del runtime  # Its threads must end before the next runtime is timed.
     batched = many.repeat_cycles / batch
     return ModelResult(model.name, batch, cycles[0], one.repeat_cycles, batched, config, cpu, list(left_out))
+
+
+def _in_numpy(network: NumpyNetwork, x: np.ndarray) -> list[np.ndarray]:
+    return [network(x)]
 
 
 def bench_gemm(

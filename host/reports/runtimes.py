@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from etchnet.host.network.layers import Dense, Reshape
-from etchnet.host.network.model import ArgMax, Model
+from etchnet.host.network.model import Model
 from etchnet.host.network.network import Network
+from etchnet.host.network.steps import ArgMax
 from etchnet.sim.engines.link import Disagreement
 from etchnet.sim.engines.verilated import MissingToolError
 
@@ -23,40 +24,44 @@ __all__ = ["Runtime", "check", "litert", "onnx_runtime", "runtimes", "to_onnx", 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Runtime with a loaded model and a batch of inputs; `run` returns the results."""
+    """Runtime with a loaded model and a batch of inputs; `run` returns the results, an array for each output."""
 
     name: str
-    run: Callable[[], np.ndarray]
+    run: Callable[[], Sequence[np.ndarray]]
 
 
 def _titled(name: str, threads: int) -> str:
     return f"{name}, {threads} thread{'s'[: threads != 1]}"
 
 
-def litert(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
-    """Load a TensorFlow Lite file into LiteRT with its default kernels, resized to the batch of `x`."""
+def litert(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> Runtime:
+    """Load a TensorFlow Lite file into LiteRT with its default kernels, resized to the batch of the inputs."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise MissingToolError("LiteRT is not installed: pip install 'etchnet[bench]'") from None
     interpreter = Interpreter(model_content=data, num_threads=threads)
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]["index"]
-    if x.size == np.prod(source["shape"]):
-        x = x.reshape(source["shape"])
-    else:
-        interpreter.resize_tensor_input(source["index"], x.shape)
+    given = {}
+    for source, x in zip(interpreter.get_input_details(), inputs, strict=True):
+        if x.size == np.prod(source["shape"]):
+            given[source["index"]] = x.reshape(source["shape"])
+        else:
+            given[source["index"]] = x
+            interpreter.resize_tensor_input(source["index"], x.shape)
+    results = [result["index"] for result in interpreter.get_output_details()]
     interpreter.allocate_tensors()
 
-    def run() -> np.ndarray:
-        interpreter.set_tensor(source["index"], x)
+    def run() -> list[np.ndarray]:
+        for index, x in given.items():
+            interpreter.set_tensor(index, x)
         interpreter.invoke()
-        return interpreter.get_tensor(result)
+        return [interpreter.get_tensor(result) for result in results]
 
     return Runtime(_titled("LiteRT", threads), run)
 
 
-def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
-    """Load an ONNX file with one input into ONNX Runtime."""
+def onnx_runtime(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> Runtime:
+    """Load an ONNX file into ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError:
@@ -67,8 +72,8 @@ def onnx_runtime(data: bytes, x: np.ndarray, *, threads: int) -> Runtime:
     # Keep the file's int8 x int8: the default on x86-64, uint8 x int8, overflows on CPUs without VNNI.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    inputs = {session.get_inputs()[0].name: np.ascontiguousarray(x)}
-    return Runtime(_titled("ONNX Runtime", threads), lambda: session.run(None, inputs)[0])
+    given = {p.name: np.ascontiguousarray(x) for p, x in zip(session.get_inputs(), inputs, strict=True)}
+    return Runtime(_titled("ONNX Runtime", threads), lambda: session.run(None, given))
 
 
 def _real_scale(layer: Dense) -> np.ndarray:
@@ -98,8 +103,10 @@ def to_onnx(network: Network) -> bytes:
     MissingToolError
         The package onnx is not installed.
     ValueError
-        The network has other layers or int32 outputs.
+        The network has other layers, int32 outputs, or several inputs or outputs.
     """
+    if len(network.input_shapes) > 1 or len(network.outputs) > 1:
+        raise ValueError("only networks with one input and one output can be exported to ONNX")
     layers = [layer for layer in network.layers if isinstance(layer, Dense) and not layer.wide]
     if len(layers) < sum(not isinstance(layer, Reshape) for layer in network.layers):
         raise ValueError("only fully connected layers with int8 outputs can be exported to ONNX")
@@ -175,6 +182,20 @@ def check(
     )
 
 
+def _check_outputs(
+    model: Model, name: str, got: Sequence[np.ndarray], accepted: Sequence[np.ndarray], *, exported: bool
+) -> None:
+    """Check the results of a runtime for each output, of the model's own file or of its exported network."""
+    wanted = [model.network.split_outputs(y) if exported else model.finish_all(y) for y in accepted]
+    for number, (values, port) in enumerate(zip(got, model.outputs, strict=True)):
+        results = [outputs[number] for outputs in wanted]
+        if exported:
+            check(name, values, results)
+            continue
+        step = port.quantisation.scale if port.dtype == "float32" else 1.0
+        check(name, values, results, step=step, indices=any(isinstance(made, ArgMax) for made in port.steps))
+
+
 def runtimes(
     model: Model,
     x: np.ndarray,
@@ -189,7 +210,7 @@ def runtimes(
     Parameters
     ----------
     x
-        The network's inputs, int8 (M, inputs).
+        The network's inputs, int8 (M, input_size).
     accepted
         Results of the network for `x` that count as correct: the reference, and those of other roundings.
     left_out
@@ -201,11 +222,7 @@ def runtimes(
         Results of a runtime differ from all of `accepted`.
     """
     network, cores, missing = model.network, os.cpu_count() or 1, set()
-    finished = [model.finish(y) for y in accepted]
-    own = {
-        "step": model.output.scale if model.float_output else 1.0,
-        "indices": any(isinstance(step, ArgMax) for step in model.steps),
-    }
+    exported = [part.reshape(len(x), -1) for part in network.split_inputs(x)]
     choices: list[tuple[str, bytes | None, Callable[[], bytes], Callable[..., Any]]] = [
         ("LiteRT", model.tflite_file, lambda: to_tflite(network, batch=len(x)), litert),
         ("ONNX Runtime", model.onnx_file, lambda: to_onnx(network), onnx_runtime),
@@ -213,18 +230,16 @@ def runtimes(
     for threads in sorted({1, cores}):
         for name, file, write, make in choices:
             try:
-                runtime = make(
-                    write() if file is None else file, x if file is None else model.restore(x), threads=threads
-                )
+                if file is None:
+                    runtime = make(write(), exported, threads=threads)
+                else:
+                    runtime = make(file, model.restore_all(x), threads=threads)
                 got = runtime.run()
             except Exception as error:  # runtimes raise exceptions of many kinds for models that they do not support
                 if name not in missing:
                     missing.add(name)
                     left_out(f"{name} is left out: {' '.join(str(error).split())}")
                 continue
-            if file is None:
-                check(runtime.name, got, accepted)
-            else:
-                check(runtime.name, got, finished, **own)  # type: ignore[arg-type]
+            _check_outputs(model, runtime.name, got, accepted, exported=file is None)
             yield runtime
             del runtime

@@ -25,13 +25,14 @@ __all__ = [
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-def quantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:
-    """Return QuantizeLinear: ``clamp(rint(fl32(x / scale)) + zero_point)``, ties to even; float32 to int8."""
+def quantise_linear(x: Any, scale: Any, zero_point: Any, *, dtype: str = "int8") -> np.ndarray:
+    """Return QuantizeLinear: ``clamp(rint(fl32(x / scale)) + zero_point)``, ties to even; float32 to `dtype`."""
     with np.errstate(all="ignore"):
         scaled = np.asarray(x, np.float32) / np.asarray(scale, np.float32)
     zero_point = np.asarray(zero_point, np.int64)
-    low, high = (np.float32(bound - zero_point) for bound in (-128, 127))
-    return (np.rint(np.clip(scaled, low, high)).astype(np.int64) + zero_point).astype(np.int8)
+    limits = np.iinfo(dtype)
+    low, high = (np.float32(bound - zero_point) for bound in (limits.min, limits.max))
+    return (np.rint(np.clip(scaled, low, high)).astype(np.int64) + zero_point).astype(dtype)
 
 
 def dequantise_linear(x: Any, scale: Any, zero_point: Any) -> np.ndarray:

@@ -171,10 +171,6 @@ def several_rows(c):
     c.last = c.g.fully_connected(flat, np.ones((2, 4), np.int8), [0.1], None, rows, keep_num_dims=True)
 
 
-def no_layer(c):
-    c.last = c.g.reshape(c.first, (1, 90))
-
-
 def squeezed_batch(c):
     c.last = c.g.squeeze(c.dense, [0])
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from etchnet.host.importers.builder import GraphBuilder, Value
+from etchnet.host.importers.builder import GraphBuilder
 from etchnet.host.importers.onnx.fit import CONTRACT
 from etchnet.host.importers.onnx.reader import Graph, Node
 from etchnet.host.importers.onnx.values import (
@@ -23,6 +23,7 @@ from etchnet.host.importers.onnx.values import (
     shape_text,
 )
 from etchnet.host.importers.registry import OperatorRegistry
+from etchnet.host.importers.value import Value
 from etchnet.host.network.layers import Layer, Reshape
 from etchnet.host.network.model import ModelError, Quantisation
 
@@ -74,8 +75,9 @@ class Context:
         else:
             image = (1, 1, math.prod(shape))
         # The scale is not known until the first operator reads the input; the importer sets it at the end.
-        self.builder = GraphBuilder(graph.name, image, Quantisation(1.0, 0, True), contract=CONTRACT)
-        self.input = Tensor(self.builder.input, shape, self.channels_last, raw=True)
+        self.builder = GraphBuilder(graph.name, contract=CONTRACT)
+        value = self.builder.input(graph.input, image, Quantisation(1.0, 0, True))
+        self.input = Tensor(value, shape, self.channels_last, raw=True)
 
     def _begins_with_transpose(self) -> bool:
         """Return whether all readers of the input transpose it from (y, x, channel) to (channel, y, x)."""

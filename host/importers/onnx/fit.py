@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from etchnet.hdl.isa.contracts import ONNX_FLOAT
-from etchnet.host.importers.builder import make_layer
+from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Add, Depthwise, Scaling
 from etchnet.sim.arithmetic.contracts import quantise_float
 from etchnet.sim.arithmetic.onnx_ops import qlinear_add

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
@@ -16,8 +14,9 @@ from etchnet.host.importers.onnx.values import (
     describe,
     shape_text,
 )
-from etchnet.host.network.model import ArgMax, FloatSoftmax, ModelError, Quantisation
+from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.host.network.network import INPUT
+from etchnet.host.network.steps import ArgMax, FloatSoftmax
 from etchnet.sim.arithmetic.onnx_ops import qlinear_softmax
 
 
@@ -56,8 +55,8 @@ def _softmax(context: Context, node: Node, source: Dequantised, out: Quantisatio
         )
     except ValueError as error:
         raise ModelError(f"{where}: {error}") from None
-    steps = (*value.steps, FloatSoftmax(into.scale, out))
-    return Tensor(replace(value, steps=steps, quantisation=out, name=node.label), tensor.shape)
+    made = context.builder.step(where, value, FloatSoftmax(into.scale, out), out, name=node.label)
+    return Tensor(made, tensor.shape)
 
 
 @handles("ArgMax")
@@ -73,4 +72,4 @@ def arg_max(context: Context, node: Node) -> Item:
         raise ModelError(f"{node.where} must be the last operator")
     value = context.as_vector(node.where, tensor)
     shape = (1,) if node.integer("keepdims", 1) else ()
-    return Tensor(replace(value, steps=(*value.steps, ArgMax(np.int64))), shape)
+    return Tensor(context.builder.step(node.where, value, ArgMax(), value.quantisation), shape)

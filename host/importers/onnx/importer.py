@@ -18,7 +18,10 @@ from etchnet.host.importers.onnx import additions, host, pools, products, quanti
 from etchnet.host.importers.onnx.context import OPERATORS, Context
 from etchnet.host.importers.onnx.reader import Graph, read_graph
 from etchnet.host.importers.onnx.values import Dequantised, FloatInput, Pending, Tensor, same_order
+from etchnet.host.network.layers import Shape
 from etchnet.host.network.model import Model, ModelError, Quantisation
+from etchnet.host.network.order import UNCHANGED, AxisOrder
+from etchnet.host.network.steps import Dequantise, Quantise
 
 __all__ = ["HANDLER_MODULES", "OPERATORS", "load_onnx", "parse_onnx"]
 
@@ -46,21 +49,35 @@ def _import(graph: Graph) -> Model:
         context.items[node.outputs[0]] = handler(context, node)
     result = context.items.get(graph.output)
     tensor = _output(context)
-    model = context.builder.finish(tensor.value)
+    model = context.builder.finish([tensor.value])
     # A model that has only pools and pads on int8 has no scales: use scale 1 and zero point 0.
     into = context.input_quantisation or Quantisation(1.0, 0, True)
     ordered = tensor.channels_last or same_order(context.image(tensor)) or bool(tensor.value.steps)
-    return replace(
-        model,
-        input=into,
-        output=into if tensor.raw else model.output,
-        input_shape=graph.input_shape,
-        output_shape=tensor.shape,
-        float_input=graph.input_type == "float32",
-        float_output=isinstance(result, Dequantised),
-        input_channels_first=not context.channels_last and not same_order(context.image(context.input)),
-        output_channels_first=not ordered,
+    first = not context.channels_last and not same_order(context.image(context.input))
+    before = replace(
+        model.inputs[0],
+        shape=graph.input_shape,
+        quantisation=into,
+        dtype=graph.input_type,
+        order=_channels_first(context.image(context.input)) if first else UNCHANGED,
+        steps=(Quantise(into),) if graph.input_type == "float32" else (),
     )
+    after = replace(
+        model.outputs[0],
+        name=graph.output,
+        shape=tensor.shape,
+        order=UNCHANGED if ordered else _channels_first(context.image(tensor)),
+    )
+    out = into if tensor.raw else after.quantisation
+    after = replace(after, quantisation=out)
+    if isinstance(result, Dequantised):
+        after = replace(after, dtype="float32", steps=(*after.steps, Dequantise(out)))
+    return replace(model, inputs=[before], outputs=[after])
+
+
+def _channels_first(image: Shape) -> AxisOrder:
+    """Return the order of an image (height, width, channels) whose file has (channel, y, x)."""
+    return AxisOrder.of((image[2], *image[:2]), (1, 2, 0))
 
 
 def _output(context: Context) -> Tensor:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import Fit, fit_map
 from etchnet.host.importers.onnx.reader import Node
@@ -19,6 +18,7 @@ from etchnet.host.importers.onnx.values import (
     quantisation_text,
 )
 from etchnet.host.importers.onnx.windows import ceil_mode_padding, window
+from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Depthwise, MaxPool
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.sim.arithmetic.contracts import quantise_float

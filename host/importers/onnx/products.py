@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.values import (
@@ -22,6 +21,7 @@ from etchnet.host.importers.onnx.values import (
     shape_text,
 )
 from etchnet.host.importers.onnx.windows import window
+from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.sim.arithmetic.contracts import float_scale, quantise_float

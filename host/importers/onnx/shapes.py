@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.quantise import requantise
 from etchnet.host.importers.onnx.reader import Node
@@ -20,6 +19,7 @@ from etchnet.host.importers.onnx.values import (
     Tensor,
     shape_text,
 )
+from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Concat, Pad
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.sim.arithmetic.onnx_ops import dequantise_linear, quantise_linear

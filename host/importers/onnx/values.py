@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.builder import Value
 from etchnet.host.importers.onnx.reader import Node
+from etchnet.host.importers.value import Value
 from etchnet.host.network.model import ModelError, Quantisation
 
 __all__ = [

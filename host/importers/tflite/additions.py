@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from etchnet.host.importers.builder import make_layer
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits
 from etchnet.host.importers.tflite.reader import Operator
+from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Add
 from etchnet.host.network.model import ModelError
 

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from etchnet.host.importers.builder import GraphBuilder, Value
+from etchnet.host.importers.builder import GraphBuilder
 from etchnet.host.importers.registry import OperatorRegistry
 from etchnet.host.importers.tflite.reader import Operator, Reader, Tensor
+from etchnet.host.importers.value import Value
 from etchnet.host.network.model import Model, ModelError, Quantisation
 
 __all__ = ["OPERATORS", "Context", "handles"]
+
+_INPUT_TYPES = ("int8", "uint8", "int16", "float32")
 
 
 class Context:
@@ -24,14 +27,12 @@ class Context:
 
     Attributes
     ----------
-    input
-        The graph's input.
+    builder
+        The model so far.
     batch
-        Size of the first axis of the input, which all operators must keep.
+        Size of the first axis of the inputs, which all operators must keep.
     values
         Values of the builder, by the index of their tensor.
-    reals
-        Shapes, without the batch, of float32 tensors that hold the input unchanged, by the index of the tensor.
     sizes
         Indices of int32 tensors that are computed from shapes. They are not evaluated: the importer takes the shape of
         a RESHAPE from its result in the file.
@@ -45,19 +46,25 @@ class Context:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.values: dict[int, Value] = {}
-        self.reals: dict[int, tuple[int, ...]] = {}
         self.sizes: set[int] = set()
-        self._builder: GraphBuilder | None = None
-        self.input = first = reader.tensor(reader.input)
-        reader.check_type("the input", first, "int8", "float32")
-        if len(first.shape) < 2 or not first.shape[0]:
-            raise ModelError(f"the input must have a batch and at least one more axis, not shape {first.shape}")
-        self.batch = first.shape[0]
-        if first.type == reader.tflite.TensorType.INT8:
-            self.begin(reader.activation("the input", first), floating=False)
-            self.values[first.index] = replace(self.builder.input, name=first.name or "input")
-        else:
-            self.reals[first.index] = first.shape[1:]
+        self.builder = GraphBuilder(reader.name)
+        self.batch = 0
+        for index in reader.inputs:
+            self._input(reader.tensor(index))
+
+    def _input(self, tensor: Tensor) -> None:
+        """Add an input of the graph."""
+        reader, what = self.reader, f"the input {tensor.name}" if len(self.reader.inputs) > 1 else "the input"
+        reader.check_type(what, tensor, *_INPUT_TYPES)
+        if len(tensor.shape) < 2 or not tensor.shape[0]:
+            raise ModelError(f"{what} must have a batch and at least one more axis, not shape {tensor.shape}")
+        if self.batch not in (0, tensor.shape[0]):
+            raise ModelError(f"{what} must have the batch of the first input, {self.batch}, not {tensor.shape[0]}")
+        if tensor.index in self.values:
+            raise ModelError(f"{what} must be there once")
+        self.batch, kind = tensor.shape[0], reader.type_name(tensor)
+        given = None if kind == "float32" else reader.activation(what, tensor, kind)
+        self.values[tensor.index] = self.builder.input(tensor.name or "input", tensor.shape[1:], given, kind)
 
     def run(self, operator: Operator) -> None:
         """Import one operator."""
@@ -67,50 +74,36 @@ class Context:
                 f"{operator} must have inputs and one output, not {len(operator.inputs)} and {len(operator.outputs)}"
             )
         written = self.reader.tensor(operator.outputs[0])
-        known = (self.values, self.reals, self.sizes)
+        known = (self.values, self.sizes)
         if written.constant or any(written.index in kind for kind in known):
             raise ModelError(f"{operator} writes {written}, which is constant or already written")
         handler(self, operator)
 
     def finish(self) -> Model:
-        """Return the model whose result is the graph's output."""
-        output = self.reader.output
-        if output not in self.values:
-            raise ModelError(
-                f"the output, {self.reader.tensor(output)}, must be computed from the input by operators on int8"
-            )
-        return self.builder.finish(self.values[output])
-
-    @property
-    def builder(self) -> GraphBuilder:
-        """The model so far."""
-        if self._builder is None:
-            raise ModelError("the input is float32: its first operator must be QUANTIZE")
-        return self._builder
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether `begin` has been called: a model with a float32 input begins at its QUANTIZE."""
-        return self._builder is not None
-
-    def begin(self, quantisation: Quantisation, *, floating: bool) -> None:
-        """Start the model; its int8 input has the scale and zero point `quantisation`."""
-        self._builder = GraphBuilder(self.reader.name, self.input.shape[1:], quantisation, floating=floating)
+        """Return the model whose results are the graph's outputs."""
+        outputs = []
+        for index in self.reader.outputs:
+            tensor = self.reader.tensor(index)
+            if index not in self.values:
+                raise ModelError(f"the output, {tensor}, must be computed from the input by operators on int8")
+            value = self.values[index]
+            outputs.append(replace(value, name=tensor.name or value.name))
+        return self.builder.finish(outputs)
 
     def value(self, operator: Operator, position: int, *, host: bool = False) -> Value:
-        """Return the value that an operator reads at a position: int8 on the machine, or any value if `host`."""
+        """Return the value that an operator reads at a position: int8 for layers, or any value if `host`."""
         tensor = self.reader.tensor(operator.inputs[position])
         if tensor.index in self.values:
             value = self.values[tensor.index]
-            if not host and (value.steps or value.floating):
+            if not host and value.steps:
                 raise ModelError(
                     f"{operator} comes after an operator that runs on the host, which must be among the last"
                 )
+            if not host and value.dtype != "int8":
+                raise ModelError(f"{operator} reads {value.dtype}: it must read int8, after a QUANTIZE")
             return value
         if tensor.constant:
             raise ModelError(f"{operator} reads {tensor}, which must be the result of an operator, not a constant")
-        if tensor.index in self.reals:
-            raise ModelError(f"{operator} reads float32: it must read int8, after a QUANTIZE")
         raise ModelError(f"{operator} reads {tensor}, which must be the result of an operator before it")
 
     def result(self, operator: Operator) -> Tensor:

@@ -6,7 +6,8 @@ import numpy as np
 
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.reader import Operator
-from etchnet.host.network.model import ArgMax, ModelError, Quantisation, Softmax
+from etchnet.host.network.model import ModelError, Quantisation
+from etchnet.host.network.steps import ArgMax, Softmax
 
 
 @handles("SOFTMAX")
@@ -44,8 +45,7 @@ def arg_max(context: Context, operator: Operator) -> None:
         raise ModelError(f"{operator} must be along the last axis, not axis {along} of shape {shape}")
     if after.shape[1:] != value.shape[:-1]:
         raise ModelError(f"{operator}: the result must have shape {shape[:-1]}, not {after.shape}")
-    number = np.int64 if after.type == reader.tflite.TensorType.INT64 else np.int32
-    step = ArgMax(number, channels=value.shape[-1])
+    step = ArgMax(reader.type_name(after), channels=value.shape[-1])
     context.set(
         operator,
         context.builder.step(

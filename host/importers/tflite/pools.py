@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from etchnet.host.importers.builder import Value, make_layer
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.windows import window_settings
+from etchnet.host.importers.value import Value, make_layer
 from etchnet.host.network.layers import AveragePool, MaxPool, Scaling
 from etchnet.host.network.model import ModelError
 
@@ -52,7 +52,7 @@ def mean(context: Context, operator: Operator) -> None:
     value = context.builder.mean(
         str(operator),
         source,
-        sorted(axes),
+        sorted(axis - 3 + len(source.shape) for axis in axes),
         scaling,
         out,
         name=context.label(operator),

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.builder import Value, make_layer
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.windows import window_settings
+from etchnet.host.importers.value import Value, make_layer
 from etchnet.host.network.layers import Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from etchnet.host.importers.builder import Value
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.reader import Operator, Tensor
-from etchnet.host.network.model import ArgMax, ModelError, Quantisation
+from etchnet.host.importers.value import Value, make_step
+from etchnet.host.network.model import ModelError, Quantisation
+from etchnet.host.network.steps import Dequantise, Requantise
 from etchnet.sim.arithmetic.reference import quantise_multiplier
 
 _LARGEST_BOUND = (1 << 31) - 128
@@ -17,38 +18,36 @@ _LARGEST_BOUND = (1 << 31) - 128
 
 @handles("QUANTIZE")
 def quantise(context: Context, operator: Operator) -> None:
-    """Import a quantisation of the float32 input, or a change of scale and zero point of int8."""
+    """Import a quantisation of float32, or a change of type, scale and zero point."""
     context.expect_inputs(operator, 1)
-    reader, index = context.reader, operator.inputs[0]
-    if index not in context.reals:
-        source, (result, out) = context.value(operator, 0), context.output(operator)
+    builder, where = context.builder, str(operator)
+    source, result = context.value(operator, 0, host=True), context.result(operator)
+    if source.node < 0 and not source.steps and source.dtype != "int8":
+        out = context.reader.activation(f"{where}: the result", result)
+        value = builder.convert_input(where, source, out)
+    elif source.steps or context.reader.type_name(result) != "int8":
+        out = context.reader.activation(f"{where}: the result", result, "int8", "uint8", "int16")
+        step = make_step(where, Requantise, source.quantisation, out)
+        value = builder.step(where, source, step, out, name=context.label(operator))
+    else:
+        out = context.reader.activation(f"{where}: the result", result)
         _requantise(context, operator, source, result, out, source.quantisation.scale / out.scale)
         return
-    after = reader.tensor(operator.outputs[0])
-    out = reader.activation(f"{operator}: the result", after)
-    if not context.has_begun:
-        context.begin(out, floating=True)
-    elif context.builder.input.quantisation != out:
-        raise ModelError(
-            f"{operator}: the input must be quantised in one way, {context.builder.input.quantisation}, not {out}"
-        )
-    if context.result(operator).shape[1:] != context.reals[index]:
-        raise ModelError(f"{operator} must keep the shape")
-    value = context.builder.reshape(str(operator), context.builder.input, after.shape[1:], name=after.name)
-    context.set(operator, value)
+    if result.shape[1:] != source.shape:
+        raise ModelError(f"{where} must keep the shape")
+    context.set(operator, replace(value, name=result.name or value.name))
 
 
 @handles("DEQUANTIZE")
 def dequantise(context: Context, operator: Operator) -> None:
-    """Import the dequantisation of the output."""
+    """Import the dequantisation of an output."""
     context.expect_inputs(operator, 1)
-    if operator.inputs[0] in context.reals:
-        raise ModelError(f"{operator} must be the last operator and read int8")
     value, after = context.value(operator, 0, host=True), context.result(operator)
     context.reader.check_type(f"{operator}: the result", after, "float32")
-    if value.floating or (value.steps and isinstance(value.steps[-1], ArgMax)) or after.shape[1:] != value.shape:
+    if value.dtype not in ("int8", "uint8", "int16") or after.shape[1:] != value.shape:
         raise ModelError(f"{operator} must be the last operator, read int8, and keep the shape")
-    context.set(operator, replace(value, floating=True))
+    step = Dequantise(value.quantisation)
+    context.set(operator, context.builder.step(str(operator), value, step, value.quantisation, name=after.name))
 
 
 @handles("RELU", "RELU_N1_TO_1")

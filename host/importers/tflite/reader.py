@@ -72,6 +72,8 @@ class Reader:
     ----------
     graphs
         Number of graphs of the file.
+    inputs, outputs
+        Indices of the tensors that are inputs and outputs of the graph.
 
     Raises
     ------
@@ -95,9 +97,9 @@ class Reader:
         )
         inputs = self._vector("the list of inputs", graph.InputsLength(), graph.InputsAsNumpy)
         outputs = self._vector("the list of outputs", graph.OutputsLength(), graph.OutputsAsNumpy)
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; one of each is supported")
-        self.input, self.output = int(inputs[0]), int(outputs[0])
+        if not len(inputs) or not len(outputs):
+            raise ModelError(f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; it must have some of each")
+        self.inputs, self.outputs = [int(index) for index in inputs], [int(index) for index in outputs]
 
     def operators(self) -> Iterator[Operator]:
         """Iterate over the operators in order."""
@@ -190,9 +192,9 @@ class Reader:
         if tensor.type not in [getattr(self.tflite.TensorType, kind.upper()) for kind in kinds]:
             raise ModelError(f"{what} must be {' or '.join(kinds)}, not {self.type_name(tensor)}")
 
-    def activation(self, what: str, tensor: Tensor) -> Quantisation:
-        """Return the scale and zero point of an int8 tensor, which must have one of each."""
-        self.check_type(what, tensor, "int8")
+    def activation(self, what: str, tensor: Tensor, *kinds: str) -> Quantisation:
+        """Return the scale and zero point of a tensor of one of `kinds`, by default int8; it must have one of each."""
+        self.check_type(what, tensor, *(kinds or ("int8",)))
         if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
             raise ModelError(
                 f"{what} must have one scale and one zero point, not {len(tensor.scales)} and {len(tensor.zero_points)}"
@@ -200,9 +202,10 @@ class Reader:
         scale, point = float(tensor.scales[0]), int(tensor.zero_points[0])
         if not (np.isfinite(scale) and scale > 0):
             raise ModelError(f"{what} must have a positive scale, not {scale}")
-        if not -128 <= point <= 127:
-            raise ModelError(f"{what} must have a zero point from -128 to 127, not {point}")
-        return Quantisation(scale, point)
+        limits = np.iinfo(self.type_name(tensor))
+        if not limits.min <= point <= limits.max:
+            raise ModelError(f"{what} must have a zero point from {limits.min} to {limits.max}, not {point}")
+        return Quantisation(scale, point, dtype=self.type_name(tensor))
 
     def _count(self, what: str, length: int, most: int | None = None) -> int:
         if not 0 <= length <= (self._size if most is None else most):

@@ -63,23 +63,18 @@ def pad(context: Context, operator: Operator) -> None:
 @handles("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 def reshape(context: Context, operator: Operator) -> None:
     """Import a change of shape, of int8, of float32 or of indices."""
-    index, real = operator.inputs[0], context.reals.get(operator.inputs[0])
-    after = context.reader.tensor(operator.outputs[0])
-    before = real if real is not None else context.value(operator, 0, host=True).shape
+    value, after = context.value(operator, 0, host=True), context.reader.tensor(operator.outputs[0])
+    before = value.shape
     if math.prod(before) != math.prod(after.shape[1:]) or after.shape[:1] != (context.batch,):
         raise ModelError(
             f"{operator} must keep the batch and the number of values: {(context.batch, *before)} to {after.shape}"
         )
-    if context.reader.tensor(index).type != after.type:
+    if value.dtype != context.reader.type_name(after):
         raise ModelError(f"{operator} must keep the type")
-    if real is not None:
-        context.reals[after.index] = after.shape[1:]
-        return
-    value = context.value(operator, 0, host=True)
-    if after.type == context.reader.tflite.TensorType.INT8:
-        if context.reader.activation(str(operator), after) != value.quantisation:
+    if value.dtype in ("int8", "uint8", "int16"):
+        if context.reader.activation(str(operator), after, value.dtype) != value.quantisation:
             raise ModelError(f"{operator} must keep scale and zero point")
-    elif not value.floating:
+    elif value.dtype != "float32":
         raise ModelError(f"{operator} comes after ARG_MAX, which must be the last operator")
     context.set(operator, context.builder.reshape(str(operator), value, after.shape[1:], name=after.name))
 

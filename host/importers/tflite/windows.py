@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from etchnet.host.importers.builder import Value
 from etchnet.host.importers.tflite.context import Context
 from etchnet.host.importers.tflite.reader import Operator
+from etchnet.host.importers.value import Value
 from etchnet.host.network.layers import Padding, same_padding
 from etchnet.host.network.model import ModelError
 

@@ -401,7 +401,7 @@ def test_real_models_equal_the_runtime_within_their_cycles(runtime, name, option
     accelerator = Accelerator(Config(**options))
     program = accelerator.load(model.network)
     assert np.array_equal(
-        model.finish(accelerator.run(x)), runtime(path.read_bytes(), x.reshape(20, *model.input_shape))
+        model.finish(accelerator.run(x)), runtime(path.read_bytes(), x.reshape(20, *model.inputs[0].shape))
     )
     assert accelerator.counts.totals == program.counts(20) | {
         c: accelerator.counts[c] for c in (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT)
@@ -428,7 +428,7 @@ def test_real_models_on_the_compiled_rtl(runtime, name):
     (y, counts, cycle), (rtl, rtl_counts, rtl_cycle) = outcomes
     assert np.array_equal(rtl, y)
     assert (rtl_counts, rtl_cycle) == (counts, cycle)
-    assert np.array_equal(model.finish(y), runtime(path.read_bytes(), x.reshape(3, *model.input_shape)))
+    assert np.array_equal(model.finish(y), runtime(path.read_bytes(), x.reshape(3, *model.inputs[0].shape)))
 
 
 @needs_models

@@ -71,7 +71,7 @@ def test_graphs_read_written_and_read_again_are_the_same(case):
     model, x = parse_tflite(data), case[1].reshape(len(case[1]), -1)
     assert same_but_for_rounding(model.network, network)
     expected = model.network.reference(x)
-    assert np.array_equal(run(data, x.reshape(-1, *model.input_shape)).reshape(expected.shape), expected)
+    assert np.array_equal(run(data, x.reshape(-1, *model.inputs[0].shape)).reshape(expected.shape), expected)
 
 
 @pytest.mark.skipif(MODELS is None, reason="ETCHNET_MODELS does not name a folder of models")
@@ -126,7 +126,7 @@ def test_every_layer_is_written():
     written = parse_tflite(data)
     expected = network.reference(x)
     assert np.abs(written.network.reference(x).astype(int) - expected).max() <= 1
-    shaped = x.reshape(-1, *written.input_shape)
+    shaped = x.reshape(-1, *written.inputs[0].shape)
     assert np.array_equal(run(data, shaped).reshape(expected.shape), written.network.reference(x))
     assert (
         run(to_tflite(network, batch=3), shaped, batch=3).reshape(expected.shape).tolist()

@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from support.strategies import int8
 
-from etchnet.host.importers.builder import GraphBuilder, image_shape
+from etchnet.host.importers.builder import GraphBuilder
+from etchnet.host.importers.value import image_shape
 from etchnet.host.network.layers import Add, AveragePool, Concat, Conv, Dense, Depthwise, MaxPool, Reshape, Scaling
-from etchnet.host.network.model import ArgMax, ModelError, Quantisation, Softmax
+from etchnet.host.network.model import ModelError, Quantisation
+from etchnet.host.network.steps import ArgMax, Softmax
 
 Q, OTHER = Quantisation(0.5, 3), Quantisation(0.25, -7)
 
 
-def start(*shape, **options):
-    builder = GraphBuilder("m", shape, Q, **options)
-    return builder, builder.input
+def start(*shape, dtype="int8", **options):
+    builder = GraphBuilder("m", **options)
+    return builder, builder.input("x", shape, Q, dtype)
 
 
 def weights(*shape):
@@ -33,11 +35,11 @@ def test_a_branch_and_its_sum():
     right = builder.add("pool", MaxPool((1, 1)), [x], Q, name="right")
     total = builder.add("sum", Add.from_scales((0.5, 0.5), 0.25, zero_points=(3, 3)), [left, right], OTHER)
     builder.add("unread", MaxPool((2, 2)), [right], Q)
-    model = builder.finish(total)
+    model = builder.finish([total])
     assert model.names == ["left", "right", "sum"]
     assert model.network.sources == ((-1,), (-1,), (0, 1))
-    assert (model.input_shape, model.output_shape) == ((6, 6, 4), (6, 6, 4))
-    assert (model.input, model.output) == (Q, OTHER)
+    assert (model.inputs[0].shape, model.outputs[0].shape) == ((6, 6, 4), (6, 6, 4))
+    assert (model.inputs[0].quantisation, model.outputs[0].quantisation) == (Q, OTHER)
     x = int8(np.random.default_rng(1), (3, 6, 6, 4))
     assert model.finish(model.network.reference(model.prepare(x))).shape == (3, 6, 6, 4)
 
@@ -49,16 +51,16 @@ def test_reshapes_become_layers_only_if_needed():
     image = builder.reshape("image", dense, (2, 2, 2), name="image")
     pools = [builder.add(f"pool {i}", MaxPool((1, 1 + i)), [image], Q) for i in range(2)]
     both = builder.add("both", Concat(1), pools, Q)
-    model = builder.finish(builder.reshape("out", both, (6, 2)))
+    model = builder.finish([builder.reshape("out", both, (6, 2))])
     assert [type(layer) for layer in model.network.layers] == [Dense, Reshape, MaxPool, MaxPool, Concat]
-    assert (model.names[1], model.output_shape) == ("image", (6, 2))
+    assert (model.names[1], model.outputs[0].shape) == ("image", (6, 2))
 
 
 def test_requantisations_and_clamps_keep_any_shape():
     builder, x = start(2, 3, 2, 2, 2)  # no image: values in their order
     clamped = builder.identity("clamp", x, Q, scale=None, low=-5, high=9)
     moved = builder.identity("move", clamped, OTHER, scale=2.0)
-    model = builder.finish(moved)
+    model = builder.finish([moved])
     assert [type(layer) for layer in model.network.layers] == [MaxPool, Depthwise]
     values = int8(np.random.default_rng(1), (4, 2, 3, 2, 2, 2))
     expected = np.clip((np.clip(values.astype(int), -5, 9) - 3) * 2 - 7, -128, 127)
@@ -69,17 +71,18 @@ def test_requantisations_and_clamps_keep_any_shape():
 def test_means(axes, kind, shape):
     builder, x = start(3, 2, 4)
     result = builder.mean("mean", x, axes, Scaling.of(1.0), Q)
-    model = builder.finish(result)
+    model = builder.finish([result])
     assert (type(model.network.layers[0]), model.network.output_shape) == (kind, shape)
 
 
 def test_steps_on_the_host_must_come_last():
-    builder, x = start(2, 5, floating=True)
+    builder, x = start(2, 5, dtype="float32")
+    x = builder.convert_input("quantise", x, Q)
     scores = builder.add("pool", AveragePool((1, 1)), [x], Q)
     shares = builder.step("softmax", scores, Softmax(0.5, channels=5), Quantisation(1 / 256, -128))
     best = builder.step("best", shares, ArgMax(channels=5), Q, shape=(2,))
-    model = builder.finish(best)
-    assert (model.float_input, len(model.steps), model.output_shape) == (True, 2, (2,))
+    model = builder.finish([best])
+    assert (model.inputs[0].dtype, len(model.outputs[0].steps), model.outputs[0].shape) == ("float32", 2, (2,))
     with pytest.raises(ModelError, match="again comes after DEQUANTIZE or ARG_MAX"):
         builder.step("again", best, ArgMax(), Q)
     with pytest.raises(ModelError, match="late comes after an operator that runs on the host"):
@@ -89,7 +92,6 @@ def test_steps_on_the_host_must_come_last():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda b, x: b.finish(x), "m must have a layer between its input and its output"),
         (lambda b, x: b.reshape("r", x, (7,)), r"r must keep the number of values: \(4, 4, 2\) to \(7,\)"),
         (lambda b, x: b.add("p", MaxPool((5, 1)), [x], Q), "p: MaxPool of 5 x 1 must fit its padded input"),
         (

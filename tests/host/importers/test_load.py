@@ -34,7 +34,7 @@ def test_pictures_of_image_models(tmp_path):
     """The demonstration accepts a picture of the data set; pictures of other sizes or shapes are refused."""
     image = pytest.importorskip("PIL.Image")
     demo, picture = load_model("demo"), fashion.held_out().images[:1]
-    assert demo.input_shape == (28, 28, 1)
+    assert demo.inputs[0].shape == (28, 28, 1)
     image.fromarray(picture[0]).save(tmp_path / "x.png")
     assert np.array_equal(load_input(tmp_path / "x.png", demo), picture.reshape(1, -1).astype(int) - 128)
     image.fromarray(picture.reshape(14, 56)).save(tmp_path / "y.png")
@@ -81,7 +81,7 @@ def test_pictures_of_image_models(tmp_path):
 )
 def test_models_of_networks_alone_take_the_zero_point_of_the_first_reader(layers, sources, zero_point):
     model = plain_model("it", Network(layers, (2, 2, 2) if len(layers) != 4 else (2, 3, 1), sources))
-    assert model.input == Quantisation(1.0, zero_point)
+    assert model.inputs[0].quantisation == Quantisation(1.0, zero_point)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from support.networks import small_network
 
 from etchnet.host.importers.load import load_model, plain_model
 from etchnet.host.network.layers import Conv, Dense, MaxPool
-from etchnet.host.network.model import Quantisation
+from etchnet.host.network.model import InputPort, OutputPort, Quantisation
 from etchnet.host.network.network import Network
+from etchnet.host.network.order import UNCHANGED
+from etchnet.host.network.steps import Dequantise, Quantise
 from etchnet.host.reports import runtimes
 from etchnet.host.reports.compare import default_inputs
 from etchnet.host.reports.numpy_network import NumpyNetwork
@@ -89,20 +91,19 @@ def test_a_runtime_gets_the_models_own_file(monkeypatch):
     """The file has host steps, float inputs and outputs, and its own batch; its results must equal the model's."""
     given = []
 
-    def fake(data, x, *, threads):
-        given.append((data, x))
-        return runtimes.Runtime("fake", lambda: model.finish(expected) + np.float32(wrong * model.output.scale))
+    def fake(data, inputs, *, threads):
+        given.append((data, inputs[0]))
+        step = model.outputs[0].quantisation.scale
+        return runtimes.Runtime("fake", lambda: [model.finish(expected) + np.float32(wrong * step)])
 
     monkeypatch.setattr(runtimes, "litert", fake)
     monkeypatch.setattr(runtimes, "onnx_runtime", fake)
     network = small_network()
+    before, after = Quantisation(0.5, 3), Quantisation(0.25, 7)
     model = dataclasses.replace(
         plain_model("small", network),
-        input=Quantisation(0.5, 3),
-        output=Quantisation(0.25, 7),
-        input_shape=(3, 3),
-        float_input=True,
-        float_output=True,
+        inputs=[InputPort("x", (3, 3), before, "float32", steps=(Quantise(before),))],
+        outputs=[OutputPort("y", (6,), after, "float32", steps=(Dequantise(after),))],
         tflite_file=b"a",
         onnx_file=b"b",
     )
@@ -160,7 +161,7 @@ def test_an_onnx_file_runs_on_onnx_runtime():
     random, writer = np.random.default_rng(5), Writer("QDQ", floats=True)
     x = writer.input((3, 6, 5), np.float32(0.1), -3)
     model = parse_onnx(writer.write(random_conv(writer, random, x)))
-    assert model.input_channels_first
+    assert model.inputs[0].order != UNCHANGED
     values = default_inputs(model, 4)
     assert np.array_equal(model.prepare(model.restore(values)), values)
     left_out = []

@@ -22,6 +22,7 @@ from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.importers.onnx.importer import parse_onnx
 from etchnet.host.network.layers import Add, Concat, Conv
 from etchnet.host.network.model import ModelError
+from etchnet.host.network.order import UNCHANGED
 
 pytestmark = same_formulas
 
@@ -143,8 +144,8 @@ def test_channels_that_come_last_in_the_file(form):
     y = writer.same("Transpose", y, (4, 5, 6), perm=[0, 2, 3, 1])
     data = writer.write(y)
     model = parse_onnx(data)
-    assert not model.input_channels_first
-    assert not model.output_channels_first
+    assert model.inputs[0].order == UNCHANGED
+    assert model.outputs[0].order == UNCHANGED
     assert model.network.input_shape == (4, 5, 3)
     inputs = random_bytes(random, (2, 4, 5, 3))
     agree(data, inputs)
