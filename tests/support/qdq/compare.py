@@ -62,12 +62,12 @@ def theirs(data: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 def ours(data: bytes, inputs: dict[str, np.ndarray], *, machine: bool) -> list[np.ndarray]:
     """Results of the imported model, computed by its layers in numpy or by the exact engine."""
     model = parse_onnx(data)
-    x = model.prepare(next(iter(inputs.values())))
-    if machine:
-        accelerator = Accelerator(LARGE, engine="exact")
-        accelerator.load(model.network)
-        return [model.finish(accelerator.run(x))]
-    return [model.finish(model.network.reference(x))]
+    x = model.prepare(inputs)
+    if not machine:
+        return model.finish_all(model.network.reference(x))
+    accelerator = Accelerator(LARGE, engine="exact")
+    accelerator.load(model.network)
+    return model.finish_all(accelerator.run(x))
 
 
 def _difference(want: list[np.ndarray], got: list[np.ndarray]) -> str:
@@ -84,21 +84,27 @@ def _difference(want: list[np.ndarray], got: list[np.ndarray]) -> str:
 
 
 def compare(data: bytes, inputs: dict[str, np.ndarray], *, machine: bool = False) -> Outcome:
-    """Compare results in bytes, dtypes and shapes; `machine`: on the exact engine."""
+    """Compare results in bytes, dtypes and shapes; `machine`: on the exact engine.
+
+    A file that ONNX Runtime does not run must be refused.
+    """
+    want: list[np.ndarray] | str
     try:
         want = theirs(data, inputs)
     except Exception as error:  # the runtime has no error class of its own
-        return Outcome(INVALID, str(error))
+        want = str(error)
     try:
         got = ours(data, inputs, machine=machine)
     except EtchnetError as error:
+        if isinstance(want, str):
+            return Outcome(INVALID, want)
         # The files are whole: what a guard calls damaged is an error of the importer.
         return Outcome(TRACEBACK if "is damaged: " in str(error) else REFUSED, str(error))
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         where = next((f for f in reversed(frames) if "etchnet" in f.filename), frames[-1])
         return Outcome(TRACEBACK, f"{type(error).__name__} in {where.name}: {error}")
-    difference = _difference(want, got)
+    difference = f"ONNX Runtime does not run it: {want}" if isinstance(want, str) else _difference(want, got)
     return Outcome(DIFFERENT, difference) if difference else Outcome(EQUAL)
 
 

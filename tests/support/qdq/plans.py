@@ -105,8 +105,9 @@ def near(random: np.random.Generator, pair: Pair) -> Pair:
     if kind == 4:
         scale, zero = hostile(random, scale, zero)
     if kind in (1, 3):
-        zero = int(np.clip(zero + random.choice([-1, 1, 5, -20, 64]), -128, 127))
-    return Pair(scale, zero)
+        zero = int(zero + random.choice([-1, 1, 5, -20, 64]))
+    limits = np.iinfo(pair.dtype)
+    return Pair(scale, int(np.clip(zero, limits.min, limits.max)), pair.dtype)
 
 
 def quantise_constant(values: np.ndarray, scale: np.ndarray, axis: int, *, low: int = -128) -> np.ndarray:
