@@ -15,6 +15,7 @@ from .host.driver.driver import Accelerator as Accelerator
 from .host.importers.load import load_input as load_input
 from .host.importers.load import load_model as load_model
 from .host.network.layers import Add as Add
+from .host.network.layers import AddConstant as AddConstant
 from .host.network.layers import AveragePool as AveragePool
 from .host.network.layers import Concat as Concat
 from .host.network.layers import Conv as Conv
@@ -24,6 +25,7 @@ from .host.network.layers import MaxPool as MaxPool
 from .host.network.layers import NetworkError as NetworkError
 from .host.network.layers import Pad as Pad
 from .host.network.layers import Reshape as Reshape
+from .host.network.layers import Slice as Slice
 from .host.network.model import Model as Model
 from .host.network.model import ModelError as ModelError
 from .host.network.network import INPUT as INPUT

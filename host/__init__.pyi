@@ -28,6 +28,7 @@ from .importers.onnx.importer import load_onnx as load_onnx
 from .importers.tflite.importer import load_tflite as load_tflite
 from .network.layers import MAX_TERMS as MAX_TERMS
 from .network.layers import Add as Add
+from .network.layers import AddConstant as AddConstant
 from .network.layers import AveragePool as AveragePool
 from .network.layers import Concat as Concat
 from .network.layers import Conv as Conv
@@ -38,6 +39,7 @@ from .network.layers import MaxPool as MaxPool
 from .network.layers import NetworkError as NetworkError
 from .network.layers import Pad as Pad
 from .network.layers import Reshape as Reshape
+from .network.layers import Slice as Slice
 from .network.model import Model as Model
 from .network.model import ModelError as ModelError
 from .network.model import Quantisation as Quantisation

@@ -65,7 +65,8 @@ class FusionGroup:
     addition
         The fused addition, or None.
     pair
-        The addition of two tensors, both through the array, if `layer` is an `Add`, else None.
+        The addition of two tensors, or of a tensor and a constant, if `layer` is one, else None. Its operands go
+        through the array.
     """
 
     layer: int
@@ -99,6 +100,7 @@ def fusible_additions(network: Network, config: Config) -> dict[int, tuple[int, 
             (a, b)
             for a, b in (sources[index], sources[index][::-1])
             if a != b
+            and layer.signs == (1, 1)
             and min(a, b) >= 0
             and isinstance(network.layers[a], Linear)
             and network.readers(a) == [index]

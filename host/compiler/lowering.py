@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 from functools import partial, singledispatch
 
 import numpy as np
@@ -11,6 +12,7 @@ from etchnet.hdl.isa import Fold, Parameters
 from etchnet.host.compiler.parts import Addition, Operand, Output, Part, Region, identity_output, scaled_output
 from etchnet.host.network.layers import (
     Add,
+    AddConstant,
     AveragePool,
     Concat,
     Conv,
@@ -24,6 +26,7 @@ from etchnet.host.network.layers import (
     Reshape,
     Scaling,
     Shape,
+    Slice,
 )
 from etchnet.sim.arithmetic.contracts import contract_of
 
@@ -62,8 +65,8 @@ def _scaled(layer: Linear) -> Output:
 def lower(layer: Layer, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
     """Return the parts of a layer.
 
-    One function is registered here for each class of layer, except `Add`: the compiler may fuse an addition with the
-    layer before it, and takes its operands from `addition`.
+    One function is registered here for each class of layer, except `Add` and `AddConstant`: the compiler may fuse an
+    addition with the layer before it, and takes its operands from `addition`.
 
     Parameters
     ----------
@@ -251,10 +254,28 @@ def _reshape(layer: Reshape, sources: Sequence[int], shapes: Sequence[Shape], co
     return parts
 
 
-def addition(layer: Add, sources: Sequence[int], shape: Shape) -> Addition:
-    """Return an addition whose operands have the shape of its result."""
-    mask = np.eye(shape[2], dtype=bool)
-    operands = [_copy(source, shape, mask) for source in sources]
-    scaled = [scaled_output(s, z) for s, z in zip((layer.first, layer.second), layer.zero_points, strict=True)]
+@lower.register(Slice)
+def _slice(layer: Slice, sources: Sequence[int], shapes: Sequence[Shape], contract: str) -> list[Part]:
+    mask = np.zeros((shapes[0][2], layer.size[2]), bool)
+    mask[np.arange(shapes[0][2])[layer.ranges[2]], np.arange(layer.size[2])] = True
+    operand = Operand(sources[0], [layer.begin[:2]], layer.stride[:2], partial(_ones, mask), mask=mask, copies=True)
+    return [Part(_whole(layer.size), layer.size[2], [operand], identity_output(contract))]
+
+
+def addition(layer: Add | AddConstant, sources: Sequence[int], shape: Shape) -> Addition:
+    """Return an addition whose operands have the shape of its result; with a constant there is one operand."""
     result = scaled_output(layer.result, zero_point=layer.zero_point, low=layer.low, high=layer.high)
+    if isinstance(layer, AddConstant):
+        settings: Iterable[tuple[Scaling, int, int]] = [(layer.scaling, layer.input_zero_point, layer.sign)]
+        records = [dataclasses.replace(result.records[0], bias=int(value)) for value in layer.constant]
+        result = dataclasses.replace(result, records=records)
+    else:
+        settings = zip((layer.first, layer.second), layer.zero_points, layer.signs, strict=True)
+    mask, operands, scaled = np.eye(shape[2], dtype=bool), [], []
+    for source, (scaling, zero, sign) in zip(sources, settings, strict=True):
+        operand = _copy(source, shape, mask)
+        if sign < 0:
+            operand = dataclasses.replace(operand, matrix=lambda tap: -mask.astype(np.int8), copies=False)
+        operands.append(operand)
+        scaled.append(scaled_output(scaling, sign * zero))
     return Addition(operands, scaled, result)

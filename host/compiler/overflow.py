@@ -9,7 +9,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config, sum_width
 from etchnet.host.compiler.lowering import pool_scaling
-from etchnet.host.network.layers import Add, AveragePool, Layer, Linear
+from etchnet.host.network.layers import Add, AddConstant, AveragePool, Layer, Linear
 from etchnet.sim.arithmetic.contracts import contract_of
 
 __all__ = ["Certificate", "check_overflow"]
@@ -86,11 +86,23 @@ def _addition_certificate(layer: Add, index: int, config: Config) -> Certificate
     """Certify an addition: scalings are monotonic, so the extremes of the operands give those of the sum."""
     wraps, ends = contract_of(config).wraps, []
     shifted: list[int] = []
-    for scaling, zero in zip((layer.first, layer.second), layer.zero_points, strict=True):
-        extremes = np.array([-128 - zero, 127 - zero])
+    for scaling, zero, sign in zip((layer.first, layer.second), layer.zero_points, layer.signs, strict=True):
+        extremes = np.sort(sign * np.array([-128 - zero, 127 - zero]))
         ends.append(scaling.apply(extremes, config.contract))
         shifted += [int(v) << scaling.left * wraps for v in extremes]
     total = int(ends[0][0] + ends[1][0]), int(ends[0][1] + ends[1][1])
+    shifted += [v << layer.result.left * wraps for v in total]
+    return Certificate(index, (-128, 127), sum_width(config.rows), total, (min(shifted), max(shifted)))
+
+
+@check_overflow.register(AddConstant)
+def _constant_certificate(layer: AddConstant, index: int, config: Config) -> Certificate:
+    """Certify an addition of constants as that of two tensors."""
+    wraps = contract_of(config).wraps
+    extremes = np.sort(layer.sign * np.array([-128 - layer.input_zero_point, 127 - layer.input_zero_point]))
+    low, high = (int(v) for v in layer.scaling.apply(extremes, config.contract))
+    total = low + int(layer.constant.min()), high + int(layer.constant.max())
+    shifted = [int(v) << layer.scaling.left * wraps for v in extremes]
     shifted += [v << layer.result.left * wraps for v in total]
     return Certificate(index, (-128, 127), sum_width(config.rows), total, (min(shifted), max(shifted)))
 

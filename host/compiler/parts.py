@@ -74,6 +74,12 @@ class Operand:
     window: np.ndarray | None = None
 
     @property
+    def is_rectangle(self) -> bool:
+        """Whether the taps are all pixels of a rectangle, which a pass can walk."""
+        height, width = (max(axis) - min(axis) + 1 for axis in zip(*self.taps, strict=True))
+        return len(self.taps) == height * width
+
+    @property
     def depthwise_weights(self) -> np.ndarray:
         """`window`; raises ValueError if depthwise passes cannot compute the layer."""
         if self.window is None:
@@ -139,16 +145,16 @@ class Part:
 
 
 class Addition(NamedTuple):
-    """An addition of two tensors.
+    """An addition of two tensors, or of a tensor and a constant.
 
     Attributes
     ----------
     operands
-        Both tensors, through identity tiles.
+        The tensors, through diagonal tiles of 1 or -1.
     scaled
         For each operand, the requantisation to the common scale.
     result
-        The requantisation of the sum.
+        The requantisation of the sum. A constant is its bias.
     """
 
     operands: Sequence[Operand]

@@ -25,7 +25,8 @@ def possible_orders(fusion: FusionGroup, config: Config, images: int, *, alone: 
     methods = ["taps"]
     # A pass per result pixel is worth trying only if there are few pixels.
     few = sum(p.region.height * p.region.width for p in fusion.parts) <= config.load_cycles
-    if few and all(p.copies and len(p.operands) == 1 and len(p.operands[0].taps) > 1 for p in fusion.parts):
+    copies = [p.operands[0] for p in fusion.parts if p.copies and len(p.operands) == 1]
+    if few and len(copies) == len(fusion.parts) and all(len(o.taps) > 1 and o.is_rectangle for o in copies):
         methods.append("hold")
     windows = [p.operands[0].window for p in fusion.parts]
     if config.depthwise and all(window is not None and window.shape[:2] != (1, 1) for window in windows):

@@ -11,7 +11,7 @@ from typing import Any
 
 from etchnet.hdl.isa import Destination, Drain, InstructionError, Pass, Source
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler import fusion, memory_map, reshapes, search
+from etchnet.host.compiler import fusion, memory_map, reshapes, search, views
 from etchnet.host.compiler.capacity import CapacityError, require
 from etchnet.host.compiler.emit.emitter import Emitter
 from etchnet.host.compiler.emit.groups import Label, Write
@@ -20,7 +20,7 @@ from etchnet.host.compiler.lowering import addition
 from etchnet.host.compiler.lowering import lower as lower_layer
 from etchnet.host.compiler.parts import Addition, Part
 from etchnet.host.compiler.state import Code, State
-from etchnet.host.network.layers import Add
+from etchnet.host.network.layers import Add, AddConstant
 from etchnet.sim import timing
 
 __all__ = [
@@ -58,7 +58,8 @@ def im2col(state: State) -> State:
 def lower(state: State) -> State:
     """Turn each layer into parts: rectangles of result pixels, taps, and a weight matrix for each tap.
 
-    Sets `lowered` and `in_place`. Raises NetworkError for a layer that the array cannot compute.
+    Slices become part of the layers that read them, where that takes no more passes. Sets `lowered` and `in_place`.
+    Raises NetworkError for a layer that the array cannot compute.
     """
     network = state.network
     in_place = reshapes.reshaped_in_place(network, state.config)
@@ -66,10 +67,11 @@ def lower(state: State) -> State:
     for index, (layer, sources) in enumerate(zip(network.layers, reshapes.sources_of(network), strict=True)):
         if index in in_place:
             continue
-        if isinstance(layer, Add):
+        if isinstance(layer, Add | AddConstant):
             lowered[index] = addition(layer, sources, network.shapes[index])
         else:
             lowered[index] = lower_layer(layer, sources, network.source_shapes(index), network.contract)
+    lowered = dict(views.read_through_slices(network, lowered, in_place, state.config))
     return state.replace(lowered=lowered, in_place=in_place)
 
 

@@ -10,6 +10,7 @@ from etchnet.host.exporters.flatbuffer import Graph
 from etchnet.host.exporters.scales import tensor_scales, tensor_zero_points
 from etchnet.host.network.layers import (
     Add,
+    AddConstant,
     AveragePool,
     Concat,
     Conv,
@@ -22,6 +23,7 @@ from etchnet.host.network.layers import (
     Padding,
     Pool,
     Reshape,
+    Slice,
     same_padding,
 )
 from etchnet.host.network.model import Quantisation
@@ -245,9 +247,16 @@ def _pool(layer: Pool, export: Export, index: int, kind: str, pad: int | None) -
 
 @write_layer.register(Add)
 def _add(layer: Add, export: Export, index: int) -> int:
+    if layer.signs != (1, 1):
+        raise ValueError(f"layer {index} subtracts, which is not written; only additions are")
     result = export.result(index)
     first, second = export.images(index)
     return export.graph.add(first, second, result, activation=export.activation(index))
+
+
+@write_layer.register(AddConstant)
+def _add_constant(layer: AddConstant, export: Export, index: int) -> int:
+    raise ValueError(f"layer {index} adds constants at a scale of their own, which TensorFlow Lite's int8 may not hold")
 
 
 @write_layer.register(Concat)
@@ -266,3 +275,11 @@ def _pad(layer: Pad, export: Export, index: int) -> int:
 @write_layer.register(Reshape)
 def _reshape(layer: Reshape, export: Export, index: int) -> int:
     return export.graph.reshape(export.source(index), (export.batch, *layer.size))
+
+
+@write_layer.register(Slice)
+def _slice(layer: Slice, export: Export, index: int) -> int:
+    parts = [slice(0, export.batch, 1), *layer.ranges]
+    ends = [[getattr(part, name) for part in parts] for name in ("start", "stop", "step")]
+    inputs = [*export.images(index), *(export.graph.constant(np.array(end, np.int32)) for end in ends)]
+    return export.graph.operator("STRIDED_SLICE", "StridedSliceOptions", {}, inputs, export.result(index))

@@ -9,6 +9,7 @@ import numpy as np
 
 from etchnet.host.network.layers import (
     Add,
+    AddConstant,
     AveragePool,
     Concat,
     Conv,
@@ -22,6 +23,7 @@ from etchnet.host.network.layers import (
     Pool,
     Reshape,
     Scaling,
+    Slice,
 )
 from etchnet.host.network.network import INPUT, Network
 from etchnet.sim.engines.link import Disagreement
@@ -192,12 +194,29 @@ def _factor(scaling: Scaling) -> np.float32:
 @numpy_step.register(Add)
 def _add(layer: Add) -> Step:
     last = _factor(layer.result)
-    first, second = (_factor(scaling) * last for scaling in (layer.first, layer.second))
+    scalings = zip((layer.first, layer.second), layer.signs, strict=True)
+    first, second = (sign * _factor(scaling) * last for scaling, sign in scalings)
     rest = np.float32(-layer.zero_points[0] * float(first) - layer.zero_points[1] * float(second))
 
     def step(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         total = a * first
         total += b * second
+        total += rest
+        np.rint(total, out=total)
+        total += np.float32(layer.zero_point)
+        return np.clip(total, layer.low, layer.high, out=total)
+
+    return step
+
+
+@numpy_step.register(AddConstant)
+def _add_constant(layer: AddConstant) -> Step:
+    last = _factor(layer.result)
+    factor = np.float32(layer.sign) * _factor(layer.scaling) * last
+    rest = (layer.constant * float(last) - layer.input_zero_point * float(factor)).astype(np.float32)
+
+    def step(x: np.ndarray) -> np.ndarray:
+        total = x * factor
         total += rest
         np.rint(total, out=total)
         total += np.float32(layer.zero_point)
@@ -219,3 +238,8 @@ def _pad(layer: Pad) -> Step:
 @numpy_step.register(Reshape)
 def _reshape(layer: Reshape) -> Step:
     return lambda x: x.reshape(len(x), *layer.size)
+
+
+@numpy_step.register(Slice)
+def _slice(layer: Slice) -> Step:
+    return lambda x: x[(slice(None), *layer.ranges)]

@@ -28,6 +28,7 @@ from etchnet.host.compiler.program import Program
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.network.layers import (
+    AddConstant,
     AveragePool,
     Conv,
     Dense,
@@ -327,6 +328,11 @@ def operation(layer: Layer, shape: Shape) -> str:
 def _convolution(layer: Conv | Depthwise, shape: Shape) -> str:
     by = "" if tuple(layer.stride) == (1, 1) else f" /{max(layer.stride)}"
     return f"{type(layer).__name__.lower()} {layer.kernel[0]}\u00d7{layer.kernel[1]}{by} → {shape[2]}"
+
+
+@operation.register(AddConstant)
+def _add_constant(layer: AddConstant, shape: Shape) -> str:
+    return "add constant"
 
 
 @operation.register(Dense)

@@ -49,10 +49,10 @@ class Emitter:
         """Store the weights and parameters of a fusion group by column tile, independent of the order of its passes."""
         constants = self.constants
         if fusion.pair:
+            tiles, channels = column_tiles(fusion.parts[0], self.config), fusion.parts[0].channels
             for output in (*fusion.pair.scaled, fusion.pair.result):
-                constants.parameter(output, 1)
+                constants.parameter(output, 1 if output.shared else tiles)
             for operand in fusion.pair.operands:
-                channels = fusion.parts[0].channels
                 for word, tile in np.argwhere(constants.tile_mask(operand, channels)):
                     constants.tile(operand, channels, 0, int(word), int(tile))
             return
@@ -128,7 +128,7 @@ class Emitter:
         return None if passes is None else PassGroup(passes)
 
     def _pair(self, fusion: FusionGroup, pair: Addition, rows: int, bank: int) -> Iterator[PassGroup]:
-        """Yield the groups of an addition of two tensors: a strip of each tensor, each in its own bank.
+        """Yield the groups of an addition: a strip of each operand, each in its own bank.
 
         Groups alternate between the lower and the upper half of both banks.
         """
@@ -137,16 +137,17 @@ class Emitter:
             for strip in cut_into_strips(part, fusion.result, rows, self.memory, self.config):
                 row, upper = upper * rows, 1 - upper
                 passes = LabelledPasses()
-                for which in (1, 0):
+                for which in reversed(range(len(pair.operands))):
                     single = dataclasses.replace(part, operands=[pair.operands[which]])
                     made = self._passes.by_taps(fusion, single, strip, tile, 1, bank ^ which, row=row)
                     passes.passes += made.passes
                     passes.labels += made.labels
-                first, second = pair.scaled
                 drains: list[tuple[DrainFields, Write | None]] = [
-                    (self._drains.in_place(first, bank, row, strip.count), None),
-                    (self._drains.in_place(second, 1 - bank, row, strip.count, into=bank, fold=Fold.ADD), None),
+                    (self._drains.in_place(pair.scaled[0], bank, row, strip.count), None)
                 ]
+                for second in pair.scaled[1:]:
+                    fields = self._drains.in_place(second, 1 - bank, row, strip.count, into=bank, fold=Fold.ADD)
+                    drains.append((fields, None))
                 drains += self._drains.results(fusion, part, pair.result, strip, tile, 1, bank, row)
                 yield chain(PassGroup(passes), drains)
 

@@ -1,8 +1,9 @@
-"""Layers that move values and compute nothing: concatenation, padding and reshaping."""
+"""Layers that move values and compute nothing: concatenation, padding, reshaping and slices."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from etchnet.hdl.isa.contracts import CONTRACTS
 from etchnet.host.network.layers.base import INT8, Layer, NetworkError, Shape, integer_pair, one_integer
 from etchnet.host.network.layers.windows import Padding, as_padding
 
-__all__ = ["Concat", "Pad", "Reshape"]
+__all__ = ["Concat", "Pad", "Reshape", "Slice"]
 
 
 @dataclass(frozen=True)
@@ -87,3 +88,58 @@ class Reshape(Layer):
     def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
         """Reshape an int8 tensor (N, H, W, C)."""
         return inputs[0].reshape(len(inputs[0]), *self.size)
+
+
+@dataclass(frozen=True)
+class Slice(Layer):
+    """Every `stride`-th value from `begin` on, along each axis (height, width, channels).
+
+    Parameters
+    ----------
+    begin
+        Index of the first value along each axis.
+    size
+        Number of values along each axis.
+    stride
+        Distance of values along each axis.
+    """
+
+    begin: Shape
+    size: Shape
+    stride: Shape = (1, 1, 1)
+
+    def __post_init__(self) -> None:
+        for name, least in (("begin", 0), ("size", 1), ("stride", 1)):
+            object.__setattr__(self, name, _three(name, getattr(self, name), least))
+
+    @property
+    def ranges(self) -> tuple[slice, ...]:
+        """The values along each axis."""
+        return tuple(
+            slice(begin, begin + (size - 1) * stride + 1, stride)
+            for begin, size, stride in zip(self.begin, self.size, self.stride, strict=True)
+        )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return `size`."""
+        if any(part.stop > size for part, size in zip(self.ranges, inputs[0], strict=True)):
+            raise NetworkError(
+                f"a slice of {self.size} from {self.begin} in steps of {self.stride} must be inside its input, "
+                f"of shape {inputs[0]}"
+            )
+        return self.size
+
+    def reference(self, *inputs: np.ndarray, contract: str = CONTRACTS[0]) -> np.ndarray:
+        """Slice an int8 tensor (N, H, W, C)."""
+        return inputs[0][(slice(None), *self.ranges)]
+
+
+def _three(name: str, value: Any, low: int) -> Shape:
+    """Return `value` as three integers of at least `low`."""
+    try:
+        first, second, third = (int(v) for v in value)
+    except (TypeError, ValueError):
+        raise NetworkError(f"{name} must be three integers, not {value!r}") from None
+    if min(first, second, third) < low:
+        raise NetworkError(f"{name} must be at least {low} along every axis, not {value!r}")
+    return first, second, third

@@ -21,6 +21,7 @@ from etchnet.host.network.layers import (
     Pad,
     Reshape,
     Scaling,
+    Slice,
 )
 from etchnet.host.network.network import INPUT, Network
 
@@ -115,11 +116,12 @@ def test_every_layer_is_written():
             layers[6],
             Reshape((7, 10, 10)),
             Add.from_scales((0.05,) * 2, 0.1, zero_points=(0, 0)),
-            linear(Dense, 700, 6),
+            Slice((0, 2, 1), (7, 4, 3), (1, 2, 3)),
+            linear(Dense, 84, 6),
             layers[10],
         ],
         (6, 5, 3),
-        [(INPUT,), (0,), (1,), (2,), (3,), (4,), (5, 5), (6,), (7, 7), (8,), (9,)],
+        [(INPUT,), (0,), (1,), (2,), (3,), (4,), (5, 5), (6,), (7, 7), (8,), (9,), (10,)],
     )
     x = int8(np.random.default_rng(1), (9, network.input_size))
     data = to_tflite(network)

@@ -21,11 +21,14 @@ from etchnet.host.trace.trace import operation
 MOVES = "it moves or compares values, which cannot overflow"
 NAMED = "the name of its class says it all"
 TABLES = {
-    "lower": (lower, {"Add": "`addition` gives its operands, which the compiler may fuse with another layer"}),
-    "check_overflow": (check_overflow, dict.fromkeys(["MaxPool", "Concat", "Pad", "Reshape"], MOVES)),
+    "lower": (
+        lower,
+        dict.fromkeys(["Add", "AddConstant"], "`addition` gives its operands, which the compiler may fuse with others"),
+    ),
+    "check_overflow": (check_overflow, dict.fromkeys(["MaxPool", "Concat", "Pad", "Reshape", "Slice"], MOVES)),
     "numpy_step": (numpy_step, {}),
     "write_layer": (write_layer, {}),
-    "operation": (operation, dict.fromkeys(["Add", "Concat", "Pad", "Reshape"], NAMED)),
+    "operation": (operation, dict.fromkeys(["Add", "Concat", "Pad", "Reshape", "Slice"], NAMED)),
 }
 """functions that differ by layer, and the layers that each does without"""
 

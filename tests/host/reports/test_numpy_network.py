@@ -8,6 +8,7 @@ from support.strategies import int8
 
 from etchnet.host.network.layers import (
     Add,
+    AddConstant,
     AveragePool,
     Concat,
     Conv,
@@ -16,6 +17,8 @@ from etchnet.host.network.layers import (
     MaxPool,
     Pad,
     Reshape,
+    Scaling,
+    Slice,
 )
 from etchnet.host.network.network import INPUT, Network
 from etchnet.host.reports.numpy_network import NumpyNetwork
@@ -54,10 +57,15 @@ def every_layer(random):
         Pad(((1, 0), (0, 0)), value=5, channels=(0, 4)),
         Pad(((0, 1), (0, 0)), value=-5, channels=(4, 0)),
         Concat(2),
-        Reshape((1, 8, 96)),
-        Dense.from_scale(int8(random, (768, 5)), -30, scale=0.002, input_zero_point=4),
+        AddConstant(
+            random.integers(-(1 << 20), 1 << 20, 32), 4, Scaling.of(0.5, left=20), Scaling.of(2.0**-19), 4, sign=-1
+        ),
+        Add.from_scales((0.5, 0.3), 0.6, zero_points=(4, 4), zero_point=4, signs=(1, -1)),
+        Slice((1, 0, 0), (2, 6, 32), (2, 1, 1)),
+        Reshape((1, 4, 96)),
+        Dense.from_scale(int8(random, (384, 5)), -30, scale=0.002, input_zero_point=4),
     ]
-    sources = [[INPUT], [0], [1], [1, 2], [3], [4], [5], [5], [6, 7], [8], [9]]
+    sources = [[INPUT], [0], [1], [1, 2], [3], [4], [5], [5], [6, 7], [8], [8, 9], [10], [11], [12]]
     return Network(layers, (8, 6, 2), sources)
 
 

@@ -1,0 +1,98 @@
+"""Slices that need no passes: the layers after them read the larger tensor instead."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.fusion import Lowered
+from etchnet.host.compiler.layout import channel_positions
+from etchnet.host.compiler.parts import Addition, Operand, Part
+from etchnet.host.network.layers import Shape, Slice
+from etchnet.host.network.network import Network
+
+__all__ = ["read_through_slices"]
+
+
+def read_through_slices(network: Network, lowered: Lowered, in_place: Collection[int], config: Config) -> Lowered:
+    """Return the lowered layers without the slices before which all their readers can read instead.
+
+    A slice stays if it is an output, and if one of its readers is an addition or a reshape in place, has taps outside
+    the slice, where it expects its pad value, or would have to read more words.
+    """
+    found = dict(lowered)
+    for index, layer in enumerate(network.layers):
+        parts = found.get(index)
+        if not isinstance(layer, Slice) or index in network.outputs or parts is None or isinstance(parts, Addition):
+            continue
+        view = parts[0].operands[0]
+        if not _same_words(view, config):
+            continue
+        readers = {reader: _through(found.get(reader), index, view, layer.size) for reader in network.readers(index)}
+        rewritten = {reader: through for reader, through in readers.items() if through is not None}
+        if rewritten and len(rewritten) == len(readers) and not in_place & rewritten.keys():
+            found |= rewritten
+            del found[index]
+    return found
+
+
+def _same_words(view: Operand, config: Config) -> bool:
+    """Return whether the channels of a slice are in as many words of the tensor before it as in its own."""
+    assert view.mask is not None
+    before, after = view.mask.shape
+    positions = np.arange(before) if view.source < 0 else channel_positions(before, config)
+    read = np.unique(positions[view.mask.any(axis=1)] // config.rows)
+    return len(read) <= len(np.unique(channel_positions(after, config) // config.rows))
+
+
+def _through(parts: Sequence[Part] | Addition | None, index: int, view: Operand, shape: Shape) -> list[Part] | None:
+    """Return the parts of a layer that reads slice `index`, of `shape`, through its operand; None if it cannot."""
+    if parts is None or isinstance(parts, Addition):
+        return None
+    found = []
+    for part in parts:
+        mine = [operand for operand in part.operands if operand.source == index]
+        if not all(_is_inside(part, operand, shape) for operand in mine):
+            return None
+        operands = [_composed(o, view) if o.source == index else o for o in part.operands]
+        found.append(dataclasses.replace(part, operands=operands))
+    return found
+
+
+def _is_inside(part: Part, operand: Operand, shape: Shape) -> bool:
+    """Return whether no tap of an operand is outside its tensor."""
+    region = part.region
+    for axis, (first, count) in enumerate(((region.y, region.height), (region.x, region.width))):
+        taps = [tap[axis] for tap in operand.taps]
+        step = operand.stride[axis]
+        if first * step + min(taps) < 0 or (first + count - 1) * step + max(taps) >= shape[axis]:
+            return False
+    return True
+
+
+def _composed(operand: Operand, view: Operand) -> Operand:
+    """Return the operand that reads the tensor before a slice."""
+    (y, x), (step_y, step_x) = view.taps[0], view.stride
+    assert view.mask is not None
+    chosen, channels = view.mask.argmax(axis=0), len(view.mask)
+    every = np.array_equal(chosen, np.arange(channels))
+
+    def placed(rows: np.ndarray) -> np.ndarray:
+        """Put rows for the channels of the slice where these channels are in the tensor before it."""
+        result = np.zeros((channels, rows.shape[1]), rows.dtype)
+        result[chosen] = rows
+        return result
+
+    mask = np.ones(operand.matrix(0).shape, bool) if operand.mask is None and not every else operand.mask
+    return dataclasses.replace(
+        operand,
+        source=view.source,
+        taps=[(y + step_y * tap_y, x + step_x * tap_x) for tap_y, tap_x in operand.taps],
+        stride=(operand.stride[0] * step_y, operand.stride[1] * step_x),
+        matrix=operand.matrix if every else lambda tap: placed(operand.matrix(tap)),
+        mask=mask if every or mask is None else placed(mask),
+        window=operand.window if every and view.stride == (1, 1) else None,
+    )
