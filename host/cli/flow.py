@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import finite, folder_option, json_option, machine_options
+from etchnet.host.cli.options import finite, folder_option, json_option, machine_on, machine_options
 from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["flow"]
@@ -49,10 +50,11 @@ def _period(clock: float | None) -> float | None:
     return None if clock is None else round(1e3 / clock, 3)
 
 
-def _tiny(config: Config) -> Config:
+def _tiny() -> Config:
+    """Return the tiny machine, with the parameters that the user of the current command set."""
     from etchnet.host.flows.processes import TILE
 
-    return TILE if config == Config() else config
+    return machine_on(dataclasses.asdict(TILE))
 
 
 @flow.command()
@@ -84,12 +86,12 @@ def fusesoc(config: Config, output: Path, as_json: bool) -> None:
 def librelane(config: Config, output: Path, clock: float | None, macros: bool, as_json: bool) -> None:
     """Write a LibreLane project.
 
-    The project supports sky130A, gf180mcuD and ihp-sg13g2. Without machine options it contains a tiny machine with a
-    2 x 2 array or, with --macros, the default machine.
+    The project supports sky130A, gf180mcuD and ihp-sg13g2. Machine options change a tiny machine with a 2 x 2 array or,
+    with --macros, the default machine.
     """
     from etchnet.host.flows import librelane as project
 
-    chosen = _tiny(config) if not macros else config
+    chosen = config if macros else _tiny()
     _write(
         output,
         as_json,
@@ -110,11 +112,11 @@ def librelane(config: Config, output: Path, clock: float | None, macros: bool, a
 def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None, **options: Any) -> None:
     """Write a Tiny Tapeout project.
 
-    Without machine options it contains a tiny machine with a 2 x 2 array.
+    Machine options change a tiny machine with a 2 x 2 array.
     """
     from etchnet.host.flows import tinytapeout as project
 
-    chosen = _tiny(config)
+    chosen = _tiny()
     _write(
         output,
         as_json,

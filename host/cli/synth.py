@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import write_text
 from etchnet.host.asic.liberty import LibertyError
 from etchnet.host.asic.synth import ELEMENT, MACHINE, Synthesis, synthesise
-from etchnet.host.cli.options import UsageError, json_option, machine_options
+from etchnet.host.cli.options import UsageError, json_option, machine_on, machine_options
 from etchnet.host.cli.output import print_json, print_table, progress
 from etchnet.host.tools.yosys import SynthesisError
 
@@ -71,7 +72,7 @@ def synth(
             from etchnet.host.flows.processes import TILE
 
             report("generating Verilog")
-            config = TILE if config == Config() else config
+            config = machine_on(dataclasses.asdict(TILE))
             design, flatten_memories = generate(config, wrapper=TinyTapeout), True
         try:
             found = synthesise(

@@ -68,12 +68,12 @@ def given_product(a: np.ndarray, b: np.ndarray, config: Config) -> Product:
     NetworkError
         An operand is not a matrix of such numbers.
     ProductError
-        B does not have as many rows as A has columns, or there is no row.
+        B does not have as many rows as A has columns.
     CapacityError
         B does not fit the machine's memory.
     """
     a, b = as_int8("a", a, 2), as_int8("b", b, 2)
-    if a.shape[1] != len(b) or not a.size or not b.size:
+    if a.shape[1] != len(b):
         raise ProductError(f"B must have as many rows as A has columns; A is {_by(a)} and B is {_by(b)}")
     return _product(f"A ({_by(a)}) x B ({_by(b)})", a, Dense(b), config)
 

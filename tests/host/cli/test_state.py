@@ -62,7 +62,7 @@ def test_text_and_json_agree(capsys, product):
 
 def test_registers_are_listed_and_read(capsys, product):
     arguments, _, _ = product
-    status, out, _ = run(capsys, *arguments, "--cycle", "0", "--list")
+    status, out, _ = run(capsys, *arguments[:2], *MACHINE, "--list")
     names = out.splitlines()
     assert status == 0
     registers = [name for name in names if "[" not in name]
@@ -85,7 +85,8 @@ def test_registers_are_listed_and_read(capsys, product):
             "--element must be ROW,COLUMN with ROW below 4 and COLUMN below 4, not '4,0'",
         ),
         (["--cycle", "0", "--register", "nothing"], "there is no register 'nothing': --list shows all names"),
-        ([], "Missing option '--cycle'"),
+        ([], "--cycle is missing: give a cycle of the run, from 0"),
+        (["--list"], "--input has no effect with --list, which lists all names"),
     ],
 )
 def test_bad_input_is_one_line(capsys, product, options, message):

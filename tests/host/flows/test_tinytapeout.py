@@ -69,5 +69,5 @@ def test_tiles_are_those_of_the_process(capsys, tmp_path):
     out = ["-o", str(tmp_path / "a")]
     message = error(capsys, "flow", "tinytapeout", *out, "--tiles", "9x9")
     assert message == "--tiles must be one of 8x2, 4x4, 5x4, 6x4, 8x4 for sky130A, not '9x9'"
-    arguments = ["--rows", "2", "--cols", "2", "--set", "weight_tiles=2"]
+    arguments = ["--rows", "2", "--cols", "2", "--set", "weight_tiles=4"]
     assert "--tiles is required for this machine" in error(capsys, "flow", "tinytapeout", *out, *arguments)

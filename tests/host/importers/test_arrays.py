@@ -1,0 +1,53 @@
+"""Arrays from files and from standard input."""
+
+import io
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from etchnet.host.importers.arrays import read_array
+from etchnet.host.network.model import ModelError
+
+
+def saved(array):
+    np.save(file := io.BytesIO(), array)
+    return file.getvalue()
+
+
+def piped(monkeypatch, data):
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(data)))
+
+
+def test_standard_input_holds_an_array(monkeypatch):
+    array = np.arange(6, dtype=np.int8).reshape(2, 3)
+    piped(monkeypatch, saved(array))
+    found = read_array(Path("-"))
+    assert found.dtype == np.int8
+    assert np.array_equal(found, array)
+
+
+@pytest.mark.parametrize("data", [b"", b"no array", saved(np.arange(9))[:-3]])
+def test_standard_input_that_is_no_array_is_refused(monkeypatch, data):
+    piped(monkeypatch, data)
+    with pytest.raises(ModelError, match=r"standard input is not a readable \.npy file: "):
+        read_array(Path("-"))
+
+
+def test_text_holds_whole_or_real_numbers(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("1, -2\n\n3 4\n")
+    assert read_array(path).tolist() == [[1, -2], [3, 4]]
+    assert read_array(path).dtype == np.int64
+    path.write_text("1,2.5\n")
+    assert read_array(path).tolist() == [[1, 2.5]]
+    path.write_text("1,2\n3\n")
+    with pytest.raises(ModelError, match=r"a\.csv is not a readable \.csv file"):
+        read_array(path)
+
+
+def test_an_archive_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(2))
+    with pytest.raises(ModelError, match="it holds several arrays"):
+        read_array(tmp_path / "a.npz")
