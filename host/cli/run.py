@@ -98,7 +98,8 @@ def run(
         return
     written = f", written to {output}" if output else ""
     shapes = ", ".join(f"{y.dtype} {y.shape}" for y in outputs)
-    click.echo(f"{loaded.name} on {engine}: {plural(len(x), 'input')}, outputs {shapes}{written}")
+    made = f" ({accelerator.engine.origin})" if accelerator.engine.origin else ""
+    click.echo(f"{loaded.name} on {engine}{made}: {plural(len(x), 'input')}, outputs {shapes}{written}")
     for port, y in zip(loaded.outputs, outputs, strict=True):
         best, of = _largest(y), f" of {port.name}" if len(outputs) > 1 else ""
         more = ", ..." if len(best) > _LISTED else ""

@@ -82,10 +82,13 @@ class Engine(ABC):
         The name with which users choose the engine.
     clock_hz
         The clock frequency of a real machine, in Hz; None if the machine is simulated.
+    origin
+        Where the machine comes from, in words, if making one takes noticeable time; else empty.
     """
 
     name: str
     clock_hz: float | None = None
+    origin: str = ""
 
     def __init__(self, config: Config, *, trace: LinkTrace | None = None) -> None:
         self.config = config

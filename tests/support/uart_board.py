@@ -24,7 +24,7 @@ from etchnet.hdl.serial.framing import Identity
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.verilog import generate
 from etchnet.sim.engines.verilated import cache_folder
-from etchnet.sim.engines.verilated.library import compiler_flags, runtime_objects
+from etchnet.sim.engines.verilated.objects import compiler_flags, runtime_object, runtime_sources
 from etchnet.sim.engines.verilated.toolchain import Toolchain
 
 HARNESS = Path(__file__).with_name("uart_board.cpp")
@@ -51,7 +51,8 @@ def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> 
             (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
             flags = compiler_flags("-O1", waveforms=False)
             toolchain.compile(folder / "all.cpp", folder / "all.o", flags, folder)
-            runtime = runtime_objects(toolchain, "-O1", waveforms=False)
+            names = runtime_sources(waveforms=False)
+            runtime = [runtime_object(toolchain, name, folder, waveforms=False) for name in names]
             toolchain.link([folder / "all.o", *runtime], folder / "board.so", folder)
             os.replace(folder / "board.so", path)
     found = ctypes.CDLL(str(path))

@@ -12,7 +12,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
-from etchnet.sim.engines.verilated.library import build
+from etchnet.sim.engines.verilated.library import timed_build
 
 __all__ = ["VerilatorEngine"]
 
@@ -34,7 +34,7 @@ class VerilatorEngine(Engine):
     progress
         Called with `cycle` every 262,144 cycles.
     report
-        Called with one line before each step of a build.
+        Called with one line, and if known the finished share, during a build; see `build`.
     patience
         Number of cycles without a transfer after which `exchange` raises LinkError.
     library
@@ -61,15 +61,17 @@ class VerilatorEngine(Engine):
         *,
         trace: LinkTrace | None = None,
         progress: Callable[[int], None] | None = None,
-        report: Callable[[str], None] | None = None,
+        report: Callable[..., None] | None = None,
         patience: int = 50_000_000,
         library: Path | None = None,
         vcd: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(config, trace=trace)
         self._progress, self._patience = progress, patience
-        self._library = ctypes.CDLL(str(library or build(config, waveforms=vcd is not None, report=report)))
-        lib = self._library
+        if library is None:
+            library, seconds = timed_build(config, waveforms=vcd is not None, report=report)
+            self.origin = "compiled before" if seconds is None else f"compiled in {seconds:.1f} s, now in the cache"
+        self._library = lib = ctypes.CDLL(str(library))
         lib.etchnet_new.restype = ctypes.c_void_p
         lib.etchnet_cycle.restype = ctypes.c_int64
         self._offers = np.ascontiguousarray(self.trace.offers, dtype=np.uint8)

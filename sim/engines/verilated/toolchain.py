@@ -64,27 +64,39 @@ def find_compiler() -> str:
     )
 
 
-def run_tool(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Run a command in a folder, with additional environment variables if given.
+def run_tool(
+    command: Sequence[str | Path],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    group: int | None = None,
+) -> None:
+    """Run a command in a folder, with additional environment variables and in another process group if given.
 
     Raises
     ------
     BuildError
         The exit status is not 0.
     """
-    done = subprocess.run(
+    with subprocess.Popen(
         [str(part) for part in command],
         cwd=folder,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        quoted = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[:3]
-        raise BuildError(f"{Path(command[0]).name} failed with exit status {done.returncode}: {' '.join(quoted)}")
+        process_group=group,
+    ) as process:
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        quoted = (errors.strip() or output.strip() or "no output").splitlines()[:3]
+        raise BuildError(f"{Path(command[0]).name} failed with exit status {process.returncode}: {' '.join(quoted)}")
 
 
 @dataclass(frozen=True)
@@ -99,11 +111,14 @@ class Toolchain:
         The folder of Verilator's own C++ files.
     compiler
         The C++ compiler.
+    group
+        The process group in which the tools run; None is that of this process.
     """
 
     verilator: Path
     include: Path
     compiler: str
+    group: int | None = None
 
     @classmethod
     def find(cls) -> Toolchain:
@@ -120,16 +135,20 @@ class Toolchain:
 
     def verilate(self, arguments: Sequence[str], folder: Path) -> None:
         """Run Verilator in a folder."""
-        run_tool([self.verilator, *arguments], folder, {"VERILATOR_ROOT": str(self.include.parent)})
+        self._run([self.verilator, *arguments], folder, VERILATOR_ROOT=str(self.include.parent))
 
     def compile(self, source: Path, target: Path, flags: Sequence[str], folder: Path) -> None:
         """Compile one C++ file to an object; headers are searched for in `folder`/obj and among Verilator's own."""
         headers: list[str | Path] = ["-I", "obj", "-I", self.include, "-I", self.include / "vltstd"]
-        run_tool([self.compiler, *flags, *headers, "-c", source, "-o", target], folder)
+        self._run([self.compiler, *flags, *headers, "-c", source, "-o", target], folder)
 
     def link(self, objects: Sequence[Path], target: Path, folder: Path) -> None:
         """Link objects to a shared library."""
-        run_tool([self.compiler, "-shared", "-pthread", *objects, "-o", target], folder)
+        self._run([self.compiler, "-shared", "-pthread", *objects, "-o", target], folder)
+
+    def _run(self, command: Sequence[str | Path], folder: Path, **environment: str) -> None:
+        # Compilers that are killed leave their temporary files behind, which then are in a folder that is removed.
+        run_tool(command, folder, {"TMPDIR": str(folder), **environment}, group=self.group)
 
 
 def _identity(tool: str) -> str:
