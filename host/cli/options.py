@@ -39,6 +39,7 @@ __all__ = [
     "machine_on",
     "machine_options",
     "refuse",
+    "require_folder",
 ]
 
 _CONTRACT_GIVEN = f"{__name__}.contract_given"
@@ -62,6 +63,12 @@ def refuse(reason: str, *names: str) -> None:
         name = parameter.name or ""
         if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise UsageError(f"{max(parameter.opts, key=len)} has no effect {reason}")
+
+
+def require_folder(output: Path) -> None:
+    """Raise UsageError if the folder of the file that --output names does not exist."""
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"the folder of --output must exist: {output.absolute().parent} does not")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import sys
 import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -27,13 +29,21 @@ from etchnet.host.cli.options import (
     json_option,
     machine_for,
     machine_options,
+    require_folder,
 )
 from etchnet.host.cli.output import plural, print_json, progress, shares_text
+from etchnet.host.tools.printable import printable
+
+if TYPE_CHECKING:
+    from etchnet.host.network.model import OutputPort
 
 __all__ = ["run"]
 
 _LISTED = 10
 """largest number of inputs whose answer is printed"""
+
+STDOUT = "-"
+"""path that stands for standard output"""
 
 
 @click.command()
@@ -41,8 +51,8 @@ _LISTED = 10
 @input_option("Inputs: .npy, .txt, .csv, or a picture.", required=True)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write the outputs to: .npy, or .npz if there are several.",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="File to write the outputs to: .npy, or .npz if there are several; - is standard output.",
 )
 @engine_option
 @batch_option
@@ -54,19 +64,25 @@ def run(
 ) -> None:
     """Run a model on inputs from a file.
 
-    Prints the index of each input's largest output, the machine's counters, and inferences per second. MODEL is a
+    Prints the three largest outputs for each input, the machine's counters, and inferences per second. MODEL is a
     .tflite file, an .onnx file, an .npz file written by Network.save, or "demo".
     """
     from etchnet.host.driver.driver import Accelerator
     from etchnet.host.importers.load import load_input, load_model
+    from etchnet.host.reports.answers import best
 
     loaded = load_model(model)
     config = machine_for(config, loaded.network)
     x = load_input(source, loaded)
     suffix = ".npy" if len(loaded.outputs) == 1 else ".npz"
-    if output is not None and output.suffix != suffix:
+    to_stdout = output is not None and str(output) == STDOUT
+    if to_stdout and as_json:
+        raise UsageError("--json and --output - both write to standard output: give one of them")
+    if output is not None and not to_stdout and output.suffix != suffix:
         what = "one output" if suffix == ".npy" else f"{len(loaded.outputs)} outputs"
         raise UsageError(f"--output must end in {suffix} for a model with {what}, not {output.name!r}")
+    if output is not None:
+        require_folder(output)
     with progress(quiet=as_json) as report:
         report(f"running {plural(len(x), 'input')} on {engine}")
         accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
@@ -76,7 +92,11 @@ def run(
             outputs = loaded.finish_all(accelerator.run(x))
             seconds = time.perf_counter() - start
     if output is not None:
-        _save(output, outputs, [port.name for port in loaded.outputs])
+        contents = _packed(outputs, [port.name for port in loaded.outputs])
+        if to_stdout:
+            sys.stdout.buffer.write(contents)
+        else:
+            write_bytes(output, contents)
     counts, (hertz, origin) = accelerator.counts, clock_for(accelerator.engine, clock)
     per_second = hertz * len(x) / counts.cycles
     if as_json:
@@ -86,7 +106,7 @@ def run(
                 "engine": engine,
                 "config": config.to_dict(),
                 "inputs": len(x),
-                **_described(outputs, [port.name for port in loaded.outputs]),
+                **_described(loaded.outputs, outputs),
                 "output": None if output is None else str(output),
                 "clock_hz": hertz,
                 "counters": by_name(counts.totals),
@@ -96,35 +116,45 @@ def run(
             }
         )
         return
-    written = f", written to {output}" if output else ""
+    # With outputs on standard output, everything else goes to standard error.
+    say = functools.partial(click.echo, err=to_stdout)
+    written = f", written to {output}" if output is not None and not to_stdout else ""
     shapes = ", ".join(f"{y.dtype} {y.shape}" for y in outputs)
     made = f" ({accelerator.engine.origin})" if accelerator.engine.origin else ""
-    click.echo(f"{loaded.name} on {engine}{made}: {plural(len(x), 'input')}, outputs {shapes}{written}")
+    noun = "output" if len(outputs) == 1 else "outputs"
+    say(f"{loaded.name} on {engine}{made}: {plural(len(x), 'input')}, {noun} {shapes}{written}")
     for port, y in zip(loaded.outputs, outputs, strict=True):
-        best, of = _largest(y), f" of {port.name}" if len(outputs) > 1 else ""
-        more = ", ..." if len(best) > _LISTED else ""
-        click.echo(f"index of the largest output{of}, by input: {', '.join(map(str, best[:_LISTED]))}{more}")
-    click.echo(
-        f"cycles {counts.cycles:,}, {counts.cycles / len(x):,.1f} per input; at {hertz / 1e6:g} MHz "
-        f"{per_second:,.0f} inputs/s ({origin})"
-    )
-    click.echo("counters: " + ", ".join(f"{name} {count:,}" for name, count in by_name(counts.totals).items()))
-    click.echo("where the cycles go: " + shares_text(counts.shares()))
+        of = f" of {printable(port.name)}" if len(outputs) > 1 else ""
+        for number, found in enumerate(best(port, y[:_LISTED])):
+            largest, *rest = map(str, found)
+            largest = f"largest output{of} {largest}, then {', '.join(rest)}" if rest else f"output{of} {largest}"
+            say(f"input {number}: {largest}")
+    if len(x) > _LISTED:
+        say(f"... and {plural(len(x) - _LISTED, 'more input')}: --output writes all")
+    each = f", {counts.cycles / len(x):,.1f} per input" if len(x) > 1 else ""
+    say(f"cycles {counts.cycles:,}{each}; at {hertz / 1e6:g} MHz {per_second:,.0f} inputs/s ({origin})")
+    say("counters: " + ", ".join(f"{name} {count:,}" for name, count in by_name(counts.totals).items()))
+    say("where the cycles go: " + shares_text(counts.shares()))
 
 
-def _largest(y: np.ndarray) -> list[int]:
-    """Return the index of the largest value of each item."""
-    return [int(index) for index in y.reshape(len(y), -1).argmax(axis=1)]
-
-
-def _described(outputs: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, Any]:
+def _described(ports: Sequence[OutputPort], outputs: Sequence[np.ndarray]) -> dict[str, Any]:
     """Return shape, type and largest values of the only output, or of each of several, by its name."""
-    found = [{"output_shape": list(y.shape), "output_dtype": str(y.dtype), "argmax": _largest(y)} for y in outputs]
-    return found[0] if len(found) == 1 else {"outputs": dict(zip(names, found, strict=True))}
+    from etchnet.host.reports.answers import best
+
+    found = {
+        port.name: {
+            "output_shape": list(y.shape),
+            "output_dtype": str(y.dtype),
+            "argmax": [int(index) for index in y.reshape(len(y), -1).argmax(axis=1)],
+            "best": [[{"index": list(a.index), "score": a.score} for a in answers] for answers in best(port, y)],
+        }
+        for port, y in zip(ports, outputs, strict=True)
+    }
+    return next(iter(found.values())) if len(found) == 1 else {"outputs": found}
 
 
-def _save(path: Path, outputs: Sequence[np.ndarray], names: Sequence[str]) -> None:
-    """Write an .npy file of the only output, or an .npz file of several by their names."""
+def _packed(outputs: Sequence[np.ndarray], names: Sequence[str]) -> bytes:
+    """Return the bytes of an .npy file of the only output, or of an .npz file of several by their names."""
     # numpy cannot write arrays to pipes, so it writes to memory first.
     contents = io.BytesIO()
     if len(outputs) == 1:
@@ -134,4 +164,4 @@ def _save(path: Path, outputs: Sequence[np.ndarray], names: Sequence[str]) -> No
             for name, values in zip(names, outputs, strict=True):
                 np.save(member := io.BytesIO(), values)
                 archive.writestr(f"{name}.npy", member.getvalue())
-    write_bytes(path, contents.getvalue())
+    return contents.getvalue()

@@ -18,6 +18,7 @@ from etchnet.host.cli.options import (
     input_option,
     machine_options,
     refuse,
+    require_folder,
 )
 from etchnet.host.cli.output import progress
 from etchnet.host.cli.subject import Subject, product_options, subject
@@ -72,8 +73,7 @@ def trace(
     kind = kind or _FORMATS.get(output.suffix.lower())
     if kind is None:
         raise UsageError(f"--output must end in {', '.join(_FORMATS)} unless --format is given, not {str(output)!r}")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"the folder of --output must exist: {output.absolute().parent} does not")
+    require_folder(output)
     if kind == "vcd":
         refuse("on waveforms, which count cycles", "clock")
     else:

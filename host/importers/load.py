@@ -19,7 +19,7 @@ from etchnet.host.tools.printable import printable
 __all__ = ["load_input", "load_model", "plain_model"]
 
 
-def load_model(name: str) -> Model:
+def load_model(name: str | Path) -> Model:
     """Load a model file (.tflite, .onnx, or .npz of `Network.save`), or the model ``demo``.
 
     Names have escapes for characters that are not printable.
@@ -33,9 +33,9 @@ def load_model(name: str) -> Model:
     return replace(model, name=printable(model.name), names=[printable(layer) for layer in model.names])
 
 
-def _loaded(name: str) -> Model:
+def _loaded(name: str | Path) -> Model:
     path = Path(name)
-    if name == "demo":
+    if str(name) == "demo":
         # Pixels are from 0 to 1, as `load_input` reads pictures.
         model = plain_model("demo", fashion.network())
         return replace(model, inputs=[replace(model.inputs[0], quantisation=Quantisation(1 / 255, -128))])

@@ -291,7 +291,7 @@ class Network:
         tensors = self.tensors(x)
         return self.join_outputs([tensors[output] for output in self.outputs])
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write an .npz file: its array `network` holds all settings as JSON text, which names the other arrays."""
         arrays: dict[str, np.ndarray] = {}
         described = []
@@ -315,11 +315,11 @@ class Network:
                 "layers": described,
             }
         )
-        with replacing(path) as partial, partial.open("wb") as file:
+        with replacing(Path(path)) as partial, partial.open("wb") as file:
             np.savez_compressed(file, network=np.array(text), **arrays)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> Network:
+    def load(cls, path: str | Path) -> Network:
         """Read a file written by `save`; raises NetworkError if it is damaged or of another kind."""
         try:
             with zipfile.ZipFile(path) as archive:

@@ -71,7 +71,7 @@ def test_run_writes_into_a_pipe(capsys, tmp_path, model, inputs):
 def test_an_output_file_that_cannot_be_written_is_one_line_with_its_name(capsys, tmp_path, model, inputs):
     target = tmp_path / "missing" / "y.npy"
     message = error(capsys, "run", model, "--input", inputs[0], "--output", str(target), *SMALL)
-    assert message == f"{target}: No such file or directory"
+    assert message == f"the folder of --output must exist: {target.parent} does not"
 
 
 def test_wrong_arguments_are_one_line(capsys, tmp_path, model, inputs):
