@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from etchnet.host.driver.packets import (
 )
 from etchnet.host.network.layers import Dense, NetworkError, as_int8
 from etchnet.host.network.network import Network
-from etchnet.sim.engines.link import Engine, LinkTrace
+from etchnet.sim.engines.link import Engine, LinkError, LinkTrace
 
 __all__ = ["Accelerator"]
 
@@ -37,8 +38,22 @@ _EXCHANGE_WORDS = 1 << 22
 """largest number of link words that one exchange moves in each direction"""
 
 
+class _View(local):
+    """What one thread has done with a driver."""
+
+    program: Program | None = None
+    """The program that it loaded last."""
+    counts: Counts | None = None
+    """The counters of its last call."""
+
+
 class Accelerator:
     """The driver of one machine.
+
+    Several threads may use one driver, and several drivers one engine object. Each call has the machine to itself: it
+    holds `engine.lock` until it returns. Each thread gets the results and `counts` of its own calls, and `run` runs the
+    network that its thread loaded. A transfer that is interrupted halfway may leave words in the machine; each later
+    call raises LinkError.
 
     Parameters
     ----------
@@ -54,7 +69,7 @@ class Accelerator:
     Attributes
     ----------
     counts
-        The machine's counters for the last call.
+        The machine's counters for the last call of this thread, or of any thread if this one has made none.
 
     Examples
     --------
@@ -78,8 +93,25 @@ class Accelerator:
         if isinstance(engine, Engine) and (trace is not None or options or engine.config != self.config):
             raise ValueError("an engine object has its own config, trace and options: none can be given with it")
         self.engine = engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
-        self.counts = Counts.zero(self.config)
-        self._program: Program | None = None
+        self._view = _View()
+        self._latest: Program | None = None
+        self._latest_counts = Counts.zero(self.config)
+
+    @property
+    def counts(self) -> Counts:
+        """The counters of the last call; see above."""
+        mine = self._view.counts
+        return self._latest_counts if mine is None else mine
+
+    @counts.setter
+    def counts(self, counts: Counts) -> None:
+        self._view.counts = self._latest_counts = counts
+
+    @property
+    def _program(self) -> Program | None:
+        """What `run` runs: the program that this thread loaded last, or any thread if this one has loaded none."""
+        mine = self._view.program
+        return self._latest if mine is None else mine
 
     def __repr__(self) -> str:
         loaded = "nothing" if self._program is None else repr(self._program)
@@ -162,9 +194,12 @@ class Accelerator:
         if x.shape[1] != terms:
             raise NetworkError(f"w must have as many rows as x has columns, {x.shape[1]}, not {terms}")
         tiling = MatmulTiling.best(len(x), terms, channels, self.config, wide=layer.wide)
-        self._program, self.counts = None, Counts.zero(self.config)
-        if stream:
-            return self._streamed_product(x, layer, tiling)
+        with self.engine.lock:
+            self.counts = Counts.zero(self.config)
+            return self._tiled_product(x, layer, tiling) if not stream else self._streamed_product(x, layer, tiling)
+
+    def _tiled_product(self, x: np.ndarray, layer: Dense, tiling: MatmulTiling) -> np.ndarray:
+        terms, channels = layer.weights.shape
         split = tiling.terms < terms
         total = np.zeros((len(x), channels), np.int32 if layer.wide or split else np.int8)
         for first in range(0, channels, tiling.channels):
@@ -202,40 +237,60 @@ class Accelerator:
 
         Raises CapacityError and NetworkError as `compile_network` does.
         """
-        self._program, self.counts = None, Counts.zero(self.config)
         return self.load_program(compile_network(network, self.config, batch=batch))
 
     def load_program(self, program: Program) -> Program:
         """Load a compiled network; raises ValueError if it was compiled for another machine."""
         if program.config != self.config:
             raise ValueError("a program must be compiled for the machine that it is loaded into")
-        self._program, self.counts = None, Counts.zero(self.config)
-        self._load(program)
-        self._program = program
+        with self.engine.lock:
+            self.counts = Counts.zero(self.config)
+            self._load(program)
+            self._view.program = self._latest = program
         return program
 
     def run(self, x: ArrayLike) -> np.ndarray:
         """Run the loaded network on int8 (M, input_size), M >= 1; returns int8 or int32 (M, output_size).
 
+        The network is the one that this thread loaded last, or any thread if this one has loaded none. It is loaded
+        again if a product, another thread or another driver has used the machine since.
+
         Raises NetworkError if no network is loaded, or `x` does not fit it.
         """
-        if self._program is None:
-            raise NetworkError("no network is loaded: call load() first")
         x = as_int8("x", x, 2)
-        if x.shape[1] != self._program.network.input_size:
-            raise NetworkError(f"x must have {self._program.network.input_size} columns, not {x.shape[1]}")
-        self.counts = Counts.zero(self.config)
-        return self._infer(self._program, x)
+        with self.engine.lock:
+            if (program := self._program) is None:
+                raise NetworkError("no network is loaded: call load() first")
+            if x.shape[1] != program.network.input_size:
+                raise NetworkError(f"x must have {program.network.input_size} columns, not {x.shape[1]}")
+            self.counts = Counts.zero(self.config)
+            if self.engine.loaded is not program:
+                self._load(program)
+            return self._infer(program, x)
 
     # The link
 
+    def _exchange(self, words: np.ndarray, count: int) -> np.ndarray:
+        engine = self.engine
+        if engine.interrupted:
+            raise LinkError(
+                "an earlier transfer stopped halfway, and the machine may hold words of it: make a new engine"
+            )
+        engine.interrupted = True
+        received = engine.exchange(words, count)
+        engine.interrupted = False
+        return received
+
     def _load(self, program: Program) -> None:
-        self.engine.exchange(np.concatenate([*instruction_packets(program), *constant_packets(program)]), 0)
+        self.engine.loaded = None
+        self._exchange(np.concatenate([*instruction_packets(program), *constant_packets(program)]), 0)
+        self.engine.loaded = program
 
     def _stream(self, program: Program, streamed: Program, x: np.ndarray) -> np.ndarray:
         """Load `program` and run it on `x`; its weights arrive while `streamed` computes the first repeat."""
         config = self.config
         repeats = ceil_div(len(x), program.batch)
+        self.engine.loaded = None
         inputs = input_packets(program, x)
         packets = [*instruction_packets(streamed), *constant_packets(program, weights=False)]
         packets += [inputs[0], run_packet(streamed.command(1), config)]
@@ -245,7 +300,7 @@ class Accelerator:
             packets += instruction_packets(program, **after)
             packets.append(run_packet(program.command(repeats - 1, **after), config))
             packets += list(inputs[1:])
-        received = self.engine.exchange(np.concatenate(packets), repeats * result_link_words(program))
+        received = self._exchange(np.concatenate(packets), repeats * result_link_words(program))
         return unpack_results(program, received, repeats)
 
     def _require_stream(self, program: Program, streamed: Program, *, repeats: int) -> None:
@@ -272,7 +327,7 @@ class Accelerator:
             if not first:
                 # The first input is in memory before the run starts; later ones arrive during the run.
                 packets.insert(1, run_packet(program.command(repeats), self.config))
-            received = self.engine.exchange(np.concatenate(packets), (last - first) * words)
+            received = self._exchange(np.concatenate(packets), (last - first) * words)
             results.append(unpack_results(program, received, last - first))
         self.counts += self._read_counters()
         return np.concatenate(results)[: len(x)]
@@ -281,5 +336,5 @@ class Accelerator:
         """Read the counters of the runs since the last reading."""
         lanes = self.config.link_bits // 32
         request = packet(Target.COUNTERS, np.zeros((0, 1, lanes), np.uint32), self.config)
-        values = self.engine.exchange(request, 2 * len(Counter))[:, 0].tolist()
+        values = self._exchange(request, 2 * len(Counter))[:, 0].tolist()
         return Counts({c: values[2 * c] | values[2 * c + 1] << 32 for c in Counter}, self.config)

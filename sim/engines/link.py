@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import RLock
 
 import numpy as np
 
@@ -67,7 +68,8 @@ class Engine(ABC):
     """One machine, real or simulated, that the driver reaches through its two links.
 
     The clock runs only during `exchange`. All engines take the same link words and return the same link words. Engines
-    that simulate also transfer them in the same cycles.
+    that simulate also transfer them in the same cycles. One thread at a time may use an engine: the one that holds
+    `lock`.
 
     Parameters
     ----------
@@ -82,6 +84,12 @@ class Engine(ABC):
         The name with which users choose the engine.
     clock_hz
         The clock frequency of a real machine, in Hz; None if the machine is simulated.
+    lock
+        The lock that the driver holds while it uses the engine. The thread that holds it may take it again.
+    loaded
+        The program that the driver has put into the machine, or None; only for the thread that holds `lock`.
+    interrupted
+        Whether a transfer by the driver has not ended, or ended with an exception: words of it may still be under way.
     origin
         Where the machine comes from, in words, if making one takes noticeable time; else empty.
     """
@@ -93,6 +101,9 @@ class Engine(ABC):
     def __init__(self, config: Config, *, trace: LinkTrace | None = None) -> None:
         self.config = config
         self.trace = trace or LinkTrace()
+        self.lock = RLock()
+        self.loaded: object = None
+        self.interrupted = False
 
     def __repr__(self) -> str:
         config = self.config

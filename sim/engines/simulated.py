@@ -93,7 +93,7 @@ class AmaranthEngine(Engine):
             raise ValueError("an engine that writes waveforms cannot be reset: make another one")
         if self._cycle:
             self._simulator.reset()
-        self.trace = trace or LinkTrace()
+        self.trace, self.loaded, self.interrupted = trace or LinkTrace(), None, False
         self._clear()
 
     @property

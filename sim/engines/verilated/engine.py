@@ -88,7 +88,7 @@ class VerilatorEngine(Engine):
     @property
     def cycle(self) -> int:
         """Cycles since reset."""
-        return int(self._library.etchnet_cycle(self._machine))
+        return int(self._library.etchnet_cycle(self._open()))
 
     @property
     def record(self) -> LinkTrace:
@@ -105,9 +105,9 @@ class VerilatorEngine(Engine):
         def pointer(array: np.ndarray) -> ctypes.c_void_p:
             return array.ctypes.data_as(ctypes.c_void_p)
 
-        lib = self._library
+        lib, machine = self._library, self._open()
         lib.etchnet_begin(
-            self._machine,
+            machine,
             pointer(words),
             ctypes.c_int64(len(words)),
             pointer(results),
@@ -115,14 +115,12 @@ class VerilatorEngine(Engine):
             pointer(sent),
             pointer(received),
         )
-        while not (
-            state := lib.etchnet_run(self._machine, ctypes.c_int64(_CYCLES_PER_CALL), ctypes.c_int64(self._patience))
-        ):
+        while not (state := lib.etchnet_run(machine, ctypes.c_int64(_CYCLES_PER_CALL), ctypes.c_int64(self._patience))):
             if self._progress is not None:
                 self._progress(self.cycle)
         if state < 0:
             moved = [ctypes.c_int64(), ctypes.c_int64()]
-            lib.etchnet_progress(self._machine, *map(ctypes.byref, moved))
+            lib.etchnet_progress(machine, *map(ctypes.byref, moved))
             raise LinkError(
                 f"nothing moved for {self._patience} cycles: {count - moved[1].value} of {count} words have not come "
                 f"back, {len(words) - moved[0].value} have not been sent"
@@ -133,9 +131,16 @@ class VerilatorEngine(Engine):
 
     def close(self) -> None:
         """Free the machine, and complete the waveforms; the engine cannot be used afterwards."""
-        if self._machine:
-            self._library.etchnet_delete(self._machine)
-            self._machine = ctypes.c_void_p()
+        with self.lock:
+            if self._machine:
+                self._library.etchnet_delete(self._machine)
+                self._machine = ctypes.c_void_p()
+
+    def _open(self) -> ctypes.c_void_p:
+        """Return the machine; raises LinkError if the engine is closed."""
+        if not self._machine:
+            raise LinkError("the engine is closed")
+        return self._machine
 
     def __del__(self) -> None:
         if getattr(self, "_machine", None):
