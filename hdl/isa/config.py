@@ -56,7 +56,7 @@ class Config:
     weight_rows: int = _parameter(1, 1, 64, "weight rows loaded per cycle (W); divides `rows`")
     requantisers: int = _parameter(None, 1, 64, "requantisers in the output stage (n); divides `columns`, the default")
     weight_tiles: int = _parameter(
-        1152, 1, 1 << 16, "weight tiles of rows x columns bytes that the weight memory holds"
+        1152, 1, 1 << 18, "weight tiles of rows x columns bytes that the weight memory holds"
     )
     activation_words: int = _parameter(4096, 2, 1 << 20, "words of `rows` bytes in the activation memory")
     input_words: int = _parameter(
@@ -66,9 +66,9 @@ class Config:
         1024, 2, 1 << 20, "words of `rows` bytes in each of the two halves of the output memory", power=True
     )
     accumulator_rows: int = _parameter(256, 4, 1 << 12, "rows of `columns` int32 in each of the two accumulator banks")
-    passes: int = _parameter(2048, 2, 1 << 16, "passes that the pass program holds")
-    drains: int = _parameter(512, 2, 1 << 16, "drains that the drain program holds")
-    parameter_tiles: int = _parameter(128, 1, 1 << 16, "column tiles whose requantisation parameters fit the machine")
+    passes: int = _parameter(2048, 2, 1 << 20, "passes that the pass program holds")
+    drains: int = _parameter(512, 2, 1 << 20, "drains that the drain program holds")
+    parameter_tiles: int = _parameter(128, 1, 1 << 18, "column tiles whose requantisation parameters fit the machine")
     residual_words: int = _parameter(
         None,
         0,

@@ -12,10 +12,10 @@ import numpy as np
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
     clock_option,
+    compiled_for,
     engine_options,
     engines_option,
     json_option,
-    machine_for,
     machine_options,
     refuse,
 )
@@ -66,9 +66,9 @@ def bench_one(model: str, config: Config, batch: int | None, clock: float, as_js
     from etchnet.host.reports.bench import bench_model
 
     loaded = load_model(model)
-    config = machine_for(config, loaded.network)
     with progress(quiet=as_json) as say:
-        result = bench_model(loaded, config, batch=batch, report=say)
+        say("compiling")
+        result = bench_model(loaded, compiled_for(config, loaded.network, batch=batch or 1), batch=batch, report=say)
     if as_json:
         print_json(result.to_dict(clock * 1e6))
     else:
@@ -161,7 +161,6 @@ def engines(
 
     All engines run the same loaded program in one process. MODEL may be "gemm", a matrix product.
     """
-    from etchnet.host.compiler.compile import compile_network
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.bench import bench_engines
     from etchnet.host.reports.compare import default_inputs
@@ -180,7 +179,7 @@ def engines(
             programs = [(product.model.name, program, product.x)]
         else:
             loaded = load_model(model)
-            program = compile_network(loaded.network, machine_for(config, loaded.network))
+            program = compiled_for(config, loaded.network)
             programs = [
                 (f"{loaded.name}, {plural(batch, 'input')}", program, default_inputs(loaded, batch))
                 for batch in batches or (1, 16)

@@ -12,10 +12,10 @@ import click
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
     UsageError,
+    compiled_for,
     engine_options,
     input_option,
     json_option,
-    machine_for,
     machine_options,
 )
 from etchnet.host.cli.output import plural, print_json, progress
@@ -44,9 +44,11 @@ def compare(model: str, config: Config, engines: str, source: Path | None, as_js
     if len(pair) != 2 or any(name not in ENGINES for name in pair):
         raise UsageError(f"--engines must be two of {', '.join(ENGINES)}, separated by a comma, not {engines!r}")
     loaded = load_model(model)
-    config = machine_for(config, loaded.network)
     x = load_input(source, loaded) if source else default_inputs(loaded, 1)
     with progress(quiet=as_json) as say:
+        say("compiling")
+        parts = map(loaded.network.upto, range(len(loaded.names)))
+        config = compiled_for(config, loaded.network, parts=parts).config
         first, second = (functools.partial(make_engine, name, config, **engine_options(name, say)) for name in pair)
         difference = compare_engines(loaded, first, second, x, report=say)
     if as_json:

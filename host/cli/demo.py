@@ -15,6 +15,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
     clock_for,
     clock_option,
+    compiled_for,
     engine_option,
     engine_options,
     json_option,
@@ -63,9 +64,10 @@ def demo(
         split = split.first(images)
     with progress(quiet=as_json) as report:
         report(f"classifying {len(split.labels)} images on {engine}")
-        accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
+        program = compiled_for(config, fashion.network(), batch=batch or 1)
+        accelerator = Accelerator(program.config, engine=engine, **engine_options(engine, report))
         with contextlib.closing(accelerator.engine):
-            result = run_demo(split, accelerator, batch=batch)
+            result = run_demo(split, accelerator, program, batch=batch)
         report("checking a convolution on the RTL in Amaranth's simulator")
         check = check_on_rtl(split)
     if not check.equal:

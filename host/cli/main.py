@@ -75,7 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _fail(str(error) if error.filename is None else f"{error.filename}: {error.strerror}")
     except (EtchnetError, YosysError) as error:
-        _fail(str(error))
+        _fail(f"{error}{_remedy(error)}")
+
+
+def _remedy(error: Exception) -> str:
+    """Return the options with which a network fits the machine, as a text that continues the error; or nothing."""
+    # Imported here so that help and other commands' errors need no compiler.
+    from etchnet.host.compiler.capacity import CapacityError, largest
+
+    if not isinstance(error, CapacityError) or not error.short:
+        return ""
+    if any(value > largest(name) for name, value in error.short.items()):
+        return ""
+    return "; it fits with " + " ".join(f"--set {name}={value}" for name, value in error.short.items())
 
 
 def _fail(message: str) -> None:

@@ -7,7 +7,7 @@ import functools
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from etchnet.hdl.isa.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from etchnet.hdl.targets.boards import Board
+    from etchnet.host.compiler.program import Program
     from etchnet.host.network.network import Network
     from etchnet.sim.engines.link import Engine
 
@@ -28,11 +29,13 @@ __all__ = [
     "board_named",
     "clock_for",
     "clock_option",
+    "compiled_for",
     "engine_option",
     "engine_options",
     "engines_option",
     "finite",
     "folder_option",
+    "given_parameters",
     "input_option",
     "json_option",
     "machine_for",
@@ -133,7 +136,7 @@ def machine_options(function: Callable[..., Any]) -> Any:
 
 def machine_on(defaults: Mapping[str, Any]) -> Config:
     """Return the current command's machine, with `defaults` for the parameters that the user did not set."""
-    return Config.from_dict({**defaults, **click.get_current_context().meta[_GIVEN]})
+    return Config.from_dict({**defaults, **given_parameters()})
 
 
 def machine_for(config: Config, network: Network) -> Config:
@@ -141,6 +144,57 @@ def machine_for(config: Config, network: Network) -> Config:
     if click.get_current_context().meta.get(_CONTRACT_GIVEN, True):
         return config
     return dataclasses.replace(config, contract=network.contract)
+
+
+def compiled_for(
+    config: Config,
+    network: Network,
+    *,
+    batch: int = 1,
+    packed: str | None = None,
+    once: bool = False,
+    parts: Iterable[Network] = (),
+) -> Program:
+    """Compile a network for the current command's machine, which is the `config` of the program.
+
+    This is `config`, with the network's rounding contract unless the user chose a contract. If the network does not fit
+    it, those memories that fall short and that the user did not set are enlarged, and a line on stderr says which. The
+    machine also holds each of the networks in `parts`.
+
+    Raises
+    ------
+    CapacityError
+        Memories that the user set are too small, or no machine holds the network.
+    """
+    from etchnet.host.compiler.capacity import MEMORIES
+    from etchnet.host.compiler.compile import compile_network
+
+    context = click.get_current_context()
+    machine = machine_for(config, network)
+    grow = [name for name in MEMORIES if name not in given_parameters()]
+    program = compile_network(network, machine, batch=batch, packed=packed, once=once, grow=grow)
+    larger = program.config
+    for part in parts:
+        larger = compile_network(part, larger, grow=grow).config
+    if larger != program.config:
+        program = compile_network(network, larger, batch=batch, packed=packed, once=once)
+    if program.config != machine and not context.params.get("as_json"):
+        click.echo(_growth(machine, program.config), err=True)
+    return program
+
+
+def given_parameters() -> Mapping[str, Any]:
+    """Return the parameters of the machine that the user of the current command set, by name."""
+    found: Mapping[str, Any] = click.get_current_context().meta.get(_GIVEN, {})
+    return found
+
+
+def _growth(before: Config, after: Config) -> str:
+    from etchnet.host.reports.area import board_summary
+
+    old = before.to_dict()
+    grown = [f"{name} = {value}" for name, value in after.to_dict().items() if value != old[name]]
+    return f"memories enlarged for this model: {', '.join(grown)}; {board_summary(after)}"
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import LazyChoice, batch_option, clock_option, json_option, machine_options, refuse
+from etchnet.host.cli.options import (
+    LazyChoice,
+    batch_option,
+    clock_option,
+    compiled_for,
+    json_option,
+    machine_options,
+    refuse,
+)
 from etchnet.host.cli.output import machine_text, print_json, print_table, progress
 from etchnet.host.cli.subject import product_options, subject
 
 if TYPE_CHECKING:
+    from etchnet.host.compiler.program import Program
     from etchnet.host.reports.report import LayerReport, ModelReport
 
 __all__ = ["report"]
@@ -71,6 +81,7 @@ def report(
     used, and whether any input can cause an overflow. MODEL is a .tflite file, an .onnx file, an .npz file written by
     Network.save, "demo", or "gemm", a product of random matrices, or of --a and --b.
     """
+    from etchnet.host.compiler.capacity import CapacityError
     from etchnet.host.compiler.compile import compile_network, dump_after
     from etchnet.host.compiler.dump import as_text
     from etchnet.host.reports.fit import fitted
@@ -80,19 +91,25 @@ def report(
         refuse("with --dump-after, which prints nothing else", "passes", "overflow", "clock")
     what = subject(model, config, batch=batch, **product)
     network, machine, batch = what.model.network, what.config, what.batch
+
+    def compiled() -> Program:
+        if smallest:
+            return fitted(network, machine, batch=batch, packed=packed)
+        return compiled_for(machine, network, batch=batch, packed=packed)
+
     with progress(quiet=as_json) as say:
         say("compiling")
         start = time.perf_counter()
-        if smallest:
-            program = fitted(network, machine, batch=batch, packed=packed)
-            machine, packed = program.config, program.im2col.name
         if stage is not None:
+            # Stages before the last ones have results on a machine that is too small, too.
+            with contextlib.suppress(CapacityError):
+                machine = compiled().config
             result = dump_after(stage, network, machine, batch=batch, packed=packed)
         else:
-            repeatable = compile_network(network, machine, batch=batch, packed=packed)
-            program = repeatable
+            program = repeatable = compiled()
             if what.once:
-                program = compile_network(network, machine, batch=batch, packed=packed, once=True)
+                variant = repeatable.im2col.name
+                program = compile_network(network, repeatable.config, batch=batch, packed=variant, once=True)
             found = ModelReport.of(what.model, program, time.perf_counter() - start, repeatable=repeatable)
     if stage is not None:
         print_json(result) if as_json else click.echo(as_text(result))

@@ -23,11 +23,11 @@ from etchnet.host.cli.options import (
     batch_option,
     clock_for,
     clock_option,
+    compiled_for,
     engine_option,
     engine_options,
     input_option,
     json_option,
-    machine_for,
     machine_options,
     require_folder,
 )
@@ -72,7 +72,6 @@ def run(
     from etchnet.host.reports.answers import best
 
     loaded = load_model(model)
-    config = machine_for(config, loaded.network)
     x = load_input(source, loaded)
     suffix = ".npy" if len(loaded.outputs) == 1 else ".npz"
     to_stdout = output is not None and str(output) == STDOUT
@@ -84,10 +83,13 @@ def run(
     if output is not None:
         require_folder(output)
     with progress(quiet=as_json) as report:
+        report("compiling")
+        program = compiled_for(config, loaded.network, batch=batch)
+        config = program.config
         report(f"running {plural(len(x), 'input')} on {engine}")
         accelerator = Accelerator(config, engine=engine, **engine_options(engine, report))
         with contextlib.closing(accelerator.engine):
-            accelerator.load(loaded.network, batch=batch)
+            accelerator.load_program(program)
             start = time.perf_counter()
             outputs = loaded.finish_all(accelerator.run(x))
             seconds = time.perf_counter() - start

@@ -11,7 +11,7 @@ import click
 from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.cli.options import UsageError, input_option, json_option, machine_options, refuse
+from etchnet.host.cli.options import UsageError, compiled_for, input_option, json_option, machine_options, refuse
 from etchnet.host.cli.output import print_json, progress
 from etchnet.host.cli.subject import product_options, subject
 
@@ -66,7 +66,9 @@ def state(
     what = subject(model, config, source=source, **product)
     where = _element(element or "0,0", what.config)
     with progress(quiet=as_json) as report:
-        run = ModelRun(what.model, what.config, what.x, batch=what.batch, once=what.once, report=report)
+        report("compiling")
+        program = compiled_for(what.config, what.model.network, batch=what.batch, once=what.once)
+        run = ModelRun(what.model, program, what.x, report=report)
         if cycle is not None and cycle >= run.cycles:
             raise UsageError(
                 f"--cycle must be from 0 to {run.cycles - 1}, not {cycle}: the run takes {run.cycles} cycles"

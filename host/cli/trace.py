@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import replacing, write_text
@@ -14,6 +15,7 @@ from etchnet.host.cli.options import (
     UsageError,
     batch_option,
     clock_option,
+    compiled_for,
     engine_options,
     input_option,
     machine_options,
@@ -21,7 +23,10 @@ from etchnet.host.cli.options import (
     require_folder,
 )
 from etchnet.host.cli.output import progress
-from etchnet.host.cli.subject import Subject, product_options, subject
+from etchnet.host.cli.subject import product_options, subject
+
+if TYPE_CHECKING:
+    from etchnet.host.compiler.program import Program
 
 __all__ = ["trace"]
 
@@ -80,14 +85,16 @@ def trace(
         refuse("unless waveforms are written (.vcd)", "engine")
     what = subject(model, config, batch=batch, source=source, count=count, **product)
     with progress(quiet=False) as report:
+        report("compiling")
+        program = compiled_for(what.config, what.model.network, batch=what.batch, once=what.once)
         if kind == "vcd":
-            _waveforms(what, engine, output, report)
+            _waveforms(program, what.x, engine, output, report)
         else:
             from etchnet.host.trace.page import page
             from etchnet.host.trace.perfetto import perfetto
             from etchnet.host.trace.trace import gather
 
-            gathered = gather(what.model, what.config, what.x, batch=what.batch, once=what.once, report=report)
+            gathered = gather(what.model, program, what.x, report=report)
             report("writing")
             text = (page if kind == "html" else perfetto)(gathered, clock=clock * 1e6)
             write_text(output, text)
@@ -95,15 +102,13 @@ def trace(
     click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB, {use[kind]}")
 
 
-def _waveforms(what: Subject, engine: str, output: Path, report: Any) -> None:
-    from etchnet.host.compiler.compile import compile_network
+def _waveforms(program: Program, x: np.ndarray, engine: str, output: Path, report: Any) -> None:
     from etchnet.host.driver.driver import Accelerator
     from etchnet.host.driver.engines import make_engine
 
     with replacing(output) as partial:
-        simulator = make_engine(engine, what.config, vcd=partial, **engine_options(engine, report))
+        simulator = make_engine(engine, program.config, vcd=partial, **engine_options(engine, report))
         with contextlib.closing(simulator):
             accelerator = Accelerator(engine=simulator)
-            program = compile_network(what.model.network, what.config, batch=what.batch, once=what.once)
             accelerator.load_program(program)
-            accelerator.run(what.x)
+            accelerator.run(x)

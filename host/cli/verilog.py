@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import batch_option, folder_option, json_option, machine_for, machine_options
+from etchnet.host.cli.options import batch_option, compiled_for, folder_option, json_option, machine_options
 from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["verilog"]
@@ -39,7 +39,6 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, bus: 
     from etchnet.hdl.buses.axi import Axi
     from etchnet.hdl.buses.register_exports import register_files
     from etchnet.hdl.targets.verilog import generate
-    from etchnet.host.compiler.compile import compile_network
     from etchnet.host.importers.load import load_model
 
     init = run = None
@@ -48,8 +47,8 @@ def verilog(config: Config, output: Path, network: str | None, batch: int, bus: 
         if network is not None:
             report("compiling the network")
             loaded = load_model(network).network
-            config = machine_for(config, loaded)
-            program = compile_network(loaded, config, batch=batch)
+            program = compiled_for(config, loaded, batch=batch)
+            config = program.config
             init, run = program.image(), program.command(1)
         report("generating Verilog")
         design = generate(config, init=init, run=run, wrapper=Axi if bus == "axi" else None)

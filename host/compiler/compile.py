@@ -1,18 +1,20 @@
 """The compiler: from a network to the fastest program for a machine.
 
 `PIPELINE` lists its stages. Those from `im2col` to `choose_orders` run once for each im2col variant; the later ones run
-for the fastest candidate, and for the next one if that does not fit the machine.
+for the fastest candidate, and for the next one if that does not fit the machine. If none fits, the candidate that falls
+short in the fewest memories tells how large they must be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler import dump, stages
-from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.capacity import CapacityError, largest, resized
 from etchnet.host.compiler.im2col import im2col_variants
 from etchnet.host.compiler.program import Program
 from etchnet.host.compiler.state import State
@@ -23,6 +25,9 @@ __all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages", "dump_after
 
 _BEAM = 4
 """partial schedules that the thorough search keeps"""
+
+_BY_ORDER = ("weight_tiles", "passes", "drains")
+"""memories of which a program's needs depend on the order of its passes"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ def compile_network(
     once: bool = False,
     packed: str | None = None,
     thorough: bool = True,
+    grow: Collection[str] = (),
     pipeline: Sequence[Stage] = PIPELINE,
 ) -> Program:
     """Compile a network to the fastest program found for a machine.
@@ -92,13 +98,16 @@ def compile_network(
     thorough
         Whether to search with several partial schedules. With only one, compiling is faster, but the program may be
         slower.
+    grow
+        Parameters of the machine, of those in `etchnet.host.compiler.capacity.MEMORIES`, that are enlarged if the
+        network does not fit otherwise: as few of them as possible. The program's `config` is the machine with them.
     pipeline
         The stages; they must include ones named `im2col` and `choose_orders`.
 
     Raises
     ------
     CapacityError
-        The network does not fit the machine's memories.
+        The network does not fit the machine's memories; the error names all that are too small and may not grow.
     NetworkError
         The network's rounding contract is not the machine's, or the array cannot compute a layer.
     """
@@ -110,6 +119,7 @@ def compile_network(
         once=once,
         packed=packed,
         thorough=thorough,
+        grow=grow,
         pipeline=pipeline,
     )
     return _program(list(history.values())[-1])
@@ -124,6 +134,7 @@ def compile_stages(
     once: bool = False,
     packed: str | None = None,
     thorough: bool = True,
+    grow: Collection[str] = (),
     pipeline: Sequence[Stage] = PIPELINE,
 ) -> _History:
     """Compile a network, and return the state after each stage, by the stage's name.
@@ -134,18 +145,88 @@ def compile_stages(
         raise CapacityError(f"batch must be at least 1, not {batch}")
     if network.contract != config.contract and any(not layer.wide for layer in network.layers):
         raise NetworkError(f"the network must have the machine's contract, {config.contract}, not {network.contract}")
+    start = State.start(network, config, batch=batch, streamed=streamed, once=once)
+    attempt = partial(_attempt, packed=packed, thorough=thorough, grow=grow, pipeline=pipeline)
+    try:
+        return attempt(start)
+    except CapacityError as error:
+        rows = {name: value for name, value in error.short.items() if name == "accumulator_rows"}
+        if not rows:
+            raise
+        short = dict(error.short)
+    # Without these rows there are no passes, so what else falls short is known only with them.
+    larger = start.replace(config=resized(config, rows))
+    try:
+        found = attempt(larger)
+        if set(rows) <= set(grow):
+            return found
+    except CapacityError as error:
+        short |= error.short
+    raise CapacityError.of({name: value for name, value in short.items() if name not in grow}, config, batch)
+
+
+def _attempt(
+    start: State,
+    *,
+    packed: str | None,
+    thorough: bool,
+    grow: Collection[str],
+    pipeline: Sequence[Stage],
+) -> _History:
+    """Run all stages; see `compile_stages`."""
+    config = start.config
     names = [stage.name for stage in pipeline]
     first, last = names.index("im2col"), names.index("choose_orders")
-    start = State.start(network, config, batch=batch, streamed=streamed, once=once)
     common = _run(pipeline[:first], {}, start)
-    candidates = _candidates(pipeline[first : last + 1], common, start, packed, thorough=thorough)
-    errors: list[CapacityError] = []
-    for candidate in candidates:
-        try:
-            return _run(pipeline[last + 1 :], candidate, candidate["choose_orders"])
-        except CapacityError as error:
-            errors.append(error)
-    raise min(errors, key=lambda error: error.needed)
+    prepared = _variants(pipeline[first:last], common, start, packed)
+    failed: list[_Failure] = []
+    # Tensors alone may rule out a variant. Such a variant is worth a search only if no other one fits.
+    for fits in (True, False):
+        some = [history for history in prepared if fits != bool(_last(history).memory.needs.short(config))]
+        for candidate in _candidates(pipeline[last], some, thorough=thorough):
+            state = _last(candidate)
+            short = state.memory.needs.short(config)
+            if any(failure.is_minimal(short, grow) for failure in failed):
+                continue
+            try:
+                found = _run(pipeline[last + 1 :], candidate, state)
+            except CapacityError as error:
+                failed.append(_Failure({**short, **error.short}, error, candidate))
+            else:
+                if fits:
+                    return found
+                failed.append(_Failure(short, None, candidate))
+    best = min(failed, key=lambda failure: failure.preference(grow))
+    short = {name: value for name, value in best.short.items() if name not in grow}
+    if short:
+        raise CapacityError.of(short, config, start.batch)
+    if best.error and not best.error.short:
+        raise best.error
+    chosen = _last(best.candidate).replace(config=resized(config, best.short))
+    return _run(pipeline[last + 1 :], {**best.candidate, names[last]: chosen}, chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class _Failure:
+    """A candidate that does not fit the machine: all that falls short, and the error of its program, if it has one."""
+
+    short: Mapping[str, int]
+    error: CapacityError | None
+    candidate: _History
+
+    def is_minimal(self, tensors: Collection[str], grow: Collection[str]) -> bool:
+        """Return whether no other order of passes can be preferred, for a variant whose `tensors` fall short."""
+        if not set(self.short).isdisjoint(_BY_ORDER) or (self.error and not self.error.short):
+            return False
+        # The number of parameters depends neither on the order of passes nor on the im2col variant.
+        least = {*tensors, *(name for name in self.short if name == "parameter_tiles")}
+        return (len(set(self.short) - set(grow)), len(self.short)) <= (len(least - set(grow)), len(least))
+
+    def preference(self, grow: Collection[str]) -> tuple[bool, bool, int, int]:
+        """Return a sort key, the lowest for the candidate that needs the fewest changes, least of all fixed ones."""
+        hopeless = self.error is not None and not self.error.short
+        impossible = any(value > largest(name) for name, value in self.short.items())
+        return hopeless, impossible, len(set(self.short) - set(grow)), len(self.short)
 
 
 def dump_after(
@@ -177,38 +258,55 @@ def _run(stages: Sequence[Stage], history: _History, state: State) -> dict[str, 
     return found
 
 
-def _candidates(
-    search: Sequence[Stage], common: _History, start: State, packed: str | None, *, thorough: bool
-) -> list[_History]:
-    """Return the candidates, from the most promising to the least: their histories up to `choose_orders`.
+def _last(history: _History) -> State:
+    """Return the state after the last stage so far."""
+    return list(history.values())[-1]
 
-    A quick search compares all im2col variants, and a thorough search refines the best. Whether a candidate fits the
-    program and weight memories is known only after it is emitted, so the list ends with every candidate in the orders
-    that have the fewest passes.
+
+def _variants(stages: Sequence[Stage], common: _History, start: State, packed: str | None) -> list[_History]:
+    """Run the stages before the search for every im2col variant, or only for the one called `packed`.
+
+    The machine of each last state is large enough for its tensors. Raises CapacityError if no machine is.
     """
-    state = list(common.values())[-1] if common else start
+    state = _last(common) if common else start
     names = [variant.name for variant in im2col_variants(state.network, state.config.rows)]
     if packed is not None and packed not in names:
         raise NetworkError(f"packed must be one of {', '.join(names)} for this network, not {packed!r}")
     found: list[_History] = []
     errors: list[CapacityError] = []
     for name in names if packed is None else [packed]:
-        try:
-            found.append(_run(search, common, state.replace(variant=name)))
-        except CapacityError as error:
-            errors.append(error)
+        history = _run(stages, common, state.replace(variant=name))
+        stored = _last(history)
+        short = stored.memory.needs.short(state.config)
+        if all(value <= largest(memory) for memory, value in short.items()):
+            found.append({**history, stages[-1].name: stored.replace(config=resized(state.config, short))})
+        else:
+            errors.append(CapacityError.of(short, state.config, state.batch))
     if not found:
         raise errors[0]
-    found.sort(key=_cost)
+    return found
+
+
+def _candidates(search: Stage, prepared: Sequence[_History], *, thorough: bool) -> Iterator[_History]:
+    """Yield the candidates, from the most promising to the least: their histories up to `choose_orders`.
+
+    A quick search compares all im2col variants in `prepared`, and a thorough search refines the best. Whether a
+    candidate fits the program and weight memories is known only after it is emitted, so the list ends with every
+    candidate in the orders that have the fewest passes.
+    """
+    searched: Iterator[_History] = (_run([search], history, _last(history)) for history in prepared)
+    found = sorted(searched, key=_cost)
 
     def again(candidate: _History, beam: int) -> _History:
         before = list(candidate.values())[-2]
-        return _run(search[-1:], candidate, before.replace(beam=beam))
+        return _run([search], candidate, before.replace(beam=beam))
 
-    if thorough and len(found[0]["choose_orders"].groups) > 1:
+    if thorough and found and len(found[0]["choose_orders"].groups) > 1:
         found.insert(0, again(found[0], _BEAM))
         found.sort(key=_cost)
-    return [*found, *(again(candidate, 0) for candidate in found)]
+    yield from found
+    for candidate in found:
+        yield again(candidate, 0)
 
 
 def _cost(candidate: _History) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.allocation import Lifetime, allocate
-from etchnet.host.compiler.capacity import require
+from etchnet.host.compiler.capacity import Needs
 from etchnet.host.compiler.fusion import FusionGroup, residual_lifetimes
 from etchnet.host.compiler.layout import TensorLayout
 from etchnet.host.compiler.reshapes import stored_tensor
@@ -52,6 +52,20 @@ class MemoryMap:
         """Words of all inputs in the input memory."""
         return sum(layout.size for tensor, layout in self.layouts.items() if tensor < 0)
 
+    @property
+    def output_words(self) -> int:
+        """Words of all outputs in the output memory."""
+        return sum(layout.size for layout in self.outputs.values())
+
+    @property
+    def needs(self) -> Needs:
+        """What the tensors need of the machine's memories."""
+        return Needs.tensors(
+            input_words=self.input_words,
+            output_words=self.output_words,
+            activation_words=self.activation_words,
+        )
+
     def pixels(self, tensor: int) -> int:
         """Return the number of pixels of one image of a tensor."""
         return self.shapes[tensor][0] * self.shapes[tensor][1]
@@ -62,12 +76,8 @@ def allocate_tensors(
 ) -> MemoryMap:
     """Return addresses for the tensors that fusion groups read and write, for `images` inputs at once.
 
-    `in_place` are reshapes whose results share the memory of their sources.
-
-    Raises
-    ------
-    CapacityError
-        The input, output or activation memory is too small.
+    `in_place` are reshapes whose results share the memory of their sources. Addresses may lie beyond the ends of the
+    machine's memories: `MemoryMap.needs` tells.
     """
     shapes = {INPUT - k: shape for k, shape in enumerate(network.input_shapes)} | dict(enumerate(network.shapes))
     packed = {INPUT - k: TensorLayout.packed(shape, images, config) for k, shape in enumerate(network.input_shapes)}
@@ -75,10 +85,7 @@ def allocate_tensors(
         output: TensorLayout.written(shapes[output], images, config, wide=network.layers[output].wide)
         for output in network.outputs
     }
-    layouts, input_words = _in_a_row(packed)
-    outputs, output_words = _in_a_row(written)
-    require("input_words", input_words, config, images)
-    require("output_words", output_words, config, images)
+    layouts, outputs = _in_a_row(packed), _in_a_row(written)
     step = {group.result: number for number, group in enumerate(groups)}
     last_read: dict[int, int] = {}
     shared: list[tuple[int, int]] = []
@@ -92,7 +99,6 @@ def allocate_tensors(
     found = {tensor: TensorLayout.written(shapes[tensor], images, config) for tensor in activations}
     lifetimes = [Lifetime(found[tensor].size, step[tensor], last_read[tensor]) for tensor in activations]
     addresses, activation_words = allocate(lifetimes)
-    require("activation_words", activation_words, config, images)
     for tensor, address in zip(activations, addresses, strict=True):
         layouts[tensor] = dataclasses.replace(found[tensor], base=address)
     for tensor, stored in shared:
@@ -104,10 +110,10 @@ def allocate_tensors(
     return MemoryMap(layouts, outputs, shapes, residual, images, activation_words, residual_words)
 
 
-def _in_a_row(layouts: Mapping[int, TensorLayout]) -> tuple[dict[int, TensorLayout], int]:
-    """Return the layouts at addresses one after the other, and the words of all."""
+def _in_a_row(layouts: Mapping[int, TensorLayout]) -> dict[int, TensorLayout]:
+    """Return the layouts at addresses one after the other."""
     found, end = dict[int, TensorLayout](), 0
     for tensor, layout in layouts.items():
         found[tensor] = dataclasses.replace(layout, base=end)
         end += layout.size
-    return found, end
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.capacity import CapacityError, Needs
 from etchnet.host.compiler.emit.groups import Label, Order, Write
 from etchnet.host.compiler.im2col import Im2col
 from etchnet.host.compiler.layout import TensorLayout
@@ -106,6 +108,24 @@ class Program:
     def output_words(self) -> int:
         """Output memory words of one repeat."""
         return max(layout.base + layout.size for layout in self.output_layouts)
+
+    @property
+    def needs(self) -> Needs:
+        """What the program needs of a machine's memories."""
+        tensors = Needs.tensors(
+            input_words=self.input_words, output_words=self.output_words, activation_words=self.activation_words
+        )
+        return tensors | Needs.code(self.passes, len(self.drains), len(self.weights), len(self.parameters), self.config)
+
+    def on(self, config: Config) -> Program:
+        """Return the same program for a machine that differs only in the sizes of memories.
+
+        No instruction depends on the size of a memory, so nothing is compiled. Raises CapacityError if the program does
+        not fit.
+        """
+        if short := self.needs.short(config):
+            raise CapacityError.of(short, config, self.batch)
+        return dataclasses.replace(self, config=config)
 
     def command(self, repeats: int, *, first_pass: int = 0, first_drain: int = 0) -> RunCommand:
         """Return the command of a run that computes `repeats` x `batch` inputs."""

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from etchnet.hdl.isa import Destination, Drain, InstructionError, Pass, Source
-from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler import fusion, memory_map, reshapes, search, views
-from etchnet.host.compiler.capacity import CapacityError, require
+from etchnet.host.compiler.capacity import CapacityError, Needs
 from etchnet.host.compiler.emit.emitter import Emitter
 from etchnet.host.compiler.emit.groups import Label, Write
 from etchnet.host.compiler.im2col import im2col_variants
@@ -86,7 +85,7 @@ def fuse(state: State) -> State:
 def allocate(state: State) -> State:
     """Give every tensor an address, for as long as a fusion group needs it.
 
-    Sets `memory`. Raises CapacityError if the input, output or activation memory is too small.
+    Sets `memory`. Whether the machine's memories are large enough is checked by `emit`.
     """
     memory = memory_map.allocate_tensors(state.network, state.groups, state.in_place, state.config, state.batch)
     return state.replace(memory=memory)
@@ -110,15 +109,13 @@ def emit(state: State) -> State:
     """Make the passes, drains, weights and parameters of the chosen orders.
 
     Sets `code`. Weights are stored in the order of the layers, so that their addresses do not depend on the orders.
-    Raises CapacityError if the weight, parameter or program memory is too small.
+    Raises CapacityError, which names every memory that is too small for the program or for its tensors.
     """
     config, batch, origin = state.config, state.batch, state.origin
     emitter = Emitter(config, state.memory)
     for group, order in zip(state.groups, state.orders, strict=True):
         emitter.reserve(group, order.method)
     weights, parameters = emitter.constants.tiles.words, emitter.constants.parameters
-    require("weight_tiles", ceil_div(len(weights), config.load_cycles), config, batch)
-    require("parameter_tiles", ceil_div(len(parameters), config.groups), config, batch)
     passes: list[Pass] = []
     drains: list[Drain] = []
     labels: list[Label] = []
@@ -133,8 +130,9 @@ def emit(state: State) -> State:
             labels += [dataclasses.replace(label, layer=origin[label.layer]) for label in made.labels]
             writes += [write and dataclasses.replace(write, layer=origin[write.layer]) for write in made.writes]
         bank ^= len(pass_groups) % 2
-    require("passes", len(passes), config, batch)
-    require("drains", len(drains), config, batch)
+    code = Needs.code(passes, len(drains), len(weights), len(parameters), config)
+    if short := (state.memory.needs | code).short(config):
+        raise CapacityError.of(short, config, batch)
     return state.replace(code=Code(passes, drains, labels, writes, weights, parameters))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.counters import by_name
+from etchnet.host.compiler.program import Program
 from etchnet.host.data import fashion
 from etchnet.host.data.fashion import Split
 from etchnet.host.driver.counts import Counts
@@ -108,10 +109,10 @@ class DemoResult:
         }
 
 
-def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None) -> DemoResult:
+def run_demo(split: Split, accelerator: Accelerator, first: Program, *, batch: int | None = None) -> DemoResult:
     """Classify the first image of `split` alone, then all images in batches of `batch`, and time numpy on the same.
 
-    The default batch is the best one that `one_and_many` finds.
+    The default batch is the best one that `one_and_many` finds, whose `first` is the demonstration's program.
 
     Raises
     ------
@@ -122,17 +123,17 @@ def run_demo(split: Split, accelerator: Accelerator, *, batch: int | None = None
     """
     network = fashion.network()
     x = fashion.quantise_image(split.images)
-    one, many = one_and_many(network, accelerator.config, batch=batch)
+    one, many = one_and_many(network, first, batch=batch)
     batch = many.batch
     start = time.perf_counter()
     accelerator.load_program(one)
-    first = accelerator.run(x[:1])
+    scores_alone = accelerator.run(x[:1])
     alone = accelerator.counts
     accelerator.load_program(many)
     scores = accelerator.run(x)
     together = accelerator.counts
     seconds = time.perf_counter() - start
-    if not np.array_equal(first, scores[:1]):
+    if not np.array_equal(scores_alone, scores[:1]):
         raise Disagreement("the scores of the first image alone differ from its scores in a batch")
     answers = scores.argmax(axis=1)
     on_cpu = NumpyNetwork(network)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,10 +25,10 @@ from etchnet.hdl.core.output.stage import OutputStage
 from etchnet.hdl.isa import Drain, Pass
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.hdl.targets.boards import Board
+from etchnet.hdl.targets.boards import BOARDS, Board
 from etchnet.hdl.targets.memory_sizes import BlockRams, memories
 
-__all__ = ["ESTIMATED", "WEIGHTS", "Area", "eased", "estimate", "parts", "weights"]
+__all__ = ["ESTIMATED", "WEIGHTS", "Area", "board_summary", "eased", "estimate", "parts", "weights"]
 
 WEIGHTS = Path(__file__).with_name("area.json")
 ESTIMATED = ("logic cells", "flip-flops")
@@ -104,18 +104,30 @@ def estimate(config: Config, board: Board) -> Area:
     return Area(used, {name: known[name]["error"] for name in (*ESTIMATED, "block RAMs")})
 
 
+def board_summary(config: Config) -> str:
+    """Return a text that names the boards that a machine fits by estimate, or what the nearest one is short of."""
+    over = {name: estimate(config, board).over(board.device.placeable) for name, board in BOARDS.items()}
+    if fitting := [name for name, exceeded in over.items() if not exceeded]:
+        return f"by estimate it fits {' and '.join(fitting)}"
+    nearest = min(over, key=lambda name: (len(over[name]), -BOARDS[name].device.luts))
+    return f"no board holds it: {nearest} would need {' and '.join(over[nearest])}"
+
+
 _SIZES = ("drains", "parameter_tiles", "passes", "weight_tiles", "activation_words", "input_words", "output_words")
 """parameters that may exceed the needs of a program without any effect on its cycles"""
 
 
-def eased(config: Config, board: Board) -> Config:
+def eased(config: Config, board: Board, *, keep: Collection[str] = ()) -> Config:
     """Return a machine whose small memories are enlarged until they use block RAMs, if it would not fit otherwise.
+
+    Parameters in `keep` do not change.
 
     Small memories are built from logic cells. While the estimate exceeds the board's logic cells or flip-flops and
     block RAMs are left, the memory whose move to block RAMs frees the most logic cells is enlarged.
     """
     while estimate(config, board).over(_logic(board), surely=False):
-        larger = [found for name in _SIZES if (found := _in_block_rams(config, name, board))]
+        free = (name for name in _SIZES if name not in keep)
+        larger = [found for name in free if (found := _in_block_rams(config, name, board))]
         fitting = [c for c in larger if estimate(c, board).used["block RAMs"] <= board.device.block_rams]
         best = min(fitting, key=lambda c: estimate(c, board).used["logic cells"], default=config)
         if estimate(best, board).used["logic cells"] >= estimate(config, board).used["logic cells"]:

@@ -129,11 +129,16 @@ class ModelResult:
 
 
 def bench_model(
-    model: Model, config: Config, *, batch: int | None = None, report: Callable[[str], None] = lambda line: None
+    model: Model, first: Program, *, batch: int | None = None, report: Callable[[str], None] = lambda line: None
 ) -> ModelResult:
     """Run a model on the exact engine, and time numpy, LiteRT and ONNX Runtime on the same inputs.
 
     All results are checked. The default batch is the best one that `one_and_many` finds.
+
+    Parameters
+    ----------
+    first
+        The model's network compiled for the machine: for a batch of `batch`, or else of one.
 
     Raises
     ------
@@ -142,9 +147,9 @@ def bench_model(
     Disagreement
         Results of the engine or of a runtime differ from the reference.
     """
-    network = model.network
+    network, config = model.network, first.config
     report("compiling")
-    one, many = one_and_many(network, config, batch=batch)
+    one, many = one_and_many(network, first, batch=batch)
     batch = many.batch
     x = default_inputs(model, 4 * batch)
     expected = network.reference(x)

@@ -8,7 +8,6 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
-from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.matmul_tiling import MatmulTiling
@@ -84,17 +83,12 @@ def _by(matrix: np.ndarray) -> str:
 
 def _product(name: str, x: np.ndarray, layer: Dense, config: Config) -> Product:
     terms, channels = layer.weights.shape
-    tiles = ceil_div(terms, config.rows) * ceil_div(channels, config.columns)
-    if tiles > config.weight_tiles:
-        raise CapacityError(
-            f"{terms} x {channels} weights need {tiles} weight tiles, but this machine has {config.weight_tiles}: "
-            f"enlarge it with --set weight_tiles={tiles}"
-        )
+    network = Network([layer], contract=config.contract)
     tiling = MatmulTiling.best(len(x), terms, channels, config, wide=layer.wide)
     if tiling.terms < terms or tiling.channels < channels:
+        compile_network(network, config)  # Its error names everything that falls short.
         raise CapacityError(
             f"one program cannot compute this product on this machine: only {tiling.terms} x {tiling.channels} of "
             f"the {terms} x {channels} weights fit its memories"
         )
-    network = Network([layer], contract=config.contract)
     return Product(plain_model(name, network), x, tiling.pixels)

@@ -16,11 +16,10 @@ from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.boards import Board
 from etchnet.hdl.targets.memory_sizes import memories
 from etchnet.host.compiler.capacity import CapacityError
-from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.program import Program
 from etchnet.host.network.network import Network
-from etchnet.host.reports.area import Area, eased, estimate
-from etchnet.host.reports.fit import roomy, shrunk
+from etchnet.host.reports.area import Area, estimate
+from etchnet.host.reports.fit import fitted
 
 __all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
 
@@ -179,8 +178,8 @@ def evaluate(network: Network, config: Config, board: Board | None = None) -> Po
     `etchnet.host.reports.area.eased`. If the network does not fit, the point's `failure` explains why.
     """
     try:
-        program = compile_network(network, roomy(config), thorough=False)
-        return point(program, eased(shrunk(program), board) if board else shrunk(program))
+        program = fitted(network, config, thorough=False, board=board)
+        return point(program, program.config)
     except (CapacityError, ConfigError) as error:
         return Point(config, failure=str(error))
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.emit.groups import Label
 from etchnet.host.compiler.program import Program
 from etchnet.host.driver.driver import Accelerator
@@ -26,31 +24,22 @@ class ModelRun:
 
     Parameters
     ----------
-    model, config
-        Model and machine.
+    model, program
+        The model, and its network compiled for a machine.
     x
         Inputs, int8 (M, inputs).
-    batch, once
-        Inputs per repeat, and whether the program runs only once per command, as those of `compile_network`.
     report
         Function that is called with a progress text.
     """
 
     def __init__(
-        self,
-        model: Model,
-        config: Config,
-        x: np.ndarray,
-        *,
-        batch: int = 1,
-        once: bool = False,
-        report: Callable[[str], None] = lambda text: None,
+        self, model: Model, program: Program, x: np.ndarray, *, report: Callable[[str], None] = lambda text: None
     ) -> None:
-        report("compiling and running")
-        engine = ExactEngine(config, history=True)
+        report("running")
+        engine = ExactEngine(program.config, history=True)
         accelerator = Accelerator(engine=engine)
-        self.model, self.config = model, config
-        self.program: Program = accelerator.load_program(compile_network(model.network, config, batch=batch, once=once))
+        self.model, self.config, self.program = model, program.config, program
+        accelerator.load_program(program)
         accelerator.run(x)
         self.machine = MachineState.of(engine)
         run = engine.kept_history.runs[0]

@@ -23,7 +23,6 @@ from etchnet.hdl.isa import (
     chunks,
 )
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.program import Program
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
@@ -248,39 +247,22 @@ def _ranges(cycles: np.ndarray) -> Iterator[tuple[int, int]]:
             yield int(part[0]), len(part)
 
 
-def gather(
-    model: Model,
-    config: Config,
-    x: np.ndarray,
-    *,
-    batch: int = 1,
-    once: bool = False,
-    report: Callable[..., None] = lambda *_: None,
-) -> Trace:
+def gather(model: Model, program: Program, x: np.ndarray, *, report: Callable[..., None] = lambda *_: None) -> Trace:
     """Run a model on the exact engine and return the trace of the run.
 
     Parameters
     ----------
-    model, config
-        Model and machine.
+    model, program
+        The model, and its network compiled for a machine.
     x
         Inputs, int8 (M, inputs); zeros complete the last repeat.
-    batch
-        Inputs per repeat.
-    once
-        Whether the program runs only once per command, as that of `compile_network`.
     report
         Function that is called with a progress text.
-
-    Raises
-    ------
-    CapacityError
-        The network does not fit the machine.
     """
-    report("compiling")
+    config, batch = program.config, program.batch
     engine = ExactEngine(config, history=True)
     accelerator = Accelerator(engine=engine)
-    program = accelerator.load_program(compile_network(model.network, config, batch=batch, once=once))
+    accelerator.load_program(program)
     report("running")
     accelerator.run(x)
     history = engine.kept_history

@@ -166,7 +166,7 @@ class Emitter:
         mask = self.constants.tile_mask(part.operands[0], part.channels)
         words = int(mask.sum(axis=0).max())
         if words > self.config.accumulator_rows:
-            raise CapacityError.of("accumulator_rows", words, self.config, self.memory.images)
+            raise CapacityError.of({"accumulator_rows": words}, self.config, self.memory.images)
         rows = max(1, self.config.accumulator_rows // words)
         for tile in range(tiles):
             for strip in cut_into_strips(part, fusion.result, rows, self.memory, self.config):

@@ -158,8 +158,8 @@ def test_verilog_can_contain_a_network(capsys, tmp_path):
     assert status == 0
     assert (tmp_path / "a" / "weights_0_0.hex").exists()
     assert "does not exist" in error(capsys, "verilog", "-o", out, "--network", str(tmp_path / "none.npz"))
-    message = error(capsys, "verilog", "--rows", "2", "--cols", "2", "-o", out, "--network", "demo")
-    assert message.startswith("activation_words: ")
+    message = error(capsys, "verilog", "--set", "activation_words=9", "-o", out, "--network", "demo")
+    assert message.startswith("the machine is too small for 1 input of this network at once: activation_words = 9")
 
 
 @pytest.mark.usefixtures("quick")
@@ -215,7 +215,11 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
         (["demo", "--weight-rows", "3"], "weight_rows must divide rows (16), not 3"),
         (["demo", "--engine", "spice"], "Invalid value for '--engine': 'spice' is not one of"),
         (["demo", "--batch", "0"], "Invalid value for '--batch': 0 is not in the range x>=1."),
-        (["demo", "--batch", "100"], "input_words: 78400 needed for 100 inputs at once, but the machine has 1024"),
+        (
+            ["demo", "--batch", "100", "--set", "input_words=1024"],
+            "the machine is too small for 100 inputs of this network at once: input_words = 1024 (32768 is enough); "
+            "it fits with --set input_words=32768",
+        ),
         (["demo", "--clock", "nan"], "Invalid value for '--clock': nan is not a finite number."),
         (["demo", "--clock", "inf"], "Invalid value for '--clock': inf is not a finite number."),
         (
@@ -223,7 +227,7 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
             "Invalid value for '--clock': nan is not a finite number.",
         ),
         (["demo", "--clock", "0"], "Invalid value for '--clock': 0.0 is not in the range x>0."),
-        (["demo", "--rows", "1", "--cols", "1"], "activation_words: 9408 needed for 1 input at once"),
+        (["demo", "--set", "activation_words=500"], "activation_words = 500 (588 is enough)"),
         (["verilog"], "Missing option '-o' / '--output'."),
         (["bench", "gemm", "--size", "0"], "Invalid value for '--size': 0 is not in the range"),
         (["frobnicate"], "No such command 'frobnicate'."),
@@ -237,13 +241,15 @@ def test_bad_input_is_one_line_and_status_2(capsys, arguments, message):
 def test_a_network_that_does_not_fit_is_one_line_on_the_rtl_too():
     """No partly built simulator is left, about which Python would warn at exit."""
     done = subprocess.run(
-        [sys.executable, "-m", "etchnet.host.cli.main", "demo", "--engine", "amaranth", "--rows", "8", "--cols", "8"],
+        [sys.executable, "-m", "etchnet.host.cli.main", "demo", "--engine", "amaranth", "--set", "weight_tiles=9"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("etchnet: weight_tiles: 1656 needed for 1 input at once, but the machine has 1152")
+    assert done.stderr.startswith(
+        "etchnet: the machine is too small for 1 input of this network at once: weight_tiles = 9"
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(capsys, tmp_path):
@@ -294,7 +300,7 @@ def test_a_compiler_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ETCHNET_CACHE", str(tmp_path))
     monkeypatch.setattr(toolchain, "find_verilator", lambda: (Path("/bin/false"), Path("/")))
     monkeypatch.setattr(toolchain, "find_compiler", lambda: "/bin/false")
-    arguments = ["demo", "--engine", "verilator", "--rows", "2", "--cols", "2"]
+    arguments = ["demo", "--engine", "verilator"]
     assert error(capsys, *arguments) == "false failed with exit status 1: no output"
     # The Verilog is complete and stays in the cache; nothing is left of the compilation.
     assert [path.suffix for path in tmp_path.iterdir()] == [".v"]

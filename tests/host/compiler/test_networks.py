@@ -348,12 +348,11 @@ def test_a_network_that_does_not_fit_names_a_size_that_does():
     config = dataclasses.replace(SWEPT, activation_words=100)
     with pytest.raises(
         CapacityError,
-        match=r"activation_words: (\d+) needed for 1 input at once, but the machine has "
-        r"100; activation_words = \1 is enough",
+        match=r"the machine is too small for 1 input of this network at once: activation_words = 100 \(\d+ is enough\)",
     ) as caught:
         compile_network(network, config)
-    program = compile_network(network, dataclasses.replace(config, activation_words=caught.value.needed))
-    assert program.activation_words == caught.value.needed
+    program = compile_network(network, dataclasses.replace(config, **caught.value.short))
+    assert {"activation_words": program.activation_words} == caught.value.short
 
 
 def test_the_smallest_memories_hold_the_network():

@@ -130,11 +130,11 @@ def test_networks_that_do_not_fit_together_are_refused():
 @pytest.mark.parametrize(
     ("widths", "batch", "message"),
     [
-        ([65, 4], 1, "weight_tiles: 17 needed for 1 input at once, but the machine has 16"),
-        ([4, 40], 1, "parameter_tiles: 10 needed for 1 input at once, but the machine has 8"),
-        ([12, 4], 20, "input_words: 60 needed for 20 inputs at once, but the machine has 32"),
-        ([4, 8], 20, "output_words: 40 needed for 20 inputs at once, but the machine has 32"),
-        ([4, 8, 8, 4], 25, "activation_words: 100 needed for 25 inputs at once, but the machine has 64"),
+        ([65, 4], 1, r"for 1 input of this network at once: weight_tiles = 16 \(17 is enough\)"),
+        ([4, 40], 1, r"for 1 input of this network at once: .*parameter_tiles = 8 \(10 is enough\)"),
+        ([12, 4], 20, r"for 20 inputs of this network at once: input_words = 32 \(64 is enough\)"),
+        ([4, 8], 20, r"for 20 inputs of this network at once: output_words = 32 \(64 is enough\)"),
+        ([4, 8, 8, 4], 25, r"for 25 inputs of this network at once: activation_words = 64 \(100 is enough\)"),
     ],
 )
 def test_a_network_that_does_not_fit_says_which_memory(widths, batch, message):

@@ -7,6 +7,7 @@ import pytest
 from support.strategies import int8
 from support.traced import CONFIG, network
 
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.importers.load import plain_model
 from etchnet.host.reports.report import pass_rows
 from etchnet.host.reports.state import ModelRun
@@ -19,8 +20,9 @@ from etchnet.host.trace.trace import gather
 def observed():
     random = np.random.default_rng(3)
     model = plain_model("small", network(random))
-    x = int8(random, (1, model.network.inputs))
-    return gather(model, CONFIG, x), ModelRun(model, CONFIG, x)
+    x = int8(random, (1, model.network.input_size))
+    program = compile_network(model.network, CONFIG)
+    return gather(model, program, x), ModelRun(model, program, x)
 
 
 def test_every_pass_begins_in_the_same_cycle_everywhere(observed):

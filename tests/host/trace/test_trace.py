@@ -14,6 +14,7 @@ from support.traced import CONFIG, network
 from support.waveforms import changes
 
 from etchnet.hdl.isa import Counter, Destination, Source
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.importers.load import plain_model
 from etchnet.host.trace.page import page
 from etchnet.host.trace.perfetto import events, live_words, perfetto
@@ -25,7 +26,7 @@ from etchnet.sim.timing import drain_words
 def traced():
     random = np.random.default_rng(3)
     model = plain_model("small", network(random))
-    return gather(model, CONFIG, int8(random, (3, model.network.input_size)))
+    return gather(model, compile_network(model.network, CONFIG), int8(random, (3, model.network.input_size)))
 
 
 def test_every_cycle_has_one_class_and_the_sums_equal_the_counters(traced):
@@ -115,7 +116,7 @@ def test_a_page_loads_no_other_resources(traced):
 @given(randoms(), st.integers(1, 3), st.integers(2, 6))
 def test_counters_of_traces_are_those_of_runs(random, inputs, channels):
     model = plain_model("random", network(random, channels))
-    found = gather(model, CONFIG, int8(random, (inputs, model.network.input_size)))
+    found = gather(model, compile_network(model.network, CONFIG), int8(random, (inputs, model.network.input_size)))
     assert sum(s.length for s in found.segments if s.spent is Counter.WAIT_IN) == found.counts[Counter.WAIT_IN]
     assert len([e for e in events(found) if e.get("cat") == "drains"]) == inputs * len(found.program.drains)
 

@@ -18,6 +18,7 @@ from support.traced import CONFIG, network
 
 from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.importers.load import plain_model
 from etchnet.host.network.layers import Add, AveragePool, Conv, Dense, MaxPool
 from etchnet.host.network.network import INPUT, Network
@@ -89,7 +90,7 @@ def traced(request):
     random = np.random.default_rng(7)
     config, make = MACHINES[request.param]
     model = plain_model("small", make(random))
-    trace = gather(model, config, int8(random, (2, model.network.input_size)))
+    trace = gather(model, compile_network(model.network, config), int8(random, (2, model.network.input_size)))
     return trace, MachineState(trace.history, config)
 
 

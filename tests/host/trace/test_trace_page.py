@@ -8,6 +8,7 @@ from support.needs import CHROMIUM, DRIVER, needs_browser
 from support.strategies import int8
 from support.traced import CONFIG, network
 
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.importers.load import plain_model
 from etchnet.host.trace.page import page
 from etchnet.host.trace.trace import gather
@@ -22,7 +23,7 @@ def shown(tmp_path_factory):
     """Return a trace, the state of its machine in closed form, and the address of its page."""
     random = np.random.default_rng(5)
     model = plain_model("small", network(random))
-    trace = gather(model, CONFIG, int8(random, (2, model.network.input_size)))
+    trace = gather(model, compile_network(model.network, CONFIG), int8(random, (2, model.network.input_size)))
     path = tmp_path_factory.mktemp("page") / "trace.html"
     path.write_text(page(trace), encoding="utf-8")
     return trace, MachineState(trace.history, CONFIG), path.as_uri()
