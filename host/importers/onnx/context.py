@@ -8,28 +8,33 @@ from dataclasses import replace
 
 import numpy as np
 
+from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.importers.builder import GraphBuilder
 from etchnet.host.importers.onnx.fit import CONTRACT
 from etchnet.host.importers.onnx.reader import Graph, Node
+from etchnet.host.importers.onnx.runtime import SOURCE, OnnxStep, run, submodel
 from etchnet.host.importers.onnx.values import (
     UINT8_REASON,
-    Dequantised,
+    HostValue,
     Item,
-    Pending,
     Tensor,
     checked_scales,
-    describe,
-    same_order,
     shape_text,
 )
 from etchnet.host.importers.registry import OperatorRegistry
-from etchnet.host.importers.value import Value
+from etchnet.host.importers.value import Value, make_layer
 from etchnet.host.network.layers import Layer, Reshape
-from etchnet.host.network.model import ModelError, Quantisation
+from etchnet.host.network.model import InputStep, ModelError, Quantisation
+from etchnet.host.network.order import UNCHANGED
+from etchnet.host.network.steps import Quantise
 
 __all__ = ["OPERATORS", "Context", "handles"]
 
 _MOST_SEARCHES = 1024
+_ORDERED = {"DequantizeLinear", "Relu", "Clip"}
+"""operators that map larger values to larger or equal ones"""
+_MOST_FOLDED = 1 << 27
+_MOST_PROBES = 1 << 24
 
 
 class Context:
@@ -38,20 +43,18 @@ class Context:
     Parameters
     ----------
     graph
-        The graph.
+        The graph, as ONNX Runtime has optimised it.
 
     Attributes
     ----------
     items
         The values computed so far, by their names in the graph.
+    constants
+        The constants that operators on the host read.
     builder
         The model so far.
-    input
-        The graph's input as an int8 tensor.
-    input_quantisation
-        Scale and zero point of the input, once an operator has given them.
-    channels_last
-        Whether the model's input is (y, x, channel), that is, all its readers transpose it to (channel, y, x).
+    scales
+        Scale and zero point of each input that is int8 in the file, as the first operator reads it.
 
     Raises
     ------
@@ -62,43 +65,27 @@ class Context:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.items: dict[str, Item] = {}
-        self.input_quantisation: Quantisation | None = None
+        self.constants: dict[str, np.ndarray] = {}
+        self.scales: dict[int, Quantisation] = {}
         self._searches = 0
-        shape = graph.input_shape
-        self.channels_last = len(shape) == 3 and self._begins_with_transpose()
-        if len(shape) == 3 and not self.channels_last:
-            image = (shape[1], shape[2], shape[0])
-        elif len(shape) == 3:
-            image = (shape[0], shape[1], shape[2])
-        elif len(shape) == 2:
-            image = (1, shape[1], shape[0])
-        else:
-            image = (1, 1, math.prod(shape))
-        # The scale is not known until the first operator reads the input; the importer sets it at the end.
-        self.builder = GraphBuilder(graph.name, contract=CONTRACT)
-        value = self.builder.input(graph.input, image, Quantisation(1.0, 0, True))
-        self.input = Tensor(value, shape, self.channels_last, raw=True)
-
-    def _begins_with_transpose(self) -> bool:
-        """Return whether all readers of the input transpose it from (y, x, channel) to (channel, y, x)."""
-        names = {self.graph.input}
-        readers = []
-        for node in self.graph.nodes:
-            if node[0] in names:
-                if node.kind in ("QuantizeLinear", "DequantizeLinear", "Identity"):
-                    names.update(node.outputs)
-                else:
-                    readers.append(node)
-        return bool(readers) and all(
-            n.kind == "Transpose" and n.attributes.get("perm") == [0, 3, 1, 2] for n in readers
-        )
+        self.builder = GraphBuilder(graph.name, contract=CONTRACT, channels_first=True)
+        for port in graph.inputs:
+            value = self.builder.input(port.name, port.shape, Quantisation(1.0, 0, True), port.dtype)
+            tensor = Tensor(value)
+            host = HostValue(tensor, port.dtype, (), SOURCE, port.dtype, incoming=True)
+            self.items[port.name] = tensor if port.dtype == "int8" else host
 
     def operand(self, node: Node, index: int) -> Item | None:
         """Return the value of a node's input, or None if it is absent."""
         name = node[index]
         if not name:
             return None
-        return self.items[name] if name in self.items else self.graph.constant(node.where, name)
+        if name not in self.items:
+            array = self.graph.constant(node.where, name)
+            if array is None:
+                raise ModelError(f"{node.where} reads {name!r}, which nothing gives")
+            self.items[name] = array
+        return self.items[name]
 
     def constant(self, node: Node, index: int, what: str) -> np.ndarray:
         """Return an input that must be constant; error messages call it `what`."""
@@ -111,17 +98,16 @@ class Context:
         """Return an input that must be constant if it is present."""
         item = self.operand(node, index)
         if item is not None and not isinstance(item, np.ndarray):
-            raise ModelError(f"{node.where}: {what} must be constant, not {describe(item)}")
+            raise ModelError(f"{node.where}: {what} must be constant")
         return item
 
-    def quantisation(self, node: Node, scale: int, what: str, *, unsigned_default: bool = False) -> Quantisation:
+    def quantisation(self, node: Node, scale: int, what: str) -> Quantisation:
         """Return the scale and zero point of a whole tensor, from inputs `scale` and `scale + 1`."""
         scales = checked_scales(node.where, self.constant(node, scale, f"the scale of {what}"))
         zero = self.optional_constant(node, scale + 1, f"the zero point of {what}")
-        if zero is None and unsigned_default:
-            raise ModelError(f"{node.where}: {what} has no zero point, and is uint8 by default. {UINT8_REASON}")
         if zero is None:
-            zero = np.zeros((), np.int8)
+            # A dequantisation reads the type that its input has; for the others, uint8 is the default.
+            zero = np.zeros((), np.int8 if node.kind == "DequantizeLinear" else np.uint8)
         if zero.dtype == np.uint8:
             raise ModelError(f"{node.where}: {what} is uint8. {UINT8_REASON}")
         if zero.dtype != np.int8:
@@ -130,83 +116,185 @@ class Context:
             raise ModelError(f"{node.where}: {what} must have one scale and one zero point, not {scales.size}")
         return Quantisation(float(scales.flat[0]), int(zero.flat[0]), True)
 
-    def read(self, node: Node, index: int, quantisation: Quantisation) -> Tensor:
+    def read(self, node: Node, index: int, quantisation: Quantisation | None = None) -> Tensor:
         """Return an input that must be an int8 tensor; the node reads it with the scale and zero point given."""
         item = self.operand(node, index)
+        if isinstance(item, HostValue):
+            raise ModelError(self.why_not(node, item))
         if not isinstance(item, Tensor):
-            raise ModelError(f"{node.where} must have an int8 tensor as input {index}, not {describe(item)}")
-        self.check_on_machine(node.where, item)
-        if item.raw:
-            self.set_input_quantisation(node.where, quantisation)
+            kind = "nothing" if item is None else f"a constant of {item.dtype}"
+            raise ModelError(f"{node.where} must have an int8 tensor as input {index}, not {kind}")
+        if item.value.node < 0 and quantisation is not None:
+            self.scales.setdefault(-1 - item.value.node, quantisation)
         return item
 
-    def set_input_quantisation(self, where: str, quantisation: Quantisation) -> None:
-        """Record the scale and zero point of the model's input; all its readers must agree."""
-        if self.input_quantisation not in (None, quantisation):
+    @staticmethod
+    def why_not(node: Node, item: HostValue) -> str:
+        """Say why a layer cannot read a value that the host computes."""
+        if item.reason:
+            return item.reason
+        if item.dtype == "uint8":
+            return f"{node.where} reads uint8. {UINT8_REASON}"
+        if not item.nodes:
+            return f"{node.where} reads the input as {item.dtype}: a QuantizeLinear to int8 must come before it"
+        kinds = ", ".join(
+            dict.fromkeys(n.where for n in item.nodes if n.kind not in ("QuantizeLinear", "DequantizeLinear"))
+        )
+        return (
+            f"{node.where} reads what ONNX Runtime computes in float32, not on int8"
+            + (f", by {kinds}" if kinds else "")
+            + ": only the first and the last operators may be in float32"
+        )
+
+    def apply(
+        self, node: Node, operands: Sequence[Item | None], *, pointwise: bool, dtype: str, reason: str = ""
+    ) -> HostValue:
+        """Return the value that a node computes on the host from one tensor, and constants.
+
+        Parameters
+        ----------
+        operands
+            The values of the node's inputs.
+        pointwise
+            Whether each result follows from the values of the operands at the same place.
+        dtype
+            Type of the result.
+        reason
+            Why no layer computes it.
+        """
+        hosts = [self._as_host(item) for item in operands if isinstance(item, Tensor | HostValue)]
+        first, known = hosts[0], next((host.reason for host in hosts if host.reason), "")
+        if any(host.source != first.source or host.incoming != first.incoming for host in hosts):
             raise ModelError(
-                f"{where} reads the input as {quantisation}, an operator before it as {self.input_quantisation}"
+                known
+                or f"{node.where} has several operands that are not constant, and ONNX Runtime does not compute it on "
+                "int8, or not by a sum: no layer of the machine, and no step of the host, takes them"
             )
-        self.input_quantisation = quantisation
+        inputs = []
+        axes = frozenset(axis for host in hosts for axis in host.axes)
+        pointwise = pointwise and all(host.pointwise for host in hosts)
+        for name, item in zip(node.inputs, operands, strict=True):
+            if isinstance(item, np.ndarray):
+                self.constants[name] = item
+                inputs.append(name)
+                varying = _varying(node, item, first.source.shape)
+                pointwise, axes = pointwise and varying is not None, axes | (varying or frozenset())
+            else:
+                inputs.append("" if item is None else self._as_host(item).name)
+        nodes = tuple(dict.fromkeys(n for host in hosts for n in host.nodes))
+        return HostValue(
+            first.source,
+            first.source_type,
+            (*nodes, replace(node, inputs=inputs)),
+            node.outputs[0],
+            dtype,
+            first.incoming,
+            pointwise,
+            axes,
+            known or reason,
+        )
 
     @staticmethod
-    def check_on_machine(where: str, tensor: Tensor) -> None:
-        """Refuse a tensor that the host computes, because no layer can read it."""
-        if tensor.value.steps:
-            raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
+    def _as_host(item: Tensor | HostValue) -> HostValue:
+        return HostValue(item, "int8", (), SOURCE, "int8") if isinstance(item, Tensor) else item
 
-    def dequantised(self, node: Node, index: int) -> Dequantised:
-        """Return an input that must be the result of a DequantizeLinear."""
-        item = self.operand(node, index)
-        if isinstance(item, Dequantised) and not item.clamped:
-            self.check_on_machine(node.where, item.tensor)
-            return item
-        if isinstance(item, Pending | Dequantised):
-            before = item.where if isinstance(item, Pending) else "a clamp"
+    def enter(self, node: Node, host: HostValue, out: Quantisation | None) -> Tensor:
+        """Return the int8 tensor that the host makes of an input of the model before the first layer."""
+        value, given = host.source.value, out or Quantisation(1.0, 0, True)
+        port = self.graph.inputs[-1 - value.node]
+        kinds = tuple(n.kind for n in host.nodes)
+        step: InputStep = Quantise(given)
+        if kinds != ("QuantizeLinear",) or host.axes or port.dtype != "float32":
+            step = OnnxStep(self.submodel(host), (1, *port.shape), kinds, "int8")
+        return replace(host.source, value=self.builder.prepare_input(node.where, value, given, step))
+
+    def last_step(self, host: HostValue) -> tuple[OnnxStep, np.ndarray]:
+        """Return the step that computes a value after the last layer, and a result of it."""
+        kinds = tuple(node.kind for node in host.nodes)
+        # Only a Reshape can name the batch of the file.
+        batch = self.graph.batch if "Reshape" in kinds else None
+        step = OnnxStep(self.submodel(host), host.source.shape, kinds, host.dtype, batch)
+        count = math.prod(host.source.shape)
+        values = np.random.default_rng(0).integers(-128, 128, (2 * (batch or 1), count)).astype(host.source_type)
+        both, (first, second) = step.shaped(values), np.split(values, 2)
+        if not np.array_equal(both, np.concatenate([step.shaped(first), step.shaped(second)]), equal_nan=True):
+            raise ModelError(f"{host.nodes[-1].where} must keep images apart: its result for one depends on others")
+        return replace(step, dtype=str(both.dtype)), both
+
+    def submodel(self, host: HostValue) -> bytes:
+        """Return the model of the operators of a value, which ONNX Runtime can run."""
+        names = {name for node in host.nodes for name in node.inputs}
+        used = {name: value for name, value in self.constants.items() if name in names}
+        return submodel(self.graph, host.nodes, host.name, used, host.source_type, len(host.source.shape))
+
+    def table(self, node: Node, host: HostValue) -> np.ndarray:
+        """Return the result of every int8 value, (groups, 256); groups are the indices along the axes of a value."""
+        shape = host.source.shape
+        groups = math.prod(shape[axis] for axis in host.axes)
+        images = ceil_div(256 * groups, math.prod(shape))
+        if images * math.prod(shape) > _MOST_PROBES:
             raise ModelError(
-                f"{node.where} reads the float result of {before}: a QuantizeLinear and a DequantizeLinear must "
-                "be between them, or ONNX Runtime computes both in float"
+                f"{node.where}: a function of single values must be of at most {_MOST_PROBES // 256} of them"
             )
-        raise ModelError(
-            f"{node.where} must have the result of a DequantizeLinear as input {index}, not {describe(item)}"
-        )
-
-    def image(self, tensor: Tensor) -> tuple[int, int, int]:
-        """Return (height, width, channels) of the layer that holds a tensor."""
-        return self.builder.geometry(tensor.value)
-
-    def as_image(self, where: str, tensor: Tensor) -> Value:
-        """Return a tensor (channel, y, x) or (channel, x) as a value stored as an image; adds a `Reshape` if needed."""
-        if len(tensor.shape) not in (2, 3):
+        # The axes along which the function differs come first; along the others, all values follow one another.
+        whole = (images, *shape)
+        first = sorted(axis + 1 for axis in host.axes)
+        order = [*first, *(axis for axis in range(len(whole)) if axis not in first)]
+        values = np.arange(images * math.prod(shape) // groups) % 256
+        probe = np.broadcast_to(values - 128, (groups, len(values))).astype(np.int8)
+        probe = probe.reshape([whole[axis] for axis in order]).transpose(np.argsort(order))
+        rows = np.ascontiguousarray(probe).reshape(-1, *shape[1:])
+        result = run(node.where, self.submodel(host), {SOURCE: rows})
+        if result.shape != rows.shape:
             raise ModelError(
-                f"{where} must have tensors (N, C, H, W) or (N, C, L), not shape (N, {shape_text(tensor.shape)})"
+                f"{node.where} must keep the shape ({', '.join(map(str, rows.shape))}), not {result.shape}"
             )
-        channels, height, width = (*tensor.shape[:1], 1, *tensor.shape[1:]) if len(tensor.shape) == 2 else tensor.shape
-        image, wanted = self.image(tensor), (height, width, channels)
-        flat = tensor.channels_last or same_order(image)
-        if image == wanted and (not tensor.channels_last or same_order(image)):
-            return tensor.value
-        if flat and same_order(wanted):
-            return self.builder.add(where, Reshape(wanted), [tensor.value], tensor.value.quantisation, as_stored=True)
-        raise ModelError(
-            f"{where} reads shape (N, {shape_text(tensor.shape)}) of values stored as (y, x, channel) = {image}: "
-            "changing their order is not supported"
-        )
-
-    def as_vector(self, where: str, tensor: Tensor) -> Value:
-        """Return a tensor (K,) as a value stored as one pixel; adds a `Reshape` if needed."""
-        image = self.image(tensor)
-        if not (tensor.channels_last or same_order(image)):
+        results = result.reshape(whole).transpose(order).reshape(groups, -1)
+        if (results != results[:, values]).any():
             raise ModelError(
-                f"{where} reads a flattened image {image}, (y, x, channel): changing its order is not supported"
+                f"{node.where}: results of ONNX Runtime depend on the places of values, not on values alone"
             )
-        wanted = 1, 1, math.prod(image)
-        if image == wanted:
-            return tensor.value
-        return self.builder.add(where, Reshape(wanted), [tensor.value], tensor.value.quantisation, as_stored=True)
+        return results[:, :256]
 
-    def add(self, where: str, layer: Layer, sources: Sequence[Value], out: Quantisation, name: str) -> Value:
-        """Add a layer that reads its sources as they are stored."""
-        return self.builder.add(where, layer, sources, out, name=name, as_stored=True)
+    def fold(self, node: Node, operands: Sequence[Item | None]) -> np.ndarray:
+        """Compute a node all of whose inputs are constant."""
+        used = {name: item for name, item in zip(node.inputs, operands, strict=True) if isinstance(item, np.ndarray)}
+        result = run(node.where, submodel(self.graph, [node], node.outputs[0], used, "int8", 1), {})
+        if result.size > _MOST_FOLDED:
+            raise ModelError(f"{node.where} must have at most {_MOST_FOLDED} values, not shape {result.shape}")
+        return result
+
+    def image(self, where: str, tensor: Tensor) -> Value:
+        """Return a tensor that must be an image (N, channel, y, x) or a line (N, channel, x)."""
+        if len(tensor.shape) not in (3, 4) or tensor.folded:
+            raise ModelError(
+                f"{where} must have tensors (N, C, H, W) or (N, C, L), not shape ({shape_text(tensor.shape)})"
+            )
+        return tensor.value
+
+    def add_image(self, node: Node, layer: Layer, source: Value, out: Quantisation) -> Tensor:
+        """Add a layer that makes an image of an image, or a line of a line."""
+        height, width, channels = make_layer(node.where, layer.shape, self.builder.image(node.where, source))
+        shape = (channels, height, width) if len(source.shape) == 3 else (channels, width)
+        return Tensor(self.builder.add(node.where, layer, [source], out, name=node.label, shape=shape))
+
+    def rows(self, where: str, value: Value) -> tuple[Value, tuple[int, ...]]:
+        """Return a value stored as an image whose channels are the value's last axis; adds a `Reshape` if needed.
+
+        Returns its axes in the order in which they are stored, too.
+        """
+        last = len(value.shape) - 1
+        axes = self.builder.order_of(where, value, UNCHANGED).of_axes(value.shape)
+        if axes is None or (value.shape[-1] > 1 and axes[-1] != last):
+            raise ModelError(
+                f"{where} reads {value.name}, shape {value.shape}, whose last axis the machine does not store as one "
+                "pixel: a transposition before it moves values"
+            )
+        size, axes = value.shape[-1], (*(axis for axis in axes if axis != last), last)
+        if self.builder.geometry(value)[2] == size:
+            return value, axes
+        layer = Reshape((1, math.prod(value.shape) // size, size))
+        return self.builder.add(where, layer, [value], value.quantisation, shape=value.shape, as_stored=True), axes
 
     def count_search(self, where: str) -> None:
         """Count an operator that needs a search for its settings, of up to a second; refuse more than the limit."""
@@ -216,20 +304,47 @@ class Context:
                 f"{where}: at most {_MOST_SEARCHES} additions, averages and changes of scale are supported"
             )
 
-    def change_shape(self, node: Node, change: Callable[[Tensor], Tensor]) -> Item:
-        """Apply `change` to a node's first input, which may be int8 or dequantised."""
+    def move(self, node: Node, change: Callable[[Tensor], Tensor], *, ordered: bool = False) -> Item:
+        """Apply `change`, which moves values but computes none, to a node's first input.
+
+        What no layer can move is moved on the host, if no layer reads it. `ordered` changes choose values by their
+        order, which operators in between must keep.
+        """
         item = self.operand(node, 0)
-        if isinstance(item, Tensor):
-            return change(item)
-        if isinstance(item, Dequantised):
-            return replace(item, tensor=change(item.tensor))
-        if isinstance(item, Pending):
-            self.dequantised(node, 0)
-        raise ModelError(f"{node.where} must have a tensor as input 0, not {describe(item)}")
+        reason = ""
+        try:
+            if isinstance(item, Tensor):
+                return change(item)
+            if isinstance(item, HostValue) and item.pointwise and (item.incoming or not item.axes):
+                keeps = not item.incoming and {n.kind for n in item.nodes} <= _ORDERED
+                if keeps or not ordered:
+                    return replace(item, source=change(item.source))
+        except ModelError as error:
+            reason = str(error)
+        operands = [self.operand(node, index) for index in range(len(node.inputs))]
+        dtype = item.dtype if isinstance(item, HostValue) else "int8"
+        return self.apply(node, operands, pointwise=False, dtype=dtype, reason=reason)
 
 
-Handler = Callable[[Context, Node], Item]
+def _varying(node: Node, constant: np.ndarray, shape: Sequence[int]) -> frozenset[int] | None:
+    """Return the axes of a tensor along which a constant operand differs; None if it is not as large as the tensor."""
+    if constant.size == 1:
+        return frozenset()
+    if node.kind in ("QuantizeLinear", "DequantizeLinear", "BatchNormalization"):
+        axis = node.integer("axis", 1) % len(shape)
+        return frozenset([axis]) if constant.shape == (shape[axis],) else None
+    sizes = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if (
+        len(sizes) != len(shape)
+        or any(n not in (1, size) for n, size in zip(sizes, shape, strict=True))
+        or sizes[0] > 1
+    ):
+        return None
+    return frozenset(axis for axis, size in enumerate(sizes) if size > 1)
+
+
+Handler = Callable[[Context, Node], Item | list[Item]]
 
 OPERATORS: OperatorRegistry[Handler] = OperatorRegistry()
-"""handlers of ONNX operators; each returns the value of the node's output"""
+"""handlers of ONNX operators; each returns the value of the node's first output, or a list of those of its outputs"""
 handles = OPERATORS.handles

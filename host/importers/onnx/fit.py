@@ -19,7 +19,7 @@ from etchnet.host.network.layers import Add, Depthwise, Scaling
 from etchnet.sim.arithmetic.contracts import quantise_float
 from etchnet.sim.arithmetic.onnx_ops import qlinear_add
 
-__all__ = ["CONTRACT", "Fit", "fit_add", "fit_map", "layer_of_fits"]
+__all__ = ["CONTRACT", "Fit", "fit_add", "fit_map", "layer_of_fits", "line_of"]
 
 CONTRACT = ONNX_FLOAT
 _INT8 = np.arange(-128, 128)
@@ -62,11 +62,31 @@ def layer_of_fits(where: str, fits: Sequence[Fit], zero_point: int, low: int = -
     return make_layer(where, Depthwise, weights, biases, *pairs.T, 0, zero_point, low, high)
 
 
+def line_of(target: np.ndarray, low: int, high: int) -> tuple[float, float] | None:
+    """Return the slope and offset in the middle of all lines whose rounded values, clamped, are `target`.
+
+    `target` has the results of -128 to 127. Returns None if there is no such line.
+    """
+    values = target.astype(np.float64)
+    # A clamped value bounds the line on one side only.
+    above = np.where(target == high, np.inf, values + 0.5)
+    below = np.where(target == low, -np.inf, values - 0.5)
+    apart = _INT8[None, :] - _INT8[:, None]
+    first, second = np.nonzero(apart > 0)
+    least = ((below[second] - above[first]) / apart[first, second]).max()
+    most = ((above[second] - below[first]) / apart[first, second]).min()
+    # A table of two values, both clamped, bounds the slope on one side only.
+    least, most = max(least, -2 * abs(most) - 1), min(most, 2 * abs(least) + 1)
+    if not -np.inf < least <= most < np.inf:
+        return None
+    slope = float(least + most) / 2
+    return slope, float((below - slope * _INT8).max() + (above - slope * _INT8).min()) / 2
+
+
 def fit_map(
     x: np.ndarray,
     target: np.ndarray,
-    ratio: float,
-    offset: float,
+    lines: Sequence[tuple[float, float]],
     zero_points: Sequence[int],
     low: int = -128,
     high: int = 127,
@@ -79,8 +99,8 @@ def fit_map(
     ----------
     x, target
         Integers, and the int8 result of each.
-    ratio, offset
-        Approximation of the results before rounding: ratio * x + offset.
+    lines
+        Approximations of the results before rounding: slope * x + offset.
     zero_points
         Zero points to try. Their parity decides the rounding of results exactly between two integers.
     low, high
@@ -95,22 +115,26 @@ def fit_map(
 
     if first is not None and fits(np.int64(first.weight), np.int64(first.bias), first.factor, first.zero_point):
         return first
+    if (target == target[0]).all():
+        return Fit(0, int(target[0]) - zero_points[0], np.float32(1), zero_points[0])
     largest = 1 << 30
     with np.errstate(all="ignore"):
-        for weight in range(1, 128):
-            exact = np.float32(ratio / weight)
-            if not 2.0**-32 <= exact < 2.0**31:
-                continue
-            for zero_point in zero_points:
-                middle = np.rint((offset - zero_point) / float(exact))
-                if not abs(middle) < largest:
+        for slope, offset in lines:
+            for magnitude in range(1, 128):
+                weight = magnitude if slope > 0 else -magnitude
+                exact = np.float32(slope / weight)
+                if not 2.0**-32 <= exact < 2.0**31:
                     continue
-                for steps in (0, 1, -1, 2, -2):
-                    factor = _nudged(exact, steps)
-                    biases = np.int64(middle) + np.array([0, 1, -1, 2, -2])
-                    good = fits(weight, biases[:, None], factor, zero_point)
-                    if good.any():
-                        return Fit(weight, int(biases[good.argmax()]), factor, zero_point)
+                for zero_point in zero_points:
+                    middle = np.rint((offset - zero_point) / float(exact))
+                    if not abs(middle) < largest:
+                        continue
+                    for steps in (0, 1, -1, 2, -2):
+                        factor = _nudged(exact, steps)
+                        biases = np.int64(middle) + np.array([0, 1, -1, 2, -2])
+                        good = fits(weight, biases[:, None], factor, zero_point)
+                        if good.any():
+                            return Fit(weight, int(biases[good.argmax()]), factor, zero_point)
     return None
 
 

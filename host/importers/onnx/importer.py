@@ -1,11 +1,12 @@
-"""Models from ONNX files: int8, in both formats that ONNX Runtime's quantiser writes.
+"""Models from ONNX files: the int8 operators that ONNX Runtime runs for them.
 
-The QOperator format has operators on int8, such as QLinearConv. The equivalent QDQ format has float operators between
-DequantizeLinear and QuantizeLinear: the result of a float operator is pending until a QuantizeLinear gives its scale
-and zero point. ONNX stores images as (channel, y, x), the machine as (y, x, channel): weights are transposed, and the
-order of a flattened image is recorded until a matrix product reads it.
+ONNX Runtime optimises the graph of a file: it fuses float operators between quantisations to operators on int8, such as
+QLinearConv. The importer reads the result. What it leaves in float32, before the first and after the last int8
+operator, the host computes by ONNX Runtime itself; between int8 operators it is refused, unless it is a function of
+single values that integer arithmetic equals. ONNX stores images as (channel, y, x), the machine as (y, x, channel):
+weights are transposed, and the order of values is recorded until an operator reads them.
 
-Files are untrusted input: `reader` checks their structure, and the handlers check their operators.
+Files are untrusted input: `reader` checks them before ONNX Runtime reads them, and the handlers check their operators.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from etchnet.host.importers.files import parse_guarded, read_file
-from etchnet.host.importers.onnx import additions, host, pools, products, quantise, shapes
+from etchnet.host.importers.onnx import additions, pointwise, pools, products, rims, shapes
 from etchnet.host.importers.onnx.context import OPERATORS, Context
-from etchnet.host.importers.onnx.reader import Graph, read_graph
-from etchnet.host.importers.onnx.values import Dequantised, FloatInput, Pending, Tensor, same_order
-from etchnet.host.network.layers import Shape
-from etchnet.host.network.model import Model, ModelError, Quantisation
-from etchnet.host.network.order import UNCHANGED, AxisOrder
-from etchnet.host.network.steps import Dequantise, Quantise
+from etchnet.host.importers.onnx.reader import Graph, check_model, parse_model, read_graph
+from etchnet.host.importers.onnx.runtime import check_installed, optimise
+from etchnet.host.importers.onnx.values import HostValue, Tensor
+from etchnet.host.importers.value import Value
+from etchnet.host.network.model import Model, ModelError
+from etchnet.host.network.steps import Dequantise
 
 __all__ = ["HANDLER_MODULES", "OPERATORS", "load_onnx", "parse_onnx"]
 
-HANDLER_MODULES = (additions, host, pools, products, quantise, shapes)
+HANDLER_MODULES = (additions, pointwise, pools, products, rims, shapes)
 """modules that register handlers"""
+_FOLDED = ("Constant", "ConstantOfShape", "Equal", "Not", "Range", "Size", "Where")
+"""operators on constants, which ONNX Runtime replaces by their results"""
 
 
 def load_onnx(path: Path) -> Model:
@@ -36,59 +41,54 @@ def load_onnx(path: Path) -> Model:
 
 def parse_onnx(data: bytes, *, name: str = "model") -> Model:
     """Parse the bytes of an .onnx file; raises ModelError as `load_onnx` does."""
-    return parse_guarded(name, lambda: replace(_import(read_graph(data, name)), onnx_file=data))
+    check_installed()
+    return parse_guarded(name, lambda: replace(_import(_optimised(data, name)), onnx_file=data))
+
+
+def _optimised(data: bytes, name: str) -> Graph:
+    """Return the graph that ONNX Runtime runs for a file that has passed all checks."""
+    model = parse_model(data, name)
+    check_model(model, name, _check_operator)
+    return read_graph(optimise(model, name), name)
+
+
+def _check_operator(kind: str, where: str) -> None:
+    """Refuse an operator that no handler takes, unless ONNX Runtime computes it once and for all."""
+    if kind not in _FOLDED:
+        OPERATORS.handler(kind, where)
 
 
 def _import(graph: Graph) -> Model:
     context = Context(graph)
-    context.items[graph.input] = context.input if graph.input_type == "int8" else FloatInput()
     for node in graph.nodes:
-        handler = OPERATORS.handler(node.kind, node.where)
-        if not node.outputs or any(node.outputs[1:]):
-            raise ModelError(f"{node.where} must have one output, not {list(node.outputs)}")
-        context.items[node.outputs[0]] = handler(context, node)
-    result = context.items.get(graph.output)
-    tensor = _output(context)
-    model = context.builder.finish([tensor.value])
-    # A model that has only pools and pads on int8 has no scales: use scale 1 and zero point 0.
-    into = context.input_quantisation or Quantisation(1.0, 0, True)
-    ordered = tensor.channels_last or same_order(context.image(tensor)) or bool(tensor.value.steps)
-    first = not context.channels_last and not same_order(context.image(context.input))
-    before = replace(
-        model.inputs[0],
-        shape=graph.input_shape,
-        quantisation=into,
-        dtype=graph.input_type,
-        order=_channels_first(context.image(context.input)) if first else UNCHANGED,
-        steps=(Quantise(into),) if graph.input_type == "float32" else (),
-    )
-    after = replace(
-        model.outputs[0],
-        name=graph.output,
-        shape=tensor.shape,
-        order=UNCHANGED if ordered else _channels_first(context.image(tensor)),
-    )
-    out = into if tensor.raw else after.quantisation
-    after = replace(after, quantisation=out)
-    if isinstance(result, Dequantised):
-        after = replace(after, dtype="float32", steps=(*after.steps, Dequantise(out)))
-    return replace(model, inputs=[before], outputs=[after])
+        operands = [context.operand(node, index) for index in range(len(node.inputs))]
+        if all(item is None or isinstance(item, np.ndarray) for item in operands):
+            context.items[node.outputs[0]] = context.fold(node, operands)
+            continue
+        made = OPERATORS.handler(node.kind, node.where)(context, node)
+        context.items.update(zip(node.outputs, made if isinstance(made, list) else [made], strict=False))
+    model = context.builder.finish([_output(context, name) for name in graph.outputs])
+    inputs = [
+        replace(port, quantisation=context.scales.get(number, port.quantisation))
+        for number, port in enumerate(model.inputs)
+    ]
+    return replace(model, inputs=inputs)
 
 
-def _channels_first(image: Shape) -> AxisOrder:
-    """Return the order of an image (height, width, channels) whose file has (channel, y, x)."""
-    return AxisOrder.of((image[2], *image[:2]), (1, 2, 0))
-
-
-def _output(context: Context) -> Tensor:
-    """Return the int8 tensor that is the graph's output, or from which the output is dequantised."""
-    name = context.graph.output
-    result = context.items.get(name)
-    if isinstance(result, Dequantised) and not result.clamped:
-        value = replace(result.tensor.value, quantisation=result.quantisation)
-        return replace(result.tensor, value=value)
-    if isinstance(result, Tensor):
-        return result
-    if isinstance(result, Pending):
-        raise ModelError(f"{result.where} computes the output {name!r}, which must come from a QuantizeLinear")
-    raise ModelError(f"the output {name!r} must be the int8 or dequantised result of an operator")
+def _output(context: Context, name: str) -> Value:
+    """Return the value of an output of the graph, with the host's steps after its layer."""
+    item = context.items.get(name)
+    if isinstance(item, np.ndarray) or item is None or (isinstance(item, HostValue) and item.incoming):
+        raise ModelError(f"the output {name!r} must be computed from an int8 tensor, or there is nothing to run")
+    if isinstance(item, Tensor):
+        if item.folded:
+            raise ModelError(f"the output {name!r} must keep the batch as its first dimension")
+        return replace(item.value, name=name)
+    value, first = item.source.value, item.nodes[0]
+    if value.node < 0:
+        value = context.builder.identity(name, value, value.quantisation, scale=None)
+    if len(item.nodes) == 1 and first.kind == "DequantizeLinear" and not item.axes and not item.source.folded:
+        scale = context.quantisation(first, 1, "the output")
+        return replace(value, name=name, quantisation=scale, steps=(Dequantise(scale),), dtype="float32")
+    step, result = context.last_step(item)
+    return replace(value, name=name, shape=result.shape[1:], steps=(step,), dtype=step.dtype)

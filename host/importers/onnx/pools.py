@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import Fit, fit_map
 from etchnet.host.importers.onnx.reader import Node
-from etchnet.host.importers.onnx.values import (
-    Dequantised,
-    Item,
-    Pending,
-    Tensor,
-    nearby_zero_points,
-    quantisation_text,
-)
+from etchnet.host.importers.onnx.shapes import reduced_axes
+from etchnet.host.importers.onnx.values import Item, Tensor, nearby_zero_points, quantisation_text
 from etchnet.host.importers.onnx.windows import ceil_mode_padding, window
 from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Depthwise, MaxPool
@@ -29,17 +24,16 @@ _MOST_TAPS = 64
 
 @handles("MaxPool")
 def max_pool(context: Context, node: Node) -> Item:
-    """Import a max pool, of an int8 or a dequantised tensor."""
-    return context.change_shape(node, lambda tensor: _max_pool(context, node, tensor))
+    """Import a max pool."""
+    if len(node.outputs) > 1 and node.outputs[1]:
+        raise ModelError(f"{node.where} must have one output, not the indices as well")
+    return context.move(node, lambda tensor: _max_pool(context, node, tensor), ordered=True)
 
 
 def _max_pool(context: Context, node: Node, tensor: Tensor) -> Tensor:
     """Add a max pool; scale and zero point do not change."""
-    context.check_on_machine(node.where, tensor)
-    if node.integer("storage_order", 0) not in (0, 1):
-        raise ModelError(f"{node.where}: storage_order must be 0 or 1")
-    value = context.as_image(node.where, tensor)
-    size = context.builder.geometry(value)[3 - len(tensor.shape) : 2]
+    value = context.image(node.where, tensor)
+    size = value.shape[1:]
     kernel = node.integers("kernel_shape", None, len(size))
     stride, _, padding = window(node, size, kernel)
     if node.integer("ceil_mode", 0):
@@ -48,45 +42,38 @@ def _max_pool(context: Context, node: Node, tensor: Tensor) -> Tensor:
     layer = make_layer(
         node.where, MaxPool, (*(1,) * ones, *kernel), (*(1,) * ones, *stride), (*((0, 0),) * ones, *padding)
     )
-    result = context.add(node.where, layer, [value], tensor.value.quantisation, node.label)
-    image = context.builder.geometry(result)
-    return Tensor(result, (image[2], *image[2 - len(size) : 2]), raw=tensor.raw)
+    return context.add_image(node, layer, value, value.quantisation)
 
 
-@handles("AveragePool", "GlobalAveragePool")
-def average_pool(context: Context, node: Node) -> Item:
-    """Import a float average of a dequantised tensor."""
-    source = context.dequantised(node, 0)
-    return Pending(node.where, lambda out: _average(context, node, source, out))
+@handles("ReduceMax")
+def reduce_max(context: Context, node: Node) -> Item:
+    """Import the largest value of each channel."""
+    return context.move(node, lambda tensor: _reduce_max(context, node, tensor), ordered=True)
+
+
+def _reduce_max(context: Context, node: Node, tensor: Tensor) -> Tensor:
+    axes = reduced_axes(context, node, len(tensor.shape))
+    if axes != list(range(2, len(tensor.shape))):
+        raise ModelError(f"{node.where} must be over all axes but the batch and the channels, not {axes}")
+    value = context.image(node.where, tensor)
+    window = (1, *value.shape[1:])[-2:]
+    reduced = context.add_image(node, make_layer(node.where, MaxPool, window), value, value.quantisation)
+    return reduced if node.integer("keepdims", 1) else reduced.reshaped(reduced.shape[:2])
 
 
 @handles("QLinearAveragePool", "QLinearGlobalAveragePool")
 def qlinear_average_pool(context: Context, node: Node) -> Item:
-    """Import an average of an int8 tensor."""
+    """Import an average, as a depthwise layer of equal weights."""
     into, out = context.quantisation(node, 1, "the input"), context.quantisation(node, 3, "the result")
+    where, tensor = node.where, context.read(node, 0, into)
     if node.integer("channels_last", 0):
-        raise ModelError(f"{node.where}: channels_last must be 0")
-    return _average(context, node, Dequantised(context.read(node, 0, into), into), out)
-
-
-def _average(context: Context, node: Node, source: Dequantised, out: Quantisation) -> Tensor:
-    """Add a depthwise layer of equal weights."""
-    where, tensor, into = node.where, source.tensor, source.quantisation
-    value = context.as_image(where, tensor)
-    height, width, channels = context.builder.geometry(value)
-    size = [height, width][3 - len(tensor.shape) :]
+        raise ModelError(f"{where}: channels_last must be 0")
+    value = context.image(where, tensor)
+    channels, *size = value.shape
     if "Global" in node.kind:
         kernel, stride, padding = size, [1] * len(size), [(0, 0)] * len(size)
     else:
-        kernel = node.integers("kernel_shape", None, len(size))
-        stride, _, padding = window(node, size, kernel)
-        ceiling = [ceil_mode_padding(*axis) for axis in zip(size, kernel, stride, padding, strict=True)]
-        if node.integer("ceil_mode", 0) and ceiling != padding:
-            raise ModelError(f"{where}: ceil_mode must be 0, because it adds windows that reach outside the image")
-        if any(any(sides) for sides in padding) and not node.integer("count_include_pad", 0):
-            raise ModelError(f"{where}: count_include_pad = 0 with padding is not supported: it must be 1")
-        if any(max(sides) >= n for sides, n in zip(padding, kernel, strict=True)):
-            raise ModelError(f"{where}: pads must be smaller than the window {kernel}, not {padding}")
+        kernel, stride, padding = _average_window(node, size)
     taps = math.prod(kernel)
     if list(kernel) == size and not any(any(sides) for sides in padding):
         factor = global_average_scale(into.scale, out.scale, taps)
@@ -116,9 +103,21 @@ def _average(context: Context, node: Node, source: Dequantised, out: Quantisatio
         stride=(*(1,) * ones, *stride),
         padding=(*((0, 0),) * ones, *padding),
     )
-    result = context.add(where, layer, [value], out, node.label)
-    image = context.builder.geometry(result)
-    return Tensor(result, (image[2], *image[2 - len(size) : 2]))
+    return context.add_image(node, layer, value, out)
+
+
+def _average_window(node: Node, size: Sequence[int]) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """Return window, stride and padding of an average; windows that count fewer pixels than others are refused."""
+    where, kernel = node.where, node.integers("kernel_shape", None, len(size))
+    stride, _, padding = window(node, size, kernel)
+    ceiling = [ceil_mode_padding(*axis) for axis in zip(size, kernel, stride, padding, strict=True)]
+    if node.integer("ceil_mode", 0) and ceiling != padding:
+        raise ModelError(f"{where}: ceil_mode must be 0, because it adds windows that reach outside the image")
+    if any(any(sides) for sides in padding) and not node.integer("count_include_pad", 0):
+        raise ModelError(f"{where}: count_include_pad = 0 with padding is not supported: it must be 1")
+    if any(max(sides) >= n for sides, n in zip(padding, kernel, strict=True)):
+        raise ModelError(f"{where}: pads must be smaller than the window {kernel}, not {padding}")
+    return kernel, stride, padding
 
 
 def _fit_average(where: str, taps: int, into: Quantisation, out: Quantisation) -> Fit | None:
@@ -134,4 +133,4 @@ def _fit_average(where: str, taps: int, into: Quantisation, out: Quantisation) -
     sums = np.arange(-128 * taps, 127 * taps + 1) - taps * into.zero_point
     ratio = float(global_average_scale(into.scale, out.scale, taps))
     first = Fit(1, 0, np.float32(ratio), out.zero_point)
-    return fit_map(sums, least, ratio, out.zero_point, nearby_zero_points(out.zero_point), first=first)
+    return fit_map(sums, least, [(ratio, out.zero_point)], nearby_zero_points(out.zero_point), first=first)

@@ -2,68 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
-from etchnet.host.importers.onnx.reader import Node
-from etchnet.host.importers.onnx.values import (
-    Dequantised,
-    Item,
-    Pending,
-    StoredConstant,
-    Tensor,
-    checked_scales,
-    describe,
-    same_order,
-    shape_text,
-)
+from etchnet.host.importers.onnx.reader import Node, make_node
+from etchnet.host.importers.onnx.runtime import SOURCE
+from etchnet.host.importers.onnx.values import HostValue, Item, Tensor, checked_scales, shape_text
 from etchnet.host.importers.onnx.windows import window
 from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
+from etchnet.host.network.order import AxisOrder
 from etchnet.sim.arithmetic.contracts import float_scale, quantise_float
 
 _MOST_GROUP_WEIGHTS = 1 << 26
-_BIAS_TOLERANCE = 2.0**-20
-
-
-@handles("Conv")
-def conv(context: Context, node: Node) -> Item:
-    """Import a float convolution of dequantised tensors."""
-    source, weights = context.dequantised(node, 0), _weights(context, node, 1)
-    _check_axis(node, weights, 0)
-    bias = _bias(context, node, 2, source.quantisation, weights)
-    return Pending(node.where, lambda out: _convolve(context, node, source, weights, bias, out))
+_LEAST_FACTOR, _LARGEST_FACTOR = 2.0**-32, 2.0**9
 
 
 @handles("QLinearConv")
 def qlinear_conv(context: Context, node: Node) -> Item:
     """Import a convolution of int8 tensors."""
     into, out = context.quantisation(node, 1, "the input"), context.quantisation(node, 6, "the result")
-    weights, bias = _qlinear_weights(context, node, 3), _qlinear_bias(context, node, 8)
-    source = Dequantised(context.read(node, 0, into), into)
-    return _convolve(context, node, source, weights, bias, out)
-
-
-def _convolve(
-    context: Context,
-    node: Node,
-    source: Dequantised,
-    constant: StoredConstant,
-    bias: np.ndarray | None,
-    out: Quantisation,
-) -> Tensor:
-    """Add a convolution whose weights are `constant`, (output channels, channels of a group, [y,] x)."""
-    where, into, weights = node.where, source.quantisation, constant.values
-    value = context.as_image(where, source.tensor)
-    height, width, channels = context.builder.geometry(value)
-    rank = len(source.tensor.shape) - 1
+    (weights, scales), bias = _weights(context, node, 3), _bias(context, node, 8)
+    where, tensor = node.where, context.read(node, 0, into)
+    value = context.image(where, tensor)
+    height, width, channels = context.builder.image(where, value)
+    rank = len(value.shape) - 1
     if weights.ndim != rank + 2 or 0 in weights.shape:
         raise ModelError(f"{where}: weights must have {rank + 2} dimensions, not shape {weights.shape}")
     kernel = list(weights.shape[2:])
+    if node.integer("channels_last", 0):
+        raise ModelError(f"{where}: channels_last must be 0")
     if node.integers("kernel_shape", kernel) != kernel:
         raise ModelError(f"{where}: kernel_shape must be that of the weights, {kernel}")
     group = node.integer("group", 1)
@@ -82,12 +55,13 @@ def _convolve(
         spread = weights.reshape(channels, outputs // channels, *weights.shape[2:]).transpose(2, 3, 0, 1)
     else:
         spread = _ungrouped(where, weights, group).transpose(2, 3, 1, 0)
-    multiplier, shift = _factors(where, into.scale, constant.scales, out, outputs)
+    folded = _bias_per_channel(where, bias, outputs)
+    multiplier, shift = _factors(where, into.scale, scales, out, outputs)
     layer = make_layer(
         where,
         kind,
         spread,
-        0 if bias is None else _bias_per_channel(where, bias, outputs),
+        folded,
         multiplier,
         shift,
         into.zero_point,
@@ -96,9 +70,7 @@ def _convolve(
         dilation=tuple(dilation),
         padding=tuple(padding),
     )
-    result = context.add(where, layer, [value], out, node.label)
-    image = context.builder.geometry(result)
-    return Tensor(result, (image[2], *image[2 - rank : 2]))
+    return context.add_image(node, layer, value, out)
 
 
 def _ungrouped(where: str, weights: np.ndarray, group: int) -> np.ndarray:
@@ -119,134 +91,120 @@ def _ungrouped(where: str, weights: np.ndarray, group: int) -> np.ndarray:
     return spread
 
 
-@handles("Gemm")
-def gemm(context: Context, node: Node) -> Item:
-    """Import a float matrix product of dequantised tensors, with a bias."""
-    if node.number("alpha", 1.0) != 1 or node.number("beta", 1.0) != 1:
-        raise ModelError(f"{node.where}: alpha and beta must be 1: with other values, ONNX Runtime computes in float")
-    source, weights = context.dequantised(node, 0), _weights(context, node, 1)
-    bias = _bias(context, node, 2, source.quantisation, weights)
-    matrix = _matrix(node, weights)
-    _check_axis(node, weights, 0 if node.integer("transB", 0) else 1)
-    return Pending(node.where, lambda out: _multiply(context, node, source, matrix, bias, out))
-
-
-@handles("MatMul")
-def mat_mul(context: Context, node: Node) -> Item:
-    """Import a float matrix product of dequantised tensors."""
-    source, weights = context.dequantised(node, 0), _weights(context, node, 1)
-    _check_axis(node, weights, 1)
-    return Pending(node.where, lambda out: _multiply(context, node, source, weights, None, out))
-
-
 @handles("QGemm")
 def qlinear_gemm(context: Context, node: Node) -> Item:
-    """Import a matrix product of int8 tensors, with a bias."""
+    """Import a matrix product of int8 tensors, with a bias; its result is int8, or float32 without a scale."""
     into = context.quantisation(node, 1, "the input")
-    if not node[7] or not node[8]:
-        raise ModelError(f"{node.where}: the result must be int8, with a scale and a zero point")
-    out = context.quantisation(node, 7, "the result")
-    weights = _matrix(node, _qlinear_weights(context, node, 3))
+    out = context.quantisation(node, 7, "the result") if node[7] else None
+    weights, scales = _weights(context, node, 3)
+    if node.integer("transA", 0):
+        raise ModelError(f"{node.where}: transA must be 0")
+    weights = weights.T if node.integer("transB", 0) else weights
     alpha = np.float32(node.number("alpha", 1.0))
     if not alpha > 0:
         raise ModelError(f"{node.where}: alpha must be positive, not {alpha}")
-    bias = _qlinear_bias(context, node, 6)
-    source = Dequantised(context.read(node, 0, into), into)
-    return _multiply(context, node, source, weights, bias, out, alpha)
+    scale = np.float32(alpha * np.float32(into.scale))
+    return _multiply(context, node, into, weights, _bias(context, node, 6), scale, scales, out)
 
 
 @handles("QLinearMatMul")
 def qlinear_mat_mul(context: Context, node: Node) -> Item:
     """Import a matrix product of int8 tensors."""
     into, out = context.quantisation(node, 1, "the input"), context.quantisation(node, 6, "the result")
-    weights = _qlinear_weights(context, node, 3)
-    return _multiply(context, node, Dequantised(context.read(node, 0, into), into), weights, None, out)
+    weights, scales = _weights(context, node, 3)
+    return _multiply(context, node, into, weights, None, np.float32(into.scale), scales, out)
 
 
-def _matrix(node: Node, weights: StoredConstant) -> StoredConstant:
-    """Return the weights of a Gemm as (input, output)."""
-    if node.integer("transA", 0):
-        raise ModelError(f"{node.where}: transA must be 0")
-    return replace(weights, values=weights.values.T) if node.integer("transB", 0) else weights
+@handles("MatMulIntegerToFloat")
+def mat_mul_integer_to_float(context: Context, node: Node) -> Item:
+    """Import a matrix product of int8 tensors whose result is float32."""
+    # Its inputs are a, b, the scale of a, the scale of b, the zero point of a, the zero point of b, and a bias.
+    order = [0, 2, 4, 1, 3, 5]
+    if node[6]:
+        raise ModelError(f"{node.where} must have no bias")
+    sorted_node = replace(node, inputs=[node[index] for index in order])
+    into = context.quantisation(sorted_node, 1, "the input")
+    weights, scales = _weights(context, sorted_node, 3)
+    return _multiply(context, node, into, weights, None, np.float32(into.scale), scales, None)
 
 
 def _multiply(
     context: Context,
     node: Node,
-    source: Dequantised,
-    constant: StoredConstant,
+    into: Quantisation,
+    weights: np.ndarray,
     bias: np.ndarray | None,
-    out: Quantisation,
-    alpha: Any = 1,
-) -> Tensor:
-    """Add a dense layer whose weights are `constant`, (input, output); their rows follow the order of the image."""
-    where, tensor, into, weights = node.where, source.tensor, source.quantisation, constant.values
+    scale: np.float32,
+    scales: np.ndarray,
+    out: Quantisation | None,
+) -> Item:
+    """Add the product of a tensor (..., K) and weights (K, results)."""
+    where, tensor = node.where, context.read(node, 0, into)
     if weights.ndim != 2 or 0 in weights.shape:
         raise ModelError(f"{where}: weights must be a matrix, not shape {weights.shape}")
-    if tensor.shape != (len(weights),):
-        raise ModelError(
-            f"{where}: weights need an input (N, {len(weights)}), not shape (N, {shape_text(tensor.shape)})"
+    terms, outputs = weights.shape
+    if len(tensor.shape) < 2 or tensor.shape[-1] != terms:
+        raise ModelError(f"{where}: weights need an input (..., {terms}), not shape ({shape_text(tensor.shape)})")
+    multiplier, shift = (None, 0) if out is None else _factors(where, scale, scales, out, outputs)
+    folded = _bias_per_channel(where, bias, outputs)
+    settings = folded, multiplier, shift, into.zero_point, 0 if out is None else out.zero_point
+    value, given = tensor.value, out or Quantisation(1.0, 0, True)
+    shape = (*value.shape[:-1], outputs)
+    if math.prod(value.shape) == terms:
+        dense = make_layer(where, Dense, weights, *settings)
+        result = context.builder.add(where, dense, [value], given, name=node.label, shape=shape)
+    else:
+        # Every row is a pixel.
+        layer = make_layer(where, Conv, weights[None, None], *settings)
+        value, axes = context.rows(where, value)
+        order = AxisOrder.of(shape, axes)
+        result = context.builder.add(
+            where, layer, [value], given, name=node.label, shape=shape, as_stored=True, order=order
         )
-    image = context.image(tensor)
-    if not (tensor.channels_last or same_order(image)):
-        height, width, channels = image
-        weights = weights.reshape(channels, height, width, -1).transpose(1, 2, 0, 3).reshape(weights.shape)
-    outputs = weights.shape[1]
-    scale = float(np.float32(np.float32(alpha) * np.float32(into.scale)))
-    multiplier, shift = _factors(where, scale, constant.scales, out, outputs)
-    folded = 0 if bias is None else _bias_per_channel(where, bias, outputs)
-    layer = make_layer(where, Dense, weights, folded, multiplier, shift, into.zero_point, out.zero_point)
-    return Tensor(context.add(where, layer, [tensor.value], out, node.label), (outputs,))
+    made = replace(tensor, value=result)
+    return made if out is not None else _scaled(context, node, made, scale, scales)
 
 
-def _weights(context: Context, node: Node, index: int) -> StoredConstant:
-    """Return the weights of a float operator."""
-    item = context.operand(node, index)
-    if not isinstance(item, StoredConstant) or item.values.dtype != np.int8:
-        raise ModelError(
-            f"{node.where}: weights must be int8 constants with zero point 0, dequantised, not {describe(item)}"
-        )
-    return item
+def _scaled(context: Context, node: Node, sums: Tensor, scale: np.float32, scales: np.ndarray) -> HostValue:
+    """Return ``fl32(fl32(sum) * fl32(scale * scales))``, as ONNX Runtime computes float32 results of int8 products."""
+    from onnx import TensorProto, helper
+
+    real, factor, name = (f"{node.outputs[0]}_etchnet_{part}" for part in ("sums", "factor", "name"))
+    cast = make_node(0, helper.make_node("Cast", [SOURCE], [real], name, to=TensorProto.FLOAT))
+    context.constants[factor] = np.asarray(scale * scales, np.float32)
+    product = make_node(1, helper.make_node("Mul", [real, factor], [node.outputs[0]], node.name))
+    sums = replace(sums, value=replace(sums.value, dtype="int32"))
+    return HostValue(sums, "int32", (cast, product), node.outputs[0], "float32", pointwise=False)
 
 
-def _check_axis(node: Node, weights: StoredConstant, axis: int) -> None:
-    if weights.scales.size > 1 and weights.axis != axis:
-        raise ModelError(f"{node.where}: scales of weights must be along axis {axis}, not {weights.axis}")
-
-
-def _qlinear_weights(context: Context, node: Node, index: int) -> StoredConstant:
-    """Return the weights of an int8 operator; their scales and zero points are the next two inputs."""
+def _weights(context: Context, node: Node, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights less their zero point, and their scales; these are the inputs after the weights."""
+    where = node.where
     weights = context.constant(node, index, "weights")
-    scales = checked_scales(node.where, context.constant(node, index + 1, "the scale of the weights"))
+    scales = checked_scales(where, context.constant(node, index + 1, "the scale of the weights"), dead=True)
     zero = context.optional_constant(node, index + 2, "the zero point of the weights")
-    if weights.dtype != np.int8:
-        raise ModelError(f"{node.where}: weights must be int8, not {weights.dtype}")
-    if scales.ndim > 1 or (zero is not None and (zero.dtype != np.int8 or zero.any())):
-        raise ModelError(f"{node.where}: weights must have zero point 0, int8, and one scale per output channel")
-    return StoredConstant(weights, scales.reshape(-1), -1)
+    if weights.dtype != np.int8 or (zero is not None and zero.dtype != np.int8):
+        raise ModelError(f"{where}: weights must be int8, not {weights.dtype}")
+    if scales.ndim > 1:
+        raise ModelError(f"{where}: weights must have one scale, or one per output channel, not shape {scales.shape}")
+    if zero is not None and zero.any():
+        # The first axis of convolutions is that of the output channels, and the last of matrices.
+        axis = 0 if weights.ndim > 2 or node.integer("transB", 0) else -1
+        shape = [1] * weights.ndim
+        shape[axis] = zero.size
+        if zero.size not in (1, weights.shape[axis]):
+            raise ModelError(f"{where}: weights must have one zero point, or one per output channel, not {zero.size}")
+        moved = weights.astype(np.int64) - zero.reshape(shape)
+        if moved.min() < -128 or moved.max() > 127:
+            raise ModelError(
+                f"{where}: weights less their zero point must be int8, not from {moved.min()} to {moved.max()}: the "
+                "machine's weights have no zero point. Quantise with symmetric weights (WeightSymmetric)"
+            )
+        weights = moved.astype(np.int8)
+    return weights, scales.reshape(-1)
 
 
-def _bias(context: Context, node: Node, index: int, into: Quantisation, weights: StoredConstant) -> np.ndarray | None:
-    """Return the bias of a float operator as int32, or None."""
-    item = context.operand(node, index)
-    if item is None:
-        return None
-    if not isinstance(item, StoredConstant) or item.values.dtype != np.int32:
-        raise ModelError(f"{node.where}: the bias must be an int32 constant, dequantised, not {describe(item)}")
-    wanted = np.float32(into.scale) * weights.scales
-    if item.scales.size not in (1, wanted.size) and wanted.size != 1:
-        raise ModelError(
-            f"{node.where}: the bias must have as many scales as the weights, {wanted.size}, not {item.scales.size}"
-        )
-    if (np.abs(item.scales / wanted - 1) > _BIAS_TOLERANCE).any():
-        raise ModelError(
-            f"{node.where}: the scale of the bias must be that of the input times that of the weights, "
-            f"{wanted[0]:g}, not {item.scales[0]:g}"
-        )
-    return item.values
-
-
-def _qlinear_bias(context: Context, node: Node, index: int) -> np.ndarray | None:
+def _bias(context: Context, node: Node, index: int) -> np.ndarray | None:
     """Return the bias of an int8 operator, or None."""
     bias = context.optional_constant(node, index, "the bias")
     if bias is not None and bias.dtype != np.int32:
@@ -254,7 +212,9 @@ def _qlinear_bias(context: Context, node: Node, index: int) -> np.ndarray | None
     return bias
 
 
-def _bias_per_channel(where: str, bias: np.ndarray, channels: int) -> np.ndarray:
+def _bias_per_channel(where: str, bias: np.ndarray | None, channels: int) -> np.ndarray:
+    if bias is None:
+        return np.zeros(channels, np.int64)
     if bias.shape == (1, channels):
         bias = bias[0]
     if bias.size == 1:
@@ -264,13 +224,19 @@ def _bias_per_channel(where: str, bias: np.ndarray, channels: int) -> np.ndarray
     return bias.astype(np.int64)
 
 
-def _factors(where: str, input_scale: float, scales: np.ndarray, out: Quantisation, channels: int) -> Any:
-    """Return (multipliers, shifts) per output channel."""
+def _factors(
+    where: str, input_scale: Any, scales: np.ndarray, out: Quantisation, channels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return multipliers and shifts per output channel."""
     if scales.size not in (1, channels):
         raise ModelError(f"{where}: weights must have 1 or {channels} scales, not {scales.size}")
-    factors = np.broadcast_to(float_scale(input_scale, scales, out.scale), channels)
+    factors = np.broadcast_to(float_scale(input_scale, scales, out.scale), channels).astype(np.float64)
+    # The product of an int32 sum and a smaller factor rounds to 0, and that of a larger one leaves int8 unless it is 0.
+    factors = np.where(factors < _LEAST_FACTOR, 0, factors)
+    factors = np.where(np.isfinite(factors), np.minimum(factors, _LARGEST_FACTOR), factors)
     try:
         pairs = [quantise_float(float(factor)) for factor in factors]
     except ValueError as error:
         raise ModelError(f"{where}: {error}") from None
-    return np.array(pairs, np.int64).T
+    multipliers, shifts = np.array(pairs, np.int64).T
+    return multipliers, shifts

@@ -1,11 +1,9 @@
-"""The values that names of an ONNX graph have during its import, and their descriptions in messages."""
+"""The values that names of an ONNX graph have during its import."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,18 +14,12 @@ from etchnet.host.network.model import ModelError, Quantisation
 __all__ = [
     "INT8_VALUES",
     "UINT8_REASON",
-    "Dequantised",
-    "FloatInput",
+    "HostValue",
     "Item",
-    "Pending",
-    "StoredConstant",
     "Tensor",
-    "broadcast_scales",
     "checked_scales",
-    "describe",
     "nearby_zero_points",
     "quantisation_text",
-    "same_order",
     "shape_text",
 ]
 
@@ -41,83 +33,77 @@ UINT8_REASON = (
 
 
 @dataclass(frozen=True)
-class FloatInput:
-    """The model's float input, before anything quantises it."""
-
-
-@dataclass(frozen=True)
 class Tensor:
-    """An int8 tensor.
+    """A tensor on the machine: int8, or int32 sums.
 
     Attributes
     ----------
     value
-        The layer whose result it is, with the image (height, width, channels).
-    shape
-        Its shape in the file, without the batch.
-    channels_last
-        Whether the order of its values in the file is (y, x, channel), as in the image, or (channel, y, x).
-    raw
-        Whether it has the scale and zero point of the model's input, because no operator in between has changed them.
+        The values, and the layer that gives them.
+    folded
+        Whether the first axis of its shape is not the batch in the file, but multiplies it: as if the file had made a
+        matrix of all rows of all images.
     """
 
     value: Value
-    shape: tuple[int, ...]
-    channels_last: bool = False
-    raw: bool = False
-
-
-@dataclass(frozen=True)
-class Dequantised:
-    """A dequantised int8 tensor, clamped to [low, high]."""
-
-    tensor: Tensor
-    quantisation: Quantisation
-    low: float = -math.inf
-    high: float = math.inf
+    folded: bool = False
 
     @property
-    def clamped(self) -> bool:
-        """Whether the clamp may change a value."""
-        return (self.low, self.high) != (-math.inf, math.inf)
+    def shape(self) -> tuple[int, ...]:
+        """Its shape in the file, for one image."""
+        return self.value.shape if self.folded else (1, *self.value.shape)
+
+    def reshaped(self, shape: Sequence[int]) -> Tensor:
+        """Return the same values in another shape in the file, for one image."""
+        folded = shape[0] != 1 or len(shape) == 1
+        return Tensor(replace(self.value, shape=tuple(shape if folded else shape[1:])), folded)
 
 
 @dataclass(frozen=True)
-class StoredConstant:
-    """A dequantised constant: int8 or int32 values, and one scale or one per index along an axis."""
-
-    values: np.ndarray
-    scales: np.ndarray
-    axis: int
-
-
-@dataclass(frozen=True)
-class Pending:
-    """The result of a float operator whose quantisation is not known yet.
+class HostValue:
+    """A value that operators of the file compute from one tensor, or from an input of the model.
 
     Attributes
     ----------
-    where
-        Name of the operator in messages.
-    emit
-        Function that adds the operator's layers for a quantisation of the result.
-    low, high
-        Clamp after the operator, in real numbers.
+    source
+        The tensor. For values before the first layer, it is an input of the machine, after `nodes` and a quantisation.
+    source_type
+        Type of what the operators read.
+    nodes
+        The operators in order, which call the tensor `SOURCE`.
+    name
+        The name of the value among them.
+    dtype
+        Its type.
+    incoming
+        Whether the operators are before the first layer.
+    pointwise
+        Whether each value follows from one value of the tensor, at the same place.
+    axes
+        Axes of the tensor along which the function from value to value differs.
+    reason
+        Why no layer computes it, if there is a better reason than that it is not int8.
     """
 
-    where: str
-    emit: Callable[[Quantisation], Tensor]
-    low: float = -math.inf
-    high: float = math.inf
+    source: Tensor
+    source_type: str
+    nodes: tuple[Node, ...]
+    name: str
+    dtype: str
+    incoming: bool = False
+    pointwise: bool = True
+    axes: frozenset[int] = frozenset()
+    reason: str = ""
 
 
-Item = FloatInput | Tensor | Dequantised | StoredConstant | Pending | np.ndarray
+Item = Tensor | HostValue | np.ndarray
 """the value of a name in the graph; an array is a constant"""
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """Return a shape as text without brackets."""
-    return ", ".join(map(str, shape))
+    """Return the shape of a tensor as in the file, without brackets."""
+    first = "N" if shape[0] == 1 else f"{shape[0]} N"
+    return ", ".join([first, *map(str, shape[1:])])
 
 
 def quantisation_text(quantisation: Quantisation) -> str:
@@ -125,49 +111,18 @@ def quantisation_text(quantisation: Quantisation) -> str:
     return f"scale {quantisation.scale:.9g}, zero point {quantisation.zero_point}"
 
 
-def describe(item: Any) -> str:
-    """Describe an item in a few words."""
-    if isinstance(item, np.ndarray):
-        return f"a constant of {item.dtype}"
-    names = {
-        FloatInput: "the float input",
-        Tensor: "an int8 tensor",
-        Dequantised: "a dequantised tensor",
-        StoredConstant: "dequantised constants",
-        Pending: "a float result",
-        type(None): "nothing",
-    }
-    return names[type(item)]
-
-
-def same_order(image: Sequence[int]) -> bool:
-    """Return whether (y, x, channel) and (channel, y, x) are the same order for an image of that shape."""
-    return image[2] == 1 or image[0] * image[1] == 1
-
-
 def nearby_zero_points(zero_point: int) -> list[int]:
     """Return a zero point and those of its neighbours that are int8; neighbours have the other parity."""
     return [z for z in (zero_point, zero_point - 1, zero_point + 1) if -128 <= z <= 127]
 
 
-def checked_scales(where: str, scales: np.ndarray) -> np.ndarray:
-    """Return scales, which must be positive, finite, normal float32 numbers."""
+def checked_scales(where: str, scales: np.ndarray, *, dead: bool = False) -> np.ndarray:
+    """Return scales, which must be positive, finite, normal float32 numbers; `dead`: also 0 or subnormal."""
     if scales.dtype != np.float32 or not scales.size:
         raise ModelError(f"{where}: scales must be float32, not {scales.dtype}")
-    smallest = float(np.finfo(np.float32).tiny)
-    if not (np.isfinite(scales).all() and (scales >= smallest).all()):
-        raise ModelError(f"{where}: scales must be positive, finite and not subnormal, not {scales.flat[0]}")
+    smallest = 0.0 if dead else float(np.finfo(np.float32).tiny)
+    wrong = scales[~(np.isfinite(scales) & (scales >= smallest))]
+    if wrong.size:
+        kind = "finite and not negative" if dead else "positive, finite and not subnormal"
+        raise ModelError(f"{where}: scales must be {kind}, not {wrong.flat[0]}")
     return scales
-
-
-def broadcast_scales(node: Node, scales: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Reshape scales to broadcast against constants of that shape, along the node's axis."""
-    if scales.size == 1:
-        return scales.reshape(())
-    axis = node.integer("axis", 1)
-    axis = axis + len(shape) if axis < 0 else axis
-    if node.integer("block_size", 0) or scales.ndim != 1 or not 0 <= axis < len(shape) or scales.size != shape[axis]:
-        raise ModelError(
-            f"{node.where}: there must be one scale, or one per index along an axis, not shape {scales.shape}"
-        )
-    return scales.reshape([-1 if index == axis else 1 for index in range(len(shape))])

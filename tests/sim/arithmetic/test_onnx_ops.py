@@ -169,30 +169,6 @@ def test_bounds_of_averages_are_reached(scale):
         assert np.array_equal(reached, bound)
 
 
-@same_formulas
-@pytest.mark.parametrize("seed", range(20))
-def test_softmax(seed):
-    random = np.random.default_rng(seed)
-    x = int8(random, (6, int(random.integers(2, 300))))
-    scale = np.float32(np.exp(random.uniform(-6, 1)))
-    result = (
-        (np.float32(1 / 256), -128) if seed % 2 else (np.exp(random.uniform(-5, -3)), int(random.integers(-128, 9)))
-    )
-    inputs = {"x": x, "sx": scale, "zx": np.int8(3), "sy": np.float32(result[0]), "zy": np.int8(result[1])}
-    got = runtime("QLinearSoftmax", inputs, ["x", "sx", "zx", "sy", "zy"], x.shape, axis=1, opset=13)
-    expected = onnx_ops.qlinear_softmax(x, input_scale=scale, output_scale=result[0], zero_point=result[1])
-    assert np.array_equal(got, expected)
-
-
-def test_softmax_refuses_scales_without_a_result():
-    x = np.zeros((1, 4), np.int8)
-    for scales in ((0.0, 0.1), (0.1, -1.0), (np.nan, 0.1)):
-        with pytest.raises(ValueError, match="softmax needs positive scales"):
-            onnx_ops.qlinear_softmax(x, input_scale=scales[0], output_scale=scales[1], zero_point=0)
-    with pytest.raises(ValueError, match="softmax over 4 values overflows with an output scale of 1e-06"):
-        onnx_ops.qlinear_softmax(x, input_scale=0.1, output_scale=1e-6, zero_point=0)
-
-
 # Equal arithmetic on the machine
 
 
@@ -234,14 +210,14 @@ def test_maps_that_are_equal_everywhere(random, clamped):
     target = onnx_ops.quantise_linear(np.maximum(reals, 0) if clamped else reals, scales[1], zeros[1])
     ratio = float(scales[0] / scales[1])
     limits = int(target.min()), int(target.max())
-    fit = fit_map(ALL, target, ratio, zeros[1] - ratio * zeros[0], [zeros[1]], *limits)
+    fit = fit_map(ALL, target, [(ratio, zeros[1] - ratio * zeros[0])], [zeros[1]], *limits)
     assert fit is not None
     scaled = np.rint((fit.weight * ALL + fit.bias).astype(np.float32) * fit.factor) + fit.zero_point
     assert np.array_equal(np.clip(scaled, *limits), target)
 
 
 def test_a_map_that_no_fit_gives():
-    assert fit_map(ALL, np.where(ALL % 2, 1, 0).astype(np.int8), 1.0, 0.0, [0]) is None
-    assert fit_map(ALL, ALL.astype(np.int8), 1e-30, 0.0, [0]) is None
+    assert fit_map(ALL, np.where(ALL % 2, 1, 0).astype(np.int8), [(1.0, 0.0)], [0]) is None
+    assert fit_map(ALL, ALL.astype(np.int8), [(1e-30, 0.0)], [0]) is None
     natural = Fit(1, 0, np.float32(1), 0)
-    assert fit_map(ALL, ALL.astype(np.int8), 1.0, 0.0, [0], first=natural) is natural
+    assert fit_map(ALL, ALL.astype(np.int8), [(1.0, 0.0)], [0], first=natural) is natural
