@@ -132,7 +132,7 @@ def test_a_quantised_model_on_the_machine(quantised, form, tmp_path, capsys):
         capsys, "run", str(path), "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy")
     )
     assert (status, err) == (0, "")
-    assert "outputs float32 (2, 6)" in out
+    assert "output float32 (2, 6)" in out
     assert np.array_equal(np.load(tmp_path / "y.npy"), theirs(path.read_bytes(), x))
     double = tmp_path / "double.toml"
     double.write_text('contract = "tflite-double"')
