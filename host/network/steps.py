@@ -7,10 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from etchnet.host.network.model import Quantisation
+from etchnet.sim.arithmetic.curves import float_log_softmax, int8_logistic, int8_tanh, log_softmax
 from etchnet.sim.arithmetic.reference import quantise_multiplier, requantise
 from etchnet.sim.arithmetic.softmax import softmax
 
-__all__ = ["ArgMax", "Dequantise", "Quantise", "Requantise", "Softmax"]
+__all__ = [
+    "ArgMax",
+    "Dequantise",
+    "FloatLogSoftmax",
+    "LogSoftmax",
+    "Logistic",
+    "Quantise",
+    "Requantise",
+    "Softmax",
+    "Tanh",
+]
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,55 @@ class Softmax:
         """Compute int8 (M, N) from int8 (M, N)."""
         rows = x.reshape(-1, self.channels or x.shape[1])
         return softmax(rows, scale=self.input_scale, beta=self.beta).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The logistic function of each value on the host: int8 to int8 of scale 1/256 and zero point -128."""
+
+    source: Quantisation
+    dtype: str = "int8"
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Compute int8 from int8 of any shape."""
+        return int8_logistic(x, scale=self.source.scale, zero_point=self.source.zero_point)
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """The hyperbolic tangent of each value on the host: int8 to int8 of scale 1/128 and zero point 0."""
+
+    source: Quantisation
+    dtype: str = "int8"
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Compute int8 from int8 of any shape."""
+        return int8_tanh(x, scale=self.source.scale, zero_point=self.source.zero_point)
+
+
+@dataclass(frozen=True)
+class LogSoftmax:
+    """Logarithm of the softmax over the last axis, `channels` values: int8 to int8 of scale 1/16 and zero point 127."""
+
+    input_scale: float
+    channels: int
+    dtype: str = "int8"
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Compute int8 (M, N) from int8 (M, N)."""
+        return log_softmax(x.reshape(-1, self.channels), scale=self.input_scale).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class FloatLogSoftmax:
+    """Logarithm of the softmax over the last axis, of `channels` values: float32 to float32."""
+
+    channels: int
+    dtype: str = "float32"
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Compute float32 (M, N) from float32 (M, N)."""
+        return float_log_softmax(x.reshape(-1, self.channels)).reshape(x.shape)
 
 
 @dataclass(frozen=True)

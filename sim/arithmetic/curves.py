@@ -12,7 +12,15 @@ import numpy as np
 from etchnet.sim.arithmetic.fixed_point import INT32_MAX, exponential, logarithm, logistic, tanh
 from etchnet.sim.arithmetic.reference import quantise_multiplier, rounding_shift, scale_double
 
-__all__ = ["CURVE_SCALES", "LOG_SOFTMAX_SCALES", "float_log_softmax", "int8_logistic", "int8_tanh", "log_softmax"]
+__all__ = [
+    "CURVE_SCALES",
+    "LARGEST_ROW",
+    "LOG_SOFTMAX_SCALES",
+    "float_log_softmax",
+    "int8_logistic",
+    "int8_tanh",
+    "log_softmax",
+]
 
 CURVE_SCALES = 2.0**-28, 2.0**30
 """scales of the operand of a logistic or tanh, both exclusive"""

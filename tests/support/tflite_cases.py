@@ -165,16 +165,6 @@ def arg_max_of_rows(c):
     c.last = c.g.simple(tflite.BuiltinOperator.ARG_MAX, c.conv, result, constant=np.array([2], np.int32))
 
 
-def several_rows(c):
-    rows = c.g.activation("rows", (1, 30, 2), 0.5, 0)
-    flat = c.g.reshape(c.conv, (1, 30, 4))
-    c.last = c.g.fully_connected(flat, np.ones((2, 4), np.int8), [0.1], None, rows, keep_num_dims=True)
-
-
-def squeezed_batch(c):
-    c.last = c.g.squeeze(c.dense, [0])
-
-
 def deep(c):
     """Five axes."""
     c.last = c.g.reshape(c.conv, (1, 2, 3, 5, 4))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from etchnet.host.importers.builder import GraphBuilder
@@ -12,9 +13,24 @@ from etchnet.host.importers.tflite.reader import Operator, Reader, Tensor
 from etchnet.host.importers.value import Value
 from etchnet.host.network.model import Model, ModelError, Quantisation
 
-__all__ = ["OPERATORS", "Context", "handles"]
+__all__ = ["OPERATORS", "Blocks", "Context", "handles"]
 
+_SEVERAL_RESULTS = ("SPLIT", "SPLIT_V", "UNPACK")
 _INPUT_TYPES = ("int8", "uint8", "int16", "float32")
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A tensor that SPACE_TO_BATCH_ND has cut into `block` (y, x) interleaved images, as additional batches.
+
+    Attributes
+    ----------
+    value
+        The whole image.
+    """
+
+    value: Value
+    block: tuple[int, int]
 
 
 class Context:
@@ -30,12 +46,14 @@ class Context:
     builder
         The model so far.
     batch
-        Size of the first axis of the inputs, which all operators must keep.
+        Size of the first axis of the inputs, which all operators must keep. If it is 1, a tensor may be without it.
     values
         Values of the builder, by the index of their tensor.
     sizes
         Indices of int32 tensors that are computed from shapes. They are not evaluated: the importer takes the shape of
         a RESHAPE from its result in the file.
+    blocks
+        Results of SPACE_TO_BATCH_ND, and of a convolution after it, by the index of their tensor.
 
     Raises
     ------
@@ -47,6 +65,7 @@ class Context:
         self.reader = reader
         self.values: dict[int, Value] = {}
         self.sizes: set[int] = set()
+        self.blocks: dict[int, Blocks] = {}
         self.builder = GraphBuilder(reader.name)
         self.batch = 0
         for index in reader.inputs:
@@ -69,14 +88,16 @@ class Context:
     def run(self, operator: Operator) -> None:
         """Import one operator."""
         handler = OPERATORS.handler(operator.kind, str(operator))
-        if not operator.inputs or len(operator.outputs) != 1:
+        several = operator.kind in _SEVERAL_RESULTS
+        if not operator.inputs or not operator.outputs or (len(operator.outputs) > 1 and not several):
             raise ModelError(
-                f"{operator} must have inputs and one output, not {len(operator.inputs)} and {len(operator.outputs)}"
+                f"{operator} must have inputs and {'outputs' if several else 'one output'}, "
+                f"not {len(operator.inputs)} and {len(operator.outputs)}"
             )
-        written = self.reader.tensor(operator.outputs[0])
-        known = (self.values, self.sizes)
-        if written.constant or any(written.index in kind for kind in known):
-            raise ModelError(f"{operator} writes {written}, which is constant or already written")
+        for index in operator.outputs:
+            written = self.reader.tensor(index)
+            if written.constant or index in self.values or index in self.sizes or index in self.blocks:
+                raise ModelError(f"{operator} writes {written}, which is constant or already written")
         handler(self, operator)
 
     def finish(self) -> Model:
@@ -104,35 +125,63 @@ class Context:
             return value
         if tensor.constant:
             raise ModelError(f"{operator} reads {tensor}, which must be the result of an operator, not a constant")
+        if tensor.index in self.blocks:
+            raise ModelError(
+                f"{operator} reads blocks of {self.blocks[tensor.index].value.name}: between SPACE_TO_BATCH_ND and "
+                "BATCH_TO_SPACE_ND there must be one convolution"
+            )
         raise ModelError(f"{operator} reads {tensor}, which must be the result of an operator before it")
 
-    def result(self, operator: Operator) -> Tensor:
-        """Return the tensor that an operator writes; its batch must be that of the input."""
-        tensor = self.reader.tensor(operator.outputs[0])
-        if not tensor.shape or tensor.shape[0] != self.batch:
+    def shape(self, tensor: Tensor) -> tuple[int, ...]:
+        """Return the shape of a tensor without the batch; a batch of 1 may be absent from the tensor."""
+        return tensor.shape[1:] if tensor.shape[:1] == (self.batch,) else tensor.shape
+
+    def by_file_axes(self, operator: Operator, values: Sequence[Value]) -> tuple[list[Value], int]:
+        """Return values with all axes that their tensors have in the file, and the number of axes that are missing.
+
+        A batch of 1 is an axis like others. A larger one is missing, and no operator can change it.
+        """
+        if self.batch > 1:
+            return list(values), 1
+        rank = len(self.reader.tensor(operator.inputs[0]).shape)
+        whole = [(1,) * (rank - len(value.shape)) + value.shape for value in values]
+        return [self.builder.reshape(str(operator), v, s) for v, s in zip(values, whole, strict=True)], 0
+
+    def result(self, operator: Operator, position: int = 0) -> Tensor:
+        """Return a tensor that an operator writes; its batch must be that of the input."""
+        tensor = self.reader.tensor(operator.outputs[position])
+        if self.batch > 1 and tensor.shape[:1] != (self.batch,):
             raise ModelError(f"{operator} must keep the batch of {self.batch}, not have result shape {tensor.shape}")
-        self.builder.check_size(f"{operator}: the result", tensor.shape[1:])
+        self.builder.check_size(f"{operator}: the result", self.shape(tensor))
         return tensor
 
-    def output(self, operator: Operator) -> tuple[Tensor, Quantisation]:
-        """Return the int8 tensor that an operator writes, with its scale and zero point."""
-        tensor = self.result(operator)
+    def output(self, operator: Operator, position: int = 0) -> tuple[Tensor, Quantisation]:
+        """Return an int8 tensor that an operator writes, with its scale and zero point."""
+        tensor = self.result(operator, position)
         return tensor, self.reader.activation(f"{operator}: the result", tensor)
 
-    def label(self, operator: Operator) -> str:
+    def label(self, operator: Operator, position: int = 0) -> str:
         """Return the name of the layer that an operator becomes: that of its output."""
-        return self.reader.tensor(operator.outputs[0]).name or str(operator)
+        return self.reader.tensor(operator.outputs[position]).name or str(operator)
 
-    def set(self, operator: Operator, value: Value) -> None:
+    def set(self, operator: Operator, value: Value, position: int = 0) -> None:
         """Record the value of an operator's output."""
-        self.values[operator.outputs[0]] = value
+        self.values[operator.outputs[position]] = value
+
+    def set_reshaped(self, operator: Operator, value: Value, position: int = 0) -> None:
+        """Record the value of an operator's output in the shape of the file, which must have as many values."""
+        tensor = self.reader.tensor(operator.outputs[position])
+        if math.prod(value.shape) != math.prod(self.shape(tensor)):
+            raise ModelError(f"{operator}: the result must have shape {value.shape}, not {tensor.shape} as in the file")
+        name = self.label(operator, position)
+        self.set(operator, self.builder.reshape(str(operator), value, self.shape(tensor), name=name), position)
 
     def append(self, operator: Operator, layer: Any, sources: list[Value]) -> None:
         """Add the layer whose result is an operator's output."""
         result, out = self.output(operator)
         self.set(
             operator,
-            self.builder.add(str(operator), layer, sources, out, name=self.label(operator), shape=result.shape[1:]),
+            self.builder.add(str(operator), layer, sources, out, name=self.label(operator), shape=self.shape(result)),
         )
 
     def expect_inputs(self, operator: Operator, count: int) -> None:

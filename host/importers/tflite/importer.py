@@ -9,7 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from etchnet.host.importers.files import parse_guarded, read_file
-from etchnet.host.importers.tflite import additions, host, pools, products, quantise, shapes
+from etchnet.host.importers.tflite import (
+    additions,
+    blocks,
+    host,
+    multiplications,
+    pools,
+    products,
+    quantise,
+    shapes,
+    slices,
+)
 from etchnet.host.importers.tflite.context import OPERATORS, Context
 from etchnet.host.importers.tflite.reader import Reader
 from etchnet.host.importers.tflite.refusals import refuse_unsupported
@@ -17,7 +27,7 @@ from etchnet.host.network.model import Model, ModelError
 
 __all__ = ["HANDLER_MODULES", "OPERATORS", "load_tflite", "parse_tflite"]
 
-HANDLER_MODULES = (additions, host, pools, products, quantise, shapes)
+HANDLER_MODULES = (additions, blocks, host, multiplications, pools, products, quantise, shapes, slices)
 """modules that register handlers"""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.windows import window_settings
 from etchnet.host.importers.value import Value, make_layer
 from etchnet.host.network.layers import AveragePool, MaxPool, Scaling
-from etchnet.host.network.model import ModelError
+from etchnet.host.network.model import ModelError, Quantisation
 
 _EQUAL_SCALES = 1e-6
 """largest difference of the scales before and after a pool, as in TensorFlow Lite Micro"""
+_MOST_PIXELS = 1 << 12
+"""most values that a maximum over channels may read: each needs a pass of its own"""
 
 
 @handles("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -36,57 +39,74 @@ def pool_2d(context: Context, operator: Operator) -> None:
     context.append(operator, layer, [source])
 
 
-@handles("MEAN")
+@handles("MEAN", "SUM")
 def mean(context: Context, operator: Operator) -> None:
-    """Import an average over axes, with a change of scale and zero point."""
+    """Import an average or a sum over axes, with a change of scale and zero point."""
     context.expect_inputs(operator, 2)
-    source, (result, out) = context.value(operator, 0), context.output(operator)
-    axes = _axes(context, operator, source)
-    image = context.builder.image(str(operator), source)
-    count = math.prod(image[axis] for axis in axes)
+    source, (_, out) = context.value(operator, 0), context.output(operator)
+    whole, axes = _axes(context, operator, source)
+    count = math.prod(whole.shape[axis] for axis in axes)
     multiplier, shift = multiplier_of(operator, source.quantisation.scale / out.scale)
-    # The reference divides the multiplier by the count, rather than the sum, after a left shift that keeps its bits.
-    extra = min(count.bit_length() - 1, 32, 31 + shift)
-    shift -= extra
-    scaling = Scaling((multiplier << extra) // count, max(shift, 0), max(-shift, 0))
-    value = context.builder.mean(
-        str(operator),
-        source,
-        sorted(axis - 3 + len(source.shape) for axis in axes),
-        scaling,
-        out,
-        name=context.label(operator),
-        shape=result.shape[1:],
-    )
-    context.set(operator, value)
+    if operator.kind == "MEAN":
+        # The reference divides the multiplier by the count, not the sum, after a left shift that keeps its bits.
+        extra = min(count.bit_length() - 1, 32, 31 + shift)
+        multiplier, shift = (multiplier << extra) // count, shift - extra
+    scaling = Scaling(multiplier, max(shift, 0), max(-shift, 0))
+    name = context.label(operator)
+    context.set_reshaped(operator, context.builder.mean(str(operator), whole, axes, scaling, out, name=name))
 
 
 @handles("REDUCE_MAX")
 def reduce_max(context: Context, operator: Operator) -> None:
-    """Import a maximum over height, width or both, as a max pool; scale and zero point do not change."""
+    """Import a maximum over axes, as a max pool; scale and zero point do not change."""
     context.expect_inputs(operator, 2)
-    source, (result, out) = context.value(operator, 0), context.output(operator)
+    where, source, (_, out) = str(operator), context.value(operator, 0), context.output(operator)
     if source.quantisation != out:
         raise ModelError(f"{operator} must keep scale and zero point: {source.quantisation}, not {out}")
-    axes = _axes(context, operator, source)
-    if 2 in axes:
-        raise ModelError(f"{operator} must be over height and width, not over channels, the last axis")
-    height, width, _ = context.builder.image(str(operator), source)
-    window = height if 0 in axes else 1, width if 1 in axes else 1
-    layer = make_layer(str(operator), MaxPool, window)
-    value = context.builder.add(str(operator), layer, [source], out, name=context.label(operator))
-    context.set(operator, context.builder.reshape(str(operator), value, result.shape[1:]))
+    whole, axes = _axes(context, operator, source)
+    view = context.builder.view(where, [whole], axes, joined=True)
+    image, name = context.builder.geometry(view.values[0]), context.label(operator)
+    kept = [1 if axis in axes else size for axis, size in enumerate(whole.shape)]
+    reduced = {view.at[axis] for axis in axes}
+    if 2 in reduced and image[2] > 1:
+        _channel_maximum(context, operator, whole, axes, out)
+        return
+    layer = make_layer(where, MaxPool, (image[0] if 0 in reduced else 1, image[1] if 1 in reduced else 1))
+    order = view.order(kept)
+    value = context.builder.add(where, layer, view.values, out, name=name, shape=kept, as_stored=True, order=order)
+    context.set_reshaped(operator, value)
 
 
-def _axes(context: Context, operator: Operator, source: Value) -> set[int]:
-    """Return the axes of the image that an operator reduces, from its second input: 0 height, 1 width, 2 channels."""
-    context.builder.image(str(operator), source)
-    tensor, rank = context.reader.tensor(operator.inputs[1]), len(source.shape) + 1
+def _channel_maximum(
+    context: Context, operator: Operator, whole: Value, axes: Sequence[int], out: Quantisation
+) -> None:
+    """Add a maximum over the last axes of the file, each value of which becomes a pixel first."""
+    rank = len(whole.shape)
+    count = math.prod(whole.shape[axis] for axis in axes)
+    pixels = math.prod(whole.shape)
+    long = [axis for axis in range(rank) if whole.shape[axis] > 1]
+    if any(axis not in axes for axis in long if axis > min(axes)) or pixels > _MOST_PIXELS:
+        raise ModelError(
+            f"{operator} must be over height and width, or over the last axes of at most {_MOST_PIXELS} values, not "
+            f"over axes {list(axes)} of shape {whole.shape}"
+        )
+    where, lines = str(operator), (pixels // count, count, 1)
+    image = context.builder.reshape(where, whole, lines)
+    layer, name = make_layer(where, MaxPool, (1, count)), context.label(operator)
+    value = context.builder.add(where, layer, [image], out, name=name, shape=(pixels // count, 1, 1))
+    context.set_reshaped(operator, value)
+
+
+def _axes(context: Context, operator: Operator, source: Value) -> tuple[Value, list[int]]:
+    """Return what an operator reduces, and over which of its axes, from its second input."""
+    tensor = context.reader.tensor(operator.inputs[1])
+    (whole,), missing = context.by_file_axes(operator, [source])
+    rank = len(whole.shape) + missing
     context.reader.check_type(f"{operator}: the axes", tensor, "int32")
     if len(tensor.shape) > 1 or not 1 <= math.prod(tensor.shape) <= rank:
         raise ModelError(f"{operator}: the axes must be a list of 1 to {rank}, not shape {tensor.shape}")
     given = context.reader.constant(f"{operator}: the axes", tensor, "<i4", tensor.shape).ravel()
-    axes = {int(axis) + rank * (axis < 0) for axis in given}
-    if not axes <= set(range(1, rank)):
-        raise ModelError(f"{operator} must be over axes of an image, 1 to {rank - 1}, not {given.tolist()}")
-    return {axis - rank + 3 for axis in axes}
+    axes = {axis + rank * (axis < 0) for axis in given.tolist()}
+    if not axes <= set(range(missing, rank)):
+        raise ModelError(f"{operator} must be over axes of an image, {missing} to {rank - 1}, not {given.tolist()}")
+    return whole, sorted(axis - missing for axis in axes)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.tflite.context import Context, handles
+from etchnet.host.importers.graph import MOST_VALUES
+from etchnet.host.importers.tflite.context import Blocks, Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.windows import window_settings
@@ -28,44 +29,72 @@ def fully_connected(context: Context, operator: Operator) -> None:
     weights, settings = _weights(context, operator, source, out, 2, 0, options)
     channels, terms = weights.shape
     values = math.prod(source.shape)
-    if values != terms:
-        rows = f"{values // terms} rows of {terms} per image; one row is supported" if values % terms == 0 else ""
+    if values % terms:
         shape = (context.batch, *source.shape)
+        raise ModelError(f"{operator}: weights have {terms} values per output channel, but the input has shape {shape}")
+    rows = values // terms
+    if result.shape[-1] != channels or math.prod(result.shape) != context.batch * rows * channels:
         raise ModelError(
-            f"{operator}: weights have {terms} values per output channel, but the input has {rows or f'shape {shape}'}"
+            f"{operator}: the result must have {rows * channels} values per image, {channels} along the last axis, "
+            f"not shape {result.shape}"
         )
-    if result.shape[-1] != channels:
-        raise ModelError(f"{operator}: the result must have {channels} values per image, not shape {result.shape}")
-    layer = make_layer(str(operator), Dense, np.ascontiguousarray(weights.T), **settings)
-    context.append(operator, layer, [source])
+    if rows == 1:
+        context.append(
+            operator, make_layer(str(operator), Dense, np.ascontiguousarray(weights.T), **settings), [source]
+        )
+        return
+    # A convolution of one pixel for each row.
+    where, name = str(operator), context.label(operator)
+    layer = make_layer(where, Conv, np.ascontiguousarray(weights.T)[None, None], **settings)
+    lines = context.builder.reshape(where, source, (rows, terms))
+    context.set_reshaped(operator, context.builder.add(where, layer, [lines], out, name=name, shape=(rows, channels)))
 
 
 @handles("CONV_2D")
 def conv_2d(context: Context, operator: Operator) -> None:
-    """Import a convolution: weights (output channels, y, x, input channels)."""
+    """Import a convolution: weights (output channels, y, x, input channels of a group)."""
     options = context.reader.options(operator, "Conv2DOptions")
-    source, (_, out) = context.value(operator, 0), context.output(operator)
+    source, block, out = _image_operand(context, operator)
     weights, settings = _weights(context, operator, source, out, 4, 0, options)
-    if len(source.shape) == 3 and weights.shape[3] != source.shape[2]:
+    window = window_settings(context, operator, source, weights.shape[1:3], options, dilated=True, block=block)
+    channels, inputs = weights.shape[0], source.shape[2]
+    groups = inputs // weights.shape[3]
+    if inputs % weights.shape[3] or channels % groups:
         raise ModelError(
-            f"{operator}: weights must have as many channels as the input, {source.shape[2]}, not {weights.shape[3]} "
-            "(groups are not supported)"
+            f"{operator}: weights must have as many channels as the input, {inputs}, or those of one of several equal "
+            f"groups, not {weights.shape[3]} for {channels} output channels"
         )
-    window = window_settings(context, operator, source, weights.shape[1:3], options, dilated=True)
-    context.append(
-        operator,
-        make_layer(str(operator), Conv, np.ascontiguousarray(weights.transpose(1, 2, 3, 0)), **settings, **window),
-        [source],
-    )
+    by_tap = weights.transpose(1, 2, 3, 0)
+    if groups > 1 and weights.shape[3] == 1:
+        shaped = by_tap.reshape(*by_tap.shape[:2], inputs, channels // groups)
+        _append(context, operator, make_layer(str(operator), Depthwise, shaped, **settings, **window), source, out)
+        return
+    if groups > 1:
+        by_tap = _ungrouped(operator, by_tap, groups)
+    layer = make_layer(str(operator), Conv, np.ascontiguousarray(by_tap), **settings, **window)
+    _append(context, operator, layer, source, out)
+
+
+def _ungrouped(operator: Operator, weights: np.ndarray, groups: int) -> np.ndarray:
+    """Return weights (y, x, input channels, output channels) of all groups, zero between channels of different ones."""
+    height, width, inputs, channels = weights.shape
+    if weights.size * groups > MOST_VALUES:
+        raise ModelError(f"{operator}: {groups} groups of {weights.size // groups} weights are more than supported")
+    whole = np.zeros((height, width, inputs * groups, channels), np.int8)
+    each = channels // groups
+    for group in range(groups):
+        rows, columns = slice(group * inputs, (group + 1) * inputs), slice(group * each, (group + 1) * each)
+        whole[:, :, rows, columns] = weights[..., columns]
+    return whole
 
 
 @handles("DEPTHWISE_CONV_2D")
 def depthwise_conv_2d(context: Context, operator: Operator) -> None:
     """Import a depthwise convolution: weights (1, y, x, input channels x multiplier)."""
     options = context.reader.options(operator, "DepthwiseConv2DOptions")
-    source, (_, out) = context.value(operator, 0), context.output(operator)
+    source, block, out = _image_operand(context, operator)
     weights, settings = _weights(context, operator, source, out, 4, 3, options)
-    window = window_settings(context, operator, source, weights.shape[1:3], options, dilated=True)
+    window = window_settings(context, operator, source, weights.shape[1:3], options, dilated=True, block=block)
     channels, multiplier = source.shape[2], options.DepthMultiplier()
     if weights.shape[0] != 1 or channels * multiplier != weights.shape[3]:
         raise ModelError(
@@ -73,7 +102,34 @@ def depthwise_conv_2d(context: Context, operator: Operator) -> None:
             f"not {weights.shape}"
         )
     shaped = weights.reshape(*weights.shape[1:3], channels, multiplier)
-    context.append(operator, make_layer(str(operator), Depthwise, shaped, **settings, **window), [source])
+    _append(context, operator, make_layer(str(operator), Depthwise, shaped, **settings, **window), source, out)
+
+
+def _image_operand(context: Context, operator: Operator) -> tuple[Value, tuple[int, int], Quantisation]:
+    """Return the image that a convolution reads, the interleaved images in it, and the scale of the result."""
+    index = operator.inputs[0]
+    if index in context.blocks:
+        found, result = context.blocks[index], context.reader.tensor(operator.outputs[0])
+        return found.value, found.block, context.reader.activation(f"{operator}: the result", result)
+    source, (_, out) = context.value(operator, 0), context.output(operator)
+    if len(source.shape) != 3:
+        shape = (context.batch, *source.shape)
+        raise ModelError(f"{operator} must have an image of 4 dimensions, batch included, not shape {shape}")
+    return source, (1, 1), out
+
+
+def _append(context: Context, operator: Operator, layer: Conv | Depthwise, source: Value, out: Quantisation) -> None:
+    """Add the layer of a convolution, whose result may be interleaved images."""
+    if operator.inputs[0] not in context.blocks:
+        context.append(operator, layer, [source])
+        return
+    block, result = context.blocks[operator.inputs[0]].block, context.reader.tensor(operator.outputs[0])
+    value = context.builder.add(str(operator), layer, [source], out, name=context.label(operator))
+    height, width, channels = value.shape
+    sizes = context.batch * math.prod(block), height // block[0], width // block[1], channels
+    if result.shape != sizes:
+        raise ModelError(f"{operator}: the result must have shape {sizes}, not {result.shape} as in the file")
+    context.blocks[result.index] = Blocks(value, block)
 
 
 def _weights(

@@ -33,7 +33,7 @@ def quantise(context: Context, operator: Operator) -> None:
         out = context.reader.activation(f"{where}: the result", result)
         _requantise(context, operator, source, result, out, source.quantisation.scale / out.scale)
         return
-    if result.shape[1:] != source.shape:
+    if context.shape(result) != source.shape:
         raise ModelError(f"{where} must keep the shape")
     context.set(operator, replace(value, name=result.name or value.name))
 
@@ -44,7 +44,7 @@ def dequantise(context: Context, operator: Operator) -> None:
     context.expect_inputs(operator, 1)
     value, after = context.value(operator, 0, host=True), context.result(operator)
     context.reader.check_type(f"{operator}: the result", after, "float32")
-    if value.dtype not in ("int8", "uint8", "int16") or after.shape[1:] != value.shape:
+    if value.dtype not in ("int8", "uint8", "int16") or context.shape(after) != value.shape:
         raise ModelError(f"{operator} must be the last operator, read int8, and keep the shape")
     step = Dequantise(value.quantisation)
     context.set(operator, context.builder.step(str(operator), value, step, value.quantisation, name=after.name))
@@ -90,7 +90,7 @@ def _requantise(
     high: int = 127,
 ) -> None:
     """Add a layer that scales and clamps every value, or none if no value changes."""
-    where, name, shape = str(operator), context.label(operator), result.shape[1:]
+    where, name, shape = str(operator), context.label(operator), context.shape(result)
     if source.shape != shape:
         raise ModelError(f"{operator} must keep the shape: {(context.batch, *source.shape)} to {result.shape}")
     same = source.quantisation == out

@@ -13,9 +13,10 @@ __all__ = ["refuse_unsupported"]
 
 _MOST_NAMED = 3
 _REASONS = {
-    "the machine keeps nothing from one run to the next": (
-        "ASSIGN_VARIABLE CALL_ONCE READ_VARIABLE VAR_HANDLE SVDF UNIDIRECTIONAL_SEQUENCE_LSTM "
-        "BIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN BIDIRECTIONAL_SEQUENCE_RNN LSTM RNN"
+    "the machine keeps nothing from one run to the next": ("ASSIGN_VARIABLE CALL_ONCE READ_VARIABLE VAR_HANDLE SVDF"),
+    "a recurrent layer takes tables and products of results, which the machine does not have": (
+        "UNIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN "
+        "BIDIRECTIONAL_SEQUENCE_RNN LSTM RNN"
     ),
     "a curve takes a table of 256 results, and the machine's output stage has none": (
         "ABS ELU EXP GELU HARD_SWISH LEAKY_RELU LOG PRELU RSQRT SQRT SQUARE"

@@ -15,9 +15,20 @@ LARGEST_STEP = 1 << 15
 
 
 def window_settings(
-    context: Context, operator: Operator, source: Value, kernel: tuple[int, ...], options: Any, *, dilated: bool
+    context: Context,
+    operator: Operator,
+    source: Value,
+    kernel: tuple[int, ...],
+    options: Any,
+    *,
+    dilated: bool,
+    block: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
-    """Return the stride, dilation (if `dilated`) and padding of a window, as settings of a layer."""
+    """Return the stride, dilation (if `dilated`) and padding of a window, as settings of a layer.
+
+    The window slides over `block` (y, x) interleaved images, of which `source` consists; so its settings for the whole
+    image are larger.
+    """
     if len(source.shape) != 3:
         shape = (context.batch, *source.shape)
         raise ModelError(f"{operator} must have an image of 4 dimensions, batch included, not shape {shape}")
@@ -26,12 +37,18 @@ def window_settings(
     for what, pair in (("stride", stride), ("dilation", dilation), ("window", kernel)):
         if not all(1 <= n <= LARGEST_STEP for n in pair):
             raise ModelError(f"{operator}: the {what} must be from 1 to {LARGEST_STEP}, not {tuple(pair)}")
+    if block != (1, 1) and stride != (1, 1):
+        raise ModelError(f"{operator}: the stride must be 1 after SPACE_TO_BATCH_ND, not {stride}")
     mode = options.Padding()
     if mode not in (context.reader.tflite.Padding.SAME, context.reader.tflite.Padding.VALID):
         raise ModelError(f"{operator}: padding must be SAME or VALID, not {mode}")
     padding: Padding = ((0, 0), (0, 0))
     if mode == context.reader.tflite.Padding.SAME:
-        ends = [same_padding(source.shape[axis], kernel[axis], stride[axis], dilation[axis]) for axis in range(2)]
+        ends = []
+        for axis, size in enumerate(block):
+            before, after = same_padding(source.shape[axis] // size, kernel[axis], stride[axis], dilation[axis])
+            ends.append((before * size, after * size))
         padding = ends[0], ends[1]
     window = {"stride": stride, "padding": padding}
-    return window | ({"dilation": dilation} if dilated else {})
+    whole = dilation[0] * block[0], dilation[1] * block[1]
+    return window | ({"dilation": whole} if dilated else {})
