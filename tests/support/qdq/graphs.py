@@ -101,13 +101,15 @@ def windows(random, sizes, *, largest=3, pads=True, dilations=False):
 
 def random_graph(random: np.random.Generator, *, most: int = 12) -> FloatGraph:
     """Return a graph of 1 to `most` operators over images, lines or vectors."""
-    from support.qdq.operators import HOST_LAST, LAST, OPERATORS, SHARES
+    from support.qdq.operators import HOST_LAST, LAST, OPERATORS, SHARES, turned
 
     g = FloatGraph()
     rank = int(random.choice([3, 3, 3, 3, 2, 1]))
     sizes = [int(n) for n in random.integers(1, 9, rank - 1)]
     shape = (int(random.integers(1, 9)), *sizes) if rank > 1 else (int(random.integers(1, 33)),)
     at = g.add_input(shape)
+    if rank > 1 and random.random() < 0.05:
+        at = turned(g, at, [rank - 1, *range(rank - 1)])
     while random.random() < 0.12 and len(g.inputs) < 3:
         g.add_input(shape if random.random() < 0.7 else (int(random.integers(1, 9)), *shape[1:]))
     goal = 1 + int(random.integers(0, most) * random.random() ** 0.5)
@@ -125,7 +127,10 @@ def random_graph(random: np.random.Generator, *, most: int = 12) -> FloatGraph:
             kind = str(random.choice(kinds, p=SHARES))
             result = OPERATORS[kind](g, random, source)
         at = result or at
-    if not g.ops:
-        at = OPERATORS["relu"](g, random, at)
+    if not any(op.kind in ("Conv", "Gemm", "MatMul", "Add") for op in g.ops) and random.random() < 0.9:
+        last = g.ops[-1].outputs[0] if g.ops and g.ops[-1].kind not in HOST_LAST else g.inputs[0]
+        (OPERATORS["conv"](g, random, last) or OPERATORS["gemm"](g, random, last))
+    elif not g.ops:
+        OPERATORS["relu"](g, random, at)
     g.finish(random)
     return g

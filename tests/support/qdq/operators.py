@@ -78,7 +78,21 @@ def gemm(g: FloatGraph, random, x: str) -> str | None:
 
 
 def mat_mul(g: FloatGraph, random, x: str) -> str | None:
-    """Over a vector or over rows, perhaps followed by the addition of a bias."""
+    """Over a vector, or over rows of channels, perhaps followed by the addition of a bias."""
+    rank = len(g.shapes[x])
+    if rank == 1 or random.random() < 0.2:
+        return rows(g, random, x)
+    x = turned(g, x, [*range(1, rank), 0])
+    if rank == 3 and random.random() < 0.5:
+        shape = g.shapes[x]
+        x = g.add("Reshape", [x], [(shape[0] * shape[1], shape[2])], sizes=[0, -1, shape[2]])
+        rank = 2
+    y = rows(g, random, x)
+    return turned(g, y, [rank - 1, *range(rank - 1)]) if random.random() < 0.8 else y
+
+
+def rows(g: FloatGraph, random, x: str) -> str:
+    """Multiply the last axis by a matrix."""
     shape = g.shapes[x]
     outputs = int(random.integers(1, 17))
     values = weights(random, (outputs, shape[-1]), shape[-1]).T.copy()
@@ -201,26 +215,43 @@ def flatten(g: FloatGraph, random, x: str) -> str:
 
 
 def reshape(g: FloatGraph, random, x: str) -> str:
-    values = math.prod(g.shapes[x])
-    first = int(random.choice([d for d in range(1, values + 1) if values % d == 0]))
-    rest = values // first
-    second = int(random.choice([d for d in range(1, rest + 1) if rest % d == 0]))
-    shape = [(values,), (first, rest), (first, second, rest // second)][int(random.integers(3))]
+    """Join the axes of an image's pixels or split them; sometimes give any shape."""
+    old, values = g.shapes[x], math.prod(g.shapes[x])
+    shape: tuple[int, ...]
+    if len(old) == 3 and random.random() < 0.5:
+        shape = (old[0], old[1] * old[2])
+    elif len(old) == 2 and old[1] % 2 == 0 and random.random() < 0.5:
+        shape = (old[0], 2, old[1] // 2)
+    else:
+        first = int(random.choice([d for d in range(1, values + 1) if values % d == 0]))
+        rest = values // first
+        second = int(random.choice([d for d in range(1, rest + 1) if rest % d == 0]))
+        shape = [(values,), (first, rest), (first, second, rest // second)][int(random.integers(3))]
     sizes = [0, *shape]
     if random.random() < 0.3:
         sizes[int(random.integers(1, len(sizes)))] = -1
     return g.add("Reshape", [x], [shape], sizes=sizes)
 
 
+def turned(g: FloatGraph, x: str, order: list[int]) -> str:
+    """Transpose the axes after the batch."""
+    shape = tuple(g.shapes[x][a] for a in order)
+    return g.add("Transpose", [x], [shape], perm=[0, *(a + 1 for a in order)])
+
+
 def transpose(g: FloatGraph, random, x: str) -> str | None:
+    """Channels last, and mostly first again after an operator, as exporters do; sometimes any order."""
     rank = len(g.shapes[x])
     if rank < 2:
         return None
-    usual = [[1, 2, 0], [2, 0, 1]] if rank == 3 else [[1, 0]]
-    order = (
-        usual[int(random.integers(len(usual)))] if random.random() < 0.8 else [int(a) for a in random.permutation(rank)]
-    )
-    return g.add("Transpose", [x], [tuple(g.shapes[x][a] for a in order)], perm=[0, *(a + 1 for a in order)])
+    if random.random() < 0.25:
+        return turned(g, x, [int(a) for a in random.permutation(rank)])
+    y = turned(g, x, [*range(1, rank), 0])
+    if random.random() < 0.3:
+        return y
+    makers = (relu, add_constant, rows, flatten)
+    y = makers[int(random.integers(len(makers)))](g, random, y)
+    return turned(g, y, [rank - 1, *range(rank - 1)]) if len(g.shapes[y]) == rank else y
 
 
 def squeeze(g: FloatGraph, random, x: str) -> str | None:
