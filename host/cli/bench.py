@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -19,11 +19,22 @@ from etchnet.host.cli.options import (
     machine_options,
     refuse,
 )
-from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress
+from etchnet.host.cli.output import (
+    in_unicode,
+    machine_text,
+    measured_text,
+    plural,
+    print_json,
+    print_table,
+    progress,
+    rate_text,
+    time_text,
+)
 from etchnet.sim.engines.verilated import MissingToolError
 
 if TYPE_CHECKING:
     from etchnet.host.reports.bench import EngineResult, GemmResult, ModelResult
+    from etchnet.host.reports.cpu import Cpu
 
 __all__ = ["bench"]
 
@@ -64,18 +75,20 @@ def bench_one(model: str, config: Config, batch: int | None, clock: float, as_js
     """
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.bench import bench_model
+    from etchnet.host.reports.cpu import Cpu
 
+    cpu = Cpu.now()
     loaded = load_model(model)
     with progress(quiet=as_json) as say:
         say("compiling")
         result = bench_model(loaded, compiled_for(config, loaded.network, batch=batch or 1), batch=batch, report=say)
     if as_json:
-        print_json(result.to_dict(clock * 1e6))
+        print_json(result.to_dict(clock * 1e6) | {"this_cpu": dataclasses.asdict(cpu)})
     else:
-        _print_model(result, clock)
+        _print_model(result, clock, cpu)
 
 
-def _print_model(result: ModelResult, clock: float) -> None:
+def _print_model(result: ModelResult, clock: float, cpu: Cpu) -> None:
     click.echo(
         f"{result.name} on a {machine_text(result.config)}; chip at {clock:g} MHz (simulated), this CPU (measured)"
     )
@@ -84,9 +97,10 @@ def _print_model(result: ModelResult, clock: float) -> None:
     chip = {1: clock * 1e6 / result.back_to_back, result.batch: clock * 1e6 / result.batched}
     rows = [["chip, back to back", *(f"{chip[size]:,.0f}" for size in sizes)]]
     for name, by_batch in result.cpu.items():
-        rows.append([name, *(f"{1 / by_batch[size]:,.0f}" if size in by_batch else "-" for size in sizes)])
+        rows.append([name, *(rate_text(by_batch.get(size)) for size in sizes)])
     headings = ("one at a time" if size == 1 else f"{size} at once" for size in sizes)
     print_table(("inferences per second", *headings), rows)
+    click.echo(measured_text(cpu))
     for line in result.left_out:
         click.echo(line)
 
@@ -105,20 +119,23 @@ def gemm(config: Config, sizes: Sequence[int], engines: Sequence[str], clock: fl
     Prints the cycles, the share of the ideal that they reach, the time of simulating them, and the time of numpy.
     """
     from etchnet.host.reports.bench import bench_gemm
+    from etchnet.host.reports.cpu import Cpu
 
+    cpu = Cpu.now()
     engines = list(dict.fromkeys(engines)) or _installed_engines()
     with progress(quiet=as_json) as report:
         options = {engine: engine_options(engine, report) for engine in engines}
         results = bench_gemm(sizes or (64, 256, 1024), config, engines, report=report, **options)
     if as_json:
-        _print_results(config, clock, results)
+        _print_results(config, clock, results, this_cpu=dataclasses.asdict(cpu))
     else:
         _print_products(config, clock, results, engines)
+        click.echo(measured_text(cpu))
 
 
 def _print_products(config: Config, clock: float, results: Sequence[GemmResult], engines: Sequence[str]) -> None:
     click.echo(f"relu(x @ w), int8, on a {machine_text(config)}; chip at {clock:g} MHz")
-    cube = "³" if sys.stdout.encoding.lower().startswith("utf") else "^3"
+    cube = "³" if in_unicode() else "^3"
     streamed = [(r.ideal, r.streamed) for r in results]
     rows = [
         ["cycles, operands in memory", *(f"{r.counts.cycles:,}" for r in results)],
@@ -129,7 +146,7 @@ def _print_products(config: Config, clock: float, results: Sequence[GemmResult],
             *(f"{cycles:,}" if cycles else "-" for _, cycles in streamed),
         ],
         ["share of ideal", *(f"{ideal / cycles:.2%}" if cycles else "-" for ideal, cycles in streamed)],
-        ["chip, ms (simulated)", *(f"{r.counts.cycles / clock / 1e3:.3f}" for r in results)],
+        ["chip, ms (simulated)", *(f"{r.counts.cycles / clock / 1e3:.4g}" for r in results)],
     ]
     for engine in engines:
         rows.append(
@@ -138,9 +155,8 @@ def _print_products(config: Config, clock: float, results: Sequence[GemmResult],
     for engine in engines:
         speeds = (r.simulated / r.simulation[engine] for r in results)
         rows.append([f"simulated cycles/s on {engine} (measured)", *(f"{speed:,.0f}" for speed in speeds)])
-    for name in results[0].cpu:
-        title = f"this CPU, {name.replace('_', ' ')}, ms (measured)"
-        rows.append([title, *(f"{r.cpu[name] * 1e3:.3f}" for r in results)])
+    for name in dict.fromkeys(name for r in results for name in r.cpu):
+        rows.append([f"this CPU, {name}, ms (measured)", *(time_text(r.cpu.get(name)) for r in results)])
     print_table(("size", *(f"{result.size}{cube}" for result in results)), rows, width=110)
 
 
@@ -204,7 +220,7 @@ def _print_engines(config: Config, clock: float, results: Sequence[EngineResult]
         headings.append(f"{engines[0]} : {engines[-1]}")
     rows = []
     for result in results:
-        cells = [result.name, f"{result.cycles:,}", f"{result.cycles / clock / 1e3:,.3f}"]
+        cells = [result.name, f"{result.cycles:,}", f"{result.cycles / clock / 1e3:,.4g}"]
         for engine in engines:
             cells += [f"{result.seconds[engine] * 1e3:,.2f}", f"{result.cycles / result.seconds[engine]:,.0f}"]
         if len(engines) > 1:
@@ -213,11 +229,11 @@ def _print_engines(config: Config, clock: float, results: Sequence[EngineResult]
     print_table(headings, rows, width=130)
 
 
-def _print_results(config: Config, clock: float, results: Sequence[GemmResult | EngineResult]) -> None:
+def _print_results(config: Config, clock: float, results: Sequence[GemmResult | EngineResult], **more: Any) -> None:
     """Print results of gemm or engines as JSON, with the machine, the clock and the version of numpy."""
     hertz = clock * 1e6
     figures = [result.to_dict(hertz) for result in results]
-    print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__, "results": figures})
+    print_json({"config": config.to_dict(), "clock_hz": hertz, "numpy": np.__version__, "results": figures, **more})
 
 
 def _installed_engines() -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +21,22 @@ from etchnet.host.cli.options import (
     json_option,
     machine_options,
 )
-from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress, shares_text
+from etchnet.host.cli.output import (
+    in_unicode,
+    machine_text,
+    measured_text,
+    plural,
+    print_json,
+    print_table,
+    progress,
+    rate_text,
+    shares_text,
+)
 
 if TYPE_CHECKING:
     from etchnet.host.data.fashion import Split
     from etchnet.host.demo.demo import DemoResult, RtlCheck
+    from etchnet.host.reports.cpu import Cpu
 
 __all__ = ["demo"]
 
@@ -57,8 +68,10 @@ def demo(
     from etchnet.host.data import fashion
     from etchnet.host.demo.demo import check_on_rtl, run_demo
     from etchnet.host.driver.driver import Accelerator
+    from etchnet.host.reports.cpu import Cpu
     from etchnet.sim.engines.link import Disagreement
 
+    cpu = Cpu.now()
     split = fashion.read_split(data, "t10k") if data else fashion.held_out()
     if images is not None:
         split = split.first(images)
@@ -74,14 +87,14 @@ def demo(
         raise Disagreement("the RTL and the exact engine differ in a convolution: please report this")
     hertz, origin = clock_for(accelerator.engine, clock)
     if as_json:
-        print_json(result.to_dict(hertz) | {"rtl_check": check.to_dict()})
+        print_json(result.to_dict(hertz) | {"rtl_check": check.to_dict(), "this_cpu": dataclasses.asdict(cpu)})
         return
     _draw(split, result.answers)
-    _print_result(result, hertz, origin)
+    _print_result(result, hertz, origin, cpu)
     _print_check(check)
 
 
-def _print_result(result: DemoResult, hertz: float, origin: str) -> None:
+def _print_result(result: DemoResult, hertz: float, origin: str, cpu: Cpu) -> None:
     click.echo(f"engine       {result.engine}: {machine_text(result.config)}")
     click.echo(
         f"accuracy     {result.accuracy:.2%} of {plural(result.images, 'held-out image')} "
@@ -96,13 +109,12 @@ def _print_result(result: DemoResult, hertz: float, origin: str) -> None:
             f"{hertz / result.cycles_alone:,.0f}",
             f"{hertz / result.cycles_together:,.0f}",
         ),
-        (
-            f"images/s, numpy {np.__version__} on this CPU",
-            f"{result.numpy_alone:,.0f}",
-            f"{result.numpy_together:,.0f}",
-        ),
+        *((f"images/s, {name} of this CPU", *map(rate_text, both)) for name, both in result.cpu.items()),
     ]
     print_table(("", "one image alone", f"{result.batch} at once"), rows)
+    if len(result.cpu) == 1:
+        click.echo("to compare with LiteRT, an int8 runtime for CPUs: pip install 'etchnet[bench]'")
+    click.echo(measured_text(cpu))
     click.echo()
     click.echo(f"where the cycles go, {result.batch} at once: {shares_text(result.together.shares())}")
 
@@ -123,10 +135,9 @@ def _draw(split: Split, answers: np.ndarray) -> None:
     from etchnet.host.data.fashion import CLASSES
     from etchnet.host.demo.terminal_picture import side_by_side, sketch
 
-    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     room = (Console().width + _PICTURE_GAP) // (_PICTURE_WIDTH + _PICTURE_GAP)
     count = max(1, min(_MOST_PICTURES, room, len(answers)))
-    pictures = [sketch(image, unicode=encoding.startswith("utf")) for image in split.images[:count]]
+    pictures = [sketch(image, unicode=in_unicode()) for image in split.images[:count]]
     for line in side_by_side(pictures, _captions(answers[:count], split.labels, CLASSES), gap=_PICTURE_GAP):
         click.echo(line)
     click.echo()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -15,7 +16,22 @@ from rich.text import Text
 
 from etchnet.hdl.isa.config import Config
 
-__all__ = ["machine_text", "plural", "print_json", "print_table", "progress", "shares_text"]
+if TYPE_CHECKING:
+    from etchnet.host.reports.cpu import Cpu
+    from etchnet.host.reports.stopwatch import Timing
+
+__all__ = [
+    "in_unicode",
+    "machine_text",
+    "measured_text",
+    "plural",
+    "print_json",
+    "print_table",
+    "progress",
+    "rate_text",
+    "shares_text",
+    "time_text",
+]
 
 _SHOWN = 0.0005
 """smallest share of a slot class that is printed"""
@@ -81,6 +97,34 @@ def machine_text(config: Config) -> str:
 def shares_text(shares: Mapping[str, float]) -> str:
     """Return shares by class in words, without those that would print as nothing."""
     return ", ".join(f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items() if share >= _SHOWN)
+
+
+def rate_text(timing: Timing | None) -> str:
+    """Return how many inputs a second a runtime computes, with the spread of its times; a dash if it was not timed."""
+    return "-" if timing is None else f"{1 / timing.median:,.0f} {_spread(timing)}"
+
+
+def time_text(timing: Timing | None) -> str:
+    """Return a time in milliseconds with its spread; a dash if it was not measured."""
+    return "-" if timing is None else f"{timing.median * 1e3:.4g} {_spread(timing)}"
+
+
+def _spread(timing: Timing) -> str:
+    return f"{_plus_minus()}{timing.spread / timing.median:3.0%}"
+
+
+def measured_text(cpu: Cpu) -> str:
+    """Explain the figures of `rate_text` and `time_text`, measured on a CPU."""
+    return f"measured: the median of repeated calls {_plus_minus()} half the distance between their quartiles\n{cpu}"
+
+
+def _plus_minus() -> str:
+    return "±" if in_unicode() else "+-"
+
+
+def in_unicode() -> bool:
+    """Return whether standard output takes characters outside ASCII."""
+    return (getattr(sys.stdout, "encoding", None) or "ascii").lower().startswith("utf")
 
 
 def plural(count: int, noun: str) -> str:

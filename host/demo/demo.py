@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,14 +19,20 @@ from etchnet.host.data import fashion
 from etchnet.host.data.fashion import Split
 from etchnet.host.driver.counts import Counts
 from etchnet.host.driver.driver import Accelerator
+from etchnet.host.importers.load import plain_model
 from etchnet.host.network.layers import Conv
 from etchnet.host.network.network import Network
+from etchnet.host.reports.cpu import on_numpy
 from etchnet.host.reports.fit import one_and_many
 from etchnet.host.reports.numpy_network import NumpyNetwork
-from etchnet.host.reports.stopwatch import shortest
+from etchnet.host.reports.runtimes import runtimes
+from etchnet.host.reports.stopwatch import Timing, measured
 from etchnet.sim.engines.link import Disagreement
 
 __all__ = ["DemoResult", "RtlCheck", "check_on_rtl", "run_demo"]
+
+_LEAST = 0.15
+"""seconds for which each runtime is timed"""
 
 
 @dataclass(frozen=True)
@@ -66,10 +75,8 @@ class DemoResult:
     """counters of a run with all images, in batches"""
     simulation_seconds: float
     """wall time of both runs"""
-    numpy_alone: float
-    """images per second in numpy, one at a time"""
-    numpy_together: float
-    """images per second in numpy, in batches"""
+    cpu: dict[str, tuple[Timing, Timing]]
+    """wall time per image on one thread of this CPU, one at a time and in batches, by runtime"""
     numpy_agreement: float
     """share of images for which numpy gives the same answer"""
 
@@ -82,6 +89,11 @@ class DemoResult:
     def cycles_together(self) -> float:
         """Cycles per image in batches."""
         return self.together.cycles / self.images
+
+    def _timings(self) -> Iterator[tuple[str, str, Timing]]:
+        for name, both in self.cpu.items():
+            for how, timing in zip(("alone", "batch"), both, strict=True):
+                yield name, how, timing
 
     def to_dict(self, clock: float) -> dict[str, Any]:
         """Return all figures by name, for a clock in Hz."""
@@ -101,9 +113,9 @@ class DemoResult:
             "images_per_second": {
                 "chip_alone": clock / self.cycles_alone,
                 "chip_batch": clock / self.cycles_together,
-                "numpy_alone": self.numpy_alone,
-                "numpy_batch": self.numpy_together,
+                **{f"{name}, {how}": 1 / timing.median for name, how, timing in self._timings()},
             },
+            "cpu": {f"{name}, {how}": timing.to_dict() for name, how, timing in self._timings()},
             "numpy_agreement": self.numpy_agreement,
             "simulation_seconds": self.simulation_seconds,
         }
@@ -147,10 +159,21 @@ def run_demo(split: Split, accelerator: Accelerator, first: Program, *, batch: i
         alone=alone,
         together=together,
         simulation_seconds=seconds,
-        numpy_alone=1 / shortest(lambda: on_cpu(x[:1])),
-        numpy_together=len(x[:batch]) / shortest(lambda: on_cpu(x[:batch])),
+        cpu={name: (found[0], found[-1]) for name, found in _on_cpu(network, on_cpu, x[:1], x[:batch]).items()},
         numpy_agreement=float((on_cpu(x).argmax(axis=1) == answers).mean()),
     )
+
+
+def _on_cpu(network: Network, on_cpu: NumpyNetwork, *inputs: np.ndarray) -> dict[str, list[Timing]]:
+    """Time one image in numpy and, where it is installed, in LiteRT, on one thread, for each array of inputs."""
+    timings: dict[str, list[Timing]] = {}
+    for x in inputs:
+        in_numpy = on_numpy(f"numpy {np.__version__}", partial(on_cpu, x), threads=(1,))
+        accepted = [network.reference(x), on_cpu(x)]
+        others = runtimes(plain_model("demo", network), x, accepted, names=("LiteRT",), threads=(1,))
+        for runtime in chain(in_numpy, others):
+            timings.setdefault(runtime.name, []).append(measured(runtime.run, least=_LEAST).per(len(x)))
+    return timings
 
 
 def check_on_rtl(split: Split, *, size: int = 8) -> RtlCheck:

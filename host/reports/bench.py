@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -23,11 +23,12 @@ from etchnet.host.network.layers import Dense
 from etchnet.host.network.model import Model
 from etchnet.host.network.network import Network
 from etchnet.host.reports.compare import default_inputs
+from etchnet.host.reports.cpu import on_numpy
 from etchnet.host.reports.fit import one_and_many
 from etchnet.host.reports.numpy_network import NumpyNetwork
 from etchnet.host.reports.product import SCALE
 from etchnet.host.reports.runtimes import Runtime, runtimes
-from etchnet.host.reports.stopwatch import shortest
+from etchnet.host.reports.stopwatch import Timing, measured, shortest
 from etchnet.sim.arithmetic.contracts import contract_of
 from etchnet.sim.engines.link import Disagreement
 
@@ -56,8 +57,8 @@ class GemmResult:
     """wall time by engine in seconds, links included"""
     simulated: int
     """cycles that each engine simulated, loading included"""
-    cpu: dict[str, float]
-    """wall time on this CPU in seconds, by runtime"""
+    cpu: dict[str, Timing]
+    """wall time on this CPU, by runtime"""
 
     @property
     def ideal(self) -> int:
@@ -78,24 +79,25 @@ class GemmResult:
             "chip_seconds": self.counts.cycles / clock,
             "simulation_seconds": self.simulation,
             "simulated_cycles_per_second": {name: self.simulated / s for name, s in self.simulation.items()},
-            "cpu_seconds": self.cpu,
+            "cpu": {name: timing.to_dict() for name, timing in self.cpu.items()},
         }
 
 
-def _on_cpu(x: np.ndarray, w: np.ndarray) -> dict[str, float]:
-    """Time numpy's bare float32 product, and the int8 product that converts to float32, scales, rounds and clamps."""
+def _on_numpy(x: np.ndarray, w: np.ndarray) -> Iterator[Runtime]:
+    """Yield numpy's bare float32 product, and the int8 product that converts to float32, scales, rounds and clamps."""
     x32, w32 = x.astype(np.float32), w.astype(np.float32)
 
     def through_float32() -> np.ndarray:
         sums = x.astype(np.float32) @ w32
         return np.clip(np.rint(sums * np.float32(SCALE)), 0, 127).astype(np.int8)
 
-    return {"numpy_float32": shortest(lambda: x32 @ w32), "numpy_int8_through_float32": shortest(through_float32)}
+    yield from on_numpy("numpy float32", lambda: x32 @ w32)
+    yield from on_numpy("numpy int8 through float32", through_float32)
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """Figures of one network: cycles on the chip, and seconds per inference on this CPU."""
+    """Figures of one network: cycles on the chip, and the time of one inference on this CPU."""
 
     name: str
     batch: int
@@ -106,8 +108,8 @@ class ModelResult:
     batched: float
     """cycles per input for batches of `batch` inputs, with link transfers overlapped"""
     config: Config
-    cpu: dict[str, dict[int, float]]
-    """seconds per input by runtime and batch; results are checked before they are timed"""
+    cpu: dict[str, dict[int, Timing]]
+    """wall time per input, by runtime and batch; results are checked before they are timed"""
     left_out: list[str]
     """messages that explain why a runtime is missing from `cpu`, or from one of its batches"""
 
@@ -122,8 +124,9 @@ class ModelResult:
             "inferences_per_second": {
                 "chip_back_to_back": clock / self.back_to_back,
                 "chip_batch": clock / self.batched,
-                **{f"{name}, batch {b}": 1 / s for name, by_batch in self.cpu.items() for b, s in by_batch.items()},
+                **{f"{name}, batch {b}": 1 / t.median for name, found in self.cpu.items() for b, t in found.items()},
             },
+            "cpu": {name: {str(b): t.to_dict() for b, t in found.items()} for name, found in self.cpu.items()},
             "left_out": self.left_out,
         }
 
@@ -163,22 +166,18 @@ def bench_model(
         cycles.append(chip.counts.cycles)
     on_cpu = NumpyNetwork(network)
     on_cpu.check(network, x[:batch])
-    cpu: dict[str, dict[int, float]] = {}
+    cpu: dict[str, dict[int, Timing]] = {}
     left_out: dict[str, None] = {}
     for size in sorted({1, batch}):
         some = x[:size]
         accepted = [expected[:size], on_cpu(some)]
         others = runtimes(model, some, accepted, left_out=left_out.setdefault)
-        for runtime in chain([Runtime("numpy float32", partial(_in_numpy, on_cpu, some))], others):
+        for runtime in chain(on_numpy("numpy float32", partial(on_cpu, some)), others):
             report(f"{runtime.name}, batch {size}")
-            cpu.setdefault(runtime.name, {})[size] = shortest(runtime.run) / size
+            cpu.setdefault(runtime.name, {})[size] = measured(runtime.run).per(size)
             del runtime  # Its threads must end before the next runtime is timed.
     batched = many.repeat_cycles / batch
     return ModelResult(model.name, batch, cycles[0], one.repeat_cycles, batched, config, cpu, list(left_out))
-
-
-def _in_numpy(network: NumpyNetwork, x: np.ndarray) -> list[np.ndarray]:
-    return [network(x)]
 
 
 def bench_gemm(
@@ -229,10 +228,10 @@ def bench_gemm(
         except CapacityError:
             streamed = None
         report(f"{size} x {size} x {size} on this CPU")
-        cpu = _on_cpu(x, w)
+        cpu = {runtime.name: measured(runtime.run) for runtime in _on_numpy(x, w)}
         layer = Dense.from_scale(w, scale=SCALE, low=0, contract=config.contract)
         for runtime in runtimes(plain_model("gemm", Network([layer], contract=config.contract)), x, [expected]):
-            cpu[f"{runtime.name}, int8"] = shortest(runtime.run)
+            cpu[f"{runtime.name}, int8"] = measured(runtime.run)
             del runtime  # Its threads must end before the next runtime is timed.
         results.append(GemmResult(size, counts, streamed, simulation, simulated, cpu))
     return results

@@ -6,7 +6,9 @@ A runtime loads the model's own file if it supports the format, and otherwise a 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,11 @@ from etchnet.host.network.steps import ArgMax
 from etchnet.sim.engines.link import Disagreement
 from etchnet.sim.engines.verilated import MissingToolError
 
-__all__ = ["Runtime", "check", "litert", "onnx_runtime", "runtimes", "to_onnx", "to_tflite"]
+__all__ = ["RUNTIMES", "Runtime", "check", "litert", "onnx_runtime", "runtimes", "titled", "to_onnx", "to_tflite"]
+
+
+RUNTIMES = ("LiteRT", "ONNX Runtime")
+"""names of the runtimes that `runtimes` tries"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Runtime:
     run: Callable[[], Sequence[np.ndarray]]
 
 
-def _titled(name: str, threads: int) -> str:
+def titled(name: str, threads: int) -> str:
+    """Return the title of a runtime that uses that many threads."""
     return f"{name}, {threads} thread{'s'[: threads != 1]}"
 
 
@@ -40,7 +47,8 @@ def litert(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> Runtim
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
         raise MissingToolError("LiteRT is not installed: pip install 'etchnet[bench]'") from None
-    interpreter = Interpreter(model_content=data, num_threads=threads)
+    with _quiet():
+        interpreter = Interpreter(model_content=data, num_threads=threads)
     given = {}
     for source, x in zip(interpreter.get_input_details(), inputs, strict=True):
         if x.size == np.prod(source["shape"]):
@@ -49,7 +57,8 @@ def litert(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> Runtim
             given[source["index"]] = x
             interpreter.resize_tensor_input(source["index"], x.shape)
     results = [result["index"] for result in interpreter.get_output_details()]
-    interpreter.allocate_tensors()
+    with _quiet():
+        interpreter.allocate_tensors()
 
     def run() -> list[np.ndarray]:
         for index, x in given.items():
@@ -57,7 +66,7 @@ def litert(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> Runtim
         interpreter.invoke()
         return [interpreter.get_tensor(result) for result in results]
 
-    return Runtime(_titled("LiteRT", threads), run)
+    return Runtime(titled("LiteRT", threads), run)
 
 
 def onnx_runtime(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> Runtime:
@@ -73,7 +82,21 @@ def onnx_runtime(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> 
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     given = {p.name: np.ascontiguousarray(x) for p, x in zip(session.get_inputs(), inputs, strict=True)}
-    return Runtime(_titled("ONNX Runtime", threads), lambda: session.run(None, given))
+    return Runtime(titled("ONNX Runtime", threads), lambda: session.run(None, given))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what native libraries write to standard error, such as LiteRT's greeting, which no setting turns off."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _real_scale(layer: Dense) -> np.ndarray:
@@ -201,9 +224,11 @@ def runtimes(
     x: np.ndarray,
     accepted: Sequence[np.ndarray],
     *,
+    names: Collection[str] = RUNTIMES,
+    threads: Collection[int] | None = None,
     left_out: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Runtime]:
-    """Yield every installed runtime that supports the model, on one thread and on all, loaded with `x` and checked.
+    """Yield every installed runtime that supports the model, loaded with `x` and checked.
 
     The caller should delete each runtime before it asks for the next, so that idle threads do not disturb the timing.
 
@@ -213,6 +238,10 @@ def runtimes(
         The network's inputs, int8 (M, input_size).
     accepted
         Results of the network for `x` that count as correct: the reference, and those of other roundings.
+    names
+        Runtimes to try, of `RUNTIMES`.
+    threads
+        Numbers of threads, by default one and as many as there are cores.
     left_out
         Function that is called with a message for every runtime that is left out.
 
@@ -221,19 +250,21 @@ def runtimes(
     Disagreement
         Results of a runtime differ from all of `accepted`.
     """
-    network, cores, missing = model.network, os.cpu_count() or 1, set()
+    network, missing = model.network, set()
     exported = [part.reshape(len(x), -1) for part in network.split_inputs(x)]
     choices: list[tuple[str, bytes | None, Callable[[], bytes], Callable[..., Any]]] = [
         ("LiteRT", model.tflite_file, lambda: to_tflite(network, batch=len(x)), litert),
         ("ONNX Runtime", model.onnx_file, lambda: to_onnx(network), onnx_runtime),
     ]
-    for threads in sorted({1, cores}):
+    for used in sorted(threads or {1, os.cpu_count() or 1}):
         for name, file, write, make in choices:
+            if name not in names:
+                continue
             try:
                 if file is None:
-                    runtime = make(write(), exported, threads=threads)
+                    runtime = make(write(), exported, threads=used)
                 else:
-                    runtime = make(file, model.restore_all(x), threads=threads)
+                    runtime = make(file, model.restore_all(x), threads=used)
                 got = runtime.run()
             except Exception as error:  # runtimes raise exceptions of many kinds for models that they do not support
                 if name not in missing:

@@ -169,7 +169,7 @@ def test_bench_gemm_as_json_is_one_object(capsys):
     results = json.loads(out)["results"]
     assert [r["size"] for r in results] == [16, 20]
     assert results[0]["ideal_cycles"] == 16
-    assert all(r["cpu_seconds"]["numpy_float32"] > 0 for r in results)
+    assert all(r["cpu"]["numpy float32, 1 thread"]["seconds"] > 0 for r in results)
 
 
 @pytest.mark.usefixtures("quick")

@@ -11,6 +11,7 @@ from support.command_line import run
 from etchnet.host.cli import main
 from etchnet.host.network.layers import Conv, Dense
 from etchnet.host.network.network import Network
+from etchnet.host.reports.stopwatch import Timing
 
 MACHINE = ["--rows", "2", "--cols", "2", "--weight-rows", "1", "--requantisers", "1", "--set", "weight_tiles=64"]
 OUT = ["-o", "out"]
@@ -144,6 +145,8 @@ def folder(tmp_path, monkeypatch):
         np.save(f"{name}.npy", random.integers(-128, 128, shape))
     (tmp_path / "machine.toml").write_text("activation_words = 99\ninput_words = 512\n")
     monkeypatch.setattr("etchnet.host.reports.bench.shortest", lambda *_, **__: 1.0)
+    monkeypatch.setattr("etchnet.host.reports.bench.measured", lambda *_, **__: Timing(1.0, 0.0, 3))
+    monkeypatch.setattr("etchnet.host.reports.cpu.Cpu.now", classmethod(lambda cls: cls("CPU", 1, None)))
     monkeypatch.setattr("etchnet.host.reports.bench.runtimes", lambda *_, **__: iter(()))
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The shortest of several calls is returned, tested with a fake clock."""
+"""Times of several calls, tested with a fake clock."""
 
 import itertools
 
@@ -33,3 +33,12 @@ def test_the_default_can_be_set(calls, monkeypatch):
     monkeypatch.setattr(stopwatch, "LEAST", 13.0)
     assert stopwatch.shortest(call) == 2
     assert len(made) == 5
+
+
+def test_the_median_and_the_quartiles_of_the_calls_are_returned(calls):
+    """The calls that count take 2, 3, 4 and 5 seconds: half of them lie between 2.75 and 4.25."""
+    call, _ = calls
+    found = stopwatch.measured(call, least=12.5)
+    assert found == stopwatch.Timing(3.5, 0.75, 4)
+    assert found.per(2) == stopwatch.Timing(1.75, 0.375, 4)
+    assert found.to_dict() == {"seconds": 3.5, "spread": 0.75, "calls": 4}
