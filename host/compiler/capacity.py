@@ -45,6 +45,7 @@ class CapacityError(EtchnetError, ValueError):
     @classmethod
     def of(cls, short: Mapping[str, int], config: Config, inputs: int) -> CapacityError:
         """Return the error for the parameters `short` of a machine that is too small for `inputs` inputs at once."""
+        short = {name: short[name] for name in MEMORIES if name in short}
         parts = [_part(name, value, config) for name, value in short.items()]
         listed = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
         return cls(

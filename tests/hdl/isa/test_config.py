@@ -3,6 +3,7 @@ import json
 import pytest
 
 from etchnet.hdl.isa.config import Config, ConfigError, sum_width
+from etchnet.hdl.isa.packets import machine_hash
 
 
 def test_default_machine_is_the_one_in_the_docs():
@@ -21,6 +22,36 @@ def test_sum_width_holds_the_extremes_and_is_no_wider(terms):
     assert -(1 << width - 1) <= low
     assert high <= (1 << width - 1) - 1
     assert high > (1 << width - 2) - 1
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, 0x7FEF9AA9),
+        ({"rows": 8, "columns": 8, "requantisers": 4}, 0x881DB5D6),
+        ({"rows": 12, "columns": 6, "weight_rows": 3, "requantisers": 2}, 0xCF846360),
+        ({"rows": 3, "columns": 5}, 0xCC7D4BD5),
+        (
+            dict.fromkeys(("activation_words", "input_words", "output_words"), 1 << 20)
+            | dict.fromkeys(("weight_tiles", "passes", "drains", "parameter_tiles", "residual_words"), 1 << 16),
+            0xBD1733D3,
+        ),
+        (
+            {
+                "rows": 64,
+                "columns": 64,
+                "link_bits": 512,
+                "accumulator_rows": 4096,
+                "passes": 100,
+                "contract": "onnx-float",
+            },
+            0x346AC788,
+        ),
+    ],
+)
+def test_the_bits_of_instructions_are_pinned(values, expected):
+    """A program in a file or in a flash memory depends on every position: the hash covers all of them."""
+    assert machine_hash(Config(**values)) == expected
 
 
 @pytest.mark.parametrize(
