@@ -19,8 +19,8 @@ from support.qdq.compare import DIFFERENT, REFUSED, TRACEBACK, compare, float_op
 from support.qdq.shrink import save_case
 
 _CHUNK = 20
-_ON_MACHINE = 8
-"""every how many seeds a case runs on the exact engine, and not with the layers alone"""
+_ON_MACHINE = 2
+"""every how many seeds a case is compiled and runs on the exact engine, and not with the layers alone"""
 
 
 def run_seed(seed: int, folder: Path | None = None) -> Result:

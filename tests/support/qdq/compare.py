@@ -14,16 +14,10 @@ from support.onnx_runtime import session
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.host.compiler.capacity import MEMORIES
+from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.onnx.importer import parse_onnx
-
-LARGE = Config(
-    contract="onnx-float",
-    **dict.fromkeys(("activation_words", "input_words", "output_words", "passes", "drains", "weight_tiles"), 1 << 15),
-    accumulator_rows=4096,
-    parameter_tiles=1024,
-)
-"""a machine that any of the graphs fits"""
 
 HOST = (
     *("Relu", "Clip", "MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Pad"),
@@ -60,13 +54,14 @@ def theirs(data: bytes, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def ours(data: bytes, inputs: dict[str, np.ndarray], *, machine: bool) -> list[np.ndarray]:
-    """Results of the imported model, computed by its layers in numpy or by the exact engine."""
+    """Results of the imported model by its layers in numpy; `machine`: as `etchnet run` computes them."""
     model = parse_onnx(data)
     x = model.prepare(inputs)
     if not machine:
         return model.finish_all(model.network.reference(x))
-    accelerator = Accelerator(LARGE, engine="exact")
-    accelerator.load(model.network)
+    program = compile_network(model.network, Config(contract=model.network.contract), grow=MEMORIES)
+    accelerator = Accelerator(program.config, engine="exact")
+    accelerator.load_program(program)
     return model.finish_all(accelerator.run(x))
 
 
