@@ -110,7 +110,8 @@ def time_text(timing: Timing | None) -> str:
 
 
 def _spread(timing: Timing) -> str:
-    return f"{_plus_minus()}{timing.spread / timing.median:3.0%}"
+    share = timing.spread / timing.median
+    return f"{_plus_minus()}{share:3.0%}" if share < 1 else f"{_plus_minus()}>99%"
 
 
 def measured_text(cpu: Cpu) -> str:

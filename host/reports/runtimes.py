@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.network.layers import Dense, Reshape
 from etchnet.host.network.model import Model
 from etchnet.host.network.network import Network
 from etchnet.host.network.steps import ArgMax
@@ -99,10 +98,6 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def _real_scale(layer: Dense) -> np.ndarray:
-    return np.ldexp(layer.multiplier.astype(np.float64), layer.shift - 31)
-
-
 def to_tflite(network: Network, *, batch: int = 1) -> bytes:
     """Return a network as the bytes of a TensorFlow Lite file.
 
@@ -119,56 +114,18 @@ def to_tflite(network: Network, *, batch: int = 1) -> bytes:
 
 
 def to_onnx(network: Network) -> bytes:
-    """Return a network of fully connected layers as the bytes of an ONNX file, with QGemm for its int8 products.
+    """Return a network as the bytes of an ONNX file.
 
     Raises
     ------
     MissingToolError
         The package onnx is not installed.
-    ValueError
-        The network has other layers, int32 outputs, or several inputs or outputs.
     """
-    if len(network.input_shapes) > 1 or len(network.outputs) > 1:
-        raise ValueError("only networks with one input and one output can be exported to ONNX")
-    layers = [layer for layer in network.layers if isinstance(layer, Dense) and not layer.wide]
-    if len(layers) < sum(not isinstance(layer, Reshape) for layer in network.layers):
-        raise ValueError("only fully connected layers with int8 outputs can be exported to ONNX")
     try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError:
-        raise MissingToolError("comparing with ONNX Runtime needs: pip install 'etchnet[bench]'") from None
-    nodes, constants, at = [], [], "x"
-
-    def constant(name: str, value: Any) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    one = constant("one", np.float32(1))
-    for i, layer in enumerate(layers):
-        inputs = [
-            at,
-            one,
-            constant(f"zero_in_{i}", np.int8(layer.input_zero_point)),
-            constant(f"weights_{i}", layer.weights),
-            constant(f"scale_{i}", _real_scale(layer).astype(np.float32)),
-            constant(f"zero_weights_{i}", np.zeros(layer.weights.shape[1], np.int8)),
-            constant(f"bias_{i}", layer.bias.astype(np.int32)),
-            one,
-            constant(f"zero_out_{i}", np.int8(layer.zero_point)),
-        ]
-        nodes.append(helper.make_node("QGemm", inputs, [f"gemm_{i}"], domain="com.microsoft"))
-        at = f"gemm_{i}"
-        if (layer.low, layer.high) != (-128, 127):
-            bounds = [constant(f"{n}_{i}", np.int8(b)) for n, b in (("low", layer.low), ("high", layer.high))]
-            nodes.append(helper.make_node("Clip", [at, *bounds], [f"clip_{i}"]))
-            at = f"clip_{i}"
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.INT8, ["n", size])
-        for name, size in (("x", network.input_size), (at, network.output_size))
-    ]
-    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], constants)
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+        from etchnet.host.exporters import onnx as onnx_export
+    except ModuleNotFoundError as error:
+        raise MissingToolError(f"{error.name} is missing: pip install 'etchnet[bench]'") from None
+    return onnx_export.to_onnx(network)
 
 
 def check(

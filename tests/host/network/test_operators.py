@@ -9,6 +9,7 @@ import pytest
 import etchnet.host.network.layers as layers_module
 from etchnet.host.compiler.lowering import lower
 from etchnet.host.compiler.overflow import check_overflow
+from etchnet.host.exporters.onnx import write_node
 from etchnet.host.exporters.tflite import write_layer
 from etchnet.host.importers.onnx.importer import OPERATORS as ONNX
 from etchnet.host.importers.registry import OperatorRegistry
@@ -28,6 +29,7 @@ TABLES = {
     "check_overflow": (check_overflow, dict.fromkeys(["MaxPool", "Concat", "Pad", "Reshape", "Slice"], MOVES)),
     "numpy_step": (numpy_step, {}),
     "write_layer": (write_layer, {}),
+    "write_node": (write_node, {"AddConstant": "ONNX Runtime adds no constants of a scale of their own"}),
     "operation": (operation, dict.fromkeys(["Add", "Concat", "Pad", "Reshape", "Slice"], NAMED)),
 }
 """functions that differ by layer, and the layers that each does without"""
