@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,9 +14,10 @@ from etchnet.host.importers.tflite.operands import Constant, operands, per_chann
 from etchnet.host.importers.tflite.quantise import activation_limits
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.value import make_layer, make_step
-from etchnet.host.network.layers import Add, AddConstant, Layer, Scaling
+from etchnet.host.network.layers import Add, AddConstant, Scaling
 from etchnet.host.network.model import ModelError, Quantisation
 
+_INT8 = np.arange(-128, 128)
 _LEFT = 20
 """left shift of operands, in bits"""
 
@@ -30,16 +33,18 @@ def add(context: Context, operator: Operator) -> None:
     signs = 1, (1 if operator.kind == "ADD" else -1)
     zeros = first.quantisation.zero_point, second.quantisation.zero_point
     shape, name, where = context.shape(result), context.label(operator), str(operator)
-    layer: Layer
+    layer: Add | AddConstant
     if not isinstance(first, Constant) and not isinstance(second, Constant):
         if first.shape != second.shape:
             shapes = [context.reader.tensor(index).shape for index in operator.inputs]
             verb = "add" if operator.kind == "ADD" else "subtract"
             raise ModelError(f"{operator} must {verb} equal shapes, not {shapes[0]} and {shapes[1]}")
-        _check_sign(operator, scalings[1], zeros[1], signs[1])
         layer = make_layer(where, Add, zeros, *scalings, out.zero_point, low, high, signs)
         sources = [first, second]
         whole = first.shape
+        if signs[1] < 0:
+            pairs = list(np.meshgrid(_INT8, _INT8, indexing="ij"))
+            _check(operator, layer, [operand.astype(np.int8) for operand in pairs], scalings, zeros, pairs)
     else:
         at = int(isinstance(first, Constant))
         value, constant = (first, second) if at == 0 else (second, first)
@@ -47,11 +52,16 @@ def add(context: Context, operator: Operator) -> None:
         assert not isinstance(value, Constant)
         source, values = per_channel(context, operator, value, constant.values)
         scaled = signs[1 - at] * scalings[1 - at].apply(values - zeros[1 - at], TFLITE_DOUBLE)
-        _check_sign(operator, scalings[at], zeros[at], signs[at])
         layer = make_layer(
             where, AddConstant, scaled, zeros[at], scalings[at], scalings[2], out.zero_point, low, high, signs[at]
         )
         sources, whole = [source], value.shape
+        if signs[at] < 0:
+            different = np.unique(values)
+            single = replace(layer, constant=scalings[0].apply(different - zeros[0], TFLITE_DOUBLE))
+            grid = np.broadcast_to(_INT8[:, None], (256, len(different)))
+            pairs = [np.broadcast_to(different, grid.shape), grid]
+            _check(operator, single, [grid.astype(np.int8)], scalings, zeros, pairs)
     if math.prod(shape) != math.prod(whole):
         raise ModelError(f"{operator}: the result must have shape {whole}, not {shape} as in the file")
     value = context.builder.add(where, layer, sources, out, name=name, shape=whole, as_stored=True)
@@ -84,11 +94,27 @@ def _scalings(
     return one, two, result
 
 
-def _check_sign(operator: Operator, scaling: Scaling, zero_point: int, sign: int) -> None:
-    """Refuse a subtraction of values for which the scaled negative is not the negative of what is scaled."""
-    values = np.arange(-128, 128) - zero_point
-    if sign < 0 and not np.array_equal(scaling.apply(-values, TFLITE_DOUBLE), -scaling.apply(values, TFLITE_DOUBLE)):
+def _check(
+    operator: Operator,
+    layer: Add | AddConstant,
+    tensors: Sequence[np.ndarray],
+    scalings: tuple[Scaling, Scaling, Scaling],
+    zeros: tuple[int, int],
+    pairs: Sequence[np.ndarray],
+) -> None:
+    """Refuse a subtraction whose results differ from the reference's for some pair of operands.
+
+    The reference scales what it subtracts, and then negates it. The layer scales the negative, and so rounds values
+    exactly between two integers in the other direction; that rarely changes a result.
+    """
+    first, second = (
+        scaling.apply(values.astype(np.int64) - zero, TFLITE_DOUBLE)
+        for scaling, values, zero in zip(scalings[:2], pairs, zeros, strict=True)
+    )
+    limits = {"zero_point": layer.zero_point, "low": layer.low, "high": layer.high}
+    if not np.array_equal(
+        layer.reference(*tensors, contract=TFLITE_DOUBLE), scalings[2].apply(first - second, TFLITE_DOUBLE, **limits)
+    ):
         raise ModelError(
-            f"{operator}: some scaled values of what is subtracted are exactly between two integers, which the machine "
-            "rounds in the other direction"
+            f"{operator}: a difference is exactly between two results, and the machine rounds it in another direction"
         )

@@ -12,7 +12,7 @@ from etchnet.host.importers.tflite.windows import LARGEST_STEP
 from etchnet.host.network.model import ModelError
 
 _PAD = 0
-"""stored value of the border, whatever the zero point"""
+"""stored value of the border, whatever the zero point: the runtime's border is memory of a new process"""
 
 
 def _settings(context: Context, operator: Operator, count: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:

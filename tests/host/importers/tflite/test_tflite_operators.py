@@ -1,5 +1,7 @@
 """Operators of TensorFlow Lite files, and graphs of them, against TensorFlow Lite Micro, byte for byte."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,10 +13,12 @@ from etchnet.sim.arithmetic.reference import quantise_multiplier, requantise
 pytest.importorskip("tflite", reason="the package tflite is not installed")
 import tflite
 from support.model_strategies import OPERATORS, random_chain, tflite_graphs, tflite_operators
+from support.tflite_operators import MORE_OPERATORS, REFUSALS, all_operators, one_operator
 from support.tflm import run
 
 from etchnet.host.exporters.flatbuffer import Graph
 from etchnet.host.importers.tflite.importer import parse_tflite
+from etchnet.host.network.model import ModelError
 
 INT32 = tflite.TensorType.INT32
 
@@ -33,6 +37,52 @@ def test_every_operator_equals_the_runtime(kind):
         assert np.array_equal(ours(data, x), run(data, x))
 
     check()
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("kind", MORE_OPERATORS)
+def test_operators_that_move_values_or_have_constants_equal_the_runtime(kind, batch):
+    refused = []
+
+    @settings(max_examples=40)
+    @given(one_operator(kind, batch=batch))
+    def check(case):
+        data, x = case
+        try:
+            model = parse_tflite(data)
+        except ModelError as error:
+            assert re.search(REFUSALS, str(error)), error  # noqa: PT017
+            refused.append(str(error))
+            return
+        expected = run(data, x, batch=batch)
+        got = model.finish(model.network.reference(model.prepare(x)))
+        assert np.array_equal(got.reshape(expected.shape), expected)
+
+    check()
+    assert len(refused) < 20, refused[0]
+
+
+@settings(max_examples=100)
+@given(all_operators())
+def test_random_graphs_of_all_operators_equal_the_runtime_or_are_refused(case):
+    equal_or_refused(*case)
+
+
+@pytest.mark.campaign
+@settings(max_examples=20_000)
+@given(all_operators(operators=14))
+def test_a_campaign_of_random_graphs_of_all_operators(case):
+    equal_or_refused(*case)
+
+
+def equal_or_refused(data, x):
+    try:
+        model = parse_tflite(data)
+    except ModelError as error:
+        assert re.search(REFUSALS, str(error)), error  # noqa: PT017
+        return
+    expected = run(data, x)
+    assert np.array_equal(model.finish(model.network.reference(model.prepare(x))).reshape(expected.shape), expected)
 
 
 @settings(max_examples=150)
