@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from etchnet.host.cli.options import (
     machine_options,
 )
 from etchnet.host.cli.output import plural, print_json, progress
+from etchnet.host.cli.subject import inputs_of
 
 __all__ = ["compare"]
 
@@ -29,22 +31,23 @@ __all__ = ["compare"]
 @input_option("Inputs: .npy, .txt, .csv, or a picture.  [one random input]")
 @machine_options
 @json_option
-def compare(model: str, config: Config, engines: str, source: Path | None, as_json: bool) -> None:
+def compare(
+    model: str, config: Config, engines: str, source: Sequence[Path], limits: tuple[float, float] | None, as_json: bool
+) -> None:
     """Run a model on two engines and find the first difference.
 
     Compares every output of every layer, every counter and the cycle of every link word. The exit status is 0 if all
     are equal. Otherwise it is 1, and the first layer, element, pass and cycle that differ are printed.
     """
     from etchnet.host.driver.engines import ENGINES, make_engine
-    from etchnet.host.importers.load import load_input, load_model
+    from etchnet.host.importers.load import load_model
     from etchnet.host.reports.compare import compare as compare_engines
-    from etchnet.host.reports.compare import default_inputs
 
     pair = engines.split(",")
     if len(pair) != 2 or any(name not in ENGINES for name in pair):
         raise UsageError(f"--engines must be two of {', '.join(ENGINES)}, separated by a comma, not {engines!r}")
     loaded = load_model(model)
-    x = load_input(source, loaded) if source else default_inputs(loaded, 1)
+    x = inputs_of(loaded, source, limits)
     with progress(quiet=as_json) as say:
         say("compiling")
         parts = map(loaded.network.upto, range(len(loaded.names)))

@@ -226,14 +226,42 @@ folder_option = click.option(
 
 
 def input_option(help_text: str, *, required: bool = False) -> Callable[..., Any]:
-    """Make the option `--input`, a file of inputs; the command receives its path as `source`."""
-    return click.option(
+    """Make the options `--input`, files of a model's inputs, and `--range`, how pictures are read.
+
+    The command receives `source`, paths, and `limits`, the real numbers of pixels 0 and 255 or None.
+    """
+    files = click.option(
         "--input",
         "source",
         type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+        multiple=True,
+        metavar="[NAME=]FILE",
         required=required,
         help=help_text,
     )
+    limits = click.option(
+        "--range",
+        "limits",
+        type=(float, float),
+        callback=_finite_range,
+        metavar="LOW HIGH",
+        help="Real numbers of pixels 0 and 255 of pictures.  [the range that the model's input holds]",
+    )
+
+    def add(function: Callable[..., Any]) -> Callable[..., Any]:
+        decorated: Callable[..., Any] = files(limits(function))
+        return decorated
+
+    return add
+
+
+def _finite_range(
+    ctx: click.Context, parameter: click.Parameter, value: tuple[float, float] | None
+) -> tuple[float, float] | None:
+    """Return the numbers of --range; raises BadParameter unless both are finite and the smaller is first."""
+    if value is not None and not (all(map(math.isfinite, value)) and value[0] < value[1]):
+        raise click.BadParameter(f"{value[0]:g} {value[1]:g} must be two finite numbers, the smaller first.")
+    return value
 
 
 def board_named(name: str) -> Board:

@@ -8,7 +8,7 @@ import io
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +29,11 @@ from etchnet.host.cli.options import (
     input_option,
     json_option,
     machine_options,
+    refuse,
     require_folder,
 )
 from etchnet.host.cli.output import plural, print_json, progress, shares_text
+from etchnet.host.cli.subject import range_texts
 from etchnet.host.tools.printable import printable
 
 if TYPE_CHECKING:
@@ -60,7 +62,15 @@ STDOUT = "-"
 @machine_options
 @json_option
 def run(
-    model: str, config: Config, source: Path, output: Path | None, engine: str, batch: int, clock: float, as_json: bool
+    model: str,
+    config: Config,
+    source: Sequence[Path],
+    limits: tuple[float, float] | None,
+    output: Path | None,
+    engine: str,
+    batch: int,
+    clock: float,
+    as_json: bool,
 ) -> None:
     """Run a model on inputs from a file.
 
@@ -68,20 +78,15 @@ def run(
     .tflite file, an .onnx file, an .npz file written by Network.save, or "demo".
     """
     from etchnet.host.driver.driver import Accelerator
-    from etchnet.host.importers.load import load_input, load_model
-    from etchnet.host.reports.answers import best
+    from etchnet.host.importers.load import load_inputs, load_model
 
     loaded = load_model(model)
-    x = load_input(source, loaded)
-    suffix = ".npy" if len(loaded.outputs) == 1 else ".npz"
+    x = (given := load_inputs(source, loaded, limits=limits)).x
+    if not given.ranges:
+        refuse("unless an input is a picture", "limits")
     to_stdout = output is not None and str(output) == STDOUT
-    if to_stdout and as_json:
-        raise UsageError("--json and --output - both write to standard output: give one of them")
-    if output is not None and not to_stdout and output.suffix != suffix:
-        what = "one output" if suffix == ".npy" else f"{len(loaded.outputs)} outputs"
-        raise UsageError(f"--output must end in {suffix} for a model with {what}, not {output.name!r}")
     if output is not None:
-        require_folder(output)
+        _check_output(output, len(loaded.outputs), as_json=as_json)
     with progress(quiet=as_json) as report:
         report("compiling")
         program = compiled_for(config, loaded.network, batch=batch)
@@ -108,6 +113,7 @@ def run(
                 "engine": engine,
                 "config": config.to_dict(),
                 "inputs": len(x),
+                **({"pixel_ranges": given.ranges} if given.ranges else {}),
                 **_described(loaded.outputs, outputs),
                 "output": None if output is None else str(output),
                 "clock_hz": hertz,
@@ -121,22 +127,43 @@ def run(
     # With outputs on standard output, everything else goes to standard error.
     say = functools.partial(click.echo, err=to_stdout)
     written = f", written to {output}" if output is not None and not to_stdout else ""
+    for line in range_texts(given, limits):
+        say(line)
     shapes = ", ".join(f"{y.dtype} {y.shape}" for y in outputs)
     made = f" ({accelerator.engine.origin})" if accelerator.engine.origin else ""
     noun = "output" if len(outputs) == 1 else "outputs"
     say(f"{loaded.name} on {engine}{made}: {plural(len(x), 'input')}, {noun} {shapes}{written}")
-    for port, y in zip(loaded.outputs, outputs, strict=True):
-        of = f" of {printable(port.name)}" if len(outputs) > 1 else ""
-        for number, found in enumerate(best(port, y[:_LISTED])):
-            largest, *rest = map(str, found)
-            largest = f"largest output{of} {largest}, then {', '.join(rest)}" if rest else f"output{of} {largest}"
-            say(f"input {number}: {largest}")
+    for line in _answers(loaded.outputs, outputs):
+        say(line)
     if len(x) > _LISTED:
         say(f"... and {plural(len(x) - _LISTED, 'more input')}: --output writes all")
     each = f", {counts.cycles / len(x):,.1f} per input" if len(x) > 1 else ""
     say(f"cycles {counts.cycles:,}{each}; at {hertz / 1e6:g} MHz {per_second:,.0f} inputs/s ({origin})")
     say("counters: " + ", ".join(f"{name} {count:,}" for name, count in by_name(counts.totals).items()))
     say("where the cycles go: " + shares_text(counts.shares()))
+
+
+def _check_output(output: Path, count: int, *, as_json: bool) -> None:
+    """Refuse a file that cannot hold `count` outputs, or whose folder does not exist."""
+    if str(output) == STDOUT and as_json:
+        raise UsageError("--json and --output - both write to standard output: give one of them")
+    suffix = ".npy" if count == 1 else ".npz"
+    if str(output) != STDOUT and output.suffix != suffix:
+        what = "one output" if count == 1 else f"{count} outputs"
+        raise UsageError(f"--output must end in {suffix} for a model with {what}, not {output.name!r}")
+    require_folder(output)
+
+
+def _answers(ports: Sequence[OutputPort], outputs: Sequence[np.ndarray]) -> Iterator[str]:
+    """Yield a line for each output and each of the first inputs, with the largest values."""
+    from etchnet.host.reports.answers import best
+
+    for port, y in zip(ports, outputs, strict=True):
+        of = f" of {printable(port.name)}" if len(outputs) > 1 else ""
+        for number, found in enumerate(best(port, y[:_LISTED])):
+            largest, *rest = map(str, found)
+            largest = f"largest output{of} {largest}, then {', '.join(rest)}" if rest else f"output{of} {largest}"
+            yield f"input {number}: {largest}"
 
 
 def _described(ports: Sequence[OutputPort], outputs: Sequence[np.ndarray]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def state(
     element: str | None,
     registers: Sequence[str],
     listed: bool,
-    source: Path | None,
+    source: Sequence[Path],
+    limits: tuple[float, float] | None,
     as_json: bool,
     **product: Any,
 ) -> None:
@@ -60,10 +61,12 @@ def state(
     from etchnet.host.reports.state import ModelRun
 
     if listed:
-        refuse("with --list, which lists all names", "cycle", "element", "registers", "source", "a", "b", "size")
+        refuse(
+            "with --list, which lists all names", "cycle", "element", "registers", "source", "limits", "a", "b", "size"
+        )
     elif cycle is None:
         raise UsageError("--cycle is missing: give a cycle of the run, from 0")
-    what = subject(model, config, source=source, **product)
+    what = subject(model, config, source=source, limits=limits, **product)
     where = _element(element or "0,0", what.config)
     with progress(quiet=as_json) as report:
         report("compiling")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,8 @@ def trace(
     output: Path,
     kind: str | None,
     engine: str,
-    source: Path | None,
+    source: Sequence[Path],
+    limits: tuple[float, float] | None,
     count: int,
     batch: int,
     clock: float,
@@ -83,7 +85,7 @@ def trace(
         refuse("on waveforms, which count cycles", "clock")
     else:
         refuse("unless waveforms are written (.vcd)", "engine")
-    what = subject(model, config, batch=batch, source=source, count=count, **product)
+    what = subject(model, config, batch=batch, source=source, limits=limits, count=count, **product)
     with progress(quiet=False) as report:
         report("compiling")
         program = compiled_for(what.config, what.model.network, batch=what.batch, once=what.once)

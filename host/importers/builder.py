@@ -46,7 +46,9 @@ class GraphBuilder(Graph):
         super().__init__(name, contract=contract, channels_first=channels_first)
         self._reshaped: dict[tuple[int, Shape], int] = {}
 
-    def view(self, where: str, values: Sequence[Value], axes: Sequence[int], *, joined: bool = False) -> View:
+    def view(
+        self, where: str, values: Sequence[Value], axes: Sequence[int], *, joined: bool = False, mixed: bool = False
+    ) -> View:
         """Return values as images in which each of the file's axes `axes` is an axis of the image, after a `Reshape` if
         needed.
 
@@ -56,6 +58,8 @@ class GraphBuilder(Graph):
             Values of the same rank, which all must be stored along the same axes.
         joined
             Whether several of `axes` may be one axis of the image.
+        mixed
+            Whether the channels may be any axes, if there is no other way.
         """
         self._check_host(where, values)
         shapes = [value.shape for value in values]
@@ -67,11 +71,11 @@ class GraphBuilder(Graph):
                 "that this operator cannot use: a transposition before it moves values"
             )
         images = [self.geometry(value) for value in values]
-        found = best_grouping(stored, shapes, images, axes, joined=joined)
+        found = best_grouping(stored, shapes, images, axes, joined=joined, mixed=mixed)
         if found is None:
             raise ModelError(f"{where} is along axes {list(axes)} of shape {shapes[0]}: at most three can be separate")
         moved = [self._reshape_layer(where, value, found.image(value.shape)) for value in values]
-        return View(moved, {axis: found.position(axis) for axis in axes}, stored)
+        return View(moved, found)
 
     def add(
         self,
@@ -170,27 +174,36 @@ class GraphBuilder(Graph):
         shape: Sequence[int] | None = None,
     ) -> Value:
         """Add a layer that sums over axes of the file, counted without the batch, and scales the sums."""
-        view = self.view(where, [value], axes, joined=True)
-        source, reduced = view.values[0], {view.at[axis] for axis in axes}
+        view = self.view(where, [value], axes, joined=True, mixed=True)
+        source, axes = view.values[0], [axis for axis in axes if value.shape[axis] > 1]
         height, width, channels = self.geometry(source)
+        reduced = {view.at[axis] for axis in axes}
         window = height if 0 in reduced else 1, width if 1 in reduced else 1
-        weights = window[0] * window[1] * channels
-        if weights > _MOST_MADE_CHANNELS:
-            raise ModelError(f"{where} must be over at most {_MOST_MADE_CHANNELS} values, not {weights}")
+        sums = np.ones((channels, 1), np.int8)
+        if 2 in reduced:
+            # Channels with the same index along the axes that are kept have a common sum.
+            group = view.grouping.groups[2]
+            sizes = [value.shape[axis] for axis in group]
+            kept = np.arange(channels).reshape(sizes)
+            kept = kept.min(axis=tuple(i for i, axis in enumerate(group) if axis in axes), keepdims=True)
+            first, which = np.unique(np.broadcast_to(kept, sizes), return_inverse=True)
+            self._check_made(where, window[0] * window[1] * channels * len(first))
+            sums = np.eye(len(first), dtype=np.int8)[which.ravel()]
+        self._check_made(where, window[0] * window[1] * sums.size)
         kind: type[Any] = Conv if 2 in reduced else Depthwise
         layer = make_layer(
             where,
             kind,
-            np.ones((*window, channels, 1), np.int8),
+            np.tile(sums, (*window, 1, 1)),
             0,
             scaling.multiplier,
             scaling.left - scaling.right,
             value.quantisation.zero_point,
             quantisation.zero_point,
         )
-        kept = [1 if axis in axes else size for axis, size in enumerate(value.shape)]
+        left = [1 if axis in axes else size for axis, size in enumerate(value.shape)]
         result = self.add(
-            where, layer, [source], quantisation, name=name, shape=kept, as_stored=True, order=view.order(kept)
+            where, layer, [source], quantisation, name=name, shape=left, as_stored=True, order=view.order(left)
         )
         return result if shape is None else self.reshape(where, result, shape, name=name)
 
@@ -292,6 +305,11 @@ class GraphBuilder(Graph):
         if not order.sizes or len(layer.weights) != math.prod(source.shape):
             return layer
         return replace(layer, weights=layer.weights[order.indices(len(layer.weights))])
+
+    @staticmethod
+    def _check_made(where: str, weights: int) -> None:
+        if weights > _MOST_MADE_CHANNELS:
+            raise ModelError(f"{where} must be over at most {_MOST_MADE_CHANNELS} values, not {weights}")
 
     @staticmethod
     def _check_host(where: str, sources: Sequence[Value]) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from etchnet.host.data import fashion
-from etchnet.host.importers.arrays import STDIN, TEXT, read_array, reading
+from etchnet.host.importers.arrays import STDIN, TEXT, read_array
 from etchnet.host.importers.onnx.importer import load_onnx
+from etchnet.host.importers.pictures import pixel_range, read_picture
 from etchnet.host.importers.tflite.importer import load_tflite
 from etchnet.host.network.layers import Shape
 from etchnet.host.network.model import InputPort, Model, ModelError, OutputPort, Quantisation
 from etchnet.host.network.network import INPUT, Network
 from etchnet.host.tools.printable import printable
 
-__all__ = ["load_input", "load_model", "plain_model"]
+__all__ = ["Inputs", "load_input", "load_inputs", "load_model", "plain_model"]
 
 
 def load_model(name: str | Path) -> Model:
@@ -30,13 +32,19 @@ def load_model(name: str | Path) -> Model:
         The file cannot be read, is damaged, or uses an unsupported feature.
     """
     model = _loaded(name)
-    return replace(model, name=printable(model.name), names=[printable(layer) for layer in model.names])
+    return replace(
+        model,
+        name=printable(model.name),
+        names=[printable(layer) for layer in model.names],
+        inputs=[replace(port, name=printable(port.name)) for port in model.inputs],
+        outputs=[replace(port, name=printable(port.name)) for port in model.outputs],
+    )
 
 
 def _loaded(name: str | Path) -> Model:
     path = Path(name)
     if str(name) == "demo":
-        # Pixels are from 0 to 1, as `load_input` reads pictures.
+        # The images of the data set have real numbers from 0 to 1.
         model = plain_model("demo", fashion.network())
         return replace(model, inputs=[replace(model.inputs[0], quantisation=Quantisation(1 / 255, -128))])
     if path.suffix == ".tflite":
@@ -79,46 +87,80 @@ def _input_zero_point(network: Network, tensor: int) -> int:
     return 0
 
 
-def load_input(path: Path, model: Model) -> np.ndarray:
-    """Load inputs of a model from a file, as int8 (M, inputs) of its network.
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Inputs of a model, from files.
 
-    ``.npy`` files, and standard input if `path` is ``-``, hold int8, which is kept, or floats, which are quantised.
-    ``.txt`` and ``.csv`` files hold one input per line, as numbers separated by white space or commas, which are
-    quantised. Pictures (with Pillow installed) must have the model's size; they are converted to colour if the model
-    has three channels and else to grey, scaled to [0, 1] and quantised.
+    Attributes
+    ----------
+    x
+        Inputs of the network, int8 (M, input_size).
+    ranges
+        The real numbers of pixels 0 and 255, for each input that was read from a picture, by its name.
+    """
+
+    x: np.ndarray
+    ranges: Mapping[str, tuple[float, float]]
+
+
+def load_inputs(files: Sequence[str | Path], model: Model, *, limits: tuple[float, float] | None = None) -> Inputs:
+    """Load the inputs of a model from files, one for each input.
+
+    ``.npy`` files, and standard input if the file is ``-``, hold values of the input's type, which are kept, or floats,
+    which are quantised. ``.txt`` and ``.csv`` files hold one input per line, as numbers separated by white space or
+    commas, which are quantised. Other files are pictures (with Pillow installed): see `read_picture`.
+
+    Parameters
+    ----------
+    files
+        A file for each input, in the order of the model. ``NAME=FILE`` gives a file for the input NAME.
+    limits
+        The real numbers of pixels 0 and 255 of pictures; by default those of `pixel_range`.
 
     Raises
     ------
     ModelError
-        The file cannot be read, or does not hold inputs of the model.
+        A file cannot be read, or does not hold values of its input; or there is not one file for each input.
     """
-    if str(path) == STDIN or path.suffix == ".npy":
-        values = read_array(path)
-    elif path.suffix in TEXT:
-        values = read_array(path).astype(np.float64)
-    else:
-        with reading(path):
-            values = _picture(path, model)
-    try:
-        return model.prepare(values)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from None
+    arrays, ranges = {}, dict[str, tuple[float, float]]()
+    for port, path in zip(model.inputs, _by_input(files, model), strict=True):
+        if str(path) == STDIN or path.suffix == ".npy":
+            values = read_array(path)
+        elif path.suffix in TEXT:
+            values = read_array(path).astype(np.float64)
+        else:
+            ranges[port.name] = limits or pixel_range(port.quantisation)
+            values = read_picture(path, port, ranges[port.name])
+        try:
+            arrays[port.name] = port.prepare(values)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from None
+    return Inputs(model.join_inputs([arrays[port.name] for port in model.inputs]), ranges)
 
 
-def _picture(path: Path, model: Model) -> np.ndarray:
-    try:
-        from PIL import Image
-    except ImportError:
-        raise ModelError(
-            f"{path}: an input must be .npy, .txt or .csv; for pictures, pip install 'etchnet[pictures]'"
-        ) from None
-    port, shape = model.inputs[0], model.network.input_shape
-    colour = shape[2] == 3
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB" if colour else "L"), np.float32) / 255
-    if pixels.size != model.network.input_size:
-        raise ModelError(f"{path} has {pixels.size} values; the model needs {model.network.input_size}")
-    if min(shape[:2]) > 1 and pixels.shape[:2] != shape[:2]:
-        height, width = pixels.shape[:2]
-        raise ModelError(f"{path} has {height} x {width} pixels; the model needs {shape[0]} x {shape[1]}")
-    return port.order.to_file(pixels.reshape(1, -1))
+def load_input(
+    files: str | Path | Sequence[str | Path], model: Model, *, limits: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Return the inputs of a model's network, int8 (M, input_size), from one file or a list: see `load_inputs`."""
+    return load_inputs([files] if isinstance(files, str | Path) else files, model, limits=limits).x
+
+
+def _by_input(files: Sequence[str | Path], model: Model) -> list[Path]:
+    """Return the file of each input."""
+    names = [port.name for port in model.inputs]
+    found: dict[str, Path] = {}
+    rest: list[Path] = []
+    for file in map(str, files):
+        name = next((name for name in names if file.startswith(f"{name}=")), None)
+        if name is None:
+            rest.append(Path(file))
+        elif name in found:
+            raise ModelError(f"input {name} has two files, {found[name]} and {file.removeprefix(f'{name}=')}")
+        else:
+            found[name] = Path(file.removeprefix(f"{name}="))
+    missing = [name for name in names if name not in found]
+    if len(rest) != len(missing):
+        count = f"{len(names)} inputs, {', '.join(names)}" if len(names) > 1 else "one input"
+        raise ModelError(f"{model.name} has {count}: there must be one file for each, not {len(files)}")
+    found |= dict(zip(missing, rest, strict=True))
+    return [found[name] for name in names]

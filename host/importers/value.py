@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from etchnet.host.importers.views import Grouping
 from etchnet.host.network.layers import NetworkError, Shape
 from etchnet.host.network.model import ModelError, Quantisation, Step
 from etchnet.host.network.order import UNCHANGED, AxisOrder
@@ -82,16 +83,18 @@ class View:
     ----------
     values
         The values, each stored as such an image.
-    at
-        For each chosen axis, the axis of the image: 0 height, 1 width, 2 channels.
-    axes
-        All axes of the file in the order in which they are stored, the slowest first.
+    grouping
+        The axes of the file that form each axis of the image.
     """
 
     values: Sequence[Value]
-    at: Mapping[int, int]
-    axes: tuple[int, ...]
+    grouping: Grouping
+
+    @property
+    def at(self) -> dict[int, int]:
+        """For each axis of the file, the axis of the image that it is a part of: 0 height, 1 width, 2 channels."""
+        return {axis: position for position, group in enumerate(self.grouping.groups) for axis in group}
 
     def order(self, shape: Sequence[int]) -> AxisOrder:
         """Return the order of a result of `shape` that is stored along the same axes."""
-        return AxisOrder.of(shape, self.axes)
+        return AxisOrder.of(shape, [axis for group in self.grouping.groups for axis in group])

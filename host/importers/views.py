@@ -23,10 +23,6 @@ class Grouping(NamedTuple):
         height, width, channels = (math.prod(shape[axis] for axis in group) for group in self.groups)
         return height, width, channels
 
-    def position(self, axis: int) -> int:
-        """Return the axis of the image (0 y, 1 x, 2 channel) of which an axis of the file is a part."""
-        return next(index for index, group in enumerate(self.groups) if axis in group)
-
 
 def common_axes(
     orders: Sequence[AxisOrder], shapes: Sequence[Sequence[int]], preferred: Sequence[int]
@@ -49,6 +45,7 @@ def best_grouping(
     separate: Collection[int],
     *,
     joined: bool,
+    mixed: bool,
 ) -> Grouping | None:
     """Return the grouping of `axes` that fewest tensors have to be reshaped for, or None if there is none.
 
@@ -60,20 +57,24 @@ def best_grouping(
         Axes that share no group with others, except with others of size 1 in all tensors.
     joined
         Whether axes of `separate` may share a group with each other.
+    mixed
+        Whether the channels may be any axes, if there is no other grouping.
     """
+    long = {axis for axis in axes if any(shape[axis] != 1 for shape in shapes)}
 
-    def fits(group: Sequence[int]) -> bool:
-        long = [axis for axis in group if axis in separate or any(shape[axis] != 1 for shape in shapes)]
-        wanted = [axis for axis in long if axis in separate]
-        return not wanted or len(long) == 1 or (joined and wanted == long)
+    def unfit(group: Sequence[int]) -> bool:
+        """Return whether a group has axes of `separate` and others that may not be with them."""
+        wanted = [axis for axis in group if axis in separate and (axis in long or not mixed)]
+        others = [axis for axis in group if axis in long and axis not in separate]
+        return bool(wanted) and (bool(others) or (len(wanted) > 1 and not joined))
 
-    best: tuple[int, Grouping] | None = None
+    best: tuple[tuple[bool, int], Grouping] | None = None
     for first, second in itertools.combinations_with_replacement(range(len(axes) + 1), 2):
-        groups = tuple(axes[:first]), tuple(axes[first:second]), tuple(axes[second:])
-        if not all(map(fits, groups)):
+        found = Grouping((tuple(axes[:first]), tuple(axes[first:second]), tuple(axes[second:])))
+        lines, columns, channels = map(unfit, found.groups)
+        if lines or columns or (channels and not mixed):
             continue
-        found = Grouping(groups)
         moved = sum(found.image(shape) != image for shape, image in zip(shapes, images, strict=True))
-        if best is None or moved < best[0]:
-            best = moved, found
+        if best is None or (channels, moved) < best[0]:
+            best = (channels, moved), found
     return None if best is None else best[1]

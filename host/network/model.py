@@ -241,6 +241,13 @@ class Model:
                 prepared.append(port.prepare(array))
             except ModelError as error:
                 raise ModelError(f"{port.name}: {error}" if len(arrays) > 1 else str(error)) from None
+        return self.join_inputs(prepared)
+
+    def join_inputs(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the arrays of `InputPort.prepare`, one for each input, side by side: int8 (M, input_size).
+
+        Raises ModelError if their batches differ.
+        """
         if len({len(array) for array in prepared}) > 1:
             sizes = ", ".join(f"{len(array)} of {port.name}" for port, array in zip(self.inputs, prepared, strict=True))
             raise ModelError(f"all inputs must have batches of the same size, not {sizes}")

@@ -24,7 +24,7 @@ class MemoryModel extends ArrayModel {
     return { tap: [Math.floor(tap / kernel[1]), tap % kernel[1]], channel: channel % channels };
   }
 
-  /** The origin of a byte of a vector: `kind` and, depending on it, memory, layer (-1 for the input), word, channel,
+  /** The origin of a byte of a vector: `kind` and, depending on it, memory, layer (-1 - k for input k), word, channel,
       image, line and column. */
   origin(decided, lane) {
     const vector = this.vector(decided);
@@ -32,21 +32,22 @@ class MemoryModel extends ArrayModel {
     if (vector.kind === "border") return { kind: "border", index: vector.index, k: vector.k };
     const { index, word } = vector;
     if (!this.readsInput(index)) return { kind: "pixel", memory: "activation", ...this.owner(this.activation, word, lane, decided) };
-    const { shape, words } = this.about.input, pixel = Math.floor(word / words);
-    let channel = (word % words) * this.rows + lane, at = this.place(pixel, shape), tap = null;
-    if (channel >= shape[2]) return { kind: "padding", memory: "input", layer: -1, word };
+    const number = this.about.input.tensors.findLastIndex((tensor) => tensor.base <= word), layer = -1 - number;
+    const { shape, words, base } = this.about.input.tensors[number], pixel = Math.floor((word - base) / words);
+    let channel = ((word - base) % words) * this.rows + lane, at = this.place(pixel, shape), tap = null;
+    if (channel >= shape[2]) return { kind: "padding", memory: "input", layer, word };
     const packing = this.about.packing;
-    if (packing.name !== "none") {
+    if (packing.name !== "none" && packing.layer === layer) {
       ({ tap, channel } = this.unpacked(channel));
       const line = packing.name === "row" ? at.line
         : at.line * packing.stride[0] + tap[0] * packing.dilation[0] - packing.before[0];
       const column = at.column * packing.stride[1] + tap[1] * packing.dilation[1] - packing.before[1];
       const outside = line < 0 || column < 0 || line >= packing.size[0] || column >= packing.size[1];
       at = { image: at.image, line, column };
-      if (outside) return { kind: "border", memory: "input", layer: -1, word, tap, channel, packed: true, ...at };
+      if (outside) return { kind: "border", memory: "input", layer, word, tap, channel, packed: true, ...at };
     }
     const image = at.image + Math.floor(index / this.passes) * this.about.batch;
-    return { kind: "pixel", memory: "input", layer: -1, word, channel, tap, ...at, image };
+    return { kind: "pixel", memory: "input", layer, word, channel, tap, ...at, image };
   }
 
   /** The origin of a byte of the activation or residual memory in a cycle. */

@@ -16,6 +16,7 @@ import numpy as np
 
 from etchnet.hdl.isa import OUTSIDE, Counter, Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.counters import by_name
+from etchnet.host.network.network import INPUT
 from etchnet.host.trace.trace import Trace
 from etchnet.sim.state.array import line_age
 from etchnet.sim.timing import drain_pace, drain_words, drains_of
@@ -60,11 +61,12 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
             for x in trace.layers
         ],
         "input": {
-            "shape": list(program.input_layouts[0].shape),
-            "words": program.input_layouts[0].words,
             "size": program.input_words,
+            "tensors": [
+                {"shape": list(layout.shape), "words": layout.words, "base": layout.base}
+                for layout in program.input_layouts
+            ],
         },
-        "output": {"words": program.output_layouts[0].words, "size": program.output_words},
         "packing": _packing(trace),
         "classes": list(CLASSES),
         "taps": sorted({label.tap for label in program.labels}),
@@ -90,7 +92,8 @@ def _packing(trace: Trace) -> dict[str, Any]:
         "stride": list(layer.stride),
         "dilation": list(layer.dilation),
         "before": [layer.padding[0][0], layer.padding[1][0]],
-        "size": list(program.network.input_shape),
+        "size": list(program.network.input_shapes[INPUT - program.im2col.source]),
+        "layer": program.im2col.source,
     }
 
 

@@ -59,7 +59,10 @@ class Drawing {
 
   escape(text) { return text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`); }
 
-  layerName(layer) { return layer < 0 ? "input" : `layer ${layer}, ${this.about.layers[layer].operation}`; }
+  layerName(layer) {
+    if (layer < 0) return this.about.input.tensors.length > 1 ? `input ${-1 - layer}` : "input";
+    return `layer ${layer}, ${this.about.layers[layer].operation}`;
+  }
 
   destination(number) {
     const [name] = Object.entries(this.machine.enums.Destination).find(([, value]) => value === this.machine.drain(number, "destination"));

@@ -18,6 +18,7 @@ OUT = ["-o", "out"]
 
 MODES = {
     "run": ["run", "model.npz", "--input", "x.npy"],
+    "run, picture": ["run", "model.npz", "--input", "x.png"],
     "report": ["report", "model.npz"],
     "report gemm": ["report", "gemm", "--size", "4"],
     "report product": ["report", "gemm", "--a", "a.npy", "--b", "b.npy"],
@@ -58,6 +59,7 @@ VALUES = {
     "engine": ["amaranth"],
     "engines": ["amaranth"],
     "kind": ["perfetto"],
+    "limits": ["0", "9"],
     "listed": [],
     "macros": [],
     "overflow": [],
@@ -173,6 +175,9 @@ def test_an_option_has_an_effect_or_is_refused(capsys, folder, mode, parameter):
     option = max(parameter.opts, key=len)
     if (mode, parameter.name) in EXCEPT:
         pytest.skip("tested elsewhere")
+    if "x.png" in line:
+        image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+        image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) * 16).save(folder / "x.png")
     value = SPECIAL.get((mode, parameter.name), VALUES[parameter.name])
     if mode not in EXPECTED:
         EXPECTED[mode] = outcome(capsys, folder, [*line, *machine])

@@ -27,7 +27,7 @@ def test_run_reads_text_and_pictures(tmp_path, model):
     assert x.tolist() == [[n + 3 for n in range(1, 10)], [3 - n for n in range(1, 10)]]
     image = pytest.importorskip("PIL.Image")
     image.fromarray(np.arange(9, dtype=np.uint8).reshape(3, 3) * 31).save(tmp_path / "x.png")
-    assert load_input(tmp_path / "x.png", loaded).tolist() == [[3, 3, 3, 3, 3, 4, 4, 4, 4]]
+    assert load_input(tmp_path / "x.png", loaded).tolist() == [[31 * n - 128 for n in range(9)]]
 
 
 def test_pictures_of_image_models(tmp_path):

@@ -67,7 +67,19 @@ def dense(random):
     return Network([Dense.from_scale(int8(random, shape), scale=0.01, low=0) for shape in shapes])
 
 
+def several(random):
+    """Make a network of two inputs, of which the second is unfolded by the host, and two outputs."""
+    layers = [
+        Conv.from_scale(int8(random, (1, 1, 9, 4)), scale=0.01),
+        Conv.from_scale(int8(random, (2, 3, 2, 4)), scale=0.01, padding=((0, 1), (1, 1))),
+        Add.from_scales((1.0, 1.0), 2.0, zero_points=(0, 0)),
+        Dense.from_scale(int8(random, (48, 3)), scale=0.01),
+    ]
+    return Network(layers, [(3, 4, 9), (3, 4, 2)], [[INPUT], [INPUT - 1], [0, 1], [2]], outputs=[3, 0])
+
+
 MACHINES = {
+    "several inputs": (SMALL, several),
     "depthwise": (CONFIG, network),
     "depthwise, slow memories": (
         dataclasses.replace(CONFIG, memory_latency=2, multiplier_latency=2, weight_rows=3),

@@ -154,4 +154,4 @@ def test_files_of_inputs_have_the_shape_of_the_model_file(tmp_path):
     pillow.fromarray(random.integers(0, 256, (4, 5, 3)).astype(np.uint8)).save(tmp_path / "x.png")
     pixels = np.asarray(pillow.open(tmp_path / "x.png"), np.float32) / 255
     expected = model.inputs[0].quantisation.quantise(pixels).reshape(1, -1)
-    assert np.array_equal(load_input(tmp_path / "x.png", model), expected)
+    assert np.array_equal(load_input(tmp_path / "x.png", model, limits=(0, 1)), expected)
