@@ -11,6 +11,7 @@ from support.needs import needs_verilator
 
 from etchnet.hdl.isa import Target
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.manifest import manifest
 from etchnet.hdl.targets.verilog import generate
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.data import fashion
@@ -78,6 +79,15 @@ def test_the_manifest_describes_the_ports_of_the_top_module(full):
         for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)
     }
     assert declared == {n: (p["direction"], p["width"]) for n, p in manifest["ports"].items()}
+
+
+@pytest.mark.parametrize("residual_words", [0, 64])
+def test_bits_of_fields_are_whole_numbers_in_the_manifest(residual_words):
+    found = manifest(Config(residual_words=residual_words))
+    layouts = [found["packet"]["header"], *found["instructions"].values()]
+    numbers = [number for layout in layouts for place in layout.values() for number in place]
+    assert {type(number) for number in numbers} == {int}
+    assert found["instructions"]["drain"]["residual"][1] == (residual_words > 0)
 
 
 # One word of every memory that may have one, so that their addresses have no bits.
