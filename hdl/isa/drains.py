@@ -47,9 +47,7 @@ class Drain(Instruction):
     zero_point: int = field(lambda c: signed(8), "added after the shift")
     chained: bool = field(lambda c: unsigned(1), "start after the preceding drain instead of after a pass")
     idle: int = field(lambda c: unsigned(5), "cycles to wait before a chained drain")
-    residual: bool = field(
-        lambda c: unsigned(int(_residual_words(c) > 0)), "read the residual memory instead of a bank"
-    )
+    residual: bool = field(lambda c: unsigned(_residual_words(c) > 0), "read the residual memory instead of a bank")
     bank: int = field(lambda c: unsigned(1), "accumulator bank to read")
     row: int = field(address_shape(lambda c: max(c.accumulator_rows, _residual_words(c))), "first row to read")
     tiles: int = field(count_shape(lambda c: c.accumulator_rows), "column tiles, at least 1", 1)

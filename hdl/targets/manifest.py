@@ -74,7 +74,8 @@ def manifest(
     }
 
     def fields(layout: Any) -> dict[str, list[int]]:
-        return {str(name): [f.offset, f.width] for name, f in layout}
+        # Amaranth keeps the type of a width, and that of a field which not every machine has may be a bool.
+        return {str(name): [int(f.offset), int(f.width)] for name, f in layout}
 
     return {
         "generator": {"amaranth": amaranth_version},
