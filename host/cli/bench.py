@@ -11,6 +11,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
+    InOrder,
     clock_option,
     compiled_for,
     engine_options,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 
-class _BenchGroup(click.Group):
+class _BenchGroup(InOrder):
     """Group that runs its command `model` if the first argument is not one of its commands."""
 
     def resolve_command(

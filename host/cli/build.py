@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["build"]
 
+_DEFAULTS = dict.fromkeys(("rows", "columns", "weight_rows", "requantisers"), "set by the board")
+
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--board", "board_name", required=True, help=f"One of {', '.join(BOARDS)}.")
+@click.option("--board", "board_name", type=click.Choice(list(BOARDS)), required=True, help="Board to build for.")
 @click.option(
     "-o",
     "--output",
@@ -55,7 +58,7 @@ __all__ = ["build"]
     type=click.FloatRange(min=0, min_open=True),
     help="Minutes after which place and route of a seed is abandoned.",
 )
-@machine_options
+@partial(machine_options, defaults=_DEFAULTS)
 @json_option
 def build(
     model: str | None,

@@ -27,7 +27,13 @@ __all__ = ["compare"]
 
 @click.command()
 @click.argument("model")
-@click.option("--engines", default="exact,amaranth", show_default=True, help="Two engines, separated by a comma.")
+@click.option(
+    "--engines",
+    metavar="ENGINE,ENGINE",
+    default="exact,amaranth",
+    show_default=True,
+    help="Two of exact, amaranth and verilator.",
+)
 @input_option("Inputs: .npy, .txt, .csv, or a picture.  [one random input]")
 @machine_options
 @json_option

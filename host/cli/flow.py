@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import finite, folder_option, json_option, machine_on, machine_options
+from etchnet.host.cli.options import InOrder, finite, folder_option, json_option, machine_on, machine_options
 from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["flow"]
 
 # Commands import host.flows themselves, because it imports the simulator.
 _PDKS = ("sky130A", "gf180mcuD", "ihp-sg13g2")
+
+_TINY = {"rows": "2", "columns": "2", "weight_rows": "1", "requantisers": "1"}
+"""texts of the tiny machine's parameters, for help; a test compares them with the machine"""
+
+_USUAL = {"rows": "16", "columns": "16", "weight_rows": "1", "requantisers": "columns"}
+_MACROS = {name: f"{value}; with --macros {_USUAL[name]}" for name, value in _TINY.items()}
 
 _clock = click.option(
     "--clock",
@@ -26,7 +33,7 @@ _clock = click.option(
 )
 
 
-@click.group()
+@click.group(cls=InOrder)
 def flow() -> None:
     """Write a project for FuseSoC, LibreLane, Tiny Tapeout or LiteX."""
 
@@ -81,7 +88,7 @@ def fusesoc(config: Config, output: Path, as_json: bool) -> None:
 @folder_option
 @_clock
 @click.option("--macros", is_flag=True, help="Leave the memories to your own macros: replace src/etchnet_ram.v.")
-@machine_options
+@partial(machine_options, defaults=_MACROS)
 @json_option
 def librelane(config: Config, output: Path, clock: float | None, macros: bool, as_json: bool) -> None:
     """Write a LibreLane project.
@@ -105,9 +112,9 @@ def librelane(config: Config, output: Path, clock: float | None, macros: bool, a
 @folder_option
 @click.option("--pdk", type=click.Choice(_PDKS), default="sky130A", show_default=True, help="Process of the shuttle.")
 @_clock
-@click.option("--tiles", help="Size in tiles, such as 4x4.  [enough for the tiny machine]")
-@click.option("--author", default="", help="Your name, for info.yaml.")
-@machine_options
+@click.option("--tiles", metavar="WIDTHxHEIGHT", help="Size in tiles, such as 4x4.  [enough for the tiny machine]")
+@click.option("--author", metavar="NAME", default="", help="Your name, for info.yaml.")
+@partial(machine_options, defaults=_TINY)
 @json_option
 def tinytapeout(config: Config, output: Path, as_json: bool, clock: float | None, **options: Any) -> None:
     """Write a Tiny Tapeout project.

@@ -36,6 +36,11 @@ class _Sections(click.Group):
         command: click.Command = getattr(import_module(f"etchnet.host.cli.{cmd_name}"), cmd_name)
         return command
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands first: they matter more than the options of the group."""
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self.list_commands(ctx)))
         for title, names in SECTIONS.items():
@@ -50,6 +55,9 @@ class _Sections(click.Group):
 @click.version_option(metadata.version("etchnet"), prog_name="etchnet")
 def cli() -> None:
     """Run int8 neural networks on a systolic array: simulate, measure, build.
+
+    Begin with `etchnet demo`, which needs no files. Then `etchnet report MODEL` tells how long your model would take on
+    the chip, and `etchnet run MODEL --input X.npy` runs it.
 
     A MODEL is a .tflite file, an .onnx file, an .npz file written by Network.save, or "demo", the network that comes
     with the package. `etchnet COMMAND --help` shows the options of a command.

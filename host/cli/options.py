@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from etchnet.hdl.isa.config import Config, ConfigError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from etchnet.sim.engines.link import Engine
 
 __all__ = [
+    "InOrder",
     "LazyChoice",
     "UsageError",
     "batch_option",
@@ -50,6 +52,14 @@ _GIVEN = f"{__name__}.given"
 
 # As many digits as any parameter may have, and more; Python refuses to convert thousands.
 _INTEGER = re.compile(r"-?\d{1,100}")
+
+
+class InOrder(click.Group):
+    """Group whose help lists its commands in the order in which they are defined."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in order."""
+        return list(self.commands)
 
 
 class UsageError(click.ClickException):
@@ -89,8 +99,11 @@ def _setting(text: str) -> tuple[str, Any]:
     return name, int(value) if _INTEGER.fullmatch(value) else value
 
 
-def machine_options(function: Callable[..., Any]) -> Any:
-    """Add the options that describe a machine; the command receives them as one `Config`, its argument `config`."""
+def machine_options(function: Callable[..., Any], *, defaults: Mapping[str, str] | None = None) -> Any:
+    """Add the options that describe a machine; the command receives them as one `Config`, its argument `config`.
+
+    `defaults` are texts for the help of a command whose machine is not the default one by default, by parameter.
+    """
 
     @functools.wraps(function)
     def command(
@@ -110,6 +123,7 @@ def machine_options(function: Callable[..., Any]) -> Any:
         click.get_current_context().meta.update({_CONTRACT_GIVEN: "contract" in values, _GIVEN: values})
         return function(*args, config=Config.from_dict(values), **options)
 
+    shown = {"rows": "16", "columns": "16", "weight_rows": "1", "requantisers": "columns"} | dict(defaults or {})
     for option in (
         click.option(
             "--config",
@@ -124,11 +138,17 @@ def machine_options(function: Callable[..., Any]) -> Any:
             help="Set any machine parameter, such as input_words=2048; repeatable.",
         ),
         click.option(
-            "--requantisers", type=int, help="Requantisers (n) of the output stage; must divide the columns.  [columns]"
+            "--requantisers",
+            type=int,
+            help=f"Requantisers (n) of the output stage; must divide the columns.  [{shown['requantisers']}]",
         ),
-        click.option("--weight-rows", type=int, help="Weight rows loaded per cycle (W); must divide the rows.  [1]"),
-        click.option("--cols", "--columns", "cols", type=int, help="Columns of the array.  [16]"),
-        click.option("--rows", type=int, help="Rows of the array.  [16]"),
+        click.option(
+            "--weight-rows",
+            type=int,
+            help=f"Weight rows loaded per cycle (W); must divide the rows.  [{shown['weight_rows']}]",
+        ),
+        click.option("--cols", "--columns", "cols", type=int, help=f"Columns of the array.  [{shown['columns']}]"),
+        click.option("--rows", type=int, help=f"Rows of the array.  [{shown['rows']}]"),
     ):
         command = option(command)
     return command
@@ -305,6 +325,10 @@ class LazyChoice(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return `value`; raises BadParameter if it is not one of the names."""
         return click.Choice(self._choices()).convert(value, param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin with `incomplete`."""
+        return click.Choice(self._choices()).shell_complete(ctx, param, incomplete)
 
 
 def _engines() -> Sequence[str]:

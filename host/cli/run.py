@@ -52,6 +52,7 @@ STDOUT = "-"
 @click.argument("model")
 @input_option("Inputs: .npy, .txt, .csv, or a picture.", required=True)
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="File to write the outputs to: .npy, or .npz if there are several; - is standard output.",

@@ -44,7 +44,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 @click.command()
 @click.argument("model")
-@click.option("--board", help=f"Board that sets the budget and the latencies: {', '.join(BOARDS)}.")
+@click.option("--board", type=click.Choice(list(BOARDS)), help="Board that sets the budget and the latencies.")
 @click.option(
     "--dsp", type=click.IntRange(1), help="Budget of hard multipliers; an element uses one, a requantiser four."
 )
@@ -57,15 +57,23 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     help="Elements whose multiplier may be built from lookup tables instead.",
 )
 @clock_option
-@click.option("--try-rows", callback=_numbers, help="Rows to try, such as 8,12,16.  [4 to 32]")
+@click.option("--try-rows", metavar="N,...", callback=_numbers, help="Rows to try, such as 8,12,16.  [4 to 32]")
 @click.option(
     "--try-cols",
     "try_columns",
+    metavar="N,...",
     callback=_numbers,
     help="Columns to try.  [rows, rows / 2 and 2 x rows; with --try-rows, 4 to 32]",
 )
-@click.option("--try-weight-rows", callback=_numbers, help="Weight rows per cycle to try.  [all divisors of rows]")
-@click.option("--try-requantisers", callback=_numbers, help="Requantisers to try.  [all divisors of columns]")
+@click.option(
+    "--try-weight-rows",
+    metavar="N,...",
+    callback=_numbers,
+    help="Weight rows per cycle to try.  [all divisors of rows]",
+)
+@click.option(
+    "--try-requantisers", metavar="N,...", callback=_numbers, help="Requantisers to try.  [all divisors of columns]"
+)
 @click.option(
     "--configs", type=click.IntRange(1), default=60, show_default=True, help="Largest number of machines to try."
 )
@@ -83,7 +91,9 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     show_default=True,
     help='With --board: synthesise machines that are too close to its limits for an estimate (extra "fpga").',
 )
-@click.option("--backend", help="Registered joblib backend, such as dask or ray.  [processes on all cores]")
+@click.option(
+    "--backend", metavar="NAME", help="Registered joblib backend, such as dask or ray.  [processes on all cores]"
+)
 @machine_options
 @json_option
 def size(

@@ -29,7 +29,11 @@ __all__ = ["synth"]
     help="Liberty file of a standard-cell library, plain or .gz; repeatable.  [generic gates of Yosys]",
 )
 @click.option(
-    "--top", default=MACHINE, show_default=True, help="Block to synthesise: machine, array, element, or any module."
+    "--top",
+    metavar="BLOCK",
+    default=MACHINE,
+    show_default=True,
+    help="Block to synthesise: machine, array, element, or any module.",
 )
 @click.option("--flatten-memories", is_flag=True, help="Build memories from flip-flops; only for tiny memories.")
 @click.option(

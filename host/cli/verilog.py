@@ -9,17 +9,24 @@ from pathlib import Path
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import batch_option, compiled_for, folder_option, json_option, machine_options
+from etchnet.host.cli.options import (
+    UsageError,
+    batch_option,
+    compiled_for,
+    folder_option,
+    json_option,
+    machine_options,
+    refuse,
+)
 from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["verilog"]
 
 
 @click.command()
+@click.argument("model", required=False)
 @folder_option
-@click.option(
-    "--network", help="Model whose weights and program initialise the memories: .tflite, .onnx, .npz or demo."
-)
+@click.option("--network", metavar="MODEL", help="The same as the argument MODEL.")
 @batch_option
 @click.option(
     "--bus",
@@ -30,23 +37,31 @@ __all__ = ["verilog"]
 )
 @machine_options
 @json_option
-def verilog(config: Config, output: Path, network: str | None, batch: int, bus: str, as_json: bool) -> None:
+def verilog(
+    model: str | None, config: Config, output: Path, network: str | None, batch: int, bus: str, as_json: bool
+) -> None:
     """Write the machine as Verilog, with a manifest.
 
-    The manifest lists parameters, ports and memories. With --network, the memories are initialised with the weights and
-    the program of a model, compiled for batches of --batch inputs, so that the host need not load anything.
+    The manifest lists parameters, ports and memories. With a MODEL, the memories are initialised with its weights and
+    program, compiled for batches of --batch inputs, so that the host need not load anything. MODEL is a .tflite file,
+    an .onnx file, an .npz file written by Network.save, or "demo".
     """
     from etchnet.hdl.buses.axi import Axi
     from etchnet.hdl.buses.register_exports import register_files
     from etchnet.hdl.targets.verilog import generate
     from etchnet.host.importers.load import load_model
 
+    if model is not None and network is not None:
+        raise UsageError("MODEL and --network are the same: give one of them")
+    model = model or network
+    if model is None:
+        refuse("without a MODEL", "batch")
     init = run = None
     start = time.perf_counter()
     with progress(quiet=as_json) as report:
-        if network is not None:
+        if model is not None:
             report("compiling the network")
-            loaded = load_model(network).network
+            loaded = load_model(model).network
             program = compiled_for(config, loaded, batch=batch)
             config = program.config
             init, run = program.image(), program.command(1)

@@ -27,7 +27,7 @@ def test_help_lists_every_command_with_a_complete_sentence(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, err = run(capsys, "--help")
     assert (status, err) == (0, "")
-    sections = re.split(r"\n\n(?=[A-Z].*:\n)", out.rstrip())[2:]
+    sections = re.split(r"\n\n(?=[A-Z].*:\n)", out.rstrip())[1:-1]
     listed = {}
     for section, (title, names) in zip(sections, main.SECTIONS.items(), strict=True):
         first, *lines = section.splitlines()
@@ -158,6 +158,10 @@ def test_verilog_can_contain_a_network(capsys, tmp_path):
     assert status == 0
     assert (tmp_path / "a" / "weights_0_0.hex").exists()
     assert "does not exist" in error(capsys, "verilog", "-o", out, "--network", str(tmp_path / "none.npz"))
+    assert "does not exist" in error(capsys, "verilog", str(tmp_path / "none.npz"), "-o", out)
+    message = error(capsys, "verilog", "demo", "-o", out, "--network", "demo")
+    assert message == "MODEL and --network are the same: give one of them"
+    assert error(capsys, "verilog", "-o", out, "--batch", "2") == "--batch has no effect without a MODEL"
     message = error(capsys, "verilog", "--set", "activation_words=9", "-o", out, "--network", "demo")
     assert message.startswith("the machine is too small for 1 input of this network at once: activation_words = 9")
 
