@@ -40,13 +40,15 @@ class Context:
     ----------
     reader
         The file.
+    batch
+        Size of the first axis of all inputs that is the batch; 1 if they may be without it.
 
     Attributes
     ----------
     builder
         The model so far.
     batch
-        Size of the first axis of the inputs, which all operators must keep. If it is 1, a tensor may be without it.
+        Size of the first axis, which all operators must keep. If it is 1, a tensor may be without it.
     values
         Values of the builder, by the index of their tensor.
     sizes
@@ -61,13 +63,13 @@ class Context:
         An operator does not support one of its tensors. All methods may raise it.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, batch: int) -> None:
         self.reader = reader
         self.values: dict[int, Value] = {}
         self.sizes: set[int] = set()
         self.blocks: dict[int, Blocks] = {}
         self.builder = GraphBuilder(reader.name)
-        self.batch = 0
+        self.batch = batch
         for index in reader.inputs:
             self._input(reader.tensor(index))
 
@@ -75,15 +77,11 @@ class Context:
         """Add an input of the graph."""
         reader, what = self.reader, f"the input {tensor.name}" if len(self.reader.inputs) > 1 else "the input"
         reader.check_type(what, tensor, *_INPUT_TYPES)
-        if len(tensor.shape) < 2 or not tensor.shape[0]:
-            raise ModelError(f"{what} must have a batch and at least one more axis, not shape {tensor.shape}")
-        if self.batch not in (0, tensor.shape[0]):
-            raise ModelError(f"{what} must have the batch of the first input, {self.batch}, not {tensor.shape[0]}")
         if tensor.index in self.values:
             raise ModelError(f"{what} must be there once")
-        self.batch, kind = tensor.shape[0], reader.type_name(tensor)
+        kind = reader.type_name(tensor)
         given = None if kind == "float32" else reader.activation(what, tensor, kind)
-        self.values[tensor.index] = self.builder.input(tensor.name or "input", tensor.shape[1:], given, kind)
+        self.values[tensor.index] = self.builder.input(tensor.name or "input", self.shape(tensor), given, kind)
 
     def run(self, operator: Operator) -> None:
         """Import one operator."""

@@ -5,6 +5,8 @@ Every operator becomes layers of the network (`etchnet.host.network.layers`), a 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from etchnet.host.importers.tflite import (
     slices,
 )
 from etchnet.host.importers.tflite.context import OPERATORS, Context
-from etchnet.host.importers.tflite.reader import Reader
+from etchnet.host.importers.tflite.reader import Operator, Reader
 from etchnet.host.importers.tflite.refusals import refuse_unsupported
 from etchnet.host.network.model import Model, ModelError
 
@@ -52,7 +54,21 @@ def _import(reader: Reader) -> Model:
     refuse_unsupported(operators, OPERATORS)
     if reader.graphs != 1:
         raise ModelError(f"{reader.name} has {reader.graphs} graphs; one is supported")
-    context = Context(reader)
+    first = {reader.tensor(index).shape[:1] for index in reader.inputs if len(reader.tensor(index).shape) > 1}
+    batch = max(1, *first.pop()) if len(first) == 1 else 1
+    try:
+        return _imported(reader, operators, batch)
+    except ModelError:
+        if batch == 1:
+            raise
+        # The first axis may be no batch, but one like others.
+        with contextlib.suppress(ModelError):
+            return _imported(reader, operators, 1)
+        raise
+
+
+def _imported(reader: Reader, operators: Sequence[Operator], batch: int) -> Model:
+    context = Context(reader, batch)
     for operator in operators:
         context.run(operator)
     return context.finish()

@@ -156,9 +156,12 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (tensor("first", shape=(1, 6, 0, 3)), r"the input must have sizes of at least 1, not shape \(6, 0, 3\)"),
         (
             tensor("first", shape=(0, 6, 5, 3)),
-            r"the input must have a batch and at least one more axis, not shape \(0, 6, 5, 3\)",
+            r"input must have sizes of at least 1, not shape \(0, 6, 5, 3\)",
         ),
-        (tensor("first", shape=(3,)), r"the input must have a batch and at least one more axis, not shape \(3,\)"),
+        (
+            tensor("first", shape=(3,)),
+            r"CONV_2D .* must have an image of 4 dimensions, batch included, not shape \(1, 3\)",
+        ),
         (tensor("first", shape=(1, 1 << 15, 1 << 15, 3)), r"must have at most 16777216 values per image"),
         (tensor("first", shape=(1, *[1 << 30] * 3)), r"must have at most 16777216 values per image"),
         (tensor("first", shape=(1,) * 9), r"damaged: a shape claims 9 entries"),
