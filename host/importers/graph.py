@@ -56,7 +56,7 @@ class Graph:
     """
 
     def __init__(self, name: str, *, contract: str = TFLITE_DOUBLE, channels_first: bool = False) -> None:
-        self._name, self._contract, self._channels_first = name, contract, channels_first
+        self._name, self.contract, self._channels_first = name, contract, channels_first
         self._inputs: list[_Input] = []
         self._layers: list[Layer] = []
         self._names: list[str] = []
@@ -180,7 +180,7 @@ class Graph:
         kept, sources, results = needed_layers(self._sources, [value.node for value in outputs])
         images = [source.image for source in self._inputs]
         try:
-            network = Network([self._layers[i] for i in kept], images, sources, self._contract, results)
+            network = Network([self._layers[i] for i in kept], images, sources, self.contract, results)
         except NetworkError as error:
             raise ModelError(str(error)) from None
         inputs = [replace(source.port, order=source.order or UNCHANGED) for source in self._inputs]

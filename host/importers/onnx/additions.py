@@ -36,6 +36,12 @@ def qlinear_add_node(context: Context, node: Node) -> Item | list[Item]:
             "Calibrating with other data gives other scales"
         )
     result = context.builder.add(
-        where, layer, [a.value, b.value], out, name=node.label, shape=a.value.shape, as_stored=True
+        where,
+        layer,
+        [a.value, context.alike(where, a.value, b.value)],
+        out,
+        name=node.label,
+        shape=a.value.shape,
+        as_stored=True,
     )
     return replace(a, value=result)

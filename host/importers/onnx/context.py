@@ -22,10 +22,11 @@ from etchnet.host.importers.onnx.values import (
     shape_text,
 )
 from etchnet.host.importers.registry import OperatorRegistry
-from etchnet.host.importers.value import Value, make_layer
+from etchnet.host.importers.reorder import reorder
+from etchnet.host.importers.value import Value, View, make_layer
 from etchnet.host.network.layers import Layer, Reshape
 from etchnet.host.network.model import InputStep, ModelError, Quantisation
-from etchnet.host.network.order import UNCHANGED
+from etchnet.host.network.order import UNCHANGED, AxisOrder
 from etchnet.host.network.steps import Quantise
 
 __all__ = ["OPERATORS", "Context", "handles"]
@@ -71,7 +72,7 @@ class Context:
         self.builder = GraphBuilder(graph.name, contract=CONTRACT, channels_first=True)
         for port in graph.inputs:
             value = self.builder.input(port.name, port.shape, Quantisation(1.0, 0, True), port.dtype)
-            tensor = Tensor(value)
+            tensor = Tensor(replace(value, dtype="int8"))
             host = HostValue(tensor, port.dtype, (), SOURCE, port.dtype, incoming=True)
             self.items[port.name] = tensor if port.dtype == "int8" else host
 
@@ -225,7 +226,10 @@ class Context:
         """Return the model of the operators of a value, which ONNX Runtime can run."""
         names = {name for node in host.nodes for name in node.inputs}
         used = {name: value for name, value in self.constants.items() if name in names}
-        return submodel(self.graph, host.nodes, host.name, used, host.source_type, len(host.source.shape))
+        rank = len(host.source.shape)
+        if host.incoming:
+            rank = 1 + len(self.graph.inputs[-1 - host.source.value.node].shape)
+        return submodel(self.graph, host.nodes, host.name, used, host.source_type, rank)
 
     def table(self, node: Node, host: HostValue) -> np.ndarray:
         """Return the result of every int8 value, (groups, 256); groups are the indices along the axes of a value."""
@@ -270,7 +274,23 @@ class Context:
             raise ModelError(
                 f"{where} must have tensors (N, C, H, W) or (N, C, L), not shape ({shape_text(tensor.shape)})"
             )
-        return tensor.value
+        channels, *rest = range(len(tensor.value.shape))
+        return self._ordered(where, tensor.value, AxisOrder.of(tensor.value.shape, (*rest, channels)))
+
+    def view(self, where: str, values: Sequence[Value], axes: Sequence[int]) -> View:
+        """Return values as images in which each of the axes is one of the image; see `GraphBuilder.view`."""
+        try:
+            return self.builder.view(where, values, axes)
+        except ModelError:
+            # They are stored in different orders, or one that cuts the axes.
+            return self.builder.view(where, [self._ordered(where, v, UNCHANGED) for v in values], axes)
+
+    def alike(self, where: str, first: Value, second: Value) -> Value:
+        """Return the second value, stored in the order of the first."""
+        return self._ordered(where, second, self.builder.order_of(where, first))
+
+    def _ordered(self, where: str, value: Value, wanted: AxisOrder) -> Value:
+        return reorder(self.builder, where, value, wanted)
 
     def add_image(self, node: Node, layer: Layer, source: Value, out: Quantisation) -> Tensor:
         """Add a layer that makes an image of an image, or a line of a line."""
@@ -286,10 +306,7 @@ class Context:
         last = len(value.shape) - 1
         axes = self.builder.order_of(where, value, UNCHANGED).of_axes(value.shape)
         if axes is None or (value.shape[-1] > 1 and axes[-1] != last):
-            raise ModelError(
-                f"{where} reads {value.name}, shape {value.shape}, whose last axis the machine does not store as one "
-                "pixel: a transposition before it moves values"
-            )
+            value, axes = self._ordered(where, value, UNCHANGED), tuple(range(last + 1))
         size, axes = value.shape[-1], (*(axis for axis in axes if axis != last), last)
         if self.builder.geometry(value)[2] == size:
             return value, axes
@@ -304,11 +321,17 @@ class Context:
                 f"{where}: at most {_MOST_SEARCHES} additions, averages and changes of scale are supported"
             )
 
-    def move(self, node: Node, change: Callable[[Tensor], Tensor], *, ordered: bool = False) -> Item:
+    def move(self, node: Node, change: Callable[[Tensor], Tensor], *, ordered: bool = False, output: int = 0) -> Item:
         """Apply `change`, which moves values but computes none, to a node's first input.
 
-        What no layer can move is moved on the host, if no layer reads it. `ordered` changes choose values by their
-        order, which operators in between must keep.
+        What no layer can move is moved on the host, if no layer reads it.
+
+        Parameters
+        ----------
+        ordered
+            Whether the change chooses values by their order, which operators in between must keep.
+        output
+            Number of the node's output that the result is.
         """
         item = self.operand(node, 0)
         reason = ""
@@ -323,7 +346,8 @@ class Context:
             reason = str(error)
         operands = [self.operand(node, index) for index in range(len(node.inputs))]
         dtype = item.dtype if isinstance(item, HostValue) else "int8"
-        return self.apply(node, operands, pointwise=False, dtype=dtype, reason=reason)
+        made = self.apply(node, operands, pointwise=False, dtype=dtype, reason=reason)
+        return replace(made, name=node.outputs[output])
 
 
 def _varying(node: Node, constant: np.ndarray, shape: Sequence[int]) -> frozenset[int] | None:

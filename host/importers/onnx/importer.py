@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from etchnet.host.importers.files import parse_guarded, read_file
-from etchnet.host.importers.onnx import additions, pointwise, pools, products, rims, shapes
+from etchnet.host.importers.onnx import additions, pointwise, pools, products, rims, shapes, slices
 from etchnet.host.importers.onnx.context import OPERATORS, Context
 from etchnet.host.importers.onnx.reader import Graph, check_model, parse_model, read_graph
 from etchnet.host.importers.onnx.runtime import check_installed, optimise
@@ -28,7 +28,7 @@ from etchnet.host.network.steps import Dequantise
 
 __all__ = ["HANDLER_MODULES", "OPERATORS", "load_onnx", "parse_onnx"]
 
-HANDLER_MODULES = (additions, pointwise, pools, products, rims, shapes)
+HANDLER_MODULES = (additions, pointwise, pools, products, rims, shapes, slices)
 """modules that register handlers"""
 _FOLDED = ("Constant", "ConstantOfShape", "Equal", "Not", "Range", "Size", "Where")
 """operators on constants, which ONNX Runtime replaces by their results"""

@@ -12,7 +12,7 @@ from etchnet.host.network.model import ModelError
 
 @handles("ArgMax", "ArgMin", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "LogSoftmax", "LpNormalization")
 @handles("QLinearSoftmax", "ReduceL2", "ReduceMean", "ReduceMin", "ReduceSum", "Resize", "Softmax", "TopK")
-@handles("DepthToSpace", "SpaceToDepth", "Gather", "Slice", "Split")
+@handles("DepthToSpace", "SpaceToDepth")
 def on_host(context: Context, node: Node) -> list[Item]:
     """Import an operator that ONNX Runtime computes on the host, as one of the last."""
     operands = [context.operand(node, index) for index in range(len(node.inputs))]

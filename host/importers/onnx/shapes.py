@@ -55,7 +55,7 @@ def _concatenate(context: Context, node: Node, tensors: Sequence[Tensor], out: Q
             f"{where}: parts must have equal sizes along all axes except {axis}, not {[t.shape for t in tensors]}"
         )
     shape[axis] = sum(t.shape[axis] for t in tensors)
-    view = context.builder.view(where, [t.value for t in tensors], [axis - 1])
+    view = context.view(where, [t.value for t in tensors], [axis - 1])
     layer = make_layer(where, Concat, view.at[axis - 1])
     result = context.builder.add(
         where, layer, view.values, out, name=node.label, shape=shape[1:], as_stored=True, order=view.order(shape[1:])
@@ -96,11 +96,28 @@ def _pad(context: Context, node: Node, tensor: Tensor, pads: Sequence[int], numb
         raise ModelError(
             f"{node.where}: pads must be {2 * rank} integers of at least 0, and 0 for the batch, not {pads}"
         )
-    value = context.image(node.where, tensor)
+    if tensor.folded:
+        raise ModelError(f"{node.where} must not come after a change of the batch")
     sides = list(zip(pads[1:rank], pads[rank + 1 :], strict=True))
-    space = [(0, 0)] * (3 - len(sides)) + sides[1:]
-    layer = make_layer(node.where, Pad, tuple(space), number, sides[0])
-    return context.add_image(node, layer, value, value.quantisation)
+    padded = [axis for axis, side in enumerate(sides) if any(side)]
+    view = context.view(node.where, [tensor.value], padded)
+    image = [(0, 0)] * 3
+    for axis in padded:
+        image[view.at[axis]] = sides[axis]
+    layer = make_layer(node.where, Pad, (image[0], image[1]), number, image[2])
+    shape = [size + sum(side) for size, side in zip(tensor.value.shape, sides, strict=True)]
+    return Tensor(
+        context.builder.add(
+            node.where,
+            layer,
+            view.values,
+            tensor.value.quantisation,
+            name=node.label,
+            shape=shape,
+            as_stored=True,
+            order=view.order(shape),
+        )
+    )
 
 
 @handles("Reshape")
