@@ -15,8 +15,9 @@ from etchnet.host.network.model import ModelError
 
 @handles("QLinearAdd")
 def qlinear_add_node(context: Context, node: Node) -> Item | list[Item]:
-    """Import an addition of two int8 tensors; one with a constant is a function of single values."""
-    if not all(isinstance(context.operand(node, index), Tensor) for index in (0, 3)):
+    """Import an addition of int8 tensors; one of a tensor and a constant, or itself, is a function of single values."""
+    operands = [context.operand(node, index) for index in (0, 3)]
+    if not all(isinstance(operand, Tensor) for operand in operands) or operands[0] == operands[1]:
         return elementwise(context, node)
     where = node.where
     first, second = (context.quantisation(node, index, "an operand") for index in (1, 4))

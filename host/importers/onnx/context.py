@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.importers.builder import GraphBuilder
 from etchnet.host.importers.onnx.fit import CONTRACT
 from etchnet.host.importers.onnx.reader import Graph, Node
-from etchnet.host.importers.onnx.runtime import SOURCE, OnnxStep, run, submodel
+from etchnet.host.importers.onnx.runtime import SOURCE
 from etchnet.host.importers.onnx.values import (
     UINT8_REASON,
     HostValue,
@@ -24,18 +23,15 @@ from etchnet.host.importers.onnx.values import (
 from etchnet.host.importers.registry import OperatorRegistry
 from etchnet.host.importers.reorder import reorder
 from etchnet.host.importers.value import Value, View, make_layer
-from etchnet.host.network.layers import Layer, Reshape
-from etchnet.host.network.model import InputStep, ModelError, Quantisation
+from etchnet.host.network.layers import Concat, Layer, Reshape
+from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.host.network.order import UNCHANGED, AxisOrder
-from etchnet.host.network.steps import Quantise
 
-__all__ = ["OPERATORS", "Context", "handles"]
+__all__ = ["OPERATORS", "ORDERED", "Context", "handles"]
 
 _MOST_SEARCHES = 1024
-_ORDERED = {"DequantizeLinear", "Relu", "Clip"}
+ORDERED = {"DequantizeLinear", "Relu", "Clip"}
 """operators that map larger values to larger or equal ones"""
-_MOST_FOLDED = 1 << 27
-_MOST_PROBES = 1 << 24
 
 
 class Context:
@@ -54,6 +50,8 @@ class Context:
         The constants that operators on the host read.
     builder
         The model so far.
+    entrances
+        The inputs of the model, as layers read them.
     scales
         Scale and zero point of each input that is int8 in the file, as the first operator reads it.
 
@@ -68,12 +66,14 @@ class Context:
         self.items: dict[str, Item] = {}
         self.constants: dict[str, np.ndarray] = {}
         self.scales: dict[int, Quantisation] = {}
+        self.entrances: list[Value] = []
         self._searches = 0
         self.builder = GraphBuilder(graph.name, contract=CONTRACT, channels_first=True)
-        for port in graph.inputs:
+        for number, port in enumerate(graph.inputs):
             value = self.builder.input(port.name, port.shape, Quantisation(1.0, 0, True), port.dtype)
             tensor = Tensor(replace(value, dtype="int8"))
-            host = HostValue(tensor, port.dtype, (), SOURCE, port.dtype, incoming=True)
+            self.entrances.append(tensor.value)
+            host = HostValue(tensor, port.dtype, (), SOURCE, port.dtype, number)
             self.items[port.name] = tensor if port.dtype == "int8" else host
 
     def operand(self, node: Node, index: int) -> Item | None:
@@ -165,7 +165,7 @@ class Context:
         """
         hosts = [self._as_host(item) for item in operands if isinstance(item, Tensor | HostValue)]
         first, known = hosts[0], next((host.reason for host in hosts if host.reason), "")
-        if any(host.source != first.source or host.incoming != first.incoming for host in hosts):
+        if any(host.source != first.source or host.entrance != first.entrance for host in hosts):
             raise ModelError(
                 known
                 or f"{node.where} has several operands that are not constant, and ONNX Runtime does not compute it on "
@@ -183,90 +183,26 @@ class Context:
             else:
                 inputs.append("" if item is None else self._as_host(item).name)
         nodes = tuple(dict.fromkeys(n for host in hosts for n in host.nodes))
+        if first.entrance is not None and axes and first.source.value != self.entrances[first.entrance]:
+            raise ModelError(
+                f"{node.where} has constants that differ by place, after a change of shape and before the first layer"
+            )
         return HostValue(
             first.source,
             first.source_type,
             (*nodes, replace(node, inputs=inputs)),
             node.outputs[0],
             dtype,
-            first.incoming,
+            first.entrance,
             pointwise,
             axes,
+            any(host.ordered for host in hosts),
             known or reason,
         )
 
     @staticmethod
     def _as_host(item: Tensor | HostValue) -> HostValue:
         return HostValue(item, "int8", (), SOURCE, "int8") if isinstance(item, Tensor) else item
-
-    def enter(self, node: Node, host: HostValue, out: Quantisation | None) -> Tensor:
-        """Return the int8 tensor that the host makes of an input of the model before the first layer."""
-        value, given = host.source.value, out or Quantisation(1.0, 0, True)
-        port = self.graph.inputs[-1 - value.node]
-        kinds = tuple(n.kind for n in host.nodes)
-        step: InputStep = Quantise(given)
-        if kinds != ("QuantizeLinear",) or host.axes or port.dtype != "float32":
-            step = OnnxStep(self.submodel(host), (1, *port.shape), kinds, "int8")
-        return replace(host.source, value=self.builder.prepare_input(node.where, value, given, step))
-
-    def last_step(self, host: HostValue) -> tuple[OnnxStep, np.ndarray]:
-        """Return the step that computes a value after the last layer, and a result of it."""
-        kinds = tuple(node.kind for node in host.nodes)
-        # Only a Reshape can name the batch of the file.
-        batch = self.graph.batch if "Reshape" in kinds else None
-        step = OnnxStep(self.submodel(host), host.source.shape, kinds, host.dtype, batch)
-        count = math.prod(host.source.shape)
-        values = np.random.default_rng(0).integers(-128, 128, (2 * (batch or 1), count)).astype(host.source_type)
-        both, (first, second) = step.shaped(values), np.split(values, 2)
-        if not np.array_equal(both, np.concatenate([step.shaped(first), step.shaped(second)]), equal_nan=True):
-            raise ModelError(f"{host.nodes[-1].where} must keep images apart: its result for one depends on others")
-        return replace(step, dtype=str(both.dtype)), both
-
-    def submodel(self, host: HostValue) -> bytes:
-        """Return the model of the operators of a value, which ONNX Runtime can run."""
-        names = {name for node in host.nodes for name in node.inputs}
-        used = {name: value for name, value in self.constants.items() if name in names}
-        rank = len(host.source.shape)
-        if host.incoming:
-            rank = 1 + len(self.graph.inputs[-1 - host.source.value.node].shape)
-        return submodel(self.graph, host.nodes, host.name, used, host.source_type, rank)
-
-    def table(self, node: Node, host: HostValue) -> np.ndarray:
-        """Return the result of every int8 value, (groups, 256); groups are the indices along the axes of a value."""
-        shape = host.source.shape
-        groups = math.prod(shape[axis] for axis in host.axes)
-        images = ceil_div(256 * groups, math.prod(shape))
-        if images * math.prod(shape) > _MOST_PROBES:
-            raise ModelError(
-                f"{node.where}: a function of single values must be of at most {_MOST_PROBES // 256} of them"
-            )
-        # The axes along which the function differs come first; along the others, all values follow one another.
-        whole = (images, *shape)
-        first = sorted(axis + 1 for axis in host.axes)
-        order = [*first, *(axis for axis in range(len(whole)) if axis not in first)]
-        values = np.arange(images * math.prod(shape) // groups) % 256
-        probe = np.broadcast_to(values - 128, (groups, len(values))).astype(np.int8)
-        probe = probe.reshape([whole[axis] for axis in order]).transpose(np.argsort(order))
-        rows = np.ascontiguousarray(probe).reshape(-1, *shape[1:])
-        result = run(node.where, self.submodel(host), {SOURCE: rows})
-        if result.shape != rows.shape:
-            raise ModelError(
-                f"{node.where} must keep the shape ({', '.join(map(str, rows.shape))}), not {result.shape}"
-            )
-        results = result.reshape(whole).transpose(order).reshape(groups, -1)
-        if (results != results[:, values]).any():
-            raise ModelError(
-                f"{node.where}: results of ONNX Runtime depend on the places of values, not on values alone"
-            )
-        return results[:, :256]
-
-    def fold(self, node: Node, operands: Sequence[Item | None]) -> np.ndarray:
-        """Compute a node all of whose inputs are constant."""
-        used = {name: item for name, item in zip(node.inputs, operands, strict=True) if isinstance(item, np.ndarray)}
-        result = run(node.where, submodel(self.graph, [node], node.outputs[0], used, "int8", 1), {})
-        if result.size > _MOST_FOLDED:
-            raise ModelError(f"{node.where} must have at most {_MOST_FOLDED} values, not shape {result.shape}")
-        return result
 
     def image(self, where: str, tensor: Tensor) -> Value:
         """Return a tensor that must be an image (N, channel, y, x) or a line (N, channel, x)."""
@@ -288,6 +224,21 @@ class Context:
     def alike(self, where: str, first: Value, second: Value) -> Value:
         """Return the second value, stored in the order of the first."""
         return self._ordered(where, second, self.builder.order_of(where, first))
+
+    def repeated(self, where: str, value: Value, axis: int, times: int) -> Value:
+        """Return a value that has the same values several times along an axis."""
+        axis %= len(value.shape)
+        view = self.view(where, [value], [axis])
+        shape = [size * times if a == axis else size for a, size in enumerate(value.shape)]
+        return self.builder.add(
+            where,
+            Concat(view.at[axis]),
+            [*view.values] * times,
+            value.quantisation,
+            shape=shape,
+            as_stored=True,
+            order=view.order(shape),
+        )
 
     def _ordered(self, where: str, value: Value, wanted: AxisOrder) -> Value:
         return reorder(self.builder, where, value, wanted)
@@ -339,9 +290,9 @@ class Context:
             if isinstance(item, Tensor):
                 return change(item)
             if isinstance(item, HostValue) and item.pointwise and (item.incoming or not item.axes):
-                keeps = not item.incoming and {n.kind for n in item.nodes} <= _ORDERED
+                keeps = item.incoming or {n.kind for n in item.nodes} <= ORDERED
                 if keeps or not ordered:
-                    return replace(item, source=change(item.source))
+                    return replace(item, source=change(item.source), ordered=item.ordered or ordered)
         except ModelError as error:
             reason = str(error)
         operands = [self.operand(node, index) for index in range(len(node.inputs))]

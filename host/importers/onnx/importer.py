@@ -19,6 +19,7 @@ import numpy as np
 from etchnet.host.importers.files import parse_guarded, read_file
 from etchnet.host.importers.onnx import additions, pointwise, pools, products, rims, shapes, slices
 from etchnet.host.importers.onnx.context import OPERATORS, Context
+from etchnet.host.importers.onnx.host import fold, last_step
 from etchnet.host.importers.onnx.reader import Graph, check_model, parse_model, read_graph
 from etchnet.host.importers.onnx.runtime import check_installed, optimise
 from etchnet.host.importers.onnx.values import HostValue, Tensor
@@ -63,7 +64,7 @@ def _import(graph: Graph) -> Model:
     for node in graph.nodes:
         operands = [context.operand(node, index) for index in range(len(node.inputs))]
         if all(item is None or isinstance(item, np.ndarray) for item in operands):
-            context.items[node.outputs[0]] = context.fold(node, operands)
+            context.items[node.outputs[0]] = fold(context, node, operands)
             continue
         made = OPERATORS.handler(node.kind, node.where)(context, node)
         context.items.update(zip(node.outputs, made if isinstance(made, list) else [made], strict=False))
@@ -90,5 +91,5 @@ def _output(context: Context, name: str) -> Value:
     if len(item.nodes) == 1 and first.kind == "DequantizeLinear" and not item.axes and not item.source.folded:
         scale = context.quantisation(first, 1, "the output")
         return replace(value, name=name, quantisation=scale, steps=(Dequantise(scale),), dtype="float32")
-    step, result = context.last_step(item)
+    step, result = last_step(context, item)
     return replace(value, name=name, shape=result.shape[1:], steps=(step,), dtype=step.dtype)

@@ -15,6 +15,7 @@ import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import Fit, fit_map, layer_of_fits, line_of
+from etchnet.host.importers.onnx.host import enter, table
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.values import (
     INT8_VALUES,
@@ -75,17 +76,24 @@ def _function(context: Context, node: Node, dtype: str | None) -> Item:
     host = context.apply(node, operands, pointwise=not any(node.outputs[1:]), dtype=dtype)
     if not host.pointwise or host.dtype != "int8":
         return host
-    number = _RESULT_SCALES.get(node.kind)
-    out = None if number is None else context.quantisation(node, number, "the result")
+    out = _result(context, node)
     if host.incoming:
-        return context.enter(node, host, out)
+        return enter(context, node, host, out)
     try:
-        tables = context.table(node, host)
+        tables = table(context, node, host)
         if tables.dtype != np.int8:
             raise ModelError(f"{node.where} must have an int8 result, not {tables.dtype}")
         return table_layer(context, node, host.source, tables, host.axes, out, _line(context, host))
     except ModelError as error:
         return replace(host, reason=host.reason or str(error))
+
+
+def _result(context: Context, node: Node) -> Quantisation | None:
+    """Return scale and zero point of a result, as far as it has one of each; the table does not need them."""
+    try:
+        return context.quantisation(node, _RESULT_SCALES[node.kind], "the result")
+    except (KeyError, ModelError):
+        return None
 
 
 def table_layer(
@@ -148,13 +156,11 @@ def _fits(
 ) -> list[Fit] | None:
     """Return a `Fit` of each table, all with the same zero point, or None."""
     guesses = [[guess for guess in (line, line_of(table, *clamp)) if guess is not None] for table in tables]
-    if not all(guesses):
-        return None
     context.count_search(node.where)
     for common in nearby_zero_points(zero_point):
         fits = []
-        for table, lines in zip(tables, guesses, strict=True):
-            fit = fit_map(INT8_VALUES, table, lines, [common], *clamp)
+        for target, lines in zip(tables, guesses, strict=True):
+            fit = fit_map(INT8_VALUES, target, lines, [common], *clamp)
             if fit is None:
                 break
             fits.append(fit)
@@ -168,7 +174,10 @@ def _line(context: Context, host: HostValue) -> tuple[float, float] | None:
     kinds = [node.kind for node in host.nodes]
     if kinds[0] != "DequantizeLinear" or kinds[-1] != "QuantizeLinear" or not {*kinds[1:-1]} <= {"Relu", "Clip"}:
         return None
-    first, last = (context.quantisation(node, 1, "a tensor") for node in (host.nodes[0], host.nodes[-1]))
+    try:
+        first, last = (context.quantisation(node, 1, "a tensor") for node in (host.nodes[0], host.nodes[-1]))
+    except ModelError:
+        return None
     return line_between(first, last)
 
 

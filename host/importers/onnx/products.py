@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +14,10 @@ from etchnet.host.importers.onnx.reader import Node, make_node
 from etchnet.host.importers.onnx.runtime import SOURCE
 from etchnet.host.importers.onnx.values import HostValue, Item, Tensor, checked_scales, shape_text
 from etchnet.host.importers.onnx.windows import window
-from etchnet.host.importers.value import make_layer
-from etchnet.host.network.layers import Conv, Dense, Depthwise
+from etchnet.host.importers.value import Value, make_layer
+from etchnet.host.network.layers import Concat, Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
-from etchnet.host.network.order import AxisOrder
+from etchnet.host.network.order import UNCHANGED, AxisOrder
 from etchnet.sim.arithmetic.contracts import float_scale, quantise_float
 
 _MOST_GROUP_WEIGHTS = 1 << 26
@@ -50,7 +51,11 @@ def qlinear_conv(context: Context, node: Node) -> Item:
         padding = [(0, 0), *padding]
     spread: np.ndarray
     kind: type[Conv] | type[Depthwise] = Conv
-    if group == channels and group > 1:
+    if weights.dtype != np.int8:
+        parts = _int8_parts(_ungrouped(where, weights, group))
+        value = context.repeated(where, value, 0, len(parts))
+        spread = np.concatenate(parts, axis=1).transpose(2, 3, 1, 0)
+    elif group == channels and group > 1:
         kind = Depthwise
         spread = weights.reshape(channels, outputs // channels, *weights.shape[2:]).transpose(2, 3, 0, 1)
     else:
@@ -82,7 +87,7 @@ def _ungrouped(where: str, weights: np.ndarray, group: int) -> np.ndarray:
         raise ModelError(
             f"{where}: {group} groups need {weights.size * group} weights; at most {_MOST_GROUP_WEIGHTS} are supported"
         )
-    spread = np.zeros((outputs, inputs * group, *weights.shape[2:]), np.int8)
+    spread = np.zeros((outputs, inputs * group, *weights.shape[2:]), weights.dtype)
     each = outputs // group
     for index in range(group):
         spread[index * each : (index + 1) * each, index * inputs : (index + 1) * inputs] = weights[
@@ -151,10 +156,15 @@ def _multiply(
     value, given = tensor.value, out or Quantisation(1.0, 0, True)
     shape = (*value.shape[:-1], outputs)
     if math.prod(value.shape) == terms:
+        if weights.dtype != np.int8:
+            value, weights = _repeated_rows(context, where, value, _int8_parts(weights))
         dense = make_layer(where, Dense, weights, *settings)
         result = context.builder.add(where, dense, [value], given, name=node.label, shape=shape)
     else:
         # Every row is a pixel.
+        if weights.dtype != np.int8:
+            parts = _int8_parts(weights)
+            value, weights = context.repeated(where, value, -1, len(parts)), np.concatenate(parts)
         layer = make_layer(where, Conv, weights[None, None], *settings)
         value, axes = context.rows(where, value)
         order = AxisOrder.of(shape, axes)
@@ -163,6 +173,24 @@ def _multiply(
         )
     made = replace(tensor, value=result)
     return made if out is not None else _scaled(context, node, made, scale, scales)
+
+
+def _repeated_rows(context: Context, where: str, value: Value, parts: Sequence[np.ndarray]) -> tuple[Value, np.ndarray]:
+    """Return a value with every pixel as many times as there are parts of a matrix, and the matrix of all parts."""
+    order, image = context.builder.order_of(where, value), context.builder.geometry(value)
+    rows = [part[order.indices(len(part))].reshape(*image, -1) for part in parts]
+    matrix = np.concatenate(rows, axis=2)
+    matrix = matrix.reshape(-1, matrix.shape[-1])
+    repeated = context.builder.add(
+        where,
+        Concat(2),
+        [value] * len(parts),
+        value.quantisation,
+        shape=(len(matrix),),
+        as_stored=True,
+        order=UNCHANGED,
+    )
+    return repeated, matrix
 
 
 def _scaled(context: Context, node: Node, sums: Tensor, scale: np.float32, scales: np.ndarray) -> HostValue:
@@ -178,7 +206,10 @@ def _scaled(context: Context, node: Node, sums: Tensor, scale: np.float32, scale
 
 
 def _weights(context: Context, node: Node, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights less their zero point, and their scales; these are the inputs after the weights."""
+    """Return the weights less their zero point, and their scales; these are the inputs after the weights.
+
+    The weights are int8 if all of them fit, otherwise int16.
+    """
     where = node.where
     weights = context.constant(node, index, "weights")
     scales = checked_scales(where, context.constant(node, index + 1, "the scale of the weights"), dead=True)
@@ -194,14 +225,20 @@ def _weights(context: Context, node: Node, index: int) -> tuple[np.ndarray, np.n
         shape[axis] = zero.size
         if zero.size not in (1, weights.shape[axis]):
             raise ModelError(f"{where}: weights must have one zero point, or one per output channel, not {zero.size}")
-        moved = weights.astype(np.int64) - zero.reshape(shape)
-        if moved.min() < -128 or moved.max() > 127:
-            raise ModelError(
-                f"{where}: weights less their zero point must be int8, not from {moved.min()} to {moved.max()}: the "
-                "machine's weights have no zero point. Quantise with symmetric weights (WeightSymmetric)"
-            )
-        weights = moved.astype(np.int8)
+        weights = weights.astype(np.int16) - zero.reshape(shape)
+        if weights.min() >= -128 and weights.max() <= 127:
+            weights = weights.astype(np.int8)
     return weights, scales.reshape(-1)
+
+
+def _int8_parts(weights: np.ndarray) -> list[np.ndarray]:
+    """Return int8 arrays whose sum is an array of larger integers."""
+    parts = []
+    while weights.any():
+        part = np.clip(weights, -128, 127)
+        parts.append(part.astype(np.int8))
+        weights = weights - part
+    return parts
 
 
 def _bias(context: Context, node: Node, index: int) -> np.ndarray | None:

@@ -226,18 +226,26 @@ def read_graph(model: Any, name: str) -> Graph:
         raise ModelError(f"{name} must have at least one input and one output")
     if len({port.batch for port in inputs}) > 1:
         raise ModelError(f"{name}: all inputs must have the same batch, not {[port.batch for port in inputs]}")
-    nodes = _in_order([make_node(index, proto) for index, proto in enumerate(graph.node)])
+    outputs = [value.name for value in graph.output]
+    nodes = _needed([make_node(index, proto) for index, proto in enumerate(graph.node)], outputs)
     version = versions.get("", versions.get("ai.onnx", 0))
-    return Graph(name, model, version, inputs, [value.name for value in graph.output], constants, nodes)
+    return Graph(name, model, version, inputs, outputs, constants, nodes)
 
 
-def _in_order(nodes: Sequence[Node]) -> list[Node]:
-    """Return operators in an order in which each reads only results of earlier ones; raises ModelError for a cycle."""
+def _needed(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+    """Return the operators that the outputs need, each after those whose results it reads; raises ModelError."""
     makers = {result: node for node in nodes for result in node.outputs if result}
-    # Lists keep the order, and with it the network, the same in every process.
-    before = {node: [makers[name] for name in node.inputs if name in makers] for node in nodes}
+    before: dict[Node, list[Node]] = {}
+    open_names = list(outputs)
+    while open_names:
+        node = makers.get(open_names.pop())
+        if node is not None and node not in before:
+            before[node] = [makers[name] for name in node.inputs if name in makers]
+            open_names.extend(node.inputs)
+    # In the order of the file, so that the network is the same in every process.
+    ordered = {node: before[node] for node in nodes if node in before}
     try:
-        return list(graphlib.TopologicalSorter(before).static_order())
+        return list(graphlib.TopologicalSorter(ordered).static_order())
     except graphlib.CycleError as error:
         raise ModelError(f"{error.args[1][0].where} reads its own result") from None
 

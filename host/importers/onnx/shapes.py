@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
+from etchnet.host.importers.onnx.host import quantised, table
 from etchnet.host.importers.onnx.pointwise import line_between, table_layer
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.values import INT8_VALUES, HostValue, Item, Tensor, shape_text
@@ -79,14 +80,14 @@ def pad(context: Context, node: Node) -> Item:
     if fill.size != 1:
         raise ModelError(f"{node.where}: the value must be one constant")
     if isinstance(item, HostValue) and not item.incoming and item.pointwise and not item.axes:
-        codes = np.flatnonzero(context.table(node, item)[0] == fill.reshape(()))
+        codes = np.flatnonzero(table(context, node, item)[0] == fill.reshape(()))
         if not codes.size:
             raise ModelError(f"{node.where}: the value {fill.flat[0]} must be one that int8 represents exactly")
         number = int(codes[0]) - 128
     elif isinstance(item, Tensor):
         number = int(fill.flat[0])
     else:
-        raise ModelError(f"{node.where} must come after the first quantisation")
+        number = quantised(context, node, node.outputs[0], fill.reshape(()))
     return context.move(node, lambda tensor: _pad(context, node, tensor, pads, number))
 
 

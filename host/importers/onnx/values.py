@@ -75,12 +75,14 @@ class HostValue:
         The name of the value among them.
     dtype
         Its type.
-    incoming
-        Whether the operators are before the first layer.
+    entrance
+        Number of the input of the model, if the operators are before the first layer that reads it; otherwise None.
     pointwise
         Whether each value follows from one value of the tensor, at the same place.
     axes
         Axes of the tensor along which the function from value to value differs.
+    ordered
+        Whether a layer has chosen values by their order: then later operators before the first layer must keep it.
     reason
         Why no layer computes it, if there is a better reason than that it is not int8.
     """
@@ -90,10 +92,16 @@ class HostValue:
     nodes: tuple[Node, ...]
     name: str
     dtype: str
-    incoming: bool = False
+    entrance: int | None = None
     pointwise: bool = True
     axes: frozenset[int] = frozenset()
+    ordered: bool = False
     reason: str = ""
+
+    @property
+    def incoming(self) -> bool:
+        """Whether the operators are before the first layer."""
+        return self.entrance is not None
 
 
 Item = Tensor | HostValue | np.ndarray

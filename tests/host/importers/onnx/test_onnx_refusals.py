@@ -145,13 +145,7 @@ FLOAT = r"Conv \(conv\d+\): ONNX Runtime computes it in float32, not on int8\. F
         (dimension(3, 1 << 40), "the input 'x' must have at most 16777216 values per image"),
         (attribute("Conv", group=2), r"weights of shape \(3, 2, 3, 3\) in 2 groups do not fit 2 channels"),
         (attribute("Gemm", transA=1), r"QGemm \(gemm\d+\): transA must be 0"),
-        (
-            constant("Conv", 1, np.ones(3, np.int8), producer=2),
-            "less their zero point must be int8, not from -1",
-        ),
         (constant("Conv", 2, np.zeros(4, np.int32)), r"the bias must have 3 values, not shape \(4,\)"),
-        (constant("QuantizeLinear", 1, np.float32(-1)), "scales must be positive, finite and not subnormal, not -1.0"),
-        (constant("QuantizeLinear", 1, np.full(2, 0.1, np.float32)), "must have one scale and one zero point, not 2"),
         # What ONNX Runtime leaves in float32
         (attribute("Gemm", alpha=2.0), r"Gemm \(gemm\d+\): ONNX Runtime computes it in float32"),
         (constant("Conv", 1, np.full(3, np.nan, np.float32), producer=1), FLOAT),
@@ -243,7 +237,7 @@ def test_additions_without_equal_arithmetic_are_refused():
     """With a sixth of a step there are thousands of ties, and float32 noise decides them."""
     writer = Writer("QLinear", floats=False)
     x = writer.input((2, 4, 4), 0.01, 3)
-    data = writer.write(writer.add(x, x, (0.06, 5)))
+    data = writer.write(writer.add(x, writer.same("MaxPool", x, x.shape, kernel_shape=[1, 1]), (0.06, 5)))
     with pytest.raises(ModelError, match=r"QLinearAdd \(qlinearadd\d+\) of scale 0.00999999978, .* rounding ties"):
         parse_onnx(data)
 

@@ -5,6 +5,8 @@ import pytest
 
 pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+import onnx
+from onnx import numpy_helper
 from support.onnx_runtime import agree, same_formulas
 from support.onnx_strategies import Tensor, begin, near, random_bytes, random_conv, random_out
 
@@ -36,6 +38,59 @@ def test_functions_that_are_no_straight_lines_come_last(kind):
     y = random_conv(writer, random, x)
     y = writer.give(writer.node(kind, [writer.read(y)]), y.shape, (1 / 200, -50))
     agree(writer.write(y, floats=True), random_bytes(random, (3, 4, 6, 6)))
+
+
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "rows", "gemm"])
+def test_weights_with_a_zero_point(kind):
+    """Differences of int8 are from -255 to 255: the layer reads its input twice."""
+    random = np.random.default_rng(3)
+    writer, x = begin("QLinear", random, (4, 6, 5))
+    if kind in ("rows", "gemm"):
+        x = writer.same("Flatten", x, (120,)) if kind == "gemm" else x
+        values = random_bytes(random, (x.shape[-1], 7))
+        data = writer.write(writer.mat_mul(x, values, 0.01, random_out(random, 0.01 * x.scale, len(values))))
+    else:
+        values = random_bytes(random, (8, 4 if kind == "conv" else 1, 3, 3))
+        out = random_out(random, 0.01 * x.scale, values[0].size)
+        group = 1 if kind == "conv" else 4
+        data = writer.write(writer.conv(x, values, 0.01, np.arange(8), out, (8, 4, 3), group=group))
+    model = onnx.load_from_string(data)
+    zero = next(node for node in model.graph.node if "QLinear" in node.op_type).input[5]
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == zero)
+    tensor.CopyFrom(numpy_helper.from_array(np.int8(-101), zero))
+    agree(model.SerializeToString(), random_bytes(random, (3, 4, 6, 5)))
+
+
+def test_operators_before_the_first_layer_keep_their_order():
+    """A border, a pool and a change of layout of floats commute with the quantisation after them."""
+    random = np.random.default_rng(4)
+    writer, _ = begin("QDQ", random, (6, 7, 4))
+    pads = writer.constant(np.array([0, 0, 1, 2, 0, 0, 0, 1])), writer.constant(np.float32(0.5))
+    pooled = writer.node("MaxPool", [writer.node("Pad", ["real", *pads])], kernel_shape=[2, 3])
+    turned = writer.node(
+        "Clip", [writer.node("Transpose", [pooled], perm=[0, 1, 3, 2]), writer.constant(np.float32(-1))]
+    )
+    y = random_conv(writer, random, writer.give(turned, (4, 8, 6), (0.02, 7)))
+    data = writer.write(y, inputs=[("real", (4, 6, 7))])
+    model = onnx.load_from_string(data)
+    del model.graph.input[0]
+    floats = random.normal(size=(3, 4, 6, 7)).astype(np.float32)
+    agree(model.SerializeToString(), {"real": floats})
+
+
+@pytest.mark.parametrize("perm", [[0, 1, 3, 2], [0, 2, 1, 3], [0, 3, 2, 1]])
+def test_transpositions_that_move_values_are_layers(perm):
+    random = np.random.default_rng(5)
+    writer, x = begin("QDQ", random, (3, 5, 6))
+    y = random_conv(writer, random, x, channels=4, keep=True)
+    shape = [(4, 5, 6)[axis - 1] for axis in perm[1:]]
+    y = writer.same("Transpose", y, shape, perm=perm)
+    parts = []
+    for begins in (0, 1):
+        bounds = [writer.constant(np.array([n])) for n in (begins, begins + 4, 3, 2)]
+        parts.append(writer.same("Slice", y, (shape[0], shape[1], 2), *bounds))
+    y = writer.add(*parts, near(random, 2 * y.scale))
+    agree(writer.write(random_conv(writer, random, y)), random_bytes(random, (3, 3, 5, 6)))
 
 
 def test_several_inputs_and_outputs_and_float_ends():
