@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -242,9 +245,6 @@ class Config:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
         """Return the machine that `to_dict` described; raise ConfigError for an unknown name."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(f"unknown config parameter {unknown[0]!r}; known are {', '.join(sorted(known))}")
         return cls(**values)
 
     def to_toml(self) -> str:
@@ -258,3 +258,23 @@ class Config:
     def to_json(self) -> str:
         """Return the fields as one line of JSON, the same for equal machines."""
         return json.dumps(self.to_dict(), sort_keys=True)
+
+
+def _named(init: Callable[..., None]) -> Callable[..., None]:
+    """Return the constructor of `Config` with errors that name the nearest parameter."""
+    known = sorted(f.name for f in dataclasses.fields(Config))
+
+    @functools.wraps(init)
+    def named(self: Config, *args: Any, **values: Any) -> None:
+        if args:
+            raise ConfigError(f"parameters of a Config are given by name, such as rows={args[0]!r}")
+        if unknown := sorted(set(values) - set(known)):
+            nearest = difflib.get_close_matches(unknown[0], known, n=1)
+            guess = f"did you mean {nearest[0]!r}? " if nearest else ""
+            raise ConfigError(f"unknown config parameter {unknown[0]!r}: {guess}known are {', '.join(known)}")
+        init(self, **values)
+
+    return named
+
+
+Config.__init__ = _named(Config.__init__)  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
 from etchnet.hdl.isa import Counter, Target, chunks, packet
-from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
@@ -89,6 +89,8 @@ class Accelerator:
         trace: LinkTrace | None = None,
         **options: Any,
     ) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise ConfigError(f"config must be a Config, such as Config(rows=8), not {config!r}")
         self.config = config or (engine.config if isinstance(engine, Engine) else Config())
         if isinstance(engine, Engine) and (trace is not None or options or engine.config != self.config):
             raise ValueError("an engine object has its own config, trace and options: none can be given with it")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.link import Engine, LinkTrace
 
-__all__ = ["ENGINES", "SERIAL", "make_engine"]
+__all__ = ["ENGINES", "SERIAL", "EngineError", "make_engine"]
 
 ENGINES = ("exact", "amaranth", "verilator")
 """names of the simulators"""
 SERIAL = "serial:"
 """prefix of the name of a board on a serial port"""
+
+
+class EngineError(EtchnetError, ValueError):
+    """Error for a name that no engine has; the message lists the names."""
 
 
 def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **options: Any) -> Engine:
@@ -31,8 +36,10 @@ def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **
 
     Raises
     ------
+    EngineError
+        No engine has that name.
     ValueError
-        No engine has that name, or an option of the port is wrong.
+        An option of the port is wrong.
     LinkError
         The board cannot be reached, or has another machine.
     MissingToolError
@@ -54,4 +61,4 @@ def make_engine(name: str, config: Config, *, trace: LinkTrace | None = None, **
 
         port, found = parse_port(name.removeprefix(SERIAL))
         return SerialEngine(config, port=port, trace=trace, **(found | options))
-    raise ValueError(f"engine must be one of {', '.join(ENGINES)} or {SERIAL}PORT, not {name!r}")
+    raise EngineError(f"engine must be one of {', '.join(ENGINES)} or {SERIAL}PORT, not {name!r}")

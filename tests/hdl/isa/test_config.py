@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import json
 
 import pytest
@@ -95,3 +97,24 @@ def test_words_of_machines_that_are_not_square(rows, columns, per_word, narrow, 
     assert config.tiles_per_word == per_word
     assert config.words_per_pixel() == narrow
     assert config.words_per_pixel(wide=True) == wide
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [("row", "rows"), ("cols", "columns"), ("weight_row", "weight_rows"), ("requantizers", "requantisers")],
+)
+def test_an_unknown_parameter_is_refused_with_the_nearest_name(name, guess):
+    for make in (Config, lambda **values: Config.from_dict(values), lambda **v: dataclasses.replace(Config(), **v)):
+        with pytest.raises(ConfigError, match=f"unknown config parameter '{name}': did you mean '{guess}'"):
+            make(**{name: 3})
+
+
+def test_a_name_like_no_other_has_no_guess():
+    with pytest.raises(ConfigError, match="unknown config parameter 'colour': known are accumulator_rows, "):
+        Config(colour=3)
+
+
+def test_parameters_are_given_by_name():
+    with pytest.raises(ConfigError, match="parameters of a Config are given by name, such as rows=4"):
+        Config(4)
+    assert list(inspect.signature(Config).parameters)[:2] == ["rows", "columns"]

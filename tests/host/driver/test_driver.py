@@ -9,6 +9,7 @@ from support.strategies import int8
 
 from etchnet.hdl.isa import Counter, Target
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.isa.errors import EtchnetError
 from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
@@ -292,3 +293,12 @@ def test_networks_without_weights(layer):
     x = int8(np.random.default_rng(0), (3, network.input_size))
     assert np.array_equal(machine.run(x), network.reference(x))
     assert program.image()[Target.WEIGHTS] == []
+
+
+def test_wrong_arguments_of_the_driver_are_users_errors():
+    with pytest.raises(
+        EtchnetError, match="engine must be one of exact, amaranth, verilator or serial:PORT, not 'foo'"
+    ):
+        Accelerator(engine="foo")
+    with pytest.raises(EtchnetError, match=r"config must be a Config, such as Config\(rows=8\), not 16"):
+        Accelerator(16)
