@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,18 +53,22 @@ def compare(
 ) -> Difference | None:
     """Run the first layer on both engines, then the first two, and so on; return the first difference, or None.
 
+    A network with several outputs is then run as a whole.
+
     Parameters
     ----------
     first, second
         Functions that make the engines, for the same config. Every run uses a new engine, so that no state is left
         from an earlier run.
     x
-        Inputs, int8 (M, inputs), processed one at a time.
+        Inputs, int8 (M, input_size), processed one at a time.
     report
         Function that is called with the name of each layer before it runs.
     """
-    for layer, name in enumerate(model.names):
-        network = model.network.upto(layer)
+    networks = [(layer, name, model.network.upto(layer)) for layer, name in enumerate(model.names)]
+    if len(model.network.outputs) > 1:
+        networks.append((model.network.outputs[-1], "all outputs", model.network))
+    for layer, name, network in networks:
         report(f"layer {layer} of {len(model.names)}: {name}")
         outcomes: list[tuple[np.ndarray, Counts, Engine]] = []
         for make in (first, second):
@@ -102,18 +107,22 @@ def _outputs(
 
 
 def _written(program: Program, element: int) -> tuple[int, int]:
-    """Return the pass whose drain writes an element of the first input's output, and the cycle of that write."""
+    """Return the pass whose drain writes an element of the first input's outputs, and the cycle of that write."""
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
-    pixel, channel = divmod(element, program.output_layouts[0].shape[2])
+    ends = np.cumsum([math.prod(shape) for shape in program.network.output_shapes])
+    number = int(np.searchsorted(ends, element, side="right"))
+    layout = program.output_layouts[number]
+    pixel, channel = divmod(element - int(ends[number - 1] if number else 0), layout.shape[2])
     tile = channel // config.columns
     for index, started in enumerate(drains_of(program.passes, program.drains)):
         read = rows[index]["first_cycle"] + lat.decide + program.passes[index].pixels - 1 + lat.drain_delay
         for number, at in enumerate(started):
             drain, write = program.drains[at], program.writes[at]
             read += lat.chain - 1 + drain.idle if number else 0
-            if drain.destination == Destination.OUTPUT and write is not None:
+            held = layout.base <= drain.address < layout.base + layout.size
+            if drain.destination == Destination.OUTPUT and held and write is not None:
                 inside = 0 <= pixel - write.pixel < write.pixels and 0 <= tile - write.tile < write.tiles
                 if inside:
                     row = (tile - write.tile) * write.pixels + pixel - write.pixel

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.faults import late
 from support.networks import SMALL_MACHINE, small_network
+from support.strategies import int8
 
 import etchnet.hdl.core.array.array
 import etchnet.hdl.core.machine
@@ -11,8 +12,10 @@ from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.core.output.scalers.double import DoubleRoundingScaler
 from etchnet.hdl.isa import Counter
 from etchnet.host.compiler.compile import compile_network
-from etchnet.host.importers.load import load_model
-from etchnet.host.network.network import Network
+from etchnet.host.driver.driver import Accelerator
+from etchnet.host.importers.load import load_model, plain_model
+from etchnet.host.network.layers import Dense
+from etchnet.host.network.network import INPUT, Network
 from etchnet.host.reports.compare import compare, default_inputs
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.link import LinkTrace
@@ -64,6 +67,30 @@ def test_a_wrong_rounding_is_located(monkeypatch, model):
     program = compile_network(Network(loaded.network.layers[:1]), SMALL_MACHINE)
     assert program.passes[found.pass_index].release
     assert 0 < found.cycle < program.counts()[Counter.CYCLES] + 2
+
+
+def test_a_wrong_half_of_the_outputs_is_located(monkeypatch):
+    """The results of each layer alone are equal: the fault is in the outputs together."""
+    random = np.random.default_rng(0)
+    layers = [Dense.from_scale(int8(random, (4, n)), scale=0.01) for n in (5, 6)]
+    network = Network(layers, (1, 1, 4), [[INPUT], [INPUT]], outputs=[1, 0])
+    original = Accelerator.run
+
+    def spoilt(self, x):
+        y = original(self, x).copy()
+        if self.engine.name == "amaranth" and y.shape[1] == 11:
+            y[1, 9] ^= 1
+        return y
+
+    monkeypatch.setattr(Accelerator, "run", spoilt)
+    model = plain_model("two", network)
+    engines = (lambda: ExactEngine(SMALL_MACHINE), lambda: AmaranthEngine(SMALL_MACHINE))
+    found = compare(model, *engines, default_inputs(model, 2))
+    assert (found.layer, found.name, found.element) == (0, "all outputs", (1, 9))
+    program = compile_network(network, SMALL_MACHINE)
+    assert program.layers[found.pass_index] == 0
+    monkeypatch.undo()
+    assert compare(model, *engines, default_inputs(model, 2)) is None
 
 
 def test_a_skew_that_is_off_by_one_is_located(monkeypatch, model):
