@@ -79,8 +79,9 @@ def bench_one(model: str, config: Config, batch: int | None, clock: float, as_js
     from etchnet.host.reports.cpu import Cpu
 
     cpu = Cpu.now()
-    loaded = load_model(model)
     with progress(quiet=as_json) as say:
+        say(f"loading {model}")
+        loaded = load_model(model)
         say("compiling")
         result = bench_model(loaded, compiled_for(config, loaded.network, batch=batch or 1), batch=batch, report=say)
     if as_json:
@@ -189,13 +190,14 @@ def engines(
     else:
         refuse("unless MODEL is gemm", "size")
     with progress(quiet=as_json) as report:
-        report("compiling")
+        report("compiling" if model == "gemm" else f"loading {model}")
         if model == "gemm":
             product = random_product(size, config)
             program = product.program(config)
             programs = [(product.model.name, program, product.x)]
         else:
             loaded = load_model(model)
+            report("compiling")
             program = compiled_for(config, loaded.network)
             programs = [
                 (f"{loaded.name}, {plural(batch, 'input')}", program, default_inputs(loaded, batch))

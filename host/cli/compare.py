@@ -52,9 +52,10 @@ def compare(
     pair = engines.split(",")
     if len(pair) != 2 or any(name not in ENGINES for name in pair):
         raise UsageError(f"--engines must be two of {', '.join(ENGINES)}, separated by a comma, not {engines!r}")
-    loaded = load_model(model)
-    x = inputs_of(loaded, source, limits)
     with progress(quiet=as_json) as say:
+        say(f"loading {model}")
+        loaded = load_model(model)
+        x = inputs_of(loaded, source, limits)
         say("compiling")
         parts = map(loaded.network.upto, range(len(loaded.names)))
         config = compiled_for(config, loaded.network, parts=parts).config

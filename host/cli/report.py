@@ -89,7 +89,9 @@ def report(
 
     if stage is not None:
         refuse("with --dump-after, which prints nothing else", "passes", "overflow", "clock")
-    what = subject(model, config, batch=batch, **product)
+    with progress(quiet=as_json) as say:
+        say(f"loading {model}")
+        what = subject(model, config, batch=batch, **product)
     network, machine, batch = what.model.network, what.config, what.batch
 
     def compiled() -> Program:

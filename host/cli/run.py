@@ -81,8 +81,10 @@ def run(
     from etchnet.host.driver.driver import Accelerator
     from etchnet.host.importers.load import load_inputs, load_model
 
-    loaded = load_model(model)
-    x = (given := load_inputs(source, loaded, limits=limits)).x
+    with progress(quiet=as_json) as report:
+        report(f"loading {model}")
+        loaded = load_model(model)
+        x = (given := load_inputs(source, loaded, limits=limits)).x
     if not given.ranges:
         refuse("unless an input is a picture", "limits")
     to_stdout = output is not None and str(output) == STDOUT

@@ -66,9 +66,10 @@ def state(
         )
     elif cycle is None:
         raise UsageError("--cycle is missing: give a cycle of the run, from 0")
-    what = subject(model, config, source=source, limits=limits, **product)
-    where = _element(element or "0,0", what.config)
     with progress(quiet=as_json) as report:
+        report(f"loading {model}")
+        what = subject(model, config, source=source, limits=limits, **product)
+        where = _element(element or "0,0", what.config)
         report("compiling")
         program = compiled_for(what.config, what.model.network, batch=what.batch, once=what.once)
         run = ModelRun(what.model, program, what.x, report=report)

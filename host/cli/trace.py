@@ -85,8 +85,9 @@ def trace(
         refuse("on waveforms, which count cycles", "clock")
     else:
         refuse("unless waveforms are written (.vcd)", "engine")
-    what = subject(model, config, batch=batch, source=source, limits=limits, count=count, **product)
     with progress(quiet=False) as report:
+        report(f"loading {model}")
+        what = subject(model, config, batch=batch, source=source, limits=limits, count=count, **product)
         report("compiling")
         program = compiled_for(what.config, what.model.network, batch=what.batch, once=what.once)
         if kind == "vcd":

@@ -60,8 +60,9 @@ def verilog(
     start = time.perf_counter()
     with progress(quiet=as_json) as report:
         if model is not None:
-            report("compiling the network")
+            report(f"loading {model}")
             loaded = load_model(model).network
+            report("compiling")
             program = compiled_for(config, loaded, batch=batch)
             config = program.config
             init, run = program.image(), program.command(1)
