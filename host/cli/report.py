@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["report"]
 
-_PACKINGS = {
-    "none": "as it is",
-    "row": "with the taps of each kernel row side by side",
-    "whole": "with all taps side by side",
-}
+
+def _packings() -> list[str]:
+    from etchnet.host.compiler.im2col import PACKINGS
+
+    return list(PACKINGS)
 
 
 def _stages() -> list[str]:
@@ -49,8 +49,9 @@ def _stages() -> list[str]:
 @click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
 @click.option(
     "--packed",
-    type=click.Choice(list(_PACKINGS)),
-    help="Taps that the host packs side by side: none, those of a kernel row, or all.  [fastest]",
+    type=LazyChoice(_packings),
+    help="What the host packs side by side: nothing, the taps of a kernel row, all taps, or neighbouring pixels.  "
+    "[fastest]",
 )
 @click.option(
     "--dump-after",
@@ -129,6 +130,8 @@ def report(
 
 
 def _print_cycles(found: ModelReport, clock: float) -> None:
+    from etchnet.host.compiler.im2col import PACKINGS
+
     program, config = found.program, found.program.config
     click.echo(f"{found.model.name} on a {machine_text(config)}; {program.batch} at once")
     click.echo(
@@ -138,7 +141,7 @@ def _print_cycles(found: ModelReport, clock: float) -> None:
     )
     link_in, link_out = program.link_cycles()
     click.echo(
-        f"input sent {_PACKINGS[program.im2col.name]}: {program.input_words * config.rows:,} bytes, "
+        f"input sent {PACKINGS[program.im2col.name]}: {program.input_words * config.rows:,} bytes, "
         f"{link_in:,} link cycles in and {link_out:,} out"
     )
     click.echo()

@@ -1,8 +1,8 @@
 """The compiler: from a network to the fastest program for a machine.
 
-`PIPELINE` lists its stages. Those from `im2col` to `choose_orders` run once for each im2col variant; the later ones run
-for the fastest candidate, and for the next one if that does not fit the machine. If none fits, the candidate that falls
-short in the fewest memories tells how large they must be.
+`PIPELINE` lists its stages. Those from `lower` to `choose_orders` run once for each of the best choices of
+arrangements; the later ones run for the fastest candidate, and for the next one if that does not fit the machine. If
+none fits, the candidate that falls short in the fewest memories tells how large they must be.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from functools import partial
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler import dump, stages
+from etchnet.host.compiler.arrangements import Choice
 from etchnet.host.compiler.capacity import CapacityError, largest, resized
-from etchnet.host.compiler.im2col import im2col_variants
+from etchnet.host.compiler.im2col import PACKINGS
 from etchnet.host.compiler.program import Program
 from etchnet.host.compiler.state import State
 from etchnet.host.network.layers import NetworkError
@@ -25,6 +26,8 @@ __all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages", "dump_after
 
 _BEAM = 4
 """partial schedules that the thorough search keeps"""
+_CHOICES = 3
+"""choices of arrangements that are considered for each way of unfolding the input"""
 
 _BY_ORDER = ("weight_tiles", "passes", "drains")
 """memories of which a program's needs depend on the order of its passes"""
@@ -53,7 +56,7 @@ class Stage:
 
 PIPELINE: tuple[Stage, ...] = (
     Stage(stages.strip_reshapes, dump.network),
-    Stage(stages.im2col, dump.unfolded),
+    Stage(stages.arrange, dump.arranged),
     Stage(stages.lower, dump.lowered),
     Stage(stages.fuse, dump.fused),
     Stage(stages.allocate, dump.allocated),
@@ -93,8 +96,8 @@ def compile_network(
     once
         Whether the program runs only once per command, so that repeats need no idle cycles between them.
     packed
-        How the host unfolds the input (`none`, `row` or `whole`, see `im2col_variants`); None takes the variant with
-        the fewest cycles, those of the link included.
+        How the host unfolds the input (one of `PACKINGS`, see `im2col_variants`); None takes the way with the fewest
+        cycles, those of the link included.
     thorough
         Whether to search with several partial schedules. With only one, compiling is faster, but the program may be
         slower.
@@ -102,7 +105,7 @@ def compile_network(
         Parameters of the machine, of those in `etchnet.host.compiler.capacity.MEMORIES`, that are enlarged if the
         network does not fit otherwise: as few of them as possible. The program's `config` is the machine with them.
     pipeline
-        The stages; they must include ones named `im2col` and `choose_orders`.
+        The stages; they must include ones named `arrange` and `choose_orders`.
 
     Raises
     ------
@@ -176,17 +179,17 @@ def _attempt(
     """Run all stages; see `compile_stages`."""
     config = start.config
     names = [stage.name for stage in pipeline]
-    first, last = names.index("im2col"), names.index("choose_orders")
+    first, last = names.index("arrange") + 1, names.index("choose_orders")
     common = _run(pipeline[:first], {}, start)
-    prepared = _variants(pipeline[first:last], common, start, packed)
+    prepared = _prepared(pipeline[first:last], common, packed)
     failed: list[_Failure] = []
-    # Tensors alone may rule out a variant. Such a variant is worth a search only if no other one fits.
+    # Tensors alone may rule out a choice. Such a choice is worth a search only if no other one fits.
     for fits in (True, False):
         some = [history for history in prepared if fits != bool(_last(history).memory.needs.short(config))]
         for candidate in _candidates(pipeline[last], some, thorough=thorough):
             state = _last(candidate)
             short = state.memory.needs.short(config)
-            if any(failure.is_minimal(short, grow) for failure in failed):
+            if any(failure.is_minimal(short, state.choice, grow) for failure in failed):
                 continue
             try:
                 found = _run(pipeline[last + 1 :], candidate, state)
@@ -214,12 +217,13 @@ class _Failure:
     error: CapacityError | None
     candidate: _History
 
-    def is_minimal(self, tensors: Collection[str], grow: Collection[str]) -> bool:
-        """Return whether no other order of passes can be preferred, for a variant whose `tensors` fall short."""
+    def is_minimal(self, tensors: Collection[str], choice: Choice, grow: Collection[str]) -> bool:
+        """Return whether no other order of passes can be preferred, for a choice whose `tensors` fall short."""
         if not set(self.short).isdisjoint(_BY_ORDER) or (self.error and not self.error.short):
             return False
-        # The number of parameters depends neither on the order of passes nor on the im2col variant.
-        least = {*tensors, *(name for name in self.short if name == "parameter_tiles")}
+        # The number of parameters depends neither on the order of passes nor on how the input is unfolded.
+        mine, other = ([t for t in c.arrangements if t >= 0] for c in (_last(self.candidate).choice, choice))
+        least = {*tensors, *(name for name in self.short if name == "parameter_tiles" and mine == other)}
         return (len(set(self.short) - set(grow)), len(self.short)) <= (len(least - set(grow)), len(least))
 
     def preference(self, grow: Collection[str]) -> tuple[bool, bool, int, int]:
@@ -240,7 +244,7 @@ def dump_after(
 ) -> dump.Dump:
     """Compile a network, and return what the stage called `name` produced, as values for JSON.
 
-    Later stages do not run, except those that choose the im2col variant. The results of the stages before `emit` are
+    Later stages do not run, except those that choose the arrangements. The results of the stages before `emit` are
     therefore available even if the program and weight memories are too small.
     """
     last = [stage.name for stage in pipeline].index(name)
@@ -263,19 +267,33 @@ def _last(history: _History) -> State:
     return list(history.values())[-1]
 
 
-def _variants(stages: Sequence[Stage], common: _History, start: State, packed: str | None) -> list[_History]:
-    """Run the stages before the search for every im2col variant, or only for the one called `packed`.
+def _considered(choices: Sequence[Choice]) -> list[Choice]:
+    """Return the best choices for each way of unfolding the input, and those that arrange nothing else, by bound."""
+    found = []
+    for name in PACKINGS:
+        some = [choice for choice in choices if choice.im2col.name == name]
+        plain = [choice for choice in some if all(tensor < 0 for tensor in choice.arrangements)]
+        found += [*some[:_CHOICES], *(choice for choice in plain[:1] if choice not in some[:_CHOICES])]
+    return sorted(found, key=lambda choice: choice.bound)
+
+
+def _prepared(stages: Sequence[Stage], common: _History, packed: str | None) -> list[_History]:
+    """Run the stages between `arrange` and the search for the choices to consider, the most promising first.
 
     The machine of each last state is large enough for its tensors. Raises CapacityError if no machine is.
     """
-    state = _last(common) if common else start
-    names = [variant.name for variant in im2col_variants(state.network, state.config.rows)]
+    name, state = list(common.items())[-1]
+    considered = _considered(state.choices)
+    names = [name for name in PACKINGS if any(choice.im2col.name == name for choice in considered)]
     if packed is not None and packed not in names:
         raise NetworkError(f"packed must be one of {', '.join(names)} for this network, not {packed!r}")
     found: list[_History] = []
     errors: list[CapacityError] = []
-    for name in names if packed is None else [packed]:
-        history = _run(stages, common, state.replace(variant=name))
+    for choice in considered:
+        if packed not in (None, choice.im2col.name):
+            continue
+        chosen = state.replace(choice=choice)
+        history = _run(stages, {**common, name: chosen}, chosen)
         stored = _last(history)
         short = stored.memory.needs.short(state.config)
         if all(value <= largest(memory) for memory, value in short.items()):
@@ -290,12 +308,16 @@ def _variants(stages: Sequence[Stage], common: _History, start: State, packed: s
 def _candidates(search: Stage, prepared: Sequence[_History], *, thorough: bool) -> Iterator[_History]:
     """Yield the candidates, from the most promising to the least: their histories up to `choose_orders`.
 
-    A quick search compares all im2col variants in `prepared`, and a thorough search refines the best. Whether a
-    candidate fits the program and weight memories is known only after it is emitted, so the list ends with every
-    candidate in the orders that have the fewest passes.
+    A quick search compares the choices in `prepared`, in the order of their bounds, until a bound is not below the
+    cycles of the best; a thorough search refines that one. Whether a candidate fits the program and weight memories is
+    known only after it is emitted, so the other choices follow, and then every candidate in the orders that have the
+    fewest passes.
     """
-    searched: Iterator[_History] = (_run([search], history, _last(history)) for history in prepared)
-    found = sorted(searched, key=_cost)
+    found: list[_History] = []
+    left = list(prepared)
+    while left and (not found or _last(left[0]).choice.bound < min(map(_cost, found))):
+        found.append(_run([search], left[0], _last(left.pop(0))))
+    found.sort(key=_cost)
 
     def again(candidate: _History, beam: int) -> _History:
         before = list(candidate.values())[-2]
@@ -305,6 +327,9 @@ def _candidates(search: Stage, prepared: Sequence[_History], *, thorough: bool) 
         found.insert(0, again(found[0], _BEAM))
         found.sort(key=_cost)
     yield from found
+    for history in left:
+        found.append(_run([search], history, _last(history)))
+        yield found[-1]
     for candidate in found:
         yield again(candidate, 0)
 
@@ -328,7 +353,8 @@ def _program(state: State) -> Program:
         parameters=list(state.code.parameters),
         labels=list(state.code.labels),
         writes=list(state.code.writes),
-        im2col=state.im2col,
+        im2col=state.choice.im2col,
+        arrangements={origin[t]: found for t, found in state.choice.arrangements.items() if t >= 0},
         input_layouts=[memory.layouts[INPUT - k] for k in range(len(state.network.input_shapes))],
         output_layouts=[memory.outputs[output] for output in state.network.outputs],
         fused=[origin[group.result] for group in state.groups if group.addition],

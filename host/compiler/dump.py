@@ -9,6 +9,7 @@ from typing import Any
 
 from etchnet.hdl.isa import Drain, Instruction, Pass
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.arrangement import Axis
 from etchnet.host.compiler.fusion import FusionGroup
 from etchnet.host.compiler.parts import Addition, Part
 from etchnet.host.compiler.reshapes import sources_of
@@ -20,6 +21,7 @@ from etchnet.sim.timing import run_counts
 __all__ = [
     "Dump",
     "allocated",
+    "arranged",
     "as_text",
     "checked",
     "emitted",
@@ -29,7 +31,6 @@ __all__ = [
     "ordered",
     "scheduled",
     "synchronised",
-    "unfolded",
 ]
 
 Dump = Mapping[str, Any]
@@ -64,9 +65,24 @@ def network(state: State) -> Dump:
     return inputs | {"outputs": [state.origin[output] for output in found.outputs], "layers": layers}
 
 
-def unfolded(state: State) -> Dump:
-    """Return the im2col variant, and the layers of the rewritten network."""
-    return {"im2col": state.im2col.name} | dict(network(state))
+def _axis(axis: Axis) -> str:
+    offsets = ", ".join(map(str, axis.offsets))
+    return f"{axis.count} x ({offsets})" + (f" + {axis.step}" if axis.step > 1 else "")
+
+
+def arranged(state: State) -> Dump:
+    """Return the chosen im2col and arrangements: the lines and columns of the image in each stored pixel."""
+    choice, shapes = state.choice, [*state.network.shapes, *reversed(state.network.input_shapes)]
+    tensors = [
+        {
+            "tensor": _tensor(state, tensor),
+            "lines": _axis(found.y),
+            "columns": _axis(found.x),
+            "shape": _by(found.shape(shapes[tensor][2])),
+        }
+        for tensor, found in sorted(choice.arrangements.items())
+    ]
+    return {"im2col": choice.im2col.name, "choices": len(state.choices), "tensors": tensors}
 
 
 def _part(state: State, layer: int, part: Part) -> dict[str, Any]:

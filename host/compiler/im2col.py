@@ -1,105 +1,112 @@
-"""im2col on the host: unfolds the taps of a first layer with few channels, so that they fill memory words."""
+"""im2col on the host: lays neighbouring pixels, or the taps of a first layer, side by side, so that they fill words."""
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from etchnet.host.network.layers import Conv
-from etchnet.host.network.network import INPUT, Network
+from etchnet.host.compiler.arrangement import Arrangement, Axis
+from etchnet.host.network.layers import Conv, Depthwise, Shape
+from etchnet.host.network.network import INPUT
 
-__all__ = ["Im2col", "im2col_variants"]
+__all__ = ["PACKINGS", "Im2col", "im2col_variants"]
+
+PACKINGS = {
+    "none": "as it is",
+    "row": "with the taps of each kernel row side by side",
+    "whole": "with all taps side by side",
+    "block": "with neighbouring pixels side by side",
+}
+"""names of the ways of unfolding, and how the input is then sent; of equally fast ones, the first is taken"""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Im2col:
-    """How the host unfolds inputs, and the network that takes unfolded inputs.
+    """How the host unfolds an input.
 
     Attributes
     ----------
     name
-        `none`: no unfolding; `row`: the taps of a kernel row become channels of one pixel; `whole`: all taps do.
-    network
-        The network with its first layer rewritten.
-    layer
-        The layer that reads the input, before it was rewritten; None for `none`.
+        One of `PACKINGS`.
     source
-        The input that is unfolded, by its number in `Network.sources`.
+        The input, by its number in `Network.sources`.
+    shape
+        The shape (height, width, channels) in which the input is read; reshapes may precede its reader.
+    arrangement
+        The pixels that are sent side by side; None for `none`.
+    filler
+        The value of pixels outside the image.
     """
 
-    name: str
-    network: Network
-    layer: Conv | None = None
+    name: str = "none"
     source: int = INPUT
+    shape: Shape = (0, 0, 0)
+    arrangement: Arrangement | None = None
+    filler: int = 0
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Unfold the input `source`, int8 (M, H, W, C), to int8 (M, H', W', C').
-
-        Pixels outside the image have the value of the layer's zero point. C' is in the order (kernel y, kernel x, C).
-        """
-        layer = self.layer
-        if layer is None:
+        """Unfold the input `source`, int8 (M, ...), to int8 (M, H', W', C')."""
+        if self.arrangement is None:
             return x
-        unfolded = layer if self.name == "whole" else _rows_only(layer)
-        windows = unfolded.windows(x)  # (M, H', W', C, kernel y, kernel x)
-        return windows.transpose(0, 1, 2, 4, 5, 3).reshape(*windows.shape[:3], -1)
+        return self.arrangement.apply(x.reshape(len(x), *self.shape), self.filler)
 
 
-def _rows_only(layer: Conv) -> Conv:
-    """Return a convolution of every line with the taps of one kernel row."""
-    return dataclasses.replace(
-        layer,
-        weights=layer.weights[:1],
-        stride=(1, layer.stride[1]),
-        dilation=(1, layer.dilation[1]),
-        padding=((0, 0), layer.padding[1]),
-    )
+def _axes(size: int, result: Axis, stride: int, taps: range, rows: int) -> Iterator[tuple[str, Axis]]:
+    """Yield the ways to send one axis of `size` lines to a layer whose result has an axis `result`.
 
-
-def _unfolded_layer(layer: Conv, name: str) -> Conv:
-    """Return the convolution that takes unfolded inputs: 1 x 1 for `whole`, kernel y x 1 for `row`."""
-    kernel_y, kernel_x, channels, _ = layer.weights.shape
-    if name == "whole":
-        return dataclasses.replace(
-            layer,
-            weights=layer.weights.reshape(1, 1, kernel_y * kernel_x * channels, -1),
-            stride=(1, 1),
-            dilation=(1, 1),
-            padding=((0, 0), (0, 0)),
-        )
-    return dataclasses.replace(
-        layer,
-        weights=layer.weights.reshape(kernel_y, 1, kernel_x * channels, -1),
-        stride=(layer.stride[0], 1),
-        dilation=(layer.dilation[0], 1),
-        padding=(layer.padding[0], (0, 0)),
-    )
-
-
-def im2col_variants(network: Network, rows: int) -> list[Im2col]:
-    """Return the network without im2col, and the unfolded variants that may fill words of `rows` channels better.
-
-    There are such variants if the only reader of an input is a convolution with more than one tap and fewer than
-    `rows` input channels. Of several such inputs, the first is unfolded.
+    Neighbours are shared by overlapping windows if their number divides the distance between windows.
     """
-    found = [Im2col("none", network)]
-    for number, before in enumerate(network.input_shapes):
-        readers = network.readers(INPUT - number)
-        if len(readers) != 1 or not isinstance(layer := network.layers[readers[0]], Conv):
+    needs = sorted({stride * offset + tap for offset in result.offsets for tap in taps})
+    moved = stride * result.step
+    yield "none", Axis(size)
+    end = min(size, needs[-1] + moved * (result.count - 1) + 1)
+    for members in range(2, min(moved, rows, len(needs) - 1) + 1):
+        if moved % members == 0:
+            # The first need is the first member of a stored line.
+            yield "block", Axis.neighbours(end, members, needs[0] % -members)
+    if len(needs) > 1:
+        yield "whole", Axis(result.count, moved, tuple(needs))
+
+
+def im2col_variants(layer: Conv | Depthwise, source: int, shape: Shape, result: Arrangement, rows: int) -> list[Im2col]:
+    """Return the ways of unfolding an input for the layer that reads it, `none` being the first.
+
+    Parameters
+    ----------
+    source, shape
+        The input, and its shape.
+    result
+        The arrangement of the layer's result.
+    rows
+        Channels of a memory word. An input whose pixels fill words is only sent as it is.
+    """
+    found = [Im2col()]
+    if shape[2] >= rows:
+        return found
+    taps = [
+        range(-layer.padding[axis][0], layer.dilation[axis] * (layer.kernel[axis] - 1) + 1 - layer.padding[axis][0])[
+            :: layer.dilation[axis]
+        ]
+        for axis in (0, 1)
+    ]
+    axes = [
+        list(_axes(shape[axis], to, layer.stride[axis], taps[axis], rows))
+        for axis, to in enumerate((result.y, result.x))
+    ]
+    # An axis with one tap is whole as it is.
+    whole = [{"whole"} if len(options) > 1 else {"none"} for options in axes]
+    for (y_name, y), (x_name, x) in itertools.product(*axes):
+        if y_name == x_name == "none":
             continue
-        kernel_y, kernel_x, channels, _ = layer.weights.shape
-        if channels >= rows or kernel_y * kernel_x == 1:
-            continue
-        for name in ("row", "whole") if kernel_x > 1 else ("whole",):
-            plain = Im2col(name, network, layer, INPUT - number)
-            shapes = list(network.input_shapes)
-            height, width, unfolded = plain.apply(np.zeros((1, *before), np.int8)).shape[1:]
-            shapes[number] = height, width, unfolded
-            layers = list(network.layers)
-            layers[readers[0]] = _unfolded_layer(layer, name)
-            rewritten = Network(layers, shapes, network.sources, network.contract, network.outputs)
-            found.append(dataclasses.replace(plain, network=rewritten))
-        break
+        names = []
+        if x_name == "whole":
+            names.append("row")
+        if y_name in whole[0] and x_name in whole[1]:
+            names.append("whole")
+        if names == ["row", "whole"] and len(axes[0]) > 1:
+            names = ["whole"]
+        found += [Im2col(name, source, shape, Arrangement(y, x), layer.input_zero_point) for name in names or ["block"]]
     return found

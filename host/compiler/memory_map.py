@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.allocation import Lifetime, allocate
+from etchnet.host.compiler.arrangement import Arrangement
 from etchnet.host.compiler.capacity import Needs
 from etchnet.host.compiler.fusion import FusionGroup, residual_lifetimes
 from etchnet.host.compiler.layout import TensorLayout
@@ -30,9 +31,11 @@ class MemoryMap:
     outputs
         The results of layers that are outputs of the network, in the output memory.
     shapes
-        The shape (height, width, channels) of every tensor.
+        The stored shape (height, width, channels) of every tensor.
     residual
         First word of the tensors in the residual memory, where they are stored column tile after column tile.
+    arrangements
+        The arrangements of the tensors that are not stored pixel by pixel.
     images
         Inputs that are computed at once; every tensor is stored for each of them.
     activation_words, residual_words
@@ -43,6 +46,7 @@ class MemoryMap:
     outputs: Mapping[int, TensorLayout] = field(default_factory=dict)
     shapes: Mapping[int, Shape] = field(default_factory=dict)
     residual: Mapping[int, int] = field(default_factory=dict)
+    arrangements: Mapping[int, Arrangement] = field(default_factory=dict)
     images: int = 1
     activation_words: int = 0
     residual_words: int = 0
@@ -67,20 +71,27 @@ class MemoryMap:
         )
 
     def pixels(self, tensor: int) -> int:
-        """Return the number of pixels of one image of a tensor."""
+        """Return the number of stored pixels of one image of a tensor."""
         return self.shapes[tensor][0] * self.shapes[tensor][1]
 
 
 def allocate_tensors(
-    network: Network, groups: Sequence[FusionGroup], in_place: Collection[int], config: Config, images: int
+    network: Network,
+    groups: Sequence[FusionGroup],
+    in_place: Collection[int],
+    arrangements: Mapping[int, Arrangement],
+    config: Config,
+    images: int,
 ) -> MemoryMap:
     """Return addresses for the tensors that fusion groups read and write, for `images` inputs at once.
 
-    `in_place` are reshapes whose results share the memory of their sources. Addresses may lie beyond the ends of the
-    machine's memories: `MemoryMap.needs` tells.
+    `in_place` are reshapes whose results share the memory of their sources, and `arrangements` those of the tensors
+    that are not stored pixel by pixel. Addresses may lie beyond the ends of the machine's memories: `MemoryMap.needs`
+    tells.
     """
     shapes = {INPUT - k: shape for k, shape in enumerate(network.input_shapes)} | dict(enumerate(network.shapes))
-    packed = {INPUT - k: TensorLayout.packed(shape, images, config) for k, shape in enumerate(network.input_shapes)}
+    shapes |= {tensor: arrangement.shape(shapes[tensor][2]) for tensor, arrangement in arrangements.items()}
+    packed = {t: TensorLayout.packed(shape, images, config) for t, shape in shapes.items() if t < 0}
     written = {
         output: TensorLayout.written(shapes[output], images, config, wide=network.layers[output].wide)
         for output in network.outputs
@@ -107,7 +118,7 @@ def allocate_tensors(
     kept = residual_lifetimes(network, groups, config, images)
     addresses, residual_words = allocate(list(kept.values()))
     residual = dict(zip(kept, addresses, strict=True))
-    return MemoryMap(layouts, outputs, shapes, residual, images, activation_words, residual_words)
+    return MemoryMap(layouts, outputs, shapes, residual, arrangements, images, activation_words, residual_words)
 
 
 def _in_a_row(layouts: Mapping[int, TensorLayout]) -> dict[int, TensorLayout]:

@@ -59,6 +59,8 @@ class Operand:
         Whether all weights under the mask are 1, for every tap, so that values are only moved or folded.
     pad
         The value of pixels outside the image.
+    tap_mask
+        Returns the mask of a tap by its index, if masks differ by tap; `mask` is then true where any of them is.
     window
         For a layer that depthwise passes can compute, its weights, int8 (kernel y, kernel x, channels), else None. The
         first tap is then the corner of the window.
@@ -72,6 +74,7 @@ class Operand:
     copies: bool = False
     pad: int = 0
     window: np.ndarray | None = None
+    tap_mask: Callable[[int], np.ndarray] | None = None
 
     @property
     def is_rectangle(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from etchnet.hdl.isa import Counter, Drain, Pass, RunCommand, Target, chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.html import html_table
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.arrangement import Arrangement
 from etchnet.host.compiler.capacity import CapacityError, Needs
 from etchnet.host.compiler.emit.groups import Label, Order, Write
 from etchnet.host.compiler.im2col import Im2col
@@ -41,7 +42,9 @@ class Program:
     writes
         For each drain, the part of a layer's result that it writes; None if it writes accumulator rows.
     im2col
-        How the host unfolds inputs.
+        How the host unfolds an input.
+    arrangements
+        For each layer whose result is not stored pixel by pixel, the arrangement of that result.
     input_layouts, output_layouts
         The layouts of the network's inputs in the input memory, and of its outputs in the output memory.
     fused
@@ -62,6 +65,7 @@ class Program:
     labels: list[Label]
     writes: list[Write | None]
     im2col: Im2col
+    arrangements: Mapping[int, Arrangement]
     input_layouts: Sequence[TensorLayout]
     output_layouts: Sequence[TensorLayout]
     fused: list[int]

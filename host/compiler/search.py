@@ -67,9 +67,9 @@ class PartialSchedule:
 
 
 class ScheduleCache:
-    """Pass groups and extended timelines, shared by the im2col variants of one network on one machine.
+    """Pass groups and extended timelines, shared by all choices of arrangements for one network on one machine.
 
-    The variants differ only in the layer that reads the input, so most groups and much of the timing are equal.
+    Choices differ only in a few layers, so most groups and much of the timing are equal.
     """
 
     def __init__(self) -> None:

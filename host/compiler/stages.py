@@ -11,24 +11,24 @@ from typing import Any
 
 from etchnet.hdl.isa import Destination, Drain, InstructionError, Pass, Source
 from etchnet.host.compiler import fusion, memory_map, reshapes, search, views
+from etchnet.host.compiler.arrangements import ArrangedNetwork, arrangement_choices
 from etchnet.host.compiler.capacity import CapacityError, Needs
 from etchnet.host.compiler.emit.emitter import Emitter
 from etchnet.host.compiler.emit.groups import Label, Write
-from etchnet.host.compiler.im2col import im2col_variants
 from etchnet.host.compiler.lowering import addition
 from etchnet.host.compiler.lowering import lower as lower_layer
 from etchnet.host.compiler.parts import Addition, Part
 from etchnet.host.compiler.state import Code, State
-from etchnet.host.network.layers import Add, AddConstant
+from etchnet.host.network.layers import Add, AddConstant, Linear
 from etchnet.sim import timing
 
 __all__ = [
     "allocate",
+    "arrange",
     "check",
     "choose_orders",
     "emit",
     "fuse",
-    "im2col",
     "lower",
     "schedule",
     "strip_reshapes",
@@ -45,13 +45,14 @@ def strip_reshapes(state: State) -> State:
     return state.replace(network=network, origin=[state.origin[index] for index in kept])
 
 
-def im2col(state: State) -> State:
-    """Rewrite the first layer for inputs that the host unfolds according to `state.variant`.
+def arrange(state: State) -> State:
+    """Find the arrangements of inputs and of narrow tensors that are worth trying.
 
-    Sets `im2col` and `network`. The layers keep their indices.
+    Sets `arranged`, `choices`, the most promising first, and `choice`, which is the first of them.
     """
-    found = {variant.name: variant for variant in im2col_variants(state.network, state.config.rows)}[state.variant]
-    return state.replace(im2col=found, network=found.network)
+    arranged = ArrangedNetwork(state.network, state.config, state.batch)
+    choices = arrangement_choices(arranged)
+    return state.replace(arranged=arranged, choices=choices, choice=choices[0])
 
 
 def lower(state: State) -> State:
@@ -68,6 +69,8 @@ def lower(state: State) -> State:
             continue
         if isinstance(layer, Add | AddConstant):
             lowered[index] = addition(layer, sources, network.shapes[index])
+        elif isinstance(layer, Linear):
+            lowered[index] = state.arranged.chosen_parts(index, state.choice)
         else:
             lowered[index] = lower_layer(layer, sources, network.source_shapes(index), network.contract)
     lowered = dict(views.read_through_slices(network, lowered, in_place, state.config))
@@ -87,7 +90,8 @@ def allocate(state: State) -> State:
 
     Sets `memory`. Whether the machine's memories are large enough is checked by `emit`.
     """
-    memory = memory_map.allocate_tensors(state.network, state.groups, state.in_place, state.config, state.batch)
+    network, arrangements = state.network, state.choice.arrangements
+    memory = memory_map.allocate_tensors(network, state.groups, state.in_place, arrangements, state.config, state.batch)
     return state.replace(memory=memory)
 
 

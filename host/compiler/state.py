@@ -11,9 +11,9 @@ import numpy as np
 
 from etchnet.hdl.isa import Drain, Pass
 from etchnet.hdl.isa.config import Config
+from etchnet.host.compiler.arrangements import ArrangedNetwork, Choice
 from etchnet.host.compiler.emit.groups import Label, Order, Write
 from etchnet.host.compiler.fusion import FusionGroup, Lowered
-from etchnet.host.compiler.im2col import Im2col
 from etchnet.host.compiler.memory_map import MemoryMap
 from etchnet.host.compiler.search import ScheduleCache
 from etchnet.host.network.network import Network
@@ -61,16 +61,16 @@ class State:
         The network to compile, the machine, and the inputs that are computed at once. No stage changes them.
     streamed, once
         See `compile_network`.
-    variant
-        The im2col variant to use: `none`, `row` or `whole`.
+    arranged
+        The parts of layers with weights, for any arrangements of tensors.
+    choices, choice
+        The arrangements of tensors that are worth trying, the most promising first; and those to use.
     beam
         Partial schedules that the search for orders keeps; 0 takes the order with the fewest passes, without a search.
     cache
         Timing that the candidates of one compilation share.
     network, origin
         The network as rewritten so far, and for each of its layers the index in `source`.
-    im2col
-        How the host unfolds inputs.
     lowered, in_place
         The parts of each layer; and the reshapes that need none, because their result equals their source in memory.
     groups
@@ -86,11 +86,12 @@ class State:
     source: Network
     config: Config
     network: Network
-    im2col: Im2col
+    arranged: ArrangedNetwork
+    choice: Choice
     batch: int = 1
     streamed: bool = False
     once: bool = False
-    variant: str = "none"
+    choices: Sequence[Choice] = ()
     beam: int = 1
     cache: ScheduleCache = field(default_factory=ScheduleCache, repr=False)
     origin: Sequence[int] = ()
@@ -111,7 +112,8 @@ class State:
             network,
             config,
             network,
-            Im2col("none", network),
+            ArrangedNetwork(network, config, batch),
+            Choice(),
             batch=batch,
             streamed=streamed,
             once=once,
@@ -124,7 +126,7 @@ class State:
 
     def __repr__(self) -> str:
         return (
-            f"State({self.network.summary}; im2col {self.im2col.name}, {len(self.lowered)} layers lowered, "
+            f"State({self.network.summary}; im2col {self.choice.im2col.name}, {len(self.lowered)} layers lowered, "
             f"{len(self.groups)} fusion groups, {self.memory.activation_words} activation words, "
             f"{self.cycles:,} cycles, {self.code!r})"
         )

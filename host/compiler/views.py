@@ -86,6 +86,7 @@ def _composed(operand: Operand, view: Operand) -> Operand:
         result[chosen] = rows
         return result
 
+    tap_mask = operand.tap_mask
     mask = np.ones(operand.matrix(0).shape, bool) if operand.mask is None and not every else operand.mask
     return dataclasses.replace(
         operand,
@@ -94,5 +95,6 @@ def _composed(operand: Operand, view: Operand) -> Operand:
         stride=(operand.stride[0] * step_y, operand.stride[1] * step_x),
         matrix=operand.matrix if every else lambda tap: placed(operand.matrix(tap)),
         mask=mask if every or mask is None else placed(mask),
+        tap_mask=tap_mask if every or tap_mask is None else lambda tap: placed(tap_mask(tap)),
         window=operand.window if every and view.stride == (1, 1) else None,
     )

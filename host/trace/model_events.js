@@ -94,12 +94,29 @@ class Events {
     return at >= 0 && kept[at] === k ? at : -1;
   }
 
-  /** The pixel of the layer's result to which kept sum `number` of a pass belongs: {image, line, column}. */
-  resultPixel(index, number) {
-    const shape = this.about.layers[this.label(index, "layer")].shape, first = this.label(index, "pixel");
+  /** What kept sum `number` of a pass belongs to in a column of the array: {image, line, column, channel, outside}. */
+  resultPixel(index, number, column) {
+    const layer = this.label(index, "layer"), width = this.stored(layer)[1];
     const each = this.arrays.kept_columns[this.pass(index, "kept")];
-    const after = this.isHeld(index) ? 0 : Math.floor(number / each) * shape[1] + (number % each);
-    return this.place(first + after, shape);
+    const after = this.isHeld(index) ? 0 : Math.floor(number / each) * width + (number % each);
+    return this.locate(layer, this.label(index, "pixel") + after, this.label(index, "tile") * this.columns + column);
+  }
+
+  /** The shape of the stored pixels of a layer's result. */
+  stored(layer) { return (this.about.arrangements[layer] || { stored: this.about.layers[layer].shape }).stored; }
+
+  /** The image pixel and channel that a channel of a stored pixel holds, for a layer's result or (-1 - k) input k. */
+  locate(layer, pixel, channel) {
+    const arranged = this.about.arrangements[layer];
+    if (!arranged) {
+      const shape = layer < 0 ? this.about.input.tensors[-1 - layer].shape : this.stored(layer);
+      return { ...this.place(pixel, shape), channel, outside: false };
+    }
+    const at = this.place(pixel, arranged.stored), { lines, columns, size } = arranged, member = Math.floor(channel / size[2]);
+    const line = lines.step * at.line + lines.offsets[Math.floor(member / columns.offsets.length)];
+    const column = columns.step * at.column + columns.offsets[member % columns.offsets.length];
+    const outside = !(line >= 0 && line < size[0] && column >= 0 && column < size[1]);
+    return { image: at.image, line, column, channel: channel % size[2], outside };
   }
 
   place(pixel, shape) {

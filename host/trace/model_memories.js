@@ -17,13 +17,6 @@ class MemoryModel extends ArrayModel {
     return column < this.columns ? Math.floor(word / each) * this.columns + column : -1;
   }
 
-  /** The tap and channel that a channel of a packed input contains. */
-  unpacked(channel) {
-    const { name, kernel, channels } = this.about.packing, tap = Math.floor(channel / channels);
-    if (name === "row") return { tap: [null, tap], channel: channel % channels };
-    return { tap: [Math.floor(tap / kernel[1]), tap % kernel[1]], channel: channel % channels };
-  }
-
   /** The origin of a byte of a vector: `kind` and, depending on it, memory, layer (-1 - k for input k), word, channel,
       image, line and column. */
   origin(decided, lane) {
@@ -34,20 +27,11 @@ class MemoryModel extends ArrayModel {
     if (!this.readsInput(index)) return { kind: "pixel", memory: "activation", ...this.owner(this.activation, word, lane, decided) };
     const number = this.about.input.tensors.findLastIndex((tensor) => tensor.base <= word), layer = -1 - number;
     const { shape, words, base } = this.about.input.tensors[number], pixel = Math.floor((word - base) / words);
-    let channel = ((word - base) % words) * this.rows + lane, at = this.place(pixel, shape), tap = null;
+    const channel = ((word - base) % words) * this.rows + lane;
     if (channel >= shape[2]) return { kind: "padding", memory: "input", layer, word };
-    const packing = this.about.packing;
-    if (packing.name !== "none" && packing.layer === layer) {
-      ({ tap, channel } = this.unpacked(channel));
-      const line = packing.name === "row" ? at.line
-        : at.line * packing.stride[0] + tap[0] * packing.dilation[0] - packing.before[0];
-      const column = at.column * packing.stride[1] + tap[1] * packing.dilation[1] - packing.before[1];
-      const outside = line < 0 || column < 0 || line >= packing.size[0] || column >= packing.size[1];
-      at = { image: at.image, line, column };
-      if (outside) return { kind: "border", memory: "input", layer, word, tap, channel, packed: true, ...at };
-    }
-    const image = at.image + Math.floor(index / this.passes) * this.about.batch;
-    return { kind: "pixel", memory: "input", layer, word, channel, tap, ...at, image };
+    const at = this.locate(layer, pixel, channel);
+    at.image += Math.floor(index / this.passes) * this.about.batch;
+    return { kind: at.outside ? "filler" : "pixel", memory: "input", layer, word, ...at };
   }
 
   /** The origin of a byte of the activation or residual memory in a cycle. */
@@ -58,10 +42,11 @@ class MemoryModel extends ArrayModel {
     const tile = this.write(drain, "tile") + Math.floor(row / pixels), layer = this.write(drain, "layer");
     const column = this.config.tiles_per_word > 1 ? lane % this.columns : memory.part[i] * this.rows + lane;
     const channel = tile * this.columns + column;
-    const at = this.place(this.write(drain, "pixel") + (row % pixels), this.about.layers[layer].shape);
+    const at = this.locate(layer, this.write(drain, "pixel") + (row % pixels), channel);
     at.image += Math.floor(drain / this.drains) * this.about.batch;
-    const real = column < this.columns && channel < this.about.layers[layer].shape[2];
-    return { kind: real ? "pixel" : "padding", layer, channel, word, written: memory.cycle[i], drain, until: memory.until[i], ...at };
+    const real = column < this.columns && channel < this.stored(layer)[2];
+    const kind = !real ? "padding" : at.outside ? "filler" : "pixel";
+    return { kind, layer, word, written: memory.cycle[i], drain, until: memory.until[i], ...at };
   }
 
   // Contents of the memories

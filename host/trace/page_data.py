@@ -16,7 +16,6 @@ import numpy as np
 
 from etchnet.hdl.isa import OUTSIDE, Counter, Destination, Drain, Fold, Pass, Source, TileKind
 from etchnet.hdl.isa.counters import by_name
-from etchnet.host.network.network import INPUT
 from etchnet.host.trace.trace import Trace
 from etchnet.sim.state.array import line_age
 from etchnet.sim.timing import drain_pace, drain_words, drains_of
@@ -67,7 +66,7 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
                 for layout in program.input_layouts
             ],
         },
-        "packing": _packing(trace),
+        "arrangements": _arrangements(trace),
         "classes": list(CLASSES),
         "taps": sorted({label.tap for label in program.labels}),
         "transfers": sorted({t.what for t in (*trace.link_in, *trace.link_out)}),
@@ -79,21 +78,20 @@ def description(trace: Trace, *, clock: float = 100e6) -> dict[str, Any]:
     }
 
 
-def _packing(trace: Trace) -> dict[str, Any]:
-    """Describe how the host packs taps of the first layer into words of the input."""
-    program = trace.program
-    layer, name = program.im2col.layer, program.im2col.name
-    if layer is None:
-        return {"name": name}
+def _arrangements(trace: Trace) -> dict[str, Any]:
+    """Describe the tensors that are not stored pixel by pixel, by layer; -1 - k is input k."""
+    program, im2col = trace.program, trace.program.im2col
+    tensors = {layer: (found, program.network.shapes[layer]) for layer, found in program.arrangements.items()}
+    if im2col.arrangement:
+        tensors[im2col.source] = im2col.arrangement, im2col.shape
     return {
-        "name": name,
-        "kernel": list(layer.kernel),
-        "channels": layer.weights.shape[2],
-        "stride": list(layer.stride),
-        "dilation": list(layer.dilation),
-        "before": [layer.padding[0][0], layer.padding[1][0]],
-        "size": list(program.network.input_shapes[INPUT - program.im2col.source]),
-        "layer": program.im2col.source,
+        str(tensor): {
+            "stored": list(found.shape(shape[2])),
+            "size": list(shape),
+            "lines": dataclasses.asdict(found.y),
+            "columns": dataclasses.asdict(found.x),
+        }
+        for tensor, (found, shape) in tensors.items()
     }
 
 

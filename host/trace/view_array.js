@@ -75,8 +75,9 @@ class ArrayPanel extends Drawing {
     const from = this.machine.origin(decided, lane);
     if (from.kind === "bubble") return "a bubble: nothing entered in that cycle";
     if (from.kind === "empty") return `word ${from.word}: never written`;
-    if (from.kind === "border") return "outside the image: the pad value" + (from.packed ? `, written into word ${from.word} by the host` : "");
+    if (from.kind === "border") return "outside the image: the pad value";
     const name = this.layerName(from.layer);
+    if (from.kind === "filler") return `${name}, word ${from.word}: outside the image, the pad value as stored`;
     if (from.kind === "padding") return `${name}, word ${from.word}: padding after the last channel`;
     const image = this.about.batch * this.about.repeats > 1 ? `input ${from.image}, ` : "";
     return `${name}: ${image}line ${from.line}, column ${from.column}, channel ${from.channel} (${from.memory} word ${from.word})`;
@@ -93,7 +94,7 @@ class ArrayPanel extends Drawing {
     if (found.index < 0) item("<i></i>", "weight", found.weight, "no pass has begun");
     else {
       const layer = machine.label(found.index, "layer"), p = found.index % machine.passes;
-      const tap = machine.tap(found.index), channel = machine.label(found.index, "tile") * machine.columns + column;
+      const tap = machine.tap(found.index), at = machine.resultPixel(found.index, 0, column), channel = at.channel;
       item(`<i style="background:${this.shade(found.weight, 127)}"></i>`, "weight", found.weight,
         `${this.escape(this.layerName(layer))}: tap ${this.escape(String(tap))}, input word ${machine.label(found.index, "word")}, byte ${row}, output channel ${channel}`);
       const k = found.kind === "bubble" ? -1 : found.decided - machine.issues[found.index];
@@ -102,9 +103,10 @@ class ArrayPanel extends Drawing {
         const number = machine.keptNumber(found.index, k);
         if (number < 0) item("", "result", "–", "no window begins here: the sum is dropped");
         else {
-          const at = machine.resultPixel(found.index, number), held = machine.isHeld(found.index);
+          const at = machine.resultPixel(found.index, number, column), held = machine.isHeld(found.index);
           const into = machine.pass(found.index, "row") + (held ? 0 : number);
-          item("", "result", "", `line ${at.line}, column ${at.column}, channel ${channel}; accumulator row ${into} of bank ${machine.pass(found.index, "bank")}`);
+          const of = at.outside ? "outside the image" : `line ${at.line}, column ${at.column}, channel ${channel}`;
+          item("", "result", "", `${of}; accumulator row ${into} of bank ${machine.pass(found.index, "bank")}`);
         }
       }
     }

@@ -7,11 +7,24 @@ import numpy as np
 from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.compiler.layout import TensorLayout
 from etchnet.host.compiler.memory_map import MemoryMap
 from etchnet.host.compiler.parts import Operand, Output, parameter_words
 from etchnet.host.compiler.weight_tiles import TileTable
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "tile_mask"]
+
+
+def tile_mask(operand: Operand, channels: int, layout: TensorLayout, config: Config) -> np.ndarray:
+    """Return which tiles may hold nonzero weights: bool (input words, column tiles), for `channels` results.
+
+    `layout` is that of the operand's tensor.
+    """
+    found = np.full((layout.words, ceil_div(channels, config.columns)), operand.mask is None)
+    if operand.mask is not None:
+        inputs, outputs = np.nonzero(operand.mask)
+        found[layout.channels[inputs] // config.rows, outputs // config.columns] = True
+    return found
 
 
 class Constants:
@@ -56,12 +69,7 @@ class Constants:
         """Return which tiles may hold nonzero weights: bool (input words, column tiles), for `channels` results."""
         key = operand, channels
         if key not in self._masks:
-            layout, config = self.memory.layouts[operand.source], self.config
-            found = np.full((layout.words, ceil_div(channels, config.columns)), operand.mask is None)
-            if operand.mask is not None:
-                inputs, outputs = np.nonzero(operand.mask)
-                found[layout.channels[inputs] // config.rows, outputs // config.columns] = True
-            self._masks[key] = found
+            self._masks[key] = tile_mask(operand, channels, self.memory.layouts[operand.source], self.config)
         return self._masks[key]
 
     def tile(self, operand: Operand, channels: int, tap: int, word: int, tile: int) -> tuple[TileKind, int, int]:
@@ -82,7 +90,8 @@ class Constants:
         """Return the kind, the elements int8 (rows, columns) and the number of useful elements of a tile."""
         config, layout = self.config, self.memory.layouts[operand.source]
         matrix = operand.matrix(tap)
-        mask = np.ones(matrix.shape, bool) if operand.mask is None else operand.mask
+        mask = operand.tap_mask(tap) if operand.tap_mask else operand.mask
+        mask = np.ones(matrix.shape, bool) if mask is None else mask
         inputs = np.flatnonzero(layout.channels // config.rows == word)
         outputs = np.arange(tile * config.columns, min(channels, (tile + 1) * config.columns))
         lanes = layout.channels[inputs] % config.rows

@@ -78,7 +78,7 @@ class Emitter:
                     self.constants.tile(operand, part.channels, tap, int(word), tile)
 
     def cache_key(self, fusion: FusionGroup) -> object:
-        """Return a key that is equal if a fusion group has the same pass groups under two im2col variants."""
+        """Return a key that is equal if a fusion group has the same pass groups under two choices of arrangements."""
         memory = self.memory
         residual = [fusion.addition.residual] if fusion.addition else []
         tensors = (*fusion.sources, fusion.result, *residual)
@@ -88,9 +88,8 @@ class Emitter:
             for t in tensors
             if (layout := layouts.get(t)) is not None
         ]
-        # Only the layers that read inputs differ between the variants.
-        mine = fusion if min(fusion.sources) < 0 else None
-        return mine, fusion.layer, fusion.result, tuple(stored), tuple(memory.residual.get(t) for t in tensors)
+        arranged = tuple(memory.arrangements.get(t) for t in tensors)
+        return fusion.layer, fusion.result, tuple(stored), arranged, tuple(memory.residual.get(t) for t in tensors)
 
     def groups(self, fusion: FusionGroup, order: Order, bank: int) -> list[PassGroup] | None:
         """Return the pass groups of a fusion group, alternating between the banks from `bank` on.

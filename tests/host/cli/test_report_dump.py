@@ -53,9 +53,9 @@ def test_the_layers_and_fusion_groups_are_those_of_the_model(capsys, model):
 
 
 def test_the_packing_of_the_input_can_be_chosen(capsys, model):
-    for packed, shape in (("none", "3 x 3 x 3"), ("row", "3 x 2 x 6"), ("whole", "2 x 2 x 12")):
-        found = json.loads(dump(capsys, model, "im2col", "--packed", packed, "--json"))
-        assert (found["im2col"], found["input"]) == (packed, shape)
+    for packed, shapes in (("none", []), ("row", ["3 x 2 x 6"]), ("whole", ["2 x 2 x 12"])):
+        found = json.loads(dump(capsys, model, "arrange", "--packed", packed, "--json"))
+        assert (found["im2col"], [tensor["shape"] for tensor in found["tensors"]]) == (packed, shapes)
 
 
 def test_a_stage_that_does_not_exist_is_refused(capsys, model):

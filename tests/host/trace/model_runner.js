@@ -21,6 +21,10 @@ const answers = {
     return { weight: [...weights], total: [...sums], operand: [...operands], activation: [...activations] };
   },
   element(row, column, cycle) { return machine.element(row, column, cycle); },
+  origin(row, column, cycle) {
+    const { sampled, lane, operand } = machine.element(row, column, cycle);
+    return { operand, ...machine.origin(sampled, lane) };
+  },
   accumulators(bank, cycle) {
     return count(size, (row) => count(columns, (column) => machine.accumulatorValue(bank, row, column, cycle)));
   },

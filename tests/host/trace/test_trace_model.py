@@ -3,6 +3,7 @@
 The tests compare it with `MachineState`, whose own tests compare that with the RTL.
 """
 
+import collections
 import dataclasses
 import json
 import re
@@ -20,7 +21,7 @@ from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.importers.load import plain_model
-from etchnet.host.network.layers import Add, AveragePool, Conv, Dense, MaxPool
+from etchnet.host.network.layers import Add, AveragePool, Conv, Dense, Depthwise, MaxPool
 from etchnet.host.network.network import INPUT, Network
 from etchnet.host.trace.page import MODEL, page
 from etchnet.host.trace.trace import gather
@@ -78,8 +79,22 @@ def several(random):
     return Network(layers, [(3, 4, 9), (3, 4, 2)], [[INPUT], [INPUT - 1], [0, 1], [2]], outputs=[3, 0])
 
 
+def narrow(random):
+    """Make a network whose first tensors have few channels, so that several pixels are side by side in a word."""
+    border, scaled = ((1, 1), (1, 1)), {"scale": 0.01, "zero_point": 5, "low": 5}
+    return Network(
+        [
+            Conv.from_scale(int8(random, (4, 3, 1, 2)), stride=(2, 2), padding=border, input_zero_point=-3, **scaled),
+            Depthwise.from_scale(int8(random, (2, 2, 2, 1)), padding=border, input_zero_point=5, **scaled),
+            Dense.from_scale(int8(random, (6 * 6 * 2, 3)), scale=0.01, input_zero_point=5),
+        ],
+        (11, 9, 1),
+    )
+
+
 MACHINES = {
     "several inputs": (SMALL, several),
+    "several pixels in a word": (dataclasses.replace(SMALL, depthwise=2, line_words=32), narrow),
     "depthwise": (CONFIG, network),
     "depthwise, slow memories": (
         dataclasses.replace(CONFIG, memory_latency=2, multiplier_latency=2, weight_rows=3),
@@ -98,11 +113,18 @@ MACHINES = {
 
 
 @pytest.fixture(scope="module", params=MACHINES)
-def traced(request):
+def drawn(request):
+    """Return a machine, a model and inputs."""
     random = np.random.default_rng(7)
     config, make = MACHINES[request.param]
     model = plain_model("small", make(random))
-    trace = gather(model, compile_network(model.network, config), int8(random, (2, model.network.input_size)))
+    return config, model, int8(random, (2, model.network.input_size))
+
+
+@pytest.fixture(scope="module")
+def traced(drawn):
+    config, model, x = drawn
+    trace = gather(model, compile_network(model.network, config), x)
     return trace, MachineState(trace.history, config)
 
 
@@ -153,6 +175,32 @@ def test_the_explanation_of_an_element_equals_the_machine(traced):
         assert figures == (expected.operand, expected.weight, expected.byte), place
         number = expected.number + expected.repeat * len(trace.program.passes) if expected.number >= 0 else -1
         assert found["index"] == number, place
+
+
+def test_the_origin_of_an_operand_is_the_pixel_with_its_value(drawn, traced):
+    """The layer, line, column and channel that the page names, in the results of the reference."""
+    (config, model, x), (trace, _) = drawn, traced
+    network = model.network
+    # Layer -1 - k is input k.
+    tensors = [*network.tensors(x), *reversed(network.split_inputs(x))]
+    readers = [layer for layer, sources in zip(network.layers, network.sources, strict=True) if sources[0] < 0]
+    fillers = [getattr(layer, "zero_point", 0) for layer in network.layers]
+    fillers += [layer.input_zero_points[0] for layer in reversed(readers)]
+    at, random = cycles(trace, 200), np.random.default_rng(3)
+    elements = random.integers((config.rows, config.columns), size=(len(at), 2)).tolist()
+    queries = [("origin", row, column, cycle) for (row, column), cycle in zip(elements, at, strict=True)]
+    kinds = collections.Counter()
+    for query, found in zip(queries, ask(trace, queries), strict=True):
+        kinds[found["kind"]] += 1
+        if found["kind"] == "pixel":
+            where = found["image"], found["line"], found["column"], found["channel"]
+            assert found["operand"] == tensors[found["layer"]][where], query
+        elif found["kind"] == "filler":
+            assert found["operand"] == fillers[found["layer"]], query
+    assert kinds["pixel"] > 10
+    if config.depthwise == 2:
+        assert trace.program.arrangements
+        assert kinds["filler"]
 
 
 def test_accumulators_equal_the_machine(traced):

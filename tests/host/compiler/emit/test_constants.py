@@ -20,7 +20,7 @@ CONFIG = Config(rows=4, columns=4, depthwise=2)
 def constants_for(layer, shape, *, draft=False):
     """Return the constants of one layer that reads the input, and its only operand."""
     (part,) = lower(layer, [INPUT], [shape], CONFIG.contract)
-    memory = MemoryMap({INPUT: TensorLayout.packed(shape, 1, CONFIG)}, {INPUT: shape})
+    memory = MemoryMap({INPUT: TensorLayout.packed(shape, 1, CONFIG)}, shapes={INPUT: shape})
     return Constants(CONFIG, memory, draft=draft), part.operands[0], part
 
 

@@ -23,7 +23,7 @@ def emitter(config, *, residual=None):
     """Return a drain emitter for tensor 0 (10 channels), which is in the activation memory and the residual memory."""
     layout = TensorLayout.written(SHAPE, IMAGES, config)
     layout = TensorLayout(SHAPE, IMAGES, layout.words, layout.channels, base=7)
-    memory = MemoryMap({0: layout}, {0: SHAPE, 1: SHAPE}, residual or {}, output=9, images=IMAGES)
+    memory = MemoryMap({0: layout}, shapes={0: SHAPE, 1: SHAPE}, residual=residual or {}, images=IMAGES)
     return DrainEmitter(config, memory, Constants(config, memory)), layout
 
 

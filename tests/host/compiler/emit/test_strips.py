@@ -27,7 +27,9 @@ def parts(draw):
     taps = [(0, 0)] if draw(st.booleans()) else [(0, 0), (0, 1)]
     operand = Operand(INPUT, taps, (1, 1), lambda tap: np.ones((4, 4), np.int8))
     shape = (height, width, 4)
-    memory = MemoryMap({INPUT: TensorLayout.packed(shape, images, CONFIG)}, {INPUT: shape, 0: shape}, images=images)
+    memory = MemoryMap(
+        {INPUT: TensorLayout.packed(shape, images, CONFIG)}, shapes={INPUT: shape, 0: shape}, images=images
+    )
     return Part(region, 4, [operand], Output([])), memory
 
 
