@@ -37,6 +37,7 @@ from etchnet.host.cli.subject import range_texts
 from etchnet.host.tools.printable import printable
 
 if TYPE_CHECKING:
+    from etchnet.host.driver.counts import Counts
     from etchnet.host.network.model import OutputPort
 
 __all__ = ["run"]
@@ -108,7 +109,6 @@ def run(
         else:
             write_bytes(output, contents)
     counts, (hertz, origin) = accelerator.counts, clock_for(accelerator.engine, clock)
-    per_second = hertz * len(x) / counts.cycles
     if as_json:
         print_json(
             {
@@ -122,7 +122,7 @@ def run(
                 "clock_hz": hertz,
                 "counters": by_name(counts.totals),
                 "shares": counts.shares(),
-                "inferences_per_second": per_second,
+                "inferences_per_second": hertz * len(x) / counts.cycles,
                 "simulation_seconds" if accelerator.engine.clock_hz is None else "seconds": seconds,
             }
         )
@@ -136,14 +136,8 @@ def run(
     made = f" ({accelerator.engine.origin})" if accelerator.engine.origin else ""
     noun = "output" if len(outputs) == 1 else "outputs"
     say(f"{loaded.name} on {engine}{made}: {plural(len(x), 'input')}, {noun} {shapes}{written}")
-    for line in _answers(loaded.outputs, outputs):
+    for line in (*_answers(loaded.outputs, outputs), *_cycles(counts, len(x), hertz, origin)):
         say(line)
-    if len(x) > _LISTED:
-        say(f"... and {plural(len(x) - _LISTED, 'more input')}: --output writes all")
-    each = f", {counts.cycles / len(x):,.1f} per input" if len(x) > 1 else ""
-    say(f"cycles {counts.cycles:,}{each}; at {hertz / 1e6:g} MHz {per_second:,.0f} inputs/s ({origin})")
-    say("counters: " + ", ".join(f"{name} {count:,}" for name, count in by_name(counts.totals).items()))
-    say("where the cycles go: " + shares_text(counts.shares()))
 
 
 def _check_output(output: Path, count: int, *, as_json: bool) -> None:
@@ -167,6 +161,17 @@ def _answers(ports: Sequence[OutputPort], outputs: Sequence[np.ndarray]) -> Iter
             largest, *rest = map(str, found)
             largest = f"largest output{of} {largest}, then {', '.join(rest)}" if rest else f"output{of} {largest}"
             yield f"input {number}: {largest}"
+    if len(outputs[0]) > _LISTED:
+        yield f"... and {plural(len(outputs[0]) - _LISTED, 'more input')}: --output writes all"
+
+
+def _cycles(counts: Counts, inputs: int, hertz: float, origin: str) -> Iterator[str]:
+    """Yield lines with the cycles of a run and what they were spent on."""
+    each = f", {counts.cycles / inputs:,.1f} per input" if inputs > 1 else ""
+    speed = f"{hertz * inputs / counts.cycles:,.0f} inputs/s ({origin})"
+    yield f"cycles {counts.cycles:,}{each}; at {hertz / 1e6:g} MHz {speed}"
+    yield "counters: " + ", ".join(f"{name} {count:,}" for name, count in by_name(counts.totals).items())
+    yield "where the cycles go: " + shares_text(counts.shares())
 
 
 def _described(ports: Sequence[OutputPort], outputs: Sequence[np.ndarray]) -> dict[str, Any]:

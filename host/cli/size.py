@@ -20,7 +20,7 @@ from etchnet.host.cli.options import (
     machine_on,
     machine_options,
 )
-from etchnet.host.cli.output import machine_text, print_json, print_table, progress, shares_text
+from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress, shares_text
 
 if TYPE_CHECKING:
     from etchnet.hdl.isa.config import Config
@@ -174,7 +174,7 @@ def _sweep(
     with progress(quiet=quiet) as report, chosen:
         results = sweep(loaded.network, tried, budget.board)
         try:
-            report(f"{len(tried)} machines", 0.0)
+            report(plural(len(tried), "machine"), 0.0)
             for found in results:
                 points.append(found)
                 report(f"{len(points)} of {len(tried)} machines", len(points) / len(tried))
@@ -233,7 +233,7 @@ def _print_points(sweep: Sweep, hertz: float, *, everything: bool) -> None:
 
     shown = sorted(sweep.points if everything else sweep.front, key=lambda p: (p.config.multipliers, p.cycles))
     print_table(headings, map(row, shown), width=160, left=(0, len(headings) - 1))
-    click.echo(f"{len(sweep.points)} machines in {sweep.seconds:.1f} s; {len(sweep.fitting)} fit")
+    click.echo(f"{plural(len(sweep.points), 'machine')} in {sweep.seconds:.1f} s; {len(sweep.fitting)} fit")
 
 
 def _print_best(sweep: Sweep, selection: Selection, hertz: float) -> None:

@@ -18,7 +18,7 @@ from etchnet.host.cli.options import (
     machine_options,
     refuse,
 )
-from etchnet.host.cli.output import print_json, progress
+from etchnet.host.cli.output import plural, print_json, progress
 
 __all__ = ["verilog"]
 
@@ -86,6 +86,8 @@ def verilog(
             }
         )
         return
-    click.echo(f"{paths[0]}: {sizes[paths[0]]:,} bytes, {modules} modules, top module {design.top}, {seconds:.1f} s")
+    click.echo(
+        f"{paths[0]}: {sizes[paths[0]]:,} bytes, {plural(modules, 'module')}, top module {design.top}, {seconds:.1f} s"
+    )
     for path in paths[1:]:
         click.echo(f"{path}: {sizes[path]:,} bytes")

@@ -32,9 +32,9 @@ class View extends TimelinePanel {
   fill() {
     const { about } = this, { cycles } = about;
     byId("name").textContent = about.name;
-    const milliseconds = cycles / about.clock * 1e3;
-    byId("facts").textContent = `${about.config.rows} × ${about.config.columns} array · ${count(cycles)} cycles · ` +
-      `${milliseconds < 10 ? milliseconds.toFixed(3) : count(Math.round(milliseconds))} ms at ${about.clock / 1e6} MHz · ${count(this.machine.passes)} passes`;
+    const seconds = cycles / about.clock, [scale, unit] = seconds < 1e-3 ? [1e6, "µs"] : [1e3, "ms"];
+    byId("facts").textContent = `${about.config.rows} × ${about.config.columns} array · ${plural(cycles, "cycle")} · ` +
+      `${count(Number((seconds * scale).toPrecision(4)))} ${unit} at ${about.clock / 1e6} MHz · ${plural(this.machine.passes, "pass")}`;
     byId("speed").append(...SPEEDS.map((s) => new Option(`${count(s)}/s`, s, s === this.rate, s === this.rate)));
     byId("array-legend").innerHTML = '<span><i class="scale"></i>weight − 0 +</span><span><i class="disc"></i>activation →</span>' +
       '<span><i class="ring"></i>border</span><span><i class="triangle"></i>sum ↓</span><span><i class="steps"></i>next tile</span>';

@@ -4,6 +4,7 @@
 
 const byId = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en").format;
+const plural = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : noun.endsWith("s") ? "es" : "s"}`;
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const CLASS_NAMES = { useful: "useful", padding: "padding", weight_load: "weight load", requantise: "requantise",
   fill_drain: "fill & drain", wait_in: "wait for link in", wait_out: "wait for link out" };

@@ -48,7 +48,7 @@ class MemoryPanels extends ArrayPanel {
       live++;
       return memory.until[at] === memory.cycle[at] || memory.until[at] - cycle < 2 ? colors.padding : colors.useful;
     });
-    byId(`${id}-note`).textContent = `${count(live)} words live, of ${count(memory.words)}`;
+    byId(`${id}-note`).textContent = `${plural(live, "word")} live, of ${count(memory.words)}`;
   }
 
   drawHalves() {
