@@ -10,7 +10,13 @@ from contextlib import contextmanager, suppress
 from errno import EACCES
 from pathlib import Path
 
-__all__ = ["replacing", "write_bytes", "write_text"]
+from etchnet.hdl.isa.errors import EtchnetError
+
+__all__ = ["ReaderLeftError", "replacing", "write_bytes", "write_text"]
+
+
+class ReaderLeftError(EtchnetError, RuntimeError):
+    """Error for a pipe whose reader closed it before everything was written."""
 
 
 @contextmanager
@@ -28,10 +34,15 @@ def replacing(path: Path) -> Iterator[Path]:
     ------
     OSError
         The file cannot be written. The error names `path`, never the temporary file.
+    ReaderLeftError
+        `path` is a pipe that its reader closed too early.
     """
     if path.exists() and not path.is_file():
-        with _naming(path, path):
-            yield path
+        try:
+            with _naming(path, path):
+                yield path
+        except BrokenPipeError:
+            raise ReaderLeftError(f"{path}: its reader left before everything was written") from None
         return
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     partial = target.with_name(f".partial-{secrets.token_hex(4)}{target.suffix}")

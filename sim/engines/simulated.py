@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
-from os import PathLike, fspath
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,9 @@ class AmaranthEngine(Engine):
         simulator.add_clock(_PERIOD)
         # Before the testbench, which Python would warn about if the file cannot be written.
         if self._vcd is not None:
-            self._files.enter_context(simulator.write_vcd(fspath(self._vcd)))
+            # Amaranth does not close a file that it opened itself if its last words cannot be written.
+            file = self._files.enter_context(Path(self._vcd).open("w"))  # noqa: SIM115 - `close` closes it
+            self._files.enter_context(simulator.write_vcd(file))
         simulator.add_testbench(self._drive, background=True)
         return simulator
 

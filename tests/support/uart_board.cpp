@@ -1,10 +1,14 @@
 // A verilated etchnet_uart and the far end of its serial line; called from Python through ctypes.
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <memory>
 
 #include "Vboard.h"
 #include "verilated.h"
+
+// Verilator's runtime calls it when it cannot go on.
+void vl_fatal(const char*, int, const char*, const char*) { std::abort(); }
 
 namespace {
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +80,9 @@ class VerilatorEngine(Engine):
         for pattern in (self._offers, self._accepts):
             arguments += [pattern.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(pattern))]
         self._machine = ctypes.c_void_p(lib.etchnet_new(*arguments))
-        if vcd is not None and not lib.etchnet_trace(self._machine, os.fsencode(vcd)):
-            raise OSError(errno.EIO, "the waveforms cannot be written", os.fspath(vcd))
+        self._vcd = None if vcd is None else os.fspath(vcd)
+        if vcd is not None and (number := lib.etchnet_trace(self._machine, os.fsencode(vcd))):
+            raise OSError(number, os.strerror(number), self._vcd)
         self._sent: list[np.ndarray] = []
         self._received: list[np.ndarray] = []
 
@@ -118,6 +119,12 @@ class VerilatorEngine(Engine):
         while not (state := lib.etchnet_run(machine, ctypes.c_int64(_CYCLES_PER_CALL), ctypes.c_int64(self._patience))):
             if self._progress is not None:
                 self._progress(self.cycle)
+        if state == -2:
+            message = ctypes.c_char_p()
+            number = lib.etchnet_failure(ctypes.byref(message))
+            if self._vcd is not None:
+                raise OSError(number, os.strerror(number), self._vcd)
+            raise LinkError(f"Verilator's runtime stopped: {(message.value or b'').decode(errors='replace')}")
         if state < 0:
             moved = [ctypes.c_int64(), ctypes.c_int64()]
             lib.etchnet_progress(machine, *map(ctypes.byref, moved))
@@ -130,11 +137,17 @@ class VerilatorEngine(Engine):
         return results
 
     def close(self) -> None:
-        """Free the machine, and complete the waveforms; the engine cannot be used afterwards."""
+        """Free the machine, and complete the waveforms; the engine cannot be used afterwards.
+
+        Raises OSError if the waveforms cannot be written.
+        """
         with self.lock:
-            if self._machine:
-                self._library.etchnet_delete(self._machine)
-                self._machine = ctypes.c_void_p()
+            if not self._machine:
+                return
+            number = self._library.etchnet_delete(self._machine)
+            self._machine = ctypes.c_void_p()
+            if number:
+                raise OSError(number, os.strerror(number), self._vcd)
 
     def _open(self) -> ctypes.c_void_p:
         """Return the machine; raises LinkError if the engine is closed."""
@@ -144,4 +157,5 @@ class VerilatorEngine(Engine):
 
     def __del__(self) -> None:
         if getattr(self, "_machine", None):
-            self.close()
+            with suppress(OSError):
+                self.close()

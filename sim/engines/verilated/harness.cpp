@@ -1,13 +1,30 @@
 // Drives a verilated Etchnet through its two links; called from Python through ctypes.
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string>
 
 #include "Vetchnet.h"
 #include "verilated.h"
 #if VM_TRACE
 #include "verilated_vcd_c.h"
 #endif
+
+namespace {
+
+// What Verilator's runtime could not do: an error number, and a message.
+thread_local int failure = 0;
+thread_local std::string failure_message;
+
+}  // namespace
+
+// Called when the runtime cannot go on, for example because it cannot write waveforms. Its own version of this function
+// (left out by VL_USER_FATAL) ends the process, or waits forever for the file that it is writing.
+void vl_fatal(const char*, int, const char*, const char* message) {
+    failure = errno ? errno : EIO;
+    failure_message = message;
+}
 
 namespace {
 
@@ -119,21 +136,32 @@ Machine* etchnet_new(const uint8_t* offers, int64_t offers_count, const uint8_t*
 }
 
 #if VM_TRACE
-// Starts to write waveforms to a file; returns 0 if it cannot be opened.
+// Starts to write waveforms to a file; returns 0, or the error number if it cannot be written.
 int etchnet_trace(Machine* machine, const char* path) {
+    failure = errno = 0;
     machine->context.traceEverOn(true);
     machine->waveforms.reset(new VerilatedVcdC);
     machine->top->trace(machine->waveforms.get(), 99);
     machine->waveforms->open(path);
-    return machine->waveforms->isOpen();
+    if (machine->waveforms->isOpen()) return 0;
+    return failure ? failure : errno ? errno : EIO;
 }
 #endif
 
-void etchnet_delete(Machine* machine) {
+// Returns the error number if the waveforms cannot be completed, else 0.
+int etchnet_delete(Machine* machine) {
+    failure = 0;
 #if VM_TRACE
     if (machine->waveforms) machine->waveforms->close();
 #endif
     delete machine;
+    return failure;
+}
+
+// The error number and message of the last run of this thread that returned -2.
+int etchnet_failure(const char** message) {
+    *message = failure_message.c_str();
+    return failure;
 }
 
 int64_t etchnet_cycle(const Machine* machine) { return machine->cycle; }
@@ -150,11 +178,15 @@ void etchnet_begin(Machine* machine, const uint32_t* words, int64_t to_send, uin
     machine->last_moved = machine->cycle;
 }
 
-// Runs until every word has moved (returns 1), `cycles` have passed (0), or none has moved for `patience` cycles (-1).
+// Runs until every word has moved (returns 1), `cycles` have passed (0), none has moved for `patience` cycles (-1), or
+// Verilator's runtime failed (-2).
 int etchnet_run(Machine* machine, int64_t cycles, int64_t patience) {
+    failure = 0;
     for (int64_t i = 0; i < cycles && !machine->done(); ++i) {
         if (machine->cycle - machine->last_moved > patience) return -1;
+        errno = 0;
         machine->step();
+        if (failure) return -2;
     }
     return machine->done();
 }

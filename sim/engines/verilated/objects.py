@@ -68,9 +68,9 @@ def runtime_sources(*, waveforms: bool) -> list[str]:
 def runtime_object(toolchain: Toolchain, name: str, folder: Path, *, waveforms: bool) -> Path:
     """Return the object of one file of Verilator's runtime, from the cache, or compiled now in `folder`.
 
-    It serves every machine. The folder must be in the cache.
+    It serves every machine that defines `vl_fatal`. The folder must be in the cache.
     """
-    flags = compiler_flags(RUNTIME_LEVEL, waveforms=waveforms)
+    flags = [*compiler_flags(RUNTIME_LEVEL, waveforms=waveforms), "-DVL_USER_FATAL"]
     source = toolchain.include / name
     target = cache_folder() / f"{digest(*flags, source.read_bytes(), *toolchain.identity())}.o"
     if not target.exists():

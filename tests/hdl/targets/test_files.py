@@ -1,5 +1,6 @@
 """Files are replaced as a whole, special files are written through, and errors name what the caller named."""
 
+import ast
 import errno
 import os
 import re
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from etchnet.hdl.targets.files import replacing, write_bytes, write_text
+from etchnet.hdl.targets import files
+from etchnet.hdl.targets.files import ReaderLeftError, replacing, write_bytes, write_text
 
 
 def names(folder):
@@ -97,6 +99,62 @@ def test_a_fifo_is_written_through(tmp_path):
     assert read == [b"through"]
     assert fifo.is_fifo()
     assert names(tmp_path) == ["fifo.json"]
+
+
+def test_a_reader_that_leaves_is_an_error_of_its_own(tmp_path):
+    """After BrokenPipeError commands exit without a word, as they should if nobody reads their standard output."""
+    os.mkfifo(fifo := tmp_path / "fifo")
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+
+    def write():
+        with replacing(fifo) as path, path.open("wb") as file:
+            os.close(reader)
+            file.write(b"x")
+
+    with pytest.raises(ReaderLeftError, match="fifo: its reader left before everything was written"):
+        write()
+    assert fifo.is_fifo()
+
+
+DIRECT = {
+    "hdl/targets/files.py": "the functions that all others use",
+    "sim/engines/simulated.py": "waveforms, at the path that `replacing` gave to the command",
+    "sim/engines/verilated": "the folder of a build, and the cache, where a library gets its name when it is complete",
+    "host/reports/runtimes.py": "the null device, in place of the output of another library",
+    "host/tools/tool.py": "logs and inputs of tools, in the folder of a build",
+    "host/fpga/synthesis.py": "inputs of tools, in the folder of a build",
+    "host/asic/synth.py": "inputs of tools, in a temporary folder",
+}
+"""files and folders of code that write to paths themselves, and what they write"""
+WRITES = r"""\.write_(text|bytes)\( | \.rename\( | \bopen\([^)]*["'][wax]b?["'] | savefig\(
+    | \b(os|shutil)\.(replace|rename|copy\w*|move)\( | \bnp\.save\w*\("""
+
+
+def writes(path):
+    """Return the calls of a file of code that write to a path, without those in a block of `replacing`."""
+    text = path.read_text()
+    if not re.search(WRITES, text, re.VERBOSE):
+        return []
+    tree = ast.parse(text)
+    blocks = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and any("replacing(" in ast.unparse(i) for i in node.items)
+    ]
+    safe = {id(node) for block in blocks for node in ast.walk(block)}
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in safe]
+    # numpy writes to memory where its argument is an io.BytesIO.
+    return [c for c in calls if re.search(WRITES, c, re.VERBOSE) and not re.search(r"contents|BytesIO", c)]
+
+
+def test_one_function_writes():
+    """All outputs are written through `replacing`, which alone decides what is replaced."""
+    root = Path(files.__file__).parents[2]
+    paths = {p.relative_to(root).as_posix(): p for wing in ("hdl", "sim", "host") for p in (root / wing).rglob("*.py")}
+    found = {name: calls for name, path in paths.items() if (calls := writes(path))}
+    others = {name: calls for name, calls in found.items() if not name.startswith(tuple(DIRECT))}
+    assert others == {}
+    assert all(any(name.startswith(direct) for name in found) for direct in DIRECT)
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="/dev/full is not a device")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -155,6 +156,22 @@ def test_waveforms_of_both_engines_show_the_same_sums(capsys, tmp_path):
     first, second = (changes(path, "element_3_3", "sum_out") for path in paths)
     assert first == second
     assert len(set(first)) > 3
+
+
+@needs_verilator
+@pytest.mark.parametrize("engine", ["amaranth", "verilator"])
+def test_waveforms_that_do_not_fit_the_disk_are_one_line(capsys, tmp_path, engine):
+    """Verilator's runtime by itself would end the process, or wait forever for the file that it is writing."""
+    command = ["trace", "gemm", "-o", str(tmp_path / "out.vcd"), "--engine", engine, *SMALL]
+    assert run(capsys, *command)[0] == 0
+    (tmp_path / "out.vcd").unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        assert error(capsys, *command) == f"{tmp_path / 'out.vcd'}: File too large"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
