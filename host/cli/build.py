@@ -15,7 +15,8 @@ from etchnet.hdl.targets.boards import BOARDS
 from etchnet.host.cli.options import (
     UsageError,
     batch_option,
-    board_named,
+    finite,
+    given_parameters,
     json_option,
     machine_for,
     machine_on,
@@ -39,9 +40,17 @@ _DEFAULTS = dict.fromkeys(("rows", "columns", "weight_rows", "requantisers"), "s
     help="Folder for the bitstream, the report, and all intermediate files and logs.",
 )
 @click.option(
-    "--clock", type=click.FloatRange(min=0, min_open=True), help="Clock of the machine in MHz.  [set by the board]"
+    "--clock",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="Clock of the machine in MHz.  [set by the board]",
 )
-@click.option("--baud", type=click.FloatRange(min=0, min_open=True), help="Baud rate of the serial port.  [1,000,000]")
+@click.option(
+    "--baud",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="Baud rate of the serial port.  [1,000,000]",
+)
 @batch_option
 @click.option("--array", is_flag=True, help="Build only the array, to measure its clock rate and area; no bitstream.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of place and route.")
@@ -56,6 +65,7 @@ _DEFAULTS = dict.fromkeys(("rows", "columns", "weight_rows", "requantisers"), "s
 @click.option(
     "--limit",
     type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
     help="Minutes after which place and route of a seed is abandoned.",
 )
 @partial(machine_options, defaults=_DEFAULTS)
@@ -77,9 +87,9 @@ def build(
 ) -> None:
     """Build an FPGA bitstream, with or without a model inside.
 
-    With a MODEL, the bitstream contains its weights and program, and the memories are just large enough for it. Without
-    one, models are loaded over the serial port. Machine parameters default to values that suit the board. Needs the
-    extra "fpga".
+    With a MODEL, the bitstream contains its weights and program, and memories that no option sets are just large enough
+    for it. Without one, models are loaded over the serial port. Machine parameters default to values that suit the
+    board. Needs the extra "fpga".
     """
     from etchnet.hdl.serial.framing import DEFAULT_BAUD
     from etchnet.hdl.serial.uart import baud_divisor
@@ -90,7 +100,7 @@ def build(
     from etchnet.host.reports.fit import fitted
     from etchnet.host.tools.tool import ToolError
 
-    board = board_named(board_name)
+    board = BOARDS[board_name]
     if array and model:
         raise UsageError("--array builds only the array, which cannot contain a MODEL: give one or the other")
     clock, baud = clock or board.clock, baud or DEFAULT_BAUD
@@ -104,7 +114,7 @@ def build(
         if model is not None:
             report("compiling the network")
             network = load_model(model).network
-            program = fitted(network, machine_for(config, network), batch=batch, board=board)
+            program = fitted(network, machine_for(config, network), batch=batch, board=board, keep=given_parameters())
             config = program.config
         request = BuildRequest(
             board,
@@ -153,16 +163,20 @@ def _show(result: Any, output: Path, *, array: bool) -> None:
         text += f"; abandoned: seed {', '.join(map(str, result.given_up))}"
     click.echo(text)
     if array:
-        each = config.multipliers
+        elements = config.multipliers
         click.echo(
-            f"per element: {result.used.get('LUTs', 0) / each:.1f} LUTs, "
-            f"{result.used.get('flip-flops', 0) / each:.1f} flip-flops"
+            f"per element: {result.used.get('LUTs', 0) / elements:.1f} LUTs, "
+            f"{result.used.get('flip-flops', 0) / elements:.1f} flip-flops"
         )
         return
     click.echo(
         f"clock generated: {result.clock:g} MHz" + ("" if result.meets_clock else ", which is too fast for this design")
     )
     if result.cycles:
-        click.echo(f"one inference: {result.cycles:,} cycles, {result.per_second:,.1f} per second")
+        each = "one inference" if result.batch == 1 else f"{result.batch:,} inferences"
+        click.echo(
+            f"{each}: {result.cycles:,} cycles, {result.per_second:,.1f} inferences per second at "
+            f"{result.usable_clock:.4g} MHz"
+        )
     click.echo(f"built with {', '.join(result.tools)}; seed {result.seed}")
     click.echo(f"{output}: " + ", ".join(sorted(p.name for p in output.glob("etchnet.*"))))

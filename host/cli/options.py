@@ -18,7 +18,6 @@ from click.shell_completion import CompletionItem
 from etchnet.hdl.isa.config import Config, ConfigError
 
 if TYPE_CHECKING:
-    from etchnet.hdl.targets.boards import Board
     from etchnet.host.compiler.program import Program
     from etchnet.host.network.network import Network
     from etchnet.sim.engines.link import Engine
@@ -28,7 +27,6 @@ __all__ = [
     "LazyChoice",
     "UsageError",
     "batch_option",
-    "board_named",
     "clock_for",
     "clock_option",
     "compiled_for",
@@ -282,15 +280,6 @@ def _finite_range(
     if value is not None and not (all(map(math.isfinite, value)) and value[0] < value[1]):
         raise click.BadParameter(f"{value[0]:g} {value[1]:g} must be two finite numbers, the smaller first.")
     return value
-
-
-def board_named(name: str) -> Board:
-    """Return the board that --board names; raises UsageError if no board has that name."""
-    from etchnet.hdl.targets.boards import BOARDS
-
-    if name not in BOARDS:
-        raise UsageError(f"--board must be one of {', '.join(BOARDS)}, not {name!r}")
-    return BOARDS[name]
 
 
 def clock_for(engine: Engine, clock: float) -> tuple[float, str]:

@@ -13,8 +13,8 @@ from etchnet.hdl.targets.boards import BOARDS, Board
 from etchnet.hdl.targets.files import write_text
 from etchnet.host.cli.options import (
     UsageError,
-    board_named,
     clock_option,
+    finite,
     json_option,
     machine_for,
     machine_on,
@@ -48,7 +48,12 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option(
     "--dsp", type=click.IntRange(1), help="Budget of hard multipliers; an element uses one, a requantiser four."
 )
-@click.option("--kbytes", type=click.FloatRange(min=0, min_open=True), help="Budget of all memories together, in KB.")
+@click.option(
+    "--kbytes",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=finite,
+    help="Budget of all memories together, in KB.",
+)
 @click.option(
     "--lut-multipliers",
     type=click.IntRange(0),
@@ -122,7 +127,7 @@ def size(
     from etchnet.host.reports.sizing import Budget, candidates
     from etchnet.host.reports.sweep_plot import draw_sweep
 
-    given = board_named(board) if board is not None else None
+    given = BOARDS[board] if board is not None else None
     if given:
         config = machine_on({name: value for name, value in given.machine.items() if name.endswith("_latency")})
     if dsp is None and given:
@@ -141,7 +146,7 @@ def size(
     hertz = clock * 1e6
     if plot and sweep.points:
         draw_sweep(sweep, plot, hertz)
-    if output and sweep.best is not None:
+    if output and sweep.best is not None and sweep.complete:
         write_text(output, sweep.best.config.to_toml())
     if as_json:
         print_json(sweep.to_dict(hertz))
@@ -152,7 +157,8 @@ def size(
             if given:
                 click.echo(_area_text(sweep, sweep.selection, given))
     if not sweep.complete:
-        click.echo(f"interrupted: {len(sweep.points)} of {len(tried)} machines were tried", err=True)
+        unwritten = f"; {output} was not written" if output else ""
+        click.echo(f"interrupted: {len(sweep.points)} of {len(tried)} machines were tried{unwritten}", err=True)
         raise SystemExit(130)
 
 
@@ -163,7 +169,7 @@ def _sweep(
     from joblib import parallel_config
 
     from etchnet.host.reports.selection import Sweep, select
-    from etchnet.host.reports.sizing import sweep
+    from etchnet.host.reports.sizing import rule_out, sweep
 
     points: list[Point] = []
     complete, begun = True, time.perf_counter()
@@ -172,10 +178,11 @@ def _sweep(
     except (ValueError, ImportError) as error:
         raise UsageError(f"--backend {backend} cannot be used: {error}") from None
     with progress(quiet=quiet) as report, chosen:
-        results = sweep(loaded.network, tried, budget.board)
         try:
-            report(plural(len(tried), "machine"), 0.0)
-            for found in results:
+            report(f"memories of {plural(len(tried), 'machine')}")
+            kept, points = rule_out(loaded.network, tried, budget)
+            report(f"{len(points)} of {len(tried)} machines", len(points) / len(tried))
+            for found in sweep(loaded.network, kept, budget.board):
                 points.append(found)
                 report(f"{len(points)} of {len(tried)} machines", len(points) / len(tried))
         except KeyboardInterrupt:

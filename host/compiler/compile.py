@@ -9,25 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.host.compiler import dump, stages
 from etchnet.host.compiler.arrangements import Choice
-from etchnet.host.compiler.capacity import CapacityError, largest, resized
+from etchnet.host.compiler.capacity import CapacityError, Needs, largest, resized
 from etchnet.host.compiler.im2col import PACKINGS
 from etchnet.host.compiler.program import Program
 from etchnet.host.compiler.state import State
 from etchnet.host.network.layers import NetworkError
 from etchnet.host.network.network import INPUT, Network
 
-__all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages", "dump_after"]
+__all__ = ["PIPELINE", "Stage", "compile_network", "compile_stages", "dump_after", "tensor_needs"]
 
 _BEAM = 4
 """partial schedules that the thorough search keeps"""
 _CHOICES = 3
 """choices of arrangements that are considered for each way of unfolding the input"""
+
+_ATTEMPTS = 8
+"""machines that are tried at most, to name all that a machine is short of"""
 
 _BY_ORDER = ("weight_tiles", "passes", "drains")
 """memories of which a program's needs depend on the order of its passes"""
@@ -149,22 +151,23 @@ def compile_stages(
     if network.contract != config.contract and any(not layer.wide for layer in network.layers):
         raise NetworkError(f"the network must have the machine's contract, {config.contract}, not {network.contract}")
     start = State.start(network, config, batch=batch, streamed=streamed, once=once)
-    attempt = partial(_attempt, packed=packed, thorough=thorough, grow=grow, pipeline=pipeline)
-    try:
-        return attempt(start)
-    except CapacityError as error:
-        rows = {name: value for name, value in error.short.items() if name == "accumulator_rows"}
-        if not rows:
-            raise
-        short = dict(error.short)
-    # Without these rows there are no passes, so what else falls short is known only with them.
-    larger = start.replace(config=resized(config, rows))
-    try:
-        found = attempt(larger)
-        if set(rows) <= set(grow):
-            return found
-    except CapacityError as error:
-        short |= error.short
+    machine, short = config, dict[str, int]()
+    for _ in range(_ATTEMPTS):
+        try:
+            found = _attempt(
+                start.replace(config=machine), packed=packed, thorough=thorough, grow=grow, pipeline=pipeline
+            )
+        except CapacityError as error:
+            if not error.short or any(value > largest(name) for name, value in error.short.items()):
+                raise
+            # Without enough accumulator rows there are no passes, so what else falls short is known only with them. And
+            # the error must name sizes that are enough: on a larger machine another order may be tried first.
+            short |= error.short
+            machine = resized(config, short)
+        else:
+            if set(short) <= set(grow):
+                return found
+            break
     raise CapacityError.of({name: value for name, value in short.items() if name not in grow}, config, batch)
 
 
@@ -231,6 +234,17 @@ class _Failure:
         hopeless = self.error is not None and not self.error.short
         impossible = any(value > largest(name) for name, value in self.short.items())
         return hopeless, impossible, len(set(self.short) - set(grow)), len(self.short)
+
+
+def tensor_needs(network: Network, config: Config, *, batch: int = 1) -> list[Needs]:
+    """Return what a network's tensors need of a machine's memories, for each choice of arrangements, without a search.
+
+    Raises CapacityError if no machine has such memories, and NetworkError as `compile_network` does.
+    """
+    names = [stage.name for stage in PIPELINE]
+    first, last = names.index("arrange") + 1, names.index("choose_orders")
+    common = _run(PIPELINE[:first], {}, State.start(network, config, batch=batch))
+    return [_last(history).memory.needs for history in _prepared(PIPELINE[first:last], common, None)]
 
 
 def dump_after(

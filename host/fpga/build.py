@@ -92,7 +92,9 @@ def _result(request: BuildRequest, netlist: Netlist, fmax: dict[int, float], see
         seed=seed,
         given_up=[other for other in request.seeds if other not in fmax],
         used=netlist.used if request.array else {**after_packing(log, family), **netlist.used},
-        available=board.device.resources,
+        # An array alone is not packed into logic cells.
+        available={k: v for k, v in board.device.resources.items() if k != "logic cells" or not request.array},
         cycles=request.program.repeat_cycles if request.program else None,
+        batch=request.program.batch if request.program else 1,
         tools=sorted({tool.version() for tool in (YOSYS, family.router, family.packer)}),
     )

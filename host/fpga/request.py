@@ -83,7 +83,9 @@ class BuildReport:
     available: dict[str, int]
     """resources that the device has, by name"""
     cycles: int | None
-    """cycles from one input to the next; None without a built-in program"""
+    """cycles from one repeat of the built-in program to the next; None without one"""
+    batch: int
+    """inputs that a repeat computes"""
     tools: list[str]
     """names and versions of the tools"""
 
@@ -98,9 +100,14 @@ class BuildReport:
         return self.fmax[self.seed] >= self.clock
 
     @property
+    def usable_clock(self) -> float:
+        """Clock in MHz at which the design in the bitstream works: that generated, or that reached if it is lower."""
+        return min(self.clock, self.fmax[self.seed])
+
+    @property
     def per_second(self) -> float | None:
-        """Inferences per second at the clock; None without a built-in program."""
-        return self.clock * 1e6 / self.cycles if self.cycles else None
+        """Inferences per second at `usable_clock`; None without a built-in program."""
+        return self.usable_clock * 1e6 * self.batch / self.cycles if self.cycles else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-compatible values."""

@@ -15,7 +15,7 @@ from etchnet.host.compiler.program import Program
 from etchnet.host.network.model import Model
 from etchnet.host.network.network import Network
 from etchnet.host.reports.fit import fitted
-from etchnet.host.reports.sizing import Budget, Point, front, point
+from etchnet.host.reports.sizing import Budget, Point, advice, front, point
 
 __all__ = ["Selection", "Sweep", "select"]
 
@@ -110,7 +110,10 @@ def select(
     fitting = sorted((p for p in points if not p.refused(budget)), key=_preference)
     if not fitting:
         closest = min(points, key=lambda p: (bool(p.failure), p.kbytes))
-        raise CapacityError(f"no machine fits ({len(points)} tried): the smallest needs {closest.refused(budget)}")
+        raise CapacityError(
+            f"no machine fits ({len(points)} tried): the smallest needs {closest.refused(budget)}; "
+            f"{advice(network, [p.config for p in points], budget)}"
+        )
     excluded: list[Point] = []
     reason = ""
     for candidate in fitting:

@@ -13,15 +13,17 @@ from etchnet.hdl.core.multipliers import MULTIPLIERS_PER_REQUANTISER
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.hdl.targets.boards import Board
+from etchnet.hdl.targets.boards import BOARDS, Board
 from etchnet.hdl.targets.memory_sizes import memories
-from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.capacity import CapacityError, Needs, resized
+from etchnet.host.compiler.compile import tensor_needs
 from etchnet.host.compiler.program import Program
 from etchnet.host.network.network import Network
 from etchnet.host.reports.area import Area, estimate
 from etchnet.host.reports.fit import fitted
+from etchnet.host.reports.least import LeastMemories
 
-__all__ = ["Budget", "Point", "candidates", "evaluate", "front", "kbytes", "sweep"]
+__all__ = ["Budget", "Point", "advice", "candidates", "evaluate", "front", "kbytes", "rule_out", "sweep"]
 
 
 _FEW = 32
@@ -169,6 +171,70 @@ def candidates(
     if len(found) <= most:
         return found
     return [found[i * (len(found) - 1) // max(1, most - 1)] for i in range(most)]
+
+
+def rule_out(network: Network, configs: Sequence[Config], budget: Budget) -> tuple[list[Config], list[Point]]:
+    """Split machines by lower bounds of their memories, without a search for the order of passes.
+
+    Returns the machines whose memories may be within the budget, and points of the others, whose `failure` names the
+    memory that they need at least.
+    """
+    least = LeastMemories(network)
+    kept, ruled_out = [], []
+    for config in configs:
+        smallest = least.on(config)
+        exceeded = _exceeded(smallest, budget)
+        if not exceeded and (budget.kbytes is not None or budget.board):
+            # Where tensors are stored is known soon, for each im2col variant.
+            try:
+                variants = [_with_tensors(smallest, needs) for needs in tensor_needs(network, config)]
+            except CapacityError as error:
+                exceeded = str(error)
+            else:
+                smallest = min(variants, key=lambda c: (bool(_exceeded(c, budget)), kbytes(c)))
+                exceeded = _exceeded(smallest, budget)
+        if exceeded:
+            ruled_out.append(Point(smallest, kbytes=kbytes(smallest), failure=exceeded))
+        else:
+            kept.append(config)
+    return kept, ruled_out
+
+
+def _with_tensors(config: Config, needs: Needs) -> Config:
+    return resized(config, {name: max(size, getattr(config, name)) for name, size in needs.sizes.items()})
+
+
+def _exceeded(config: Config, budget: Budget) -> str:
+    """Return a message if the memories of a machine exceed a budget, or an empty string."""
+    area, size = budget.area(config), kbytes(config)
+    if budget.board and area and area.over({"block RAMs": budget.board.device.block_rams}):
+        return f"at least {area.used['block RAMs']:,} block RAMs, of {budget.board.device.block_rams:,}"
+    if budget.kbytes is not None and size > budget.kbytes:
+        return f"at least {size:,.0f} KB of memory, of {budget.kbytes:,.0f}"
+    return ""
+
+
+def advice(network: Network, configs: Sequence[Config], budget: Budget) -> str:
+    """Return a text that says what of a network takes memory, and what to do if it needs more than a budget has."""
+    least = LeastMemories(network)
+    parts = (
+        (least.weight_bytes, "of weights"),
+        (least.activation_bytes, "of activations at once"),
+        (least.input_bytes, "of inputs"),
+    )
+    sizes = ", ".join(f"{ceil_div(count, 1024):,} KB {what}" for count, what in parts)
+    others = (Budget(board.device.multipliers, board=board) for board in BOARDS.values() if board != budget.board)
+    larger = [other.board.name for other in others if other.board and _may_hold(network, configs, other)]
+    boards = f"{' or '.join(larger)} may hold it" if larger else "no board here is large enough"
+    return (
+        f"the model has {sizes}; {boards}, "
+        "a model with fewer channels or a smaller input needs less, and memory outside the chip is not supported"
+    )
+
+
+def _may_hold(network: Network, configs: Sequence[Config], budget: Budget) -> bool:
+    affordable = [c for c in configs if budget.multipliers is None or budget.used(c) <= budget.multipliers]
+    return bool(rule_out(network, affordable, budget)[0])
 
 
 def evaluate(network: Network, config: Config, board: Board | None = None) -> Point:

@@ -19,7 +19,9 @@ from support.small_machine import small_network
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS
 from etchnet.host.cli.main import cli
+from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.fpga.families import FAMILIES
+from etchnet.host.fpga.request import BuildReport
 from etchnet.host.reports.fit import fitted
 from etchnet.host.tools.tool import TookTooLongError, Tool, ToolError
 
@@ -65,6 +67,36 @@ def test_a_built_in_network_is_timed(tmp_path, monkeypatch):
     assert report["cycles"] == cycles > 100
     assert report["inferences_per_second"] == pytest.approx(report["clock"] * 1e6 / cycles)
     assert f"one inference: {cycles:,} cycles" in said
+    assert f"inferences per second at {report['clock']:.4g} MHz" in said
+
+
+@pytest.mark.parametrize(("reached", "batch", "rate"), [(150.0, 1, 120.0), (113.0, 1, 113.0), (113.0, 4, 113.0)])
+def test_inferences_per_second_are_those_of_the_clock_that_was_reached(reached, batch, rate):
+    report = BuildReport(
+        board="ulx3s-85f",
+        top="top",
+        config=Config(),
+        clock=120.0,
+        fmax={1: 90.0, 2: reached},
+        seed=2,
+        given_up=[],
+        used={},
+        available={},
+        cycles=1000,
+        batch=batch,
+        tools=[],
+    )
+    assert report.to_dict()["inferences_per_second"] == rate * batch * 1000
+
+
+def test_memories_that_options_set_keep_their_sizes(tmp_path, monkeypatch):
+    network = small_network(np.random.default_rng(1))
+    network.save(tmp_path / "net.npz")
+    report, _ = built(monkeypatch, tmp_path, tmp_path / "net.npz", "--set", "passes=150", board="tang-nano-9k")
+    assert report["config"]["passes"] == 150
+    result = build(tmp_path / "net.npz", "--set", "passes=2", "--board", "tang-nano-9k", "-o", tmp_path)
+    assert isinstance(result.exception, CapacityError)
+    assert set(result.exception.short) == {"passes"}
 
 
 def test_the_contents_of_a_block_ram_reach_the_bitstream(tmp_path, monkeypatch):
@@ -209,7 +241,8 @@ def test_the_array_alone_is_measured_without_its_shift_registers(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["top"] == "etchnet_scan_harness"
-    assert "logic cells" not in report["used"]
+    assert "logic cells" not in {*report["used"], *report["available"]}
+    assert "logic cells" not in result.output
     cells = json.loads((tmp_path / "netlist.json").read_text())["modules"][report["top"]]["cells"].values()
     assert 0 < report["used"]["flip-flops"] < sum("DFF" in cell["type"] for cell in cells)
     assert report["used"]["multipliers"] == 1

@@ -1,24 +1,32 @@
 """Sweeps report the cycles of compiled programs, respect the budget, and miss no better machine."""
 
 import json
+import re
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.command_line import error, run
+from support.model_strategies import tflite_graphs
+from support.needs import MODELS, needs_models
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS
 from etchnet.hdl.targets.memory_sizes import memories
+from etchnet.host.compiler.capacity import MEMORIES
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.fpga.resources import DoesNotFitError
+from etchnet.host.importers.tflite.importer import load_tflite
 from etchnet.host.network.layers import Dense
 from etchnet.host.network.network import Network
 from etchnet.host.reports.area import eased, estimate, weights
-from etchnet.host.reports.sizing import Budget, Point, candidates, evaluate, front
+from etchnet.host.reports.fit import fitted
+from etchnet.host.reports.least import LeastMemories
+from etchnet.host.reports.sizing import Budget, Point, candidates, evaluate, front, kbytes, rule_out
 from etchnet.host.tools.tool import MissingPackageError
 
 
@@ -100,14 +108,13 @@ def test_the_plot_is_a_picture(capsys, tmp_path, name, begins):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ("--board", "arty"),
-            "Invalid value for '--board': 'arty' is not one of 'ulx3s-85f', 'ice",
-        ),
+        (("--board", "arty"), f"'arty' is not one of {', '.join(map(repr, BOARDS))}."),
+        (("--kbytes", "nan"), "Invalid value for '--kbytes': nan is not a finite number."),
         (("--dsp", 1), "--dsp must be larger: every machine"),
         (
             ("--kbytes", 1, "--try-rows", 8, "--try-cols", 8, "--configs", 1),
-            "no machine fits (1 tried): the smallest needs",
+            "no machine fits (1 tried): the smallest needs at least 118 KB of memory, of 1; the model has "
+            "85 KB of weights, 10 KB of activations at once, 1 KB of inputs; ",
         ),
         (("--plot", "sweep.pdf"), "--plot must end in .png or .svg, not 'sweep.pdf'"),
         (("--plot", "missing/sweep.png"), "the folder of --plot must exist"),
@@ -120,7 +127,7 @@ def test_bad_input_is_one_clear_line(capsys, arguments, message):
     assert message in error(capsys, "size", "demo", *map(str, arguments))
 
 
-def test_an_interrupted_sweep_keeps_its_results(capsys, monkeypatch):
+def test_an_interrupted_sweep_keeps_its_results(capsys, monkeypatch, tmp_path):
     """The user presses Ctrl-C while the sweep waits for results."""
 
     def interrupted(network, configs, board):
@@ -128,9 +135,53 @@ def test_an_interrupted_sweep_keeps_its_results(capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("etchnet.host.reports.sizing.sweep", interrupted)
-    status, out, err = run(capsys, "size", "demo", "--try-rows", "8", "--try-cols", "8", "--configs", "5")
+    arguments = ("size", "demo", "--try-rows", "8", "--try-cols", "8", "--configs", "5")
+    status, out, err = run(capsys, *arguments)
     assert (status, err) == (130, "interrupted: 1 of 5 machines were tried\n")
     assert "1 machines in" in out
+    # The best machine so far is not the machine that was asked for.
+    file = tmp_path / "machine.toml"
+    status, out, err = run(capsys, *arguments, "-o", str(file))
+    assert (status, err) == (130, f"interrupted: 1 of 5 machines were tried; {file} was not written\n")
+    assert not file.exists()
+
+
+@settings(max_examples=20)
+@given(tflite_graphs(operators=5, images=1), st.sampled_from([4, 8, 9, 16]), st.sampled_from([2, 8, 16]))
+def test_no_machine_that_holds_a_network_is_ruled_out(tmp_path_factory, graph, rows, columns):
+    """The lower bounds of memories are at most those of the machine that is found by compiling."""
+    path = tmp_path_factory.mktemp("graph") / "graph.tflite"
+    path.write_bytes(graph[0])
+    network = load_tflite(path).network
+    machine = Config(rows=rows, columns=columns, accumulator_rows=64, contract=network.contract)
+    found = fitted(network, machine).config
+    least = LeastMemories(network).on(machine)
+    assert all(getattr(least, name) <= getattr(found, name) for name in MEMORIES)
+    size = kbytes(found)
+    assert rule_out(network, [machine], Budget(kbytes=size)) == ([machine], [])
+    kept, (point,) = rule_out(network, [machine], Budget(kbytes=kbytes(least) * 0.99))
+    assert not kept
+    assert point.failure.startswith("at least ")
+
+
+@needs_models
+@pytest.mark.parametrize(("board", "holds"), [("ulx3s-85f", 208), ("icebreaker", 30), ("tang-nano-9k", 26)])
+def test_memories_alone_rule_a_board_out_at_once(capsys, monkeypatch, board, holds):
+    """No machine is compiled for visual wake words, whose memories no board here has."""
+    monkeypatch.setattr("etchnet.host.reports.sizing.evaluate", None)
+    message = error(capsys, "size", str(Path(MODELS) / "vww_96_int8.tflite"), "--board", board)
+    assert re.match(
+        rf"no machine fits \(\d+ tried\): the smallest needs at least \d+ block RAMs, of {holds}; ", message
+    )
+    assert (
+        "the model has 204 KB of weights, 54 KB of activations at once, 27 KB of inputs; no board here is large"
+        in message
+    )
+
+
+def test_another_board_that_may_hold_the_network_is_named(capsys):
+    message = error(capsys, "size", "demo", "--board", "icebreaker")
+    assert "; ulx3s-85f may hold it, a model with fewer channels or a smaller input needs less" in message
 
 
 def small_model(folder):
@@ -159,8 +210,11 @@ def test_a_board_is_a_limit_of_logic_cells_and_block_rams(capsys, tmp_path):
     assert best == dict(estimate(Config.from_dict(found["best"]["config"]), board).used)
     most = board.device.placeable["logic cells"]
     assert best["logic cells"] <= most * (1 + off)
-    refused = [p for p in found["points"] if p["area"]["logic cells"] > most * (1 + off)]
+    large = [p for p in found["points"] if p["area"]["logic cells"] > most * (1 + off)]
+    # Before that, machines are ruled out by their memories.
+    refused = [p for p in large if p["cycles"]]
     assert len(refused) > 3
+    assert all(p["refused"].startswith("at least ") for p in large if not p["cycles"])
     for point in refused:
         assert f"about {point['area']['logic cells']:,} logic cells, of {most:,}" in point["refused"]
 
