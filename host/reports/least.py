@@ -11,13 +11,10 @@ import numpy as np
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.capacity import enough, largest, resized
-from etchnet.host.compiler.im2col import im2col_variants
 from etchnet.host.network.layers import Conv, Depthwise, Linear, Reshape, Shape, Slice
-from etchnet.host.network.network import Network
+from etchnet.host.network.network import INPUT, Network
 
 __all__ = ["LeastMemories"]
-
-_LARGEST_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +39,8 @@ class LeastMemories:
 
     @cached_property
     def input_bytes(self) -> int:
-        """Bytes of the inputs, unfolded by the host or not, whichever are fewer."""
-        return min(_bytes(v.network.input_shapes) for v in im2col_variants(self.network, _LARGEST_ROWS))
+        """Bytes of the inputs, without pixels that no window covers."""
+        return sum(map(self._sent, range(len(self.network.input_shapes))))
 
     def on(self, config: Config) -> Config:
         """Return a machine like `config` with memories that are no larger than those that the network needs."""
@@ -66,6 +63,18 @@ class LeastMemories:
     def _multiplications(self) -> list[int]:
         """For each layer with weights, its multiplications by pixels of the image."""
         return [_multiplications(layer, self.network.source_shapes(index)) for index, layer in self._linear]
+
+    def _sent(self, number: int) -> int:
+        """Return the bytes of an input that the host cannot leave out, however it unfolds the input."""
+        height, width, channels = self.network.input_shapes[number]
+        layers = [(self.network.layers[reader], reader) for reader in self.network.readers(INPUT - number)]
+        covered = []
+        for layer, index in layers:
+            if isinstance(layer, Conv | Depthwise):
+                rows, columns, _ = self.network.shapes[index]
+                covered.append(min(height, rows * layer.kernel[0]) * min(width, columns * layer.kernel[1]))
+        pixels = max(covered) if covered and len(covered) == len(layers) else height * width
+        return pixels * channels
 
     def _live(self, index: int) -> int:
         """Return the bytes of a layer's operand and result if both are certain to be in the activation memory."""

@@ -138,7 +138,7 @@ def test_an_interrupted_sweep_keeps_its_results(capsys, monkeypatch, tmp_path):
     arguments = ("size", "demo", "--try-rows", "8", "--try-cols", "8", "--configs", "5")
     status, out, err = run(capsys, *arguments)
     assert (status, err) == (130, "interrupted: 1 of 5 machines were tried\n")
-    assert "1 machines in" in out
+    assert "1 machine in" in out
     # The best machine so far is not the machine that was asked for.
     file = tmp_path / "machine.toml"
     status, out, err = run(capsys, *arguments, "-o", str(file))
