@@ -15,7 +15,7 @@ from pathlib import Path
 
 from campaigns.summary import Result, Summary
 from support.qdq.cases import make_case
-from support.qdq.compare import DIFFERENT, REFUSED, TRACEBACK, compare, float_operators
+from support.qdq.compare import DIFFERENT, INVALID, REFUSED, TRACEBACK, Outcome, compare, float_operators
 from support.qdq.shrink import save_case
 
 _CHUNK = 20
@@ -25,7 +25,10 @@ _ON_MACHINE = 2
 
 def run_seed(seed: int, folder: Path | None = None) -> Result:
     """Make a case and compare; what fails, and what is saved on request, goes into `folder`."""
-    case = make_case(seed)
+    try:
+        case = make_case(seed)
+    except Exception as error:  # a campaign goes on
+        return Result(seed, "none", Outcome(INVALID, f"not made: {type(error).__name__}: {error}"))
     machine = seed % _ON_MACHINE == 0
     outcome = compare(case.data, case.inputs, machine=machine)
     floats = tuple(float_operators(case.data)) if outcome.kind == REFUSED else ()

@@ -80,8 +80,8 @@ def weights(random: np.random.Generator, shape: tuple[int, ...], terms: int) -> 
     return values.astype(np.float32)
 
 
-def windows(random, sizes, *, largest=3, pads=True, dilations=False):
-    """Return (kernel, strides, pads, dilations, result sizes) for spatial sizes."""
+def windows(random, sizes, *, largest=3, pads=True, dilations=False, beyond=0):
+    """Return (kernel, strides, pads, dilations, result sizes) for spatial sizes; `beyond`: pads larger than windows."""
     rank = len(sizes)
     kernel = [int(random.integers(1, min(largest, n) + 1)) for n in sizes]
     dilation = [
@@ -91,7 +91,7 @@ def windows(random, sizes, *, largest=3, pads=True, dilations=False):
     padding = [0] * 2 * rank
     if pads and random.random() < 0.6:
         same = random.random() < 0.6
-        padding = [(k - 1) // 2 if same else int(random.integers(0, k)) for k in (*kernel, *kernel)]
+        padding = [(k - 1) // 2 if same else int(random.integers(0, k + beyond)) for k in (*kernel, *kernel)]
     result = [
         (n + padding[i] + padding[i + rank] - (k - 1) * d - 1) // s + 1
         for i, (n, k, d, s) in enumerate(zip(sizes, kernel, dilation, strides, strict=True))

@@ -23,7 +23,8 @@ def conv(g: FloatGraph, random, x: str, *, keep: bool = False, channels: int = 0
     group = group if channels % group == 0 else 1
     if channels > 2 * _CHANNELS:
         return None
-    kernel, strides, pads, dilations, result = windows(random, sizes, dilations=random.random() < 0.2)
+    beyond = 3 if random.random() < 0.05 else 0
+    kernel, strides, pads, dilations, result = windows(random, sizes, dilations=random.random() < 0.2, beyond=beyond)
     if keep:
         kernel = [3 if n >= 3 and random.random() < 0.7 else 1 for n in sizes]
         strides, dilations, result = [1] * len(sizes), [1] * len(sizes), sizes
@@ -144,6 +145,10 @@ def clip(g: FloatGraph, random, x: str) -> str:
     ]
     low, high = bounds[int(random.integers(len(bounds)))]
     return g.add("Clip", [x], [g.shapes[x]], low=min(low, high), high=max(low, high))
+
+
+def identity(g: FloatGraph, random, x: str) -> str:
+    return g.add("Identity", [x], [g.shapes[x]])
 
 
 def max_pool(g: FloatGraph, random, x: str) -> str | None:
@@ -335,10 +340,11 @@ OPERATORS = {
     for maker in (
         conv, conv_relu, conv_pool, residual, gemm, mat_mul, add_constant, mul_constant, add, relu, clip, max_pool,
         average_pool, global_average, concat, pad, flatten, reshape, transpose, squeeze, split, slice_, reduce_mean,
+        identity,
     )
 }  # fmt: skip
 """makers by name"""
-SHARES = np.array([16, 14, 5, 10, 8, 6, 3, 3, 5, 4, 3, 5, 3, 3, 5, 3, 3, 2, 2, 2, 2, 2, 0.3])
+SHARES = np.array([16, 14, 5, 10, 8, 6, 3, 3, 5, 4, 3, 5, 3, 3, 5, 3, 3, 2, 2, 2, 2, 2, 0.3, 0.7])
 SHARES = SHARES / SHARES.sum()
 """how often each is tried"""
 HOST_LAST = {kind: _last(kind) for kind in ("Softmax", "LogSoftmax", "Sigmoid", "Tanh")} | {"ArgMax": arg_max}

@@ -10,7 +10,7 @@ from support.qdq.plans import Pair, Plan, Stored, asymmetric, hostile, near, qua
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")
 COMPUTES = (*PRODUCTS, "Add", "Mul", "GlobalAveragePool", "AveragePool", "Concat", "Softmax", "LogSoftmax")
-_SAME = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Pad")
+_SAME = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice", "Pad", "Identity")
 _CLAMPS = ("Relu", "Clip")
 _LAST = {"Softmax": (1 / 256, -128), "Sigmoid": (1 / 256, -128), "Tanh": (1 / 128, 0)}
 _KEPT = {"Conv": 0.9, "Add": 0.9, "Mul": 0.9, "AveragePool": 0.9, "GlobalAveragePool": 0.9, "Concat": 0.9, "Gemm": 0.3}
