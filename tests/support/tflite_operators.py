@@ -13,7 +13,10 @@ from support.strategies import int8, randoms
 
 from etchnet.host.exporters.flatbuffer import Graph
 
-REFUSALS = "moves values|exactly between|none was found|at most three can be separate|last axes of|keep the batch of 2"
+REFUSALS = (
+    "moves values|exactly between|none was found|at most three can be separate|last axes of|keep the batch of 2|"
+    "reads blocks of"
+)
 
 
 def _int32(g: Graph, values) -> int:

@@ -40,8 +40,7 @@ def add(context: Context, operator: Operator) -> None:
             verb = "add" if operator.kind == "ADD" else "subtract"
             raise ModelError(f"{operator} must {verb} equal shapes, not {shapes[0]} and {shapes[1]}")
         layer = make_layer(where, Add, zeros, *scalings, out.zero_point, low, high, signs)
-        sources = [first, second]
-        whole = first.shape
+        sources, whole, as_stored = [first, second], first.shape, True
         if signs[1] < 0:
             pairs = list(np.meshgrid(_INT8, _INT8, indexing="ij"))
             _check(operator, layer, [operand.astype(np.int8) for operand in pairs], scalings, zeros, pairs)
@@ -50,12 +49,12 @@ def add(context: Context, operator: Operator) -> None:
         value, constant = (first, second) if at == 0 else (second, first)
         assert isinstance(constant, Constant)
         assert not isinstance(value, Constant)
-        source, values = per_channel(context, operator, value, constant.values)
+        source, values, as_stored = per_channel(context, operator, value, constant.values)
         scaled = signs[1 - at] * scalings[1 - at].apply(values - zeros[1 - at], TFLITE_DOUBLE)
         layer = make_layer(
             where, AddConstant, scaled, zeros[at], scalings[at], scalings[2], out.zero_point, low, high, signs[at]
         )
-        sources, whole = [source], value.shape
+        sources, whole = [source], source.shape
         if signs[at] < 0:
             different = np.unique(values)
             single = replace(layer, constant=scalings[0].apply(different - zeros[0], TFLITE_DOUBLE))
@@ -64,7 +63,7 @@ def add(context: Context, operator: Operator) -> None:
             _check(operator, single, [grid.astype(np.int8)], scalings, zeros, pairs)
     if math.prod(shape) != math.prod(whole):
         raise ModelError(f"{operator}: the result must have shape {whole}, not {shape} as in the file")
-    value = context.builder.add(where, layer, sources, out, name=name, shape=whole, as_stored=True)
+    value = context.builder.add(where, layer, sources, out, name=name, shape=whole, as_stored=as_stored)
     context.set_reshaped(operator, value)
 
 

@@ -38,7 +38,7 @@ def multiply(context: Context, operator: Operator) -> None:
     value, constant = _with_constant(context, operator, "multiply by")
     result, out = context.output(operator)
     low, high = activation_limits(context, operator, options.FusedActivationFunction(), out)
-    source, values = per_channel(context, operator, value, constant.values)
+    source, values, as_stored = per_channel(context, operator, value, constant.values)
     before = value.quantisation
     real = before.scale * constant.quantisation.scale / out.scale
     factors = values - constant.quantisation.zero_point
@@ -58,7 +58,7 @@ def multiply(context: Context, operator: Operator) -> None:
     name, shape = context.label(operator), context.shape(result)
     if math.prod(shape) != math.prod(value.shape):
         raise ModelError(f"{operator}: the result must have shape {value.shape}, not {shape} as in the file")
-    made = context.builder.add(str(operator), layer, [source], out, name=name, shape=value.shape, as_stored=True)
+    made = context.builder.add(str(operator), layer, [source], out, name=name, shape=source.shape, as_stored=as_stored)
     context.set_reshaped(operator, made)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,10 @@ def operands(context: Context, operator: Operator) -> list[Value | Constant]:
     return found
 
 
-def per_channel(context: Context, operator: Operator, value: Value, values: np.ndarray) -> tuple[Value, np.ndarray]:
-    """Return a value as stored, and what a constant holds for each of its channels there.
+def per_channel(
+    context: Context, operator: Operator, value: Value, values: np.ndarray
+) -> tuple[Value, np.ndarray, bool]:
+    """Return what a layer is to read, what a constant holds for each of its channels, and whether it is read as stored.
 
     Raises
     ------
@@ -59,12 +62,15 @@ def per_channel(context: Context, operator: Operator, value: Value, values: np.n
         channels = context.builder.geometry(value)[2]
         if channels > _MOST_CHANNELS:
             raise ModelError(f"{where} must have at most {_MOST_CHANNELS} channels, not {channels}")
-        return value, np.full(channels, values.reshape(-1)[0])
+        return value, np.full(channels, values.reshape(-1)[0]), True
     wanted = f"one number or one per channel, as in shape {(1,) * (len(shape) - 1) + shape[-1:]}"
     if len(axes) != 1 or len(padded) != len(shape) or padded[axes[0]] != shape[axes[0]] or not axes[0]:
         raise ModelError(f"{where}: the constant must be {wanted}, not have shape {values.shape}")
     axis = axes[0] - 1
     view = context.builder.view(where, [value], [axis])
-    if view.at[axis] != 2 or context.builder.geometry(view.values[0])[2] != values.size:
+    if view.at[axis] == 2 and context.builder.geometry(view.values[0])[2] == values.size:
+        return view.values[0], values.reshape(-1), True
+    if axis != len(value.shape) - 1:
         raise ModelError(f"{where}: the constant must be {wanted}, not along axis {axes[0]} of shape {shape}")
-    return view.values[0], values.reshape(-1)
+    lines = math.prod(value.shape[:-1]), value.shape[-1]
+    return context.builder.reshape(where, value, lines), values.reshape(-1), False
