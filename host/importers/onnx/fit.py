@@ -16,10 +16,11 @@ import numpy as np
 from etchnet.hdl.isa.contracts import ONNX_FLOAT
 from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Add, Depthwise, Scaling
+from etchnet.host.network.model import ModelError
 from etchnet.sim.arithmetic.contracts import quantise_float
 from etchnet.sim.arithmetic.onnx_ops import qlinear_add
 
-__all__ = ["CONTRACT", "Fit", "fit_add", "fit_map", "layer_of_fits", "line_of"]
+__all__ = ["CONTRACT", "Fit", "encode", "fit_add", "fit_map", "layer_of_fits", "line_of"]
 
 CONTRACT = ONNX_FLOAT
 _INT8 = np.arange(-128, 128)
@@ -32,6 +33,22 @@ _MOST_MOVES = 500
 _LARGEST_OFFSET = 2.0**-14
 _NEAREST = 32
 _MOST_WORK = 1 << 23
+_LEAST_FACTOR, _LARGEST_FACTOR = 2.0**-32, 2.0**9
+
+
+def encode(where: str, factors: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return multipliers and shifts of float32 factors; raises ModelError for factors that are negative or not finite.
+
+    The product of an int32 sum and a factor below 2**-32 rounds to 0, and that of one above 2**9 leaves int8 unless the
+    sum is 0: these results do not depend on the factor.
+    """
+    factors = np.atleast_1d(np.asarray(factors, np.float64))
+    wrong = factors[~(np.isfinite(factors) & (factors >= 0))]
+    if wrong.size:
+        raise ModelError(f"{where}: the product of scales must be finite and not negative, not {wrong[0]}")
+    limited = np.where(factors < _LEAST_FACTOR, 0, np.minimum(factors, _LARGEST_FACTOR))
+    multipliers, shifts = np.array([quantise_float(float(factor)) for factor in limited], np.int64).T
+    return multipliers, shifts
 
 
 def _scaling(factor: Any) -> Scaling:
@@ -56,10 +73,10 @@ class Fit:
 
 def layer_of_fits(where: str, fits: Sequence[Fit], zero_point: int, low: int = -128, high: int = 127) -> Depthwise:
     """Return a layer that computes one `Fit` per channel."""
-    pairs = np.array([quantise_float(float(fit.factor)) for fit in fits], np.int64)
+    encoded = encode(where, [fit.factor for fit in fits])
     weights = np.array([fit.weight for fit in fits], np.int8).reshape(1, 1, -1, 1)
     biases = np.array([fit.bias for fit in fits], np.int64)
-    return make_layer(where, Depthwise, weights, biases, *pairs.T, 0, zero_point, low, high)
+    return make_layer(where, Depthwise, weights, biases, *encoded, 0, zero_point, low, high)
 
 
 def line_of(target: np.ndarray, low: int, high: int) -> tuple[float, float] | None:

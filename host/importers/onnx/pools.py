@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
-from etchnet.host.importers.onnx.fit import Fit, fit_map
+from etchnet.host.importers.onnx.fit import Fit, encode, fit_map
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.shapes import reduced_axes
 from etchnet.host.importers.onnx.values import Item, Tensor, nearby_zero_points, quantisation_text
@@ -16,10 +16,10 @@ from etchnet.host.importers.onnx.windows import ceil_mode_padding, window
 from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Depthwise, MaxPool
 from etchnet.host.network.model import ModelError, Quantisation
-from etchnet.sim.arithmetic.contracts import quantise_float
 from etchnet.sim.arithmetic.onnx_ops import average_bounds, global_average_scale
 
 _MOST_TAPS = 64
+_LARGEST_RATIO = 1 << 16
 
 
 @handles("MaxPool")
@@ -89,15 +89,15 @@ def qlinear_average_pool(context: Context, node: Node) -> Item:
             f"{taps} values meet rounding ties that depend on their order, which no integer arithmetic reproduces"
         )
     ones = 2 - len(size)
-    multiplier, shift = quantise_float(float(fit.factor))
+    multiplier, shift = encode(where, fit.factor)
     context.builder.check_size(f"{where}: the window", (*kernel, channels))
     layer = make_layer(
         where,
         Depthwise,
         np.full((*(1,) * ones, *kernel, channels, 1), fit.weight, np.int8),
         fit.bias,
-        multiplier,
-        shift,
+        multiplier[0],
+        shift[0],
         into.zero_point,
         fit.zero_point,
         stride=(*(1,) * ones, *stride),
@@ -127,6 +127,11 @@ def _fit_average(where: str, taps: int, into: Quantisation, out: Quantisation) -
             f"{where}: windows must have at most {_MOST_TAPS} pixels, not {taps}, except over the whole image"
         )
     scales, zeros = (into.scale, out.scale), (into.zero_point, out.zero_point)
+    if not into.scale / out.scale < _LARGEST_RATIO:
+        raise ModelError(
+            f"{where} from {quantisation_text(into)} to {quantisation_text(out)}: the quotient of scales must be below "
+            f"{_LARGEST_RATIO}, or results leave the integers of ONNX Runtime"
+        )
     least, most = average_bounds(taps, taps, scales, zeros)
     if not np.array_equal(least, most):
         return None

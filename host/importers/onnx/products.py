@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from etchnet.host.importers.onnx.context import Context, handles
+from etchnet.host.importers.onnx.fit import encode
 from etchnet.host.importers.onnx.reader import Node, make_node
 from etchnet.host.importers.onnx.runtime import SOURCE
 from etchnet.host.importers.onnx.values import HostValue, Item, Tensor, checked_scales, shape_text
@@ -18,10 +19,9 @@ from etchnet.host.importers.value import Value, make_layer
 from etchnet.host.network.layers import Concat, Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.host.network.order import UNCHANGED, AxisOrder
-from etchnet.sim.arithmetic.contracts import float_scale, quantise_float
+from etchnet.sim.arithmetic.contracts import float_scale
 
 _MOST_GROUP_WEIGHTS = 1 << 26
-_LEAST_FACTOR, _LARGEST_FACTOR = 2.0**-32, 2.0**9
 
 
 @handles("QLinearConv")
@@ -267,13 +267,4 @@ def _factors(
     """Return multipliers and shifts per output channel."""
     if scales.size not in (1, channels):
         raise ModelError(f"{where}: weights must have 1 or {channels} scales, not {scales.size}")
-    factors = np.broadcast_to(float_scale(input_scale, scales, out.scale), channels).astype(np.float64)
-    # The product of an int32 sum and a smaller factor rounds to 0, and that of a larger one leaves int8 unless it is 0.
-    factors = np.where(factors < _LEAST_FACTOR, 0, factors)
-    factors = np.where(np.isfinite(factors), np.minimum(factors, _LARGEST_FACTOR), factors)
-    try:
-        pairs = [quantise_float(float(factor)) for factor in factors]
-    except ValueError as error:
-        raise ModelError(f"{where}: {error}") from None
-    multipliers, shifts = np.array(pairs, np.int64).T
-    return multipliers, shifts
+    return encode(where, np.broadcast_to(float_scale(input_scale, scales, out.scale), channels))
