@@ -22,7 +22,13 @@ from etchnet.host.network.layers import (
     Scaling,
     Slice,
 )
+from etchnet.host.network.model import ModelError
 from etchnet.host.network.network import INPUT, Network
+
+pytest.importorskip("tflite", reason="the package tflite is not installed")
+from support.tflite_operators import all_operators
+
+from etchnet.host.importers.tflite.importer import parse_tflite
 
 MACHINES = [
     Config(rows=r, columns=c, **o) for r, c, o in [(4, 4, {}), (8, 4, {}), (4, 8, {}), (8, 8, {"depthwise": 2})]
@@ -83,6 +89,21 @@ def test_random_networks_with_slices(random, config):
     machine.load(network)
     x = int8(random, (3, network.input_size))
     assert np.array_equal(machine.run(x), network.reference(x))
+
+
+@settings(max_examples=20)
+@given(all_operators(), st.sampled_from(MACHINES))
+def test_random_files_of_all_operators_on_the_machine(case, config):
+    """The network of a file against the numpy reference, which other tests compare with TensorFlow Lite Micro."""
+    data, x = case
+    try:
+        model = parse_tflite(data)
+    except ModelError:
+        return
+    machine = Accelerator(config)
+    machine.load(model.network)
+    inputs = model.prepare(x)
+    assert np.array_equal(machine.run(inputs), model.network.reference(inputs))
 
 
 def test_slices_and_additions_on_the_gateware():
