@@ -203,9 +203,7 @@ def check_model(model: Any, name: str, supported: Callable[[str, str], object]) 
         raise ModelError(f"{name} is damaged: two constants have the same name")
     for tensor in graph.initializer:
         _check_tensor(f"the constant {tensor.name!r}", tensor)
-    for value in graph.input:
-        if value.name not in constants:
-            _input(value)
+    ports = [_input(value) for value in graph.input if value.name not in constants]
     named = {proto.name for proto in graph.node}
     for index, proto in enumerate(graph.node):
         node = make_node(index, proto)
@@ -213,7 +211,7 @@ def check_model(model: Any, name: str, supported: Callable[[str, str], object]) 
         # ONNX Runtime calls operators by their names alone.
         if not proto.name and node.label not in named:
             proto.name = node.label
-    _check_sizes(model)
+    _check_sizes(model, max((port.batch or 1 for port in ports), default=1))
 
 
 def read_graph(model: Any, name: str) -> Graph:
@@ -275,18 +273,19 @@ def _input(value: Any) -> Port:
     return Port(value.name, kind, tuple(shape[1:]), int(fixed) if fixed else None)
 
 
-def _check_sizes(model: Any) -> None:
-    """Refuse a model with a tensor that is too large, as far as shapes follow from the inputs."""
+def _check_sizes(model: Any, batch: int) -> None:
+    """Refuse a model with a tensor that is too large, as far as shapes follow from the inputs and constants."""
     import onnx
 
     try:
-        inferred = onnx.shape_inference.infer_shapes(model)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # ONNX Runtime says what is wrong with shapes that contradict each other
         return
+    most = max(batch * MOST_VALUES, _MOST_CONSTANT_VALUES)
     for value in inferred.graph.value_info:
         sizes = [size.dim_value for size in value.type.tensor_type.shape.dim if size.HasField("dim_value")]
-        if math.prod(sizes) > _MOST_BATCH * MOST_VALUES:
-            raise ModelError(f"{value.name!r} must have at most {MOST_VALUES} values per image, not shape {sizes}")
+        if math.prod(sizes) > most:
+            raise ModelError(f"{value.name!r} must have at most {most} values, not shape {tuple(sizes)}")
 
 
 def make_node(index: int, proto: Any) -> Node:

@@ -28,6 +28,8 @@ SOURCE = "etchnet_source"
 _SILENT = 4
 _INT8_SETTING = "session.qdqisint8allowed"
 _LONGEST_REASON = 400
+_LARGEST_INPUT = 1 << 20
+_HALVINGS = 48
 
 
 def check_installed() -> None:
@@ -150,19 +152,17 @@ class OnnxStep:
         return np.concatenate(parts)[: len(x)]
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
-        """Return values near those of which the step makes `y`, for functions of single values.
-
-        Between real numbers the function is taken to be a straight line; for integers, the nearest result is found.
-        """
-        count, kind = y.shape[1], np.dtype(input_type(self.model))
-        if kind.kind == "f":
-            low, high = (self(np.full((1, count), x, kind)).astype(np.float64) for x in (-1, 1))
-            slope = np.where(high == low, 1, high - low) / 2
-            return ((y - (low + high) / 2) / slope).astype(kind)
-        limits = np.iinfo(kind)
-        values = np.arange(limits.min, limits.max + 1, max(1, (limits.max - limits.min) // 255)).astype(kind)
-        made = self(np.repeat(values[:, None], count, axis=1)).astype(np.int64)
-        return values[np.abs(made[:, None] - y.astype(np.int64)).argmin(axis=0)]
+        """Return values of which the step makes `y`, or values near them, for monotonic functions of single values."""
+        kind = np.dtype(input_type(self.model))
+        low, high = (-_LARGEST_INPUT, _LARGEST_INPUT) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+        below, above = np.full(y.shape, low, np.float64), np.full(y.shape, high, np.float64)
+        falls = self(below.astype(kind)) > self(above.astype(kind))
+        below, above = np.where(falls, above, below), np.where(falls, below, above)
+        for _ in range(_HALVINGS):
+            middle = (below + above) / 2
+            reached = self(middle.astype(kind)).astype(np.int64) >= y
+            below, above = np.where(reached, below, middle), np.where(reached, middle, above)
+        return above.astype(kind)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(images.reshape(-1, *self.shape[1:]))

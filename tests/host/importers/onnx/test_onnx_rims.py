@@ -108,3 +108,6 @@ def test_several_inputs_and_outputs_and_float_ends():
     data = writer.write(last, inputs=[("real", (20,))], outputs=[(logits, (6,)), (softmax, (6,))])
     floats = random.uniform(0, 255, (7, 20)).astype(np.float32)
     agree(data, {"x": random_bytes(random, (7, 20)), "real": floats})
+    model = parse_onnx(data)
+    values = model.prepare({"x": random_bytes(random, (7, 20)), "real": floats})
+    assert np.array_equal(model.prepare(model.restore_all(values)), values)
