@@ -168,8 +168,8 @@ class Context:
         if any(host.source != first.source or host.entrance != first.entrance for host in hosts):
             raise ModelError(
                 known
-                or f"{node.where} has several operands that are not constant, and ONNX Runtime does not compute it on "
-                "int8, or not by a sum: no layer of the machine, and no step of the host, takes them"
+                or f"{node.where} has several operands that are not constant: of such operators, the machine has only "
+                "QLinearAdd and concatenations, and the host none"
             )
         inputs = []
         axes = frozenset(axis for host in hosts for axis in host.axes)

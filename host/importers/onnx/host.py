@@ -28,14 +28,21 @@ def enter(context: Context, node: Node, host: HostValue, out: Quantisation | Non
     """Return the int8 tensor that the host makes of an input of the model before the first layer."""
     if host.ordered and not {n.kind for n in host.nodes} <= {*ORDERED, "QuantizeLinear"}:
         raise ModelError(f"{node.where}: before it are a pool and operators that may change the order of values")
-    given = out or Quantisation(1.0, 0, True)
-    number = -1 if host.entrance is None else host.entrance
-    port = context.graph.inputs[number]
+    assert host.entrance is not None
+    port, first = context.graph.inputs[host.entrance], host.nodes[0]
     kinds = tuple(n.kind for n in host.nodes)
-    step: InputStep = Quantise(given)
-    if out is None or kinds != ("QuantizeLinear",) or host.axes or port.dtype != "float32":
+    step: InputStep
+    given = Quantisation(1.0, 0, True, "int8" if port.dtype == "float32" else port.dtype)
+    if port.dtype == "float32":
+        given = out or given
+    elif first.kind == "DequantizeLinear" and not host.axes:
+        scale, *zero = (context.constants[name] for name in first.inputs[1:])
+        given = replace(given, scale=float(scale.flat[0]), zero_point=int(zero[0].flat[0]) if zero else 0)
+    if kinds == ("QuantizeLinear",) and out is not None and not host.axes and port.dtype == "float32":
+        step = Quantise(out)
+    else:
         step = OnnxStep(_submodel(context, host), (1, *port.shape), kinds, "int8")
-    context.builder.prepare_input(node.where, context.entrances[number], given, step)
+    context.builder.prepare_input(node.where, context.entrances[host.entrance], given, step)
     return host.source
 
 
@@ -48,6 +55,9 @@ def quantised(context: Context, node: Node, output: str, number: np.ndarray) -> 
     for reader in readers:
         if reader.kind in _MOVES:
             return quantised(context, node, reader.outputs[0], number)
+        others = [name for name in reader.inputs if name and name != output]
+        if not all(name in context.items or name in context.graph.constants for name in others):
+            break
         operands = [number if name == output else context.operand(reader, n) for n, name in enumerate(reader.inputs)]
         if not all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
             break

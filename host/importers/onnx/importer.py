@@ -70,7 +70,7 @@ def _import(graph: Graph) -> Model:
         context.items.update(zip(node.outputs, made if isinstance(made, list) else [made], strict=False))
     model = context.builder.finish([_output(context, name) for name in graph.outputs])
     inputs = [
-        replace(port, quantisation=context.scales.get(number, port.quantisation))
+        replace(port, quantisation=context.scales.get(number, port.quantisation)) if port.dtype == "int8" else port
         for number, port in enumerate(model.inputs)
     ]
     return replace(model, inputs=inputs)

@@ -197,12 +197,16 @@ def _scaled(context: Context, node: Node, sums: Tensor, scale: np.float32, scale
     """Return ``fl32(fl32(sum) * fl32(scale * scales))``, as ONNX Runtime computes float32 results of int8 products."""
     from onnx import TensorProto, helper
 
-    real, factor, name = (f"{node.outputs[0]}_etchnet_{part}" for part in ("sums", "factor", "name"))
-    cast = make_node(0, helper.make_node("Cast", [SOURCE], [real], name, to=TensorProto.FLOAT))
+    real, factor = (f"{node.outputs[0]}_etchnet_{part}" for part in ("sums", "factor"))
     context.constants[factor] = np.asarray(scale * scales, np.float32)
-    product = make_node(1, helper.make_node("Mul", [real, factor], [node.outputs[0]], node.name))
+    protos = [
+        helper.make_node("Cast", [SOURCE], [real], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [real, factor], [node.outputs[0]]),
+    ]
+    # Messages name the product for both.
+    nodes = tuple(replace(make_node(index, proto), where=node.where) for index, proto in enumerate(protos))
     sums = replace(sums, value=replace(sums.value, dtype="int32"))
-    return HostValue(sums, "int32", (cast, product), node.outputs[0], "float32", pointwise=False)
+    return HostValue(sums, "int32", nodes, node.outputs[0], "float32", pointwise=False)
 
 
 def _weights(context: Context, node: Node, index: int) -> tuple[np.ndarray, np.ndarray]:

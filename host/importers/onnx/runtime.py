@@ -54,20 +54,26 @@ def optimise(model: Any, name: str) -> Any:
     ModelError
         ONNX Runtime does not load the file; the message has its reason.
     """
+    try:
+        with tempfile.TemporaryDirectory(prefix="etchnet-") as folder:
+            return _optimise(model, name, Path(folder) / "optimised.onnx")
+    except OSError as error:
+        raise ModelError(f"{name}: ONNX Runtime needs a temporary file for its graph: {error}") from None
+
+
+def _optimise(model: Any, name: str, path: Path) -> Any:
     import onnxruntime
 
-    with tempfile.TemporaryDirectory(prefix="etchnet-") as folder:
-        path = Path(folder) / "optimised.onnx"
-        options = _options()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(path)
-        # Weights are packed for products that are never computed here.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        try:
-            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's exceptions have no common class
-            raise ModelError(f"{name}: ONNX Runtime does not load it: {_one_line(error)}") from None
-        return parse_model(path.read_bytes(), name)
+    options = _options()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path)
+    # Weights are packed for products that are never computed here.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions have no common class
+        raise ModelError(f"{name}: ONNX Runtime does not load it: {_one_line(error)}") from None
+    return parse_model(path.read_bytes(), name)
 
 
 def _options() -> Any:
@@ -88,7 +94,6 @@ def _one_line(error: Exception) -> str:
     return text[:_LONGEST_REASON]
 
 
-@functools.lru_cache(maxsize=64)
 def _session(data: bytes) -> Any:
     """Return a session that runs a model as it is."""
     import onnxruntime
@@ -98,10 +103,17 @@ def _session(data: bytes) -> Any:
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
-def run(where: str, model: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Run a model as it is, and return its one result; raises ModelError with ONNX Runtime's reason."""
+_kept_session = functools.lru_cache(maxsize=16)(_session)
+"""`_session`, for models that run again and again"""
+
+
+def run(where: str, model: bytes, inputs: dict[str, np.ndarray], *, again: bool = False) -> np.ndarray:
+    """Run a model as it is, and return its one result; raises ModelError with ONNX Runtime's reason.
+
+    With `again`, its session is kept for another run.
+    """
     try:
-        (result,) = _session(model).run(None, inputs)
+        (result,) = (_kept_session if again else _session)(model).run(None, inputs)
     except Exception as error:  # the runtime's exceptions have no common class
         raise ModelError(f"{where}: ONNX Runtime does not compute it: {_one_line(error)}") from None
     return np.asarray(result)
@@ -109,7 +121,7 @@ def run(where: str, model: bytes, inputs: dict[str, np.ndarray]) -> np.ndarray:
 
 def input_type(model: bytes) -> str:
     """Return numpy's name of the type of a model's one input."""
-    kind = _session(model).get_inputs()[0].type
+    kind = _kept_session(model).get_inputs()[0].type
     return {"tensor(float)": "float32"}.get(kind, kind[7:-1])
 
 
@@ -166,7 +178,7 @@ class OnnxStep:
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         rows = np.ascontiguousarray(images.reshape(-1, *self.shape[1:]))
-        result = run(", ".join(self.operators), self.model, {SOURCE: rows})
+        result = run(", ".join(self.operators), self.model, {SOURCE: rows}, again=True)
         if result.shape[:1] != (len(images),):
             raise ModelError(f"{', '.join(self.operators)} must keep the batch as the first dimension of the result")
         return result

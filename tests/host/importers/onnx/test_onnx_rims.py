@@ -1,5 +1,9 @@
 """What ONNX Runtime leaves in float32: at the ends it runs on the host, in between it must be a function of values."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,7 +12,7 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 import onnx
 from onnx import numpy_helper
 from support.onnx_runtime import agree, same_formulas
-from support.onnx_strategies import Tensor, begin, near, random_bytes, random_conv, random_out
+from support.onnx_strategies import Tensor, begin, near, random_bytes, random_conv, random_model, random_out
 
 from etchnet.host.importers.onnx.importer import parse_onnx
 from etchnet.host.network.layers import Conv, Depthwise
@@ -111,3 +115,34 @@ def test_several_inputs_and_outputs_and_float_ends():
     model = parse_onnx(data)
     values = model.prepare({"x": random_bytes(random, (7, 20)), "real": floats})
     assert np.array_equal(model.prepare(model.restore_all(values)), values)
+
+
+def test_uint8_at_both_ends():
+    random = np.random.default_rng(6)
+    writer, _ = begin("QDQ", random, (3, 6, 6))
+    pixels = [writer.constant(np.float32(0.02)), writer.constant(np.uint8(100))]
+    real = writer.node("DequantizeLinear", ["pixels", *pixels])
+    y = random_conv(writer, random, writer.give(real, (3, 6, 6), (0.03, -3)))
+    last = writer.node("QuantizeLinear", [writer.read(y), writer.constant(y.scale), writer.constant(np.uint8(77))])
+    model = onnx.load_from_string(writer.write(y, inputs=[("pixels", (3, 6, 6))], outputs=[(last, y.shape)]))
+    del model.graph.input[0], model.graph.output[0]
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    data, x = model.SerializeToString(), random.integers(0, 256, (4, 3, 6, 6)).astype(np.uint8)
+    agree(data, {"pixels": x})
+    port = parse_onnx(data).inputs[0]
+    assert (port.dtype, port.quantisation.range) == ("uint8", (np.float32(0.02) * -100, np.float32(0.02) * 155))
+
+
+def test_the_same_file_is_the_same_network(tmp_path):
+    """Also in another process, whose hashes differ."""
+    data = random_model(np.random.default_rng(12), "QDQ")[0]
+    path, code = tmp_path / "model.onnx", "import sys; from etchnet.host.importers.load import load_model; "
+    path.write_bytes(data)
+    code += "from pathlib import Path; load_model(sys.argv[1]).network.save(Path(sys.argv[2]))"
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, path, tmp_path / f"{seed}.npz"], check=True, env=environment)
+    first, second = (np.load(tmp_path / f"{seed}.npz") for seed in "12")
+    assert first["network"] == second["network"]
+    assert all(np.array_equal(first[name], second[name]) for name in first.files)
