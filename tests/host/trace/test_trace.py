@@ -181,7 +181,7 @@ def test_waveforms_that_do_not_fit_the_disk_are_one_line(capsys, tmp_path, engin
         (("gemm", "-o", "out.pdf"), "--output must end in .html, .htm, .json, .vcd unless --format is given"),
         (
             ("gemm", "-o", "out.html", "--size", "512", "--set", "weight_tiles=4"),
-            "need 1024 weight tiles, but this machine has 4",
+            r"weight_tiles = 4 \(1024 is enough\)",
         ),
         (("missing.tflite", "-o", "out.html"), "missing.tflite"),
     ],
