@@ -11,6 +11,7 @@ from etchnet.host.importers.builder import GraphBuilder
 from etchnet.host.importers.registry import OperatorRegistry
 from etchnet.host.importers.tflite.reader import Operator, Reader, Tensor
 from etchnet.host.importers.value import Value
+from etchnet.host.network.layers import Padding
 from etchnet.host.network.model import Model, ModelError, Quantisation
 
 __all__ = ["OPERATORS", "Blocks", "Context", "handles"]
@@ -56,6 +57,8 @@ class Context:
         a RESHAPE from its result in the file.
     blocks
         Results of SPACE_TO_BATCH_ND, and of a convolution after it, by the index of their tensor.
+    borders
+        For images with a border of their zero point, by the index of their tensor: the image without it, and its sides.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Context:
         self.values: dict[int, Value] = {}
         self.sizes: set[int] = set()
         self.blocks: dict[int, Blocks] = {}
+        self.borders: dict[int, tuple[Value, Padding]] = {}
         self.builder = GraphBuilder(reader.name)
         self.batch = batch
         for index in reader.inputs:

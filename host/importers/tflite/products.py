@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,7 @@ def _image_operand(context: Context, operator: Operator) -> tuple[Value, tuple[i
 def _append(context: Context, operator: Operator, layer: Conv | Depthwise, source: Value, out: Quantisation) -> None:
     """Add the layer of a convolution, whose result may be interleaved images."""
     if operator.inputs[0] not in context.blocks:
+        layer, source = _with_border(context, operator, layer, source)
         context.append(operator, layer, [source])
         return
     block, result = context.blocks[operator.inputs[0]].block, context.reader.tensor(operator.outputs[0])
@@ -130,6 +132,20 @@ def _append(context: Context, operator: Operator, layer: Conv | Depthwise, sourc
     if result.shape != sizes:
         raise ModelError(f"{operator}: the result must have shape {sizes}, not {result.shape} as in the file")
     context.blocks[result.index] = Blocks(value, block)
+
+
+def _with_border(
+    context: Context, operator: Operator, layer: Conv | Depthwise, source: Value
+) -> tuple[Conv | Depthwise, Value]:
+    """Return a layer that reads an image before a PAD of it, and that image; a border wider than the kernel stays."""
+    if operator.inputs[0] not in context.borders:
+        return layer, source
+    image, border = context.borders[operator.inputs[0]]
+    spans = [(taps - 1) * step for taps, step in zip(layer.kernel, layer.dilation, strict=True)]
+    if any(max(side) > span for side, span in zip(border, spans, strict=True)):
+        return layer, source
+    (top, bottom), (left, right) = ((a + c, b + d) for (a, b), (c, d) in zip(layer.padding, border, strict=True))
+    return replace(layer, padding=((top, bottom), (left, right))), image
 
 
 def _weights(

@@ -79,6 +79,9 @@ def pad(context: Context, operator: Operator) -> None:
             raise ModelError(f"{operator}: the value must have the result's scale and zero point")
         value = int(reader.constant(f"{operator}: the value", constant, "i1", (1,))[0])
     context.set_reshaped(operator, padded(context, operator, whole, paddings[missing:], value, out))
+    *first, channels = paddings[1:] if len(source.shape) == rank - 1 else paddings
+    if len(source.shape) == 3 and not any(channels) and not any(paddings[0] * (rank == 4)) and value == out.zero_point:
+        context.borders[operator.outputs[0]] = source, (first[0], first[1])
 
 
 def padded(

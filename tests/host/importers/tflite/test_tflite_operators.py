@@ -238,6 +238,35 @@ def test_every_pair_added_equals_the_runtime(scales, zeros, activation):
     assert np.array_equal(ours(data, pairs), run(data, pairs))
 
 
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize(
+    ("paddings", "value", "layers"),
+    [
+        ([(0, 0), (1, 1), (2, 1), (0, 0)], None, 1),
+        ([(0, 0), (0, 2), (0, 0), (0, 0)], 7, 1),  # the zero point
+        ([(0, 0), (0, 2), (0, 0), (0, 0)], 8, 2),
+        ([(0, 0), (1, 0), (0, 0), (0, 1)], None, 2),  # another channel
+        ([(0, 0), (3, 0), (0, 0), (0, 0)], None, 2),  # wider than the kernel
+    ],
+)
+def test_a_border_of_zero_points_before_a_convolution_is_padding(paddings, value, layers, same, deep):
+    random, g = np.random.default_rng(0), Graph()
+    first = g.activation("input", (1, 5, 6, 3), 0.1, 7)
+    shape = tuple(n + sum(pair) for n, pair in zip((1, 5, 6, 3), paddings, strict=True))
+    border = g.pad(first, paddings, g.like(first, shape), value=value)
+    size = [-(-n // 2) if same else (n - 3) // 2 + 1 for n in shape[1:3]]
+    result = g.activation("result", (1, *size, shape[3] if deep else 5), 2.0, 4)
+    weights = int8(random, (1 if deep else 5, 3, 3, shape[3]))
+    convolve = g.depthwise_conv_2d if deep else g.conv_2d
+    data, x = (
+        g.write(first, convolve(border, weights, [0.02], None, result, stride=(2, 2), same=same)),
+        int8(random, (4, 5, 6, 3)),
+    )
+    assert np.array_equal(ours(data, x), run(data, x))
+    assert len(parse_tflite(data).network.layers) == layers
+
+
 @pytest.mark.parametrize("count", [(1, 2), (2, 2), (3, 5), (7, 7), (6, 8)])
 @pytest.mark.parametrize("scales", [(1.0, 1.0), (0.5, 1.0), (1.0, 0.125), (0.3, 0.7), (1e-12, 1.0)])
 def test_means_at_ties_equal_the_runtime(count, scales):
