@@ -186,22 +186,23 @@ def _attempt(
     common = _run(pipeline[:first], {}, start)
     prepared = _prepared(pipeline[first:last], common, packed)
     failed: list[_Failure] = []
-    # Tensors alone may rule out a choice. Such a choice is worth a search only if no other one fits.
-    for fits in (True, False):
-        some = [history for history in prepared if fits != bool(_last(history).memory.needs.short(config))]
-        for candidate in _candidates(pipeline[last], some, thorough=thorough):
-            state = _last(candidate)
-            short = state.memory.needs.short(config)
-            if any(failure.is_minimal(short, state.choice, grow) for failure in failed):
-                continue
-            try:
-                found = _run(pipeline[last + 1 :], candidate, state)
-            except CapacityError as error:
-                failed.append(_Failure({**short, **error.short}, error, candidate))
-            else:
-                if fits:
-                    return found
-                failed.append(_Failure(short, None, candidate))
+    # Tensors alone may rule out a choice; if they rule out all, those with the fewest memories that are too small remain.
+    shortages = [_last(history).memory.needs.short(config) for history in prepared]
+    fewest = min(_shortage(short, grow) for short in shortages)
+    nearest = [history for history, short in zip(prepared, shortages, strict=True) if _shortage(short, grow) == fewest]
+    for candidate in _candidates(pipeline[last], nearest, thorough=thorough, brief=fewest > (0, 0)):
+        state = _last(candidate)
+        short = state.memory.needs.short(config)
+        if any(failure.is_minimal(short, state.choice, grow) for failure in failed):
+            continue
+        try:
+            found = _run(pipeline[last + 1 :], candidate, state)
+        except CapacityError as error:
+            failed.append(_Failure({**short, **error.short}, error, candidate))
+        else:
+            if not short:
+                return found
+            failed.append(_Failure(short, None, candidate))
     best = min(failed, key=lambda failure: failure.preference(grow))
     short = {name: value for name, value in best.short.items() if name not in grow}
     if short:
@@ -227,13 +228,18 @@ class _Failure:
         # The number of parameters depends neither on the order of passes nor on how the input is unfolded.
         mine, other = ([t for t in c.arrangements if t >= 0] for c in (_last(self.candidate).choice, choice))
         least = {*tensors, *(name for name in self.short if name == "parameter_tiles" and mine == other)}
-        return (len(set(self.short) - set(grow)), len(self.short)) <= (len(least - set(grow)), len(least))
+        return _shortage(self.short, grow) <= _shortage(least, grow)
 
-    def preference(self, grow: Collection[str]) -> tuple[bool, bool, int, int]:
+    def preference(self, grow: Collection[str]) -> tuple[bool, bool, tuple[int, int]]:
         """Return a sort key, the lowest for the candidate that needs the fewest changes, least of all fixed ones."""
         hopeless = self.error is not None and not self.error.short
         impossible = any(value > largest(name) for name, value in self.short.items())
-        return hopeless, impossible, len(set(self.short) - set(grow)), len(self.short)
+        return hopeless, impossible, _shortage(self.short, grow)
+
+
+def _shortage(short: Collection[str], grow: Collection[str]) -> tuple[int, int]:
+    """Return a sort key of the memories that fall short: the number of those that may not grow, and that of all."""
+    return len(set(short) - set(grow)), len(short)
 
 
 def tensor_needs(network: Network, config: Config, *, batch: int = 1) -> list[Needs]:
@@ -319,13 +325,15 @@ def _prepared(stages: Sequence[Stage], common: _History, packed: str | None) -> 
     return found
 
 
-def _candidates(search: Stage, prepared: Sequence[_History], *, thorough: bool) -> Iterator[_History]:
+def _candidates(
+    search: Stage, prepared: Sequence[_History], *, thorough: bool, brief: bool = False
+) -> Iterator[_History]:
     """Yield the candidates, from the most promising to the least: their histories up to `choose_orders`.
 
     A quick search compares the choices in `prepared`, in the order of their bounds, until a bound is not below the
     cycles of the best; a thorough search refines that one. Whether a candidate fits the program and weight memories is
     known only after it is emitted, so the other choices follow, and then every candidate in the orders that have the
-    fewest passes.
+    fewest passes. With `brief`, only the best follows in these orders.
     """
     found: list[_History] = []
     left = list(prepared)
@@ -341,6 +349,9 @@ def _candidates(search: Stage, prepared: Sequence[_History], *, thorough: bool) 
         found.insert(0, again(found[0], _BEAM))
         found.sort(key=_cost)
     yield from found
+    if brief:
+        yield from (again(candidate, 0) for candidate in found[:1])
+        return
     for history in left:
         found.append(_run([search], history, _last(history)))
         yield found[-1]
