@@ -186,7 +186,7 @@ def _attempt(
     common = _run(pipeline[:first], {}, start)
     prepared = _prepared(pipeline[first:last], common, packed)
     failed: list[_Failure] = []
-    # Tensors alone may rule out a choice; if they rule out all, those with the fewest memories that are too small remain.
+    # Tensors alone may rule out a choice. If they rule out all, those that need the fewest larger memories are left.
     shortages = [_last(history).memory.needs.short(config) for history in prepared]
     fewest = min(_shortage(short, grow) for short in shortages)
     nearest = [history for history, short in zip(prepared, shortages, strict=True) if _shortage(short, grow) == fewest]
