@@ -13,7 +13,9 @@ __all__ = ["refuse_unsupported"]
 
 _MOST_NAMED = 3
 _REASONS = {
-    "the machine keeps nothing from one run to the next": ("ASSIGN_VARIABLE CALL_ONCE READ_VARIABLE VAR_HANDLE SVDF"),
+    "the network keeps state between runs, and the machine keeps nothing": (
+        "ASSIGN_VARIABLE CALL_ONCE READ_VARIABLE VAR_HANDLE SVDF"
+    ),
     "a recurrent layer takes tables and products of results, which the machine does not have": (
         "UNIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN "
         "BIDIRECTIONAL_SEQUENCE_RNN LSTM RNN"

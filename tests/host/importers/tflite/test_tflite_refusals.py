@@ -49,7 +49,7 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (
             lambda c: [c.append(kind, (1, 7)) for kind in ("ELU", "VAR_HANDLE", "ELU", "GELU", "ELU", "ELU", "ELU")],
             r"ELU \(operators 4, 6, 8 and 2 more\) and GELU \(operator 7\) are not supported: a curve takes a table "
-            r".*; VAR_HANDLE \(operator 5\) is not supported: the machine keeps nothing .*; supported are ADD",
+            r".*; VAR_HANDLE \(operator 5\) is not supported: the network keeps state .*; supported are ADD",
         ),
         (
             lambda c: c.g.simple(tflite.BuiltinOperator.CUSTOM, c.dense, c.g.like(c.dense)),
