@@ -47,6 +47,11 @@ class Choice:
     im2col: Im2col = field(default_factory=Im2col)
     bound: int = 0
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether only inputs are arranged."""
+        return all(tensor < 0 for tensor in self.arrangements)
+
     def with_tensor(self, tensor: int, arrangement: Arrangement | None) -> Choice:
         """Return the choice with one more tensor, whose arrangement is None if it is stored pixel by pixel."""
         if arrangement is None:

@@ -292,8 +292,8 @@ def _considered(choices: Sequence[Choice]) -> list[Choice]:
     found = []
     for name in PACKINGS:
         some = [choice for choice in choices if choice.im2col.name == name]
-        plain = [choice for choice in some if all(tensor < 0 for tensor in choice.arrangements)]
-        found += [*some[:_CHOICES], *(choice for choice in plain[:1] if choice not in some[:_CHOICES])]
+        simple = [choice for choice in some if choice.is_simple]
+        found += [*some[:_CHOICES], *(choice for choice in simple[:1] if choice not in some[:_CHOICES])]
     return sorted(found, key=lambda choice: choice.bound)
 
 
@@ -332,8 +332,8 @@ def _candidates(
 
     A quick search compares the choices in `prepared`, in the order of their bounds, until a bound is not below the
     cycles of the best; a thorough search refines that one. Whether a candidate fits the program and weight memories is
-    known only after it is emitted, so the other choices follow, and then every candidate in the orders that have the
-    fewest passes. With `brief`, only the best follows in these orders.
+    known only after it is emitted. So the choices that arrange only the input follow, and then all of these in the
+    orders that have the fewest passes. With `brief`, only the best follows in these orders.
     """
     found: list[_History] = []
     left = list(prepared)
@@ -348,14 +348,17 @@ def _candidates(
     if thorough and found and len(found[0]["choose_orders"].groups) > 1:
         found.insert(0, again(found[0], _BEAM))
         found.sort(key=_cost)
-    yield from found
+    best = [history for history in found if _last(history).choice is _last(found[0]).choice]
+    simple = [history for history in found if history not in best and _last(history).choice.is_simple]
+    yield from (*best, *simple)
     if brief:
-        yield from (again(candidate, 0) for candidate in found[:1])
+        yield from (again(candidate, 0) for candidate in best[:1])
         return
     for history in left:
-        found.append(_run([search], history, _last(history)))
-        yield found[-1]
-    for candidate in found:
+        if _last(history).choice.is_simple:
+            simple.append(_run([search], history, _last(history)))
+            yield simple[-1]
+    for candidate in (*best[:1], *simple):
         yield again(candidate, 0)
 
 

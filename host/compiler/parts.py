@@ -59,6 +59,9 @@ class Operand:
         Whether all weights under the mask are 1, for every tap, so that values are only moved or folded.
     pad
         The value of pixels outside the image.
+    image_taps
+        The taps as offsets in the image: to the first pixel that a stored pixel holds, from the first pixel that the
+        stored result pixel holds, times the stride. None if they are `taps`.
     tap_mask
         Returns the mask of a tap by its index, if masks differ by tap; `mask` is then true where any of them is.
     window
@@ -74,6 +77,7 @@ class Operand:
     copies: bool = False
     pad: int = 0
     window: np.ndarray | None = None
+    image_taps: Sequence[tuple[int, int]] | None = None
     tap_mask: Callable[[int], np.ndarray] | None = None
 
     @property

@@ -98,6 +98,12 @@ class Program:
         """The layer of each pass."""
         return [label.layer for label in self.labels]
 
+    def first_pixel(self, pass_number: int) -> int:
+        """Return the first pixel of a layer's result that a pass computes, counted over all images."""
+        label = self.labels[pass_number]
+        arranged = self.arrangements.get(label.layer)
+        return arranged.image_pixel(label.pixel, self.network.shapes[label.layer]) if arranged else label.pixel
+
     @property
     def weight_words(self) -> np.ndarray:
         """`weights` as whole memory words: int8 (weight words, weight_rows x columns)."""

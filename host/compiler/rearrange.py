@@ -246,10 +246,23 @@ def _operand(
         (y.step, x.step),
         lambda tap: assemble(np.zeros(whole, np.int8), blocks[tap], tap=tap),
         mask=union,
+        image_taps=list(
+            itertools.product(
+                _image_offsets(y, operand.stride[0], source.y, result.y),
+                _image_offsets(x, operand.stride[1], source.x, result.x),
+            )
+        ),
         tap_mask=tap_mask,
         pad=operand.pad,
         window=_window(operand, y, x, source, result),
     )
+
+
+def _image_offsets(piece: _Piece, stride: int, source: Axis, result: Axis) -> list[int]:
+    """Return where the first member of each stored tap of a piece is in the image; see `Operand.image_taps`."""
+    line = result.step * piece.start + result.offsets[piece.members[0] if piece.members else 0]
+    first = source.step * piece.step * piece.start + source.offsets[0] - stride * line
+    return [source.step * tap + first for tap in piece.taps or [0]]
 
 
 def _window(operand: Operand, y: _Piece, x: _Piece, source: Arrangement, result: Arrangement) -> np.ndarray | None:

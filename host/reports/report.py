@@ -162,7 +162,7 @@ def pass_rows(program: Program) -> list[dict[str, Any]]:
                 "tap": label.tap,
                 "block": label.word,
                 "tile": label.tile,
-                "first_pixel": label.pixel,
+                "first_pixel": program.first_pixel(index),
                 "pixels": p.pixels,
                 "kind": TileKind(p.kind).name.lower(),
                 "weights": p.weights // config.load_cycles,

@@ -91,14 +91,15 @@ class Constants:
         config, layout = self.config, self.memory.layouts[operand.source]
         matrix = operand.matrix(tap)
         mask = operand.tap_mask(tap) if operand.tap_mask else operand.mask
-        mask = np.ones(matrix.shape, bool) if mask is None else mask
-        inputs = np.flatnonzero(layout.channels // config.rows == word)
-        outputs = np.arange(tile * config.columns, min(channels, (tile + 1) * config.columns))
-        lanes = layout.channels[inputs] % config.rows
+        # The channels in a word are neighbours, and so are their lanes.
+        first, stop = np.searchsorted(layout.channels, (word * config.rows, (word + 1) * config.rows))
+        lane = layout.channels[first] % config.rows if first < stop else 0
+        outputs = range(tile * config.columns, min(channels, (tile + 1) * config.columns))
         values = np.zeros((config.rows, config.columns), np.int8)
         inside = np.zeros((config.rows, config.columns), bool)
-        where = np.ix_(lanes, outputs - tile * config.columns)
-        values[where], inside[where] = matrix[np.ix_(inputs, outputs)], mask[np.ix_(inputs, outputs)]
+        where = slice(lane, lane + stop - first), slice(0, len(outputs))
+        block = slice(first, stop), slice(outputs.start, outputs.stop)
+        values[where], inside[where] = matrix[block], True if mask is None else mask[block]
         kind = TileKind.STORED
         if operand.mask is not None and not (inside & ~np.eye(config.rows, config.columns, dtype=bool)).any():
             # An identity tile also copies padding lanes, which is allowed only if no other operand adds to the tile.

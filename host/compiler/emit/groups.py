@@ -44,13 +44,14 @@ class Label:
     layer
         Index of the layer.
     tap
-        Offset (y, x) of the tap, such as `-1+0`; `-1-1..` for the window that begins there; `all` for a held pass.
+        Offset (y, x) of the tap in the image, such as `-1+0`; `-1-1..` for the window that begins there; `all` for a
+        held pass.
     word
         Input word: the index of a block of `rows` input channels.
     tile
         Column tile: the index of a block of `columns` output channels.
     pixel
-        First result pixel of the strip, counted over all images.
+        First stored pixel of the result in the strip, counted over all images.
     """
 
     layer: int
@@ -64,7 +65,7 @@ class Label:
 class Write:
     """The part of a layer's result that a drain writes: `tiles` column tiles from `tile`, `pixels` from `pixel`.
 
-    Pixels are counted over all images.
+    Pixels are stored pixels, counted over all images.
     """
 
     layer: int

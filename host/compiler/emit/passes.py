@@ -73,7 +73,7 @@ class PassEmitter:
                 kind, weights, useful = self.constants.tile(operand, part.channels, tap, w, t)
                 fold = part.fold if t in started else Fold.SET
                 started.add(t)
-                offset = operand.taps[tap]
+                offset = (operand.image_taps or operand.taps)[tap]
                 found.add(
                     Pass(
                         kind=kind,

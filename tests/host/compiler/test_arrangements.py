@@ -1,5 +1,6 @@
 """Arrangements: every choice gives the results of the reference, on the exact engine and on the RTL."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from support.strategies import int8, randoms
 
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.arrangements import ArrangedNetwork, arrangement_choices
+from etchnet.host.compiler.arrangement import Arrangement, Axis
+from etchnet.host.compiler.arrangements import ArrangedNetwork, Choice, arrangement_choices
 from etchnet.host.compiler.compile import PIPELINE, Stage, compile_network, compile_stages
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.load import load_model
 from etchnet.host.network.layers import Conv, Dense, Depthwise
 from etchnet.host.network.network import Network
+from etchnet.host.reports.report import pass_rows
 from etchnet.sim.timing import check
 
 LARGE = {
@@ -221,3 +224,19 @@ def test_public_networks_with_narrow_tensors(name, cycles, link):
     machine.load_program(program)
     x = int8(np.random.default_rng(0), (1, network.input_size))
     assert np.array_equal(machine.run(x), network.reference(x))
+
+
+def test_reports_name_the_pixels_of_the_image():
+    """Each pass of two lines side by side is named by the first line; a tap by the first of its pixels in the image."""
+    random = np.random.default_rng(2)
+    conv = Conv.from_scale(int8(random, (3, 3, 2, 2)), scale=0.01, padding=((1, 1), (1, 1)))
+    dense = Dense.from_scale(int8(random, (6 * 5 * 2, 3)), scale=0.01)
+    network = Network([conv, dense], (6, 5, 2))
+    lines = Arrangement(Axis.neighbours(6, 2), Axis(5))
+    choice = Choice({0: lines})
+    assert choice.arrangements in [found.arrangements for found in choices_of(network, SMALL)]
+    program = compile_network(network, dataclasses.replace(SMALL, accumulator_rows=5), pipeline=forced(choice))
+    rows = [row for row in pass_rows(program) if row["layer"] == 0]
+    # Three stored lines of five pixels, a strip each; the stored result lines 0 and 1 need the image's lines -1 to 2.
+    assert sorted({row["first_pixel"] for row in rows}) == [0, 2 * 5, 4 * 5]
+    assert {row["tap"] for row in rows} == {f"{y:+d}{x:+d}" for y in range(-1, 3) for x in range(-1, 2)}
