@@ -20,7 +20,7 @@ from etchnet.host.cli.options import (
     refuse,
 )
 from etchnet.host.cli.output import machine_text, print_json, print_table, progress
-from etchnet.host.cli.subject import product_options, subject
+from etchnet.host.cli.subject import GEMM, product_options, subject
 
 if TYPE_CHECKING:
     from etchnet.host.compiler.program import Program
@@ -121,7 +121,7 @@ def report(
         print_json(found.to_dict(clock * 1e6, passes=passes))
         return
     _print_cycles(found, clock)
-    _print_layers(found)
+    _print_layers(found, "a larger product" if model == GEMM else "a larger --batch")
     _print_memories(found)
     _print_overflow(found, every=overflow)
     if passes:
@@ -147,7 +147,7 @@ def _print_cycles(found: ModelReport, clock: float) -> None:
     click.echo()
 
 
-def _print_layers(found: ModelReport) -> None:
+def _print_layers(found: ModelReport, more: str) -> None:
     config, total = found.program.config, found.total
     names = [name for name in total.slots if any(layer.slots[name] for layer in found.layers)]
 
@@ -160,7 +160,7 @@ def _print_layers(found: ModelReport) -> None:
     click.echo()
     limits: dict[str, list[str]] = {}
     for layer in found.layers:
-        limits.setdefault(layer.limit(config), []).append(str(layer.index))
+        limits.setdefault(layer.limit(config, more=more), []).append(str(layer.index))
     for limit, which in limits.items():
         click.echo(f"layer{'s'[: len(which) != 1]} {', '.join(which)} limited by {limit}")
     click.echo()

@@ -56,18 +56,21 @@ class LayerReport:
         total = sum(self.slots.values())
         return {name: slots / total if total else 0.0 for name, slots in self.slots.items()}
 
-    def limit(self, config: Config) -> str:
-        """Return a text that names what limits the layer's speed and what would help."""
+    def limit(self, config: Config, *, more: str = "a larger --batch") -> str:
+        """Return a text that names what limits the layer's speed and what would help.
+
+        `more` is how the user has more pixels computed together.
+        """
         losses = {name: slots for name, slots in self.slots.items() if name != "useful"}
         worst = max(losses, key=losses.__getitem__)
         if self.utilisation >= _WELL_USED or not losses[worst]:
             return "multipliers: more rows or columns would help"
         remedies = {
             "padding": "channels do not fill the tiles: fewer rows or columns would waste less",
-            "weight_load": f"loading a tile takes {config.load_cycles} cycles, more than a pass has pixels: a larger "
-            "--batch or more --weight-rows per cycle would help",
+            "weight_load": f"loading a tile takes {config.load_cycles} cycles, more than a pass has pixels: {more} "
+            "or more --weight-rows per cycle would help",
             "requantise": "passes wait for the output stage: more --requantisers would help",
-            "fill_drain": "the pipeline fills and drains between layers: a larger --batch would help",
+            "fill_drain": f"the pipeline fills and drains between layers: {more} would help",
         }
         return f"{worst.replace('_', ' ')}: {remedies[worst]}"
 

@@ -220,9 +220,9 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
         (["demo", "--engine", "spice"], "Invalid value for '--engine': 'spice' is not one of"),
         (["demo", "--batch", "0"], "Invalid value for '--batch': 0 is not in the range x>=1."),
         (
-            ["demo", "--batch", "100", "--set", "input_words=1024"],
-            "the machine is too small for 100 inputs of this network at once: input_words = 1024 (32768 is enough); "
-            "it fits with --set input_words=32768",
+            ["demo", "--batch", "10", "--set", "input_words=1024"],
+            "the machine is too small for 10 inputs of this network at once: input_words = 1024 (2048 is enough); "
+            "it fits with --set input_words=2048",
         ),
         (["demo", "--clock", "nan"], "Invalid value for '--clock': nan is not a finite number."),
         (["demo", "--clock", "inf"], "Invalid value for '--clock': inf is not a finite number."),
