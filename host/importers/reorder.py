@@ -11,7 +11,7 @@ from etchnet.host.importers.builder import GraphBuilder
 from etchnet.host.importers.value import Value, make_layer
 from etchnet.host.network.layers import Depthwise, Reshape
 from etchnet.host.network.model import ModelError
-from etchnet.host.network.order import AxisOrder
+from etchnet.host.network.order import UNCHANGED, AxisOrder
 
 __all__ = ["reorder"]
 
@@ -29,9 +29,11 @@ def reorder(builder: GraphBuilder, where: str, value: Value, wanted: AxisOrder) 
     ModelError
         The layers would need too many weights.
     """
-    moved = builder.order_of(where, value, wanted).inverse.then(wanted)
+    now = builder.order_of(where, value, wanted)
+    moved = now.inverse.then(wanted)
     if moved is None:
-        raise ModelError(f"{where}: the order of axes of {value.name} is not supported")
+        # No axes are common to both orders: the order of the file is between them.
+        return reorder(builder, where, reorder(builder, where, value, UNCHANGED), wanted)
     if not moved.sizes:
         return value
     factors = list(range(len(moved.sizes)))

@@ -22,12 +22,22 @@ _MOST_TAPS = 64
 _LARGEST_RATIO = 1 << 16
 
 
-@handles("MaxPool")
+@handles("MaxPool", "NhwcMaxPool")
 def max_pool(context: Context, node: Node) -> Item:
     """Import a max pool."""
     if len(node.outputs) > 1 and node.outputs[1]:
         raise ModelError(f"{node.where} must have one output, not the indices as well")
-    return context.move(node, lambda tensor: _max_pool(context, node, tensor), ordered=True)
+
+    def change(tensor: Tensor) -> Tensor:
+        if node.kind == "MaxPool":
+            return _max_pool(context, node, tensor)
+        # ONNX Runtime has moved a transposition past it: its images are (N, y, x, channel).
+        last = len(tensor.value.shape) - 1
+        turned = context.builder.transpose(node.where, tensor.value, (last, *range(last)))
+        pooled = _max_pool(context, node, Tensor(turned))
+        return Tensor(context.builder.transpose(node.where, pooled.value, (*range(1, last + 1), 0)))
+
+    return context.move(node, change, ordered=True)
 
 
 def _max_pool(context: Context, node: Node, tensor: Tensor) -> Tensor:

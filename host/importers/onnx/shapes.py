@@ -79,16 +79,19 @@ def pad(context: Context, node: Node) -> Item:
         fill = np.zeros((), np.float32 if isinstance(item, HostValue) else np.int8) if given is None else given
     if fill.size != 1:
         raise ModelError(f"{node.where}: the value must be one constant")
-    if isinstance(item, HostValue) and not item.incoming and item.pointwise and not item.axes:
+
+    def code() -> int:
+        """Return the int8 value of the border."""
+        if isinstance(item, Tensor):
+            return int(fill.flat[0])
+        if not isinstance(item, HostValue) or item.incoming:
+            return quantised(context, node, node.outputs[0], fill.reshape(()))
         codes = np.flatnonzero(table(context, node, item)[0] == fill.reshape(()))
         if not codes.size:
             raise ModelError(f"{node.where}: the value {fill.flat[0]} must be one that int8 represents exactly")
-        number = int(codes[0]) - 128
-    elif isinstance(item, Tensor):
-        number = int(fill.flat[0])
-    else:
-        number = quantised(context, node, node.outputs[0], fill.reshape(()))
-    return context.move(node, lambda tensor: _pad(context, node, tensor, pads, number))
+        return int(codes[0]) - 128
+
+    return context.move(node, lambda tensor: _pad(context, node, tensor, pads, code()))
 
 
 def _pad(context: Context, node: Node, tensor: Tensor, pads: Sequence[int], number: int) -> Tensor:
