@@ -235,6 +235,8 @@ class GraphBuilder(Graph):
         shape: Sequence[int] | None = None,
     ) -> Value:
         """Add a computation on the host, of quantised values; no layer can come after it."""
+        if value.dtype != "int8" and not value.steps:
+            raise ModelError(f"{where} reads {value.name}, which is {value.dtype}: it must be quantised to int8 first")
         if value.dtype not in ("int8", "uint8", "int16"):
             raise ModelError(f"{where} comes after DEQUANTIZE or ARG_MAX, which must be the last operator")
         return replace(

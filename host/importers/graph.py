@@ -88,9 +88,8 @@ class Graph:
 
     def convert_input(self, where: str, value: Value, quantisation: Quantisation) -> Value:
         """Quantise a float32 input, or requantise one of integers, to int8 on the host."""
-        source = self._inputs[INPUT - value.node]
-        port = source.port
-        if value.node >= 0 or value.steps or value.dtype != port.dtype:
+        port = self._inputs[INPUT - value.node].port if value.node < 0 else None
+        if port is None or value.steps or value.dtype != port.dtype:
             raise ModelError(f"{where} must read an input of the model")
         made: InputStep
         if port.dtype == "float32":
@@ -213,7 +212,10 @@ class Graph:
 
 def _distinct(ports: Sequence[InputPort] | Sequence[OutputPort]) -> list[str]:
     """Return the names of ports, with a number where a name is empty or there twice."""
-    names = [port.name for port in ports]
-    return [
-        name if name and names.count(name) == 1 else f"{name or 'tensor'}:{index}" for index, name in enumerate(names)
-    ]
+    names, found = [port.name for port in ports], list[str]()
+    for index, name in enumerate(names):
+        distinct = name if name and names.count(name) == 1 else f"{name or 'tensor'}:{index}"
+        while distinct in found or (distinct != name and distinct in names):
+            distinct += "'"
+        found.append(distinct)
+    return found

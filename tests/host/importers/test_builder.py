@@ -75,6 +75,27 @@ def test_means(axes, kind, shape):
     assert (type(model.network.layers[0]), model.network.output_shape) == (kind, shape)
 
 
+def test_names_of_inputs_and_outputs_are_distinct():
+    b = GraphBuilder("m")
+    values = [b.input(name, (3,), Q) for name in ("a", "a:1", "a", "")]
+    model = b.finish([b.add(f"p{i}", MaxPool((1, 1)), [value], Q, name="p") for i, value in enumerate(values)])
+    assert [port.name for port in model.inputs] == ["a:0", "a:1", "a:2", "tensor:3"]
+    assert [port.name for port in model.outputs] == ["p:0", "p:1", "p:2", "p:3"]
+    b = GraphBuilder("m")
+    values = [b.input(name, (3,), Q) for name in ("a:1", "a", "a")]
+    assert len({port.name for port in b.finish(values).inputs}) == 3
+
+
+def test_only_int8_goes_to_the_host_after_the_network():
+    b = GraphBuilder("m")
+    raw = b.input("x", (3,), Quantisation(0.5, 131, dtype="uint8"), "uint8")
+    b.convert_input("quantise", raw, Q)
+    with pytest.raises(ModelError, match="late reads x, which is uint8: it must be quantised to int8 first"):
+        b.step("late", raw, Softmax(0.5), Quantisation(1 / 256, -128))
+    with pytest.raises(ModelError, match="the output x must be computed by operators on int8, not be uint8"):
+        b.finish([raw])
+
+
 def test_steps_on_the_host_must_come_last():
     builder, x = start(2, 5, dtype="float32")
     x = builder.convert_input("quantise", x, Q)
