@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import functools
 import math
 from collections.abc import Callable
 
@@ -112,6 +113,7 @@ def log_softmax(x: np.ndarray, *, scale: float) -> np.ndarray:
     return np.where(difference > least, np.clip(result, -128, 127), -128).astype(np.int8)
 
 
+@functools.cache
 def _c_function(name: str) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function of C's library for float32, such as expf, for arrays.
 
