@@ -76,11 +76,23 @@ def test_demo_prints_answers_and_figures(capsys):
         "utilisation",
         "chip at 100 MHz",
         "numpy",
+        "LiteRT",
+        "1 thread of this CPU",
+        "this CPU: ",
         "4 at once",
         "equal in every bit and every counter",
         "boot (right)",
     ):
         assert part in out
+
+
+@pytest.mark.usefixtures("quick")
+def test_demo_without_litert_says_how_to_install_it(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    status, out, err = run(capsys, "demo", "--images", "16")
+    assert (status, err) == (0, "")
+    assert "to compare with LiteRT, an int8 runtime for CPUs: pip install 'etchnet[bench]'" in out
+    assert "images/s, LiteRT" not in out
 
 
 @pytest.mark.usefixtures("quick")
