@@ -40,10 +40,13 @@ from .network.layers import NetworkError as NetworkError
 from .network.layers import Pad as Pad
 from .network.layers import Reshape as Reshape
 from .network.layers import Slice as Slice
+from .network.model import InputPort as InputPort
 from .network.model import Model as Model
 from .network.model import ModelError as ModelError
+from .network.model import OutputPort as OutputPort
 from .network.model import Quantisation as Quantisation
 from .network.network import INPUT as INPUT
 from .network.network import Network as Network
+from .network.order import AxisOrder as AxisOrder
 from .reports.fit import fitted as fitted
 from .reports.report import pass_rows as pass_rows

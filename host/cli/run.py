@@ -51,7 +51,7 @@ STDOUT = "-"
 
 @click.command()
 @click.argument("model")
-@input_option("Inputs: .npy, .txt, .csv, or a picture.", required=True)
+@input_option("Inputs: .npy, .txt, .csv, or a picture; once for each input of the model.", required=True)
 @click.option(
     "-o",
     "--output",
