@@ -173,7 +173,8 @@ def _check_outputs(
             check(name, values, results)
             continue
         step = port.quantisation.scale if port.dtype == "float32" else 1.0
-        check(name, values, results, step=step, indices=any(isinstance(made, ArgMax) for made in port.steps))
+        indices = port.dtype == "int64" or any(isinstance(made, ArgMax) for made in port.steps)
+        check(name, values, results, step=step, indices=indices)
 
 
 def runtimes(

@@ -42,8 +42,17 @@ def enter(context: Context, node: Node, host: HostValue, out: Quantisation | Non
         step = Quantise(out)
     else:
         step = OnnxStep(_submodel(context, host), (1, *port.shape), kinds, "int8")
+        if port.dtype == "float32":
+            given = _quantisation_of(step, math.prod(port.shape)) or given
     context.builder.prepare_input(node.where, context.entrances[host.entrance], given, step)
     return host.source
+
+
+def _quantisation_of(step: OnnxStep, count: int) -> Quantisation | None:
+    """Return the scale and zero point that a step amounts to, for most of its `count` values; None if it falls."""
+    low, high = (float(np.median(step.inverse(np.full((1, count), code)))) for code in (-127, 127))
+    scale = (high - low) / 254
+    return Quantisation(scale, round(-127 - low / scale), True) if scale > 0 else None
 
 
 def quantised(context: Context, node: Node, output: str, number: np.ndarray) -> int:

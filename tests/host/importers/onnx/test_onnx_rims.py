@@ -15,6 +15,7 @@ from support.onnx_runtime import agree, same_formulas
 from support.onnx_strategies import Tensor, begin, near, random_bytes, random_conv, random_model, random_out
 
 from etchnet.host.importers.onnx.importer import parse_onnx
+from etchnet.host.importers.pictures import pixel_range
 from etchnet.host.network.layers import Conv, Depthwise
 
 pytestmark = same_formulas
@@ -146,3 +147,21 @@ def test_the_same_file_is_the_same_network(tmp_path):
     first, second = (np.load(tmp_path / f"{seed}.npz") for seed in "12")
     assert first["network"] == second["network"]
     assert all(np.array_equal(first[name], second[name]) for name in first.files)
+
+
+def test_pixels_have_the_range_that_a_model_normalises():
+    """A model that subtracts a mean and divides by a deviation takes pixels from 0 to 1, or from 0 to 255."""
+    random = np.random.default_rng(7)
+    for most in (1, 255):
+        writer, _ = begin("QDQ", random, (8, 8, 3))
+        mean, deviation = (
+            writer.constant(np.float32(v) * most) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+        )
+        real = writer.node("Div", [writer.node("Sub", ["real", mean]), deviation])
+        turned = writer.node("Transpose", [real], perm=[0, 3, 1, 2])
+        y = random_conv(writer, random, writer.give(turned, (3, 8, 8), (4.76 / 255, -14)))
+        model = onnx.load_from_string(writer.write(y, inputs=[("real", (8, 8, 3))]))
+        del model.graph.input[0]
+        data, x = model.SerializeToString(), random.uniform(0, most, (2, 8, 8, 3)).astype(np.float32)
+        agree(data, {"real": x})
+        assert pixel_range(parse_onnx(data).inputs[0].quantisation) == (0, most)
