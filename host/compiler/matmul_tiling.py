@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.capacity import CapacityError, enough
 from etchnet.host.compiler.layout import words_per_pixel
 
 __all__ = ["MatmulTiling"]
@@ -65,7 +65,9 @@ class MatmulTiling:
                     even = int(ceil_div(rows, repeats))
                     best = cost, cls(even, min(terms, block * config.rows), min(channels, tile * config.columns))
         if best is None:
-            raise CapacityError("the machine's memories do not hold one column tile of this product")
+            # Every machine has room for one row and one column tile of the operands, and for the program.
+            size = words_per_pixel(config.columns, config, wide=wide or blocks > 1)
+            raise CapacityError.of({"output_words": enough("output_words", size)}, config, 1)
         return best[1]
 
     @staticmethod

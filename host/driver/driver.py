@@ -12,7 +12,7 @@ from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
 from etchnet.hdl.isa import Counter, Target, chunks, packet
 from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.capacity import MEMORIES, CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.matmul_tiling import MatmulTiling
 from etchnet.host.compiler.overflow import check_overflow
@@ -313,9 +313,11 @@ class Accelerator:
         if repeats > 1:
             needs.append(("passes", len(streamed.passes) + len(program.passes), config.passes))
             needs.append(("drains", len(streamed.drains) + len(program.drains), config.drains))
-        for what, needed, available in needs:
-            if needed > available:
-                raise CapacityError(f"stream: {needed} {what} needed, but the machine has room for {available}")
+        missing = [need for need in needs if need[1] > need[2]]
+        if missing:
+            parts = " and ".join(f"{needed} {what} (room for {available})" for what, needed, available in missing)
+            short = {what: needed for what, needed, _ in missing if what in MEMORIES}
+            raise CapacityError(f"stream: the machine needs {parts}", short=short if len(short) == len(missing) else {})
 
     def _infer(self, program: Program, x: np.ndarray) -> np.ndarray:
         """Run the loaded program on all of `x`, `batch` rows per repeat; zeros fill the last repeat."""
