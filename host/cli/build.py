@@ -21,6 +21,7 @@ from etchnet.host.cli.options import (
     machine_for,
     machine_on,
     machine_options,
+    refuse,
 )
 from etchnet.host.cli.output import print_json, progress
 
@@ -103,6 +104,10 @@ def build(
     board = BOARDS[board_name]
     if array and model:
         raise UsageError("--array builds only the array, which cannot contain a MODEL: give one or the other")
+    if model is None:
+        refuse("without a MODEL", "batch")
+    if array:
+        refuse("with --array, which has no serial port", "baud")
     clock, baud = clock or board.clock, baud or DEFAULT_BAUD
     try:
         baud_divisor(clock * 1e6, baud)

@@ -19,6 +19,7 @@ from etchnet.host.cli.options import (
     machine_for,
     machine_on,
     machine_options,
+    refuse,
 )
 from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress, shares_text
 
@@ -128,7 +129,9 @@ def size(
     from etchnet.host.reports.sweep_plot import draw_sweep
 
     given = BOARDS[board] if board is not None else None
-    if given:
+    if given is None:
+        refuse("without --board", "check")
+    else:
         config = machine_on({name: value for name, value in given.machine.items() if name.endswith("_latency")})
     if dsp is None and given:
         dsp = given.device.multipliers

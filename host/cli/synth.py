@@ -13,7 +13,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import write_text
 from etchnet.host.asic.liberty import LibertyError
 from etchnet.host.asic.synth import ELEMENT, MACHINE, Synthesis, synthesise
-from etchnet.host.cli.options import UsageError, json_option, machine_on, machine_options
+from etchnet.host.cli.options import UsageError, json_option, machine_on, machine_options, refuse
 from etchnet.host.cli.output import print_json, print_table, progress
 from etchnet.host.tools.yosys import SynthesisError
 
@@ -68,6 +68,10 @@ def synth(
     """
     if as_json and as_markdown:
         raise UsageError("--json and --markdown cannot be given together")
+    if tile:
+        refuse("with --tinytapeout, whose memories are flip-flops in any case", "flatten_memories")
+    if not libraries:
+        refuse("without --liberty", "unused")
     design = None
     with progress(quiet=as_json) as report:
         if tile:

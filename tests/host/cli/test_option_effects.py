@@ -6,7 +6,7 @@ import shutil
 import click
 import numpy as np
 import pytest
-from support.command_line import run
+from support.command_line import error, run
 
 from etchnet.host.cli import main
 from etchnet.host.network.layers import Conv, Dense
@@ -193,3 +193,19 @@ def test_an_option_has_an_effect_or_is_refused(capsys, folder, mode, parameter):
     else:
         assert status == 2
         assert option.lstrip("-") in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("build --board icebreaker -o out --batch 2", "--batch has no effect without a MODEL"),
+        ("build --board icebreaker -o out --array --baud 9600", "--baud has no effect with --array"),
+        ("size model.npz --dsp 99 --no-check", "--check has no effect without --board"),
+        ("synth --tinytapeout --flatten-memories", "--flatten-memories has no effect with --tinytapeout"),
+        ("synth --dont-use X", "--dont-use has no effect without --liberty"),
+        ("verilog -o out --batch 2", "--batch has no effect without a MODEL"),
+    ],
+)
+def test_slow_commands_refuse_options_without_effect_at_once(capsys, folder, line, message):
+    assert error(capsys, *line.split()).startswith(message)
+    assert not (folder / "out").exists()
