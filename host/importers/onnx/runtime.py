@@ -70,7 +70,7 @@ def _optimise(model: Any, name: str, path: Path) -> Any:
     # Weights are packed for products that are never computed here.
     options.add_session_config_entry("session.disable_prepacking", "1")
     try:
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        _open(model.SerializeToString(), options)
     except Exception as error:  # the runtime's exceptions have no common class
         raise ModelError(f"{name}: ONNX Runtime does not load it: {_one_line(error)}") from None
     return parse_model(path.read_bytes(), name)
@@ -90,7 +90,7 @@ def _one_line(error: Exception) -> str:
     """Return the runtime's reason in one line, without its error codes and the places in its source."""
     text = " ".join(str(error).split())
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
-    text = re.sub(r"\S*/onnxruntime/\S+:\d+ .*? was false\. |Status Message: ", "", text)
+    text = re.sub(r"\S*/onnxruntime/\S+:\d+ (.*? was false\. |.*?\) (?=[A-Z]))|Status Message: ", "", text)
     return text[:_LONGEST_REASON]
 
 
@@ -100,7 +100,14 @@ def _session(data: bytes) -> Any:
 
     options = _options()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return _open(data, options)
+
+
+def _open(data: bytes, options: Any) -> Any:
+    """Return a session that prints nothing: without its fallback, it does not report errors on its own."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 _kept_session = functools.lru_cache(maxsize=16)(_session)
