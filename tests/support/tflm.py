@@ -17,7 +17,7 @@ def run(data: bytes, x: np.ndarray, *, batch: int = 1) -> np.ndarray:
     for start in range(0, len(x), batch):
         interpreter.set_input(x[start : start + batch], 0)
         interpreter.invoke()
-        results.append(interpreter.get_output(0).copy())
+        results.append(np.atleast_1d(interpreter.get_output(0)).copy())
     return np.concatenate(results)
 
 

@@ -1,4 +1,4 @@
-"""Last operators that the host computes, dead channels and inputs of few axes, against TensorFlow Lite Micro."""
+"""Last operators that the host computes, dead channels, and the axis of the batch, against TensorFlow Lite Micro."""
 
 import numpy as np
 import pytest
@@ -119,3 +119,51 @@ def test_inputs_of_any_rank(shape):
     model = parse_tflite(data)
     expected = np.concatenate([run(data, item.reshape(shape), batch=shape[0]) for item in x])
     assert np.array_equal(model.finish(model.network.reference(model.prepare(x))), expected)
+
+
+def unpacked(g, x):
+    return g.operator("UNPACK", "UnpackOptions", {"Num": 1, "Axis": 0}, [x], g.like(x, (5, 6)))
+
+
+def shrunk(g, x):
+    ends = [g.constant(np.array(v, np.int32)) for v in ([0, 1, 0], [1, 4, 6], [1, 1, 2])]
+    return g.operator("STRIDED_SLICE", "StridedSliceOptions", {"ShrinkAxisMask": 1}, [x, *ends], g.like(x, (3, 3)))
+
+
+def packed(g, x):
+    return g.operator("PACK", "PackOptions", {"ValuesCount": 2, "Axis": 0}, [x, x], g.like(x, (2, 1, 5, 6)))
+
+
+def transposed(g, x):
+    axes = g.constant(np.array([1, 0, 2], np.int32))
+    return g.operator("TRANSPOSE", "TransposeOptions", {}, [x, axes], g.like(x, (5, 1, 6)))
+
+
+def dense(g, x):
+    weights = int8(np.random.default_rng(1), (4, 6))
+    return g.fully_connected(g.reshape(x, (5, 6)), weights, [0.02], None, g.activation("dense", (5, 4), 1.0, 2))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        unpacked,
+        shrunk,
+        packed,
+        transposed,
+        dense,
+        lambda g, x: g.concatenation([x, x], 0, g.like(x, (2, 5, 6))),
+        lambda g, x: g.pad(x, [(0, 1), (1, 0), (0, 0)], g.like(x, (2, 6, 6))),
+        lambda g, x: g.mean(x, [0], g.like(x, (5, 6))),
+        lambda g, x: g.mean(x, [0, 1, 2], g.like(x, ())),
+    ],
+)
+def test_a_batch_of_one_is_an_axis_like_others(build):
+    random, g = np.random.default_rng(0), Graph()
+    first = g.activation("input", (1, 5, 6), 0.1, 3)
+    moved = g.operator("QUANTIZE", "", {}, [first], g.activation("moved", (1, 5, 6), 0.2, -4))
+    result = build(g, moved)
+    shape = g.tensors[result].shape
+    data = g.write(first, g.operator("QUANTIZE", "", {}, [result], g.activation("last", shape, 0.15, 9)))
+    x = int8(random, (3, 5, 6))
+    assert np.array_equal(ours(data, x).ravel(), run(data, x).ravel())
