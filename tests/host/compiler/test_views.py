@@ -115,10 +115,15 @@ def test_slices_and_additions_on_the_gateware():
         MaxPool((2, 1)),
     ]
     network = Network(layers, (4, 4, 11), [[INPUT], [0], [0, 1], [2]])
-    machine = Accelerator(MACHINES[0], engine="amaranth")
-    machine.load(network)
-    x = int8(random, (2, network.input_size))
-    assert np.array_equal(machine.run(x), network.reference(x))
+    x, machines = (
+        int8(random, (2, network.input_size)),
+        [Accelerator(MACHINES[0], engine=e) for e in ("exact", "amaranth")],
+    )
+    for machine in machines:
+        machine.load(network)
+        assert np.array_equal(machine.run(x), network.reference(x))
+    assert machines[0].counts == machines[1].counts
+    assert machines[0].engine.cycle == machines[1].engine.cycle
 
 
 CONV = Conv.from_scale(np.ones((2, 2, 8, 4), np.int8), scale=0.1)
