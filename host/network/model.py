@@ -38,6 +38,10 @@ class Quantisation:
     even: bool = False
     dtype: str = "int8"
 
+    def __str__(self) -> str:
+        kind = "" if self.dtype == "int8" else f" of {self.dtype}"
+        return f"scale {self.scale:.9g}, zero point {self.zero_point}{kind}"
+
     @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest integer."""

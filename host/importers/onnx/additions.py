@@ -9,7 +9,7 @@ from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import fit_add
 from etchnet.host.importers.onnx.pointwise import elementwise
 from etchnet.host.importers.onnx.reader import Node
-from etchnet.host.importers.onnx.values import Item, Tensor, quantisation_text, shape_text
+from etchnet.host.importers.onnx.values import Item, Tensor, shape_text
 from etchnet.host.network.model import ModelError
 
 
@@ -32,7 +32,7 @@ def qlinear_add_node(context: Context, node: Node) -> Item | list[Item]:
     layer = fit_add(scales, zeros, single=math.prod(a.shape) == 1)
     if layer is None:
         raise ModelError(
-            f"{where} of {quantisation_text(first)} and {quantisation_text(second)} to {quantisation_text(out)}: "
+            f"{where} of {first} and {second} to {out}: "
             "ONNX Runtime's float32 sums meet rounding ties that no integer arithmetic of the machine reproduces. "
             "Calibrating with other data gives other scales"
         )

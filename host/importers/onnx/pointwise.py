@@ -23,7 +23,6 @@ from etchnet.host.importers.onnx.values import (
     Item,
     Tensor,
     nearby_zero_points,
-    quantisation_text,
 )
 from etchnet.host.network.layers import Layer, Reshape
 from etchnet.host.network.model import ModelError, Quantisation
@@ -138,7 +137,7 @@ def table_layer(
     if fits is None:
         raise ModelError(
             f"{node.where}: no integer arithmetic of the machine reproduces what ONNX Runtime makes of each int8 value"
-            + (f", to {quantisation_text(out)}" if out is not None else "")
+            + (f", to {out}" if out is not None else "")
         )
     layer = layer_of_fits(node.where, [fits[n] for n in which.reshape(-1)[channels]], fits[0].zero_point, *clamp)
     given = value.quantisation if out is None else out

@@ -11,7 +11,7 @@ from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import Fit, encode, fit_map
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.shapes import reduced_axes
-from etchnet.host.importers.onnx.values import Item, Tensor, nearby_zero_points, quantisation_text
+from etchnet.host.importers.onnx.values import Item, Tensor, nearby_zero_points
 from etchnet.host.importers.onnx.windows import ceil_mode_padding, window
 from etchnet.host.importers.value import make_layer
 from etchnet.host.network.layers import Depthwise, MaxPool
@@ -95,7 +95,7 @@ def qlinear_average_pool(context: Context, node: Node) -> Item:
         fit = _fit_average(where, taps, into, out)
     if fit is None:
         raise ModelError(
-            f"{where} from {quantisation_text(into)} to {quantisation_text(out)}: ONNX Runtime's float32 sums over "
+            f"{where} from {into} to {out}: ONNX Runtime's float32 sums over "
             f"{taps} values meet rounding ties that depend on their order, which no integer arithmetic reproduces"
         )
     ones = 2 - len(size)
@@ -139,7 +139,7 @@ def _fit_average(where: str, taps: int, into: Quantisation, out: Quantisation) -
     scales, zeros = (into.scale, out.scale), (into.zero_point, out.zero_point)
     if not into.scale / out.scale < _LARGEST_RATIO:
         raise ModelError(
-            f"{where} from {quantisation_text(into)} to {quantisation_text(out)}: the quotient of scales must be below "
+            f"{where} from {into} to {out}: the quotient of scales must be below "
             f"{_LARGEST_RATIO}, or results leave the integers of ONNX Runtime"
         )
     least, most = average_bounds(taps, taps, scales, zeros)

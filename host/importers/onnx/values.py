@@ -9,7 +9,7 @@ import numpy as np
 
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.value import Value
-from etchnet.host.network.model import ModelError, Quantisation
+from etchnet.host.network.model import ModelError
 
 __all__ = [
     "INT8_VALUES",
@@ -19,7 +19,6 @@ __all__ = [
     "Tensor",
     "checked_scales",
     "nearby_zero_points",
-    "quantisation_text",
     "shape_text",
 ]
 
@@ -112,11 +111,6 @@ def shape_text(shape: Sequence[int]) -> str:
     """Return the shape of a tensor as in the file, without brackets."""
     first = "N" if shape[0] == 1 else f"{shape[0]} N"
     return ", ".join([first, *map(str, shape[1:])])
-
-
-def quantisation_text(quantisation: Quantisation) -> str:
-    """Return a scale and zero point as text."""
-    return f"scale {quantisation.scale:.9g}, zero point {quantisation.zero_point}"
 
 
 def nearby_zero_points(zero_point: int) -> list[int]:
