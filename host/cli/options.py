@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etchnet.sim.engines.link import Engine
 
 __all__ = [
+    "STDOUT",
     "InOrder",
     "LazyChoice",
     "UsageError",
@@ -50,6 +51,10 @@ _GIVEN = f"{__name__}.given"
 
 # As many digits as any parameter may have, and more; Python refuses to convert thousands.
 _INTEGER = re.compile(r"-?\d{1,100}")
+
+
+STDOUT = "-"
+"""path that stands for standard output"""
 
 
 class InOrder(click.Group):

@@ -19,6 +19,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.counters import by_name
 from etchnet.hdl.targets.files import write_bytes
 from etchnet.host.cli.options import (
+    STDOUT,
     UsageError,
     batch_option,
     clock_for,
@@ -44,9 +45,6 @@ __all__ = ["run"]
 
 _LISTED = 10
 """largest number of inputs whose answer is printed"""
-
-STDOUT = "-"
-"""path that stands for standard output"""
 
 
 @click.command()

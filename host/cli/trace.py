@@ -13,6 +13,7 @@ import numpy as np
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import replacing, write_text
 from etchnet.host.cli.options import (
+    STDOUT,
     UsageError,
     batch_option,
     clock_option,
@@ -36,7 +37,13 @@ _FORMATS = {".html": "html", ".htm": "html", ".json": "perfetto", ".vcd": "vcd"}
 
 @click.command()
 @click.argument("model")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    help="File to write; with --format html or perfetto, - is standard output.",
+)
 @click.option(
     "--format",
     "kind",
@@ -80,7 +87,11 @@ def trace(
     kind = kind or _FORMATS.get(output.suffix.lower())
     if kind is None:
         raise UsageError(f"--output must end in {', '.join(_FORMATS)} unless --format is given, not {str(output)!r}")
-    require_folder(output)
+    if to_stdout := str(output) == STDOUT:
+        if kind == "vcd":
+            raise UsageError("waveforms need a file of their own: --output cannot be -")
+    else:
+        require_folder(output)
     if kind == "vcd":
         refuse("on waveforms, which count cycles", "clock")
     else:
@@ -100,6 +111,9 @@ def trace(
             gathered = gather(what.model, program, what.x, report=report)
             report("writing")
             text = (page if kind == "html" else perfetto)(gathered, clock=clock * 1e6)
+            if to_stdout:
+                click.echo(text.encode(), nl=False)
+                return
             write_text(output, text)
     use = {"html": "open it in a browser", "perfetto": "open it at ui.perfetto.dev", "vcd": "for GTKWave or Surfer"}
     click.echo(f"{output}: {output.stat().st_size / 1e6:,.1f} MB, {use[kind]}")

@@ -20,6 +20,9 @@ STDIN = "-"
 TEXT = (".txt", ".csv")
 """suffixes of text files"""
 
+_MAGIC, _ARCHIVE = b"\x93NUMPY", b"PK"
+"""beginnings of files with one array, and of archives"""
+
 LARGEST = 1 << 30
 """largest size of a file in bytes"""
 
@@ -65,10 +68,13 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def _array(file: io.BufferedIOBase | io.BytesIO) -> np.ndarray:
-    found = np.load(file, allow_pickle=False)
-    if not isinstance(found, np.ndarray):
-        raise ValueError("it holds several arrays")
-    return found
+    begin = file.read(len(_MAGIC))
+    if begin[:2] == _ARCHIVE:
+        raise ValueError("it is an archive, such as an .npz file of several arrays")
+    if begin != _MAGIC:
+        raise ValueError("it does not begin as numpy's files do")
+    file.seek(0)
+    return np.asarray(np.load(file, allow_pickle=False))
 
 
 def _numbers(text: str) -> np.ndarray:

@@ -28,10 +28,18 @@ def test_standard_input_holds_an_array(monkeypatch):
     assert np.array_equal(found, array)
 
 
-@pytest.mark.parametrize("data", [b"", b"no array", saved(np.arange(9))[:-3]])
-def test_standard_input_that_is_no_array_is_refused(monkeypatch, data):
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "it does not begin as numpy's files do"),
+        (b"no array", "it does not begin as numpy's files do"),
+        (saved(np.arange(9))[:-3], "."),
+        (saved(np.array([{}], object)), "."),
+    ],
+)
+def test_standard_input_that_is_no_array_is_refused(monkeypatch, data, reason):
     piped(monkeypatch, data)
-    with pytest.raises(ModelError, match=r"standard input is not a readable \.npy file: "):
+    with pytest.raises(ModelError, match=rf"standard input is not a readable \.npy file: {reason}"):
         read_array(Path("-"))
 
 
@@ -49,5 +57,5 @@ def test_text_holds_whole_or_real_numbers(tmp_path):
 
 def test_an_archive_is_refused(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.ones(2))
-    with pytest.raises(ModelError, match="it holds several arrays"):
+    with pytest.raises(ModelError, match="it is an archive, such as"):
         read_array(tmp_path / "a.npz")

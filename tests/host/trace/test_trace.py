@@ -190,3 +190,14 @@ def test_bad_input_is_one_clear_line(capsys, tmp_path, monkeypatch, arguments, m
     monkeypatch.chdir(tmp_path)
     assert re.search(message, error(capsys, "trace", *arguments))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("html", "<!doctype html>"), ("perfetto", '{"traceEvents":[')])
+def test_standard_output_gets_the_trace_and_nothing_else(capsys, tmp_path, monkeypatch, kind, begins):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, "trace", "gemm", "-o", "-", "--format", kind, *SMALL)
+    assert (status, err) == (0, "")
+    assert out.startswith(begins)
+    assert list(tmp_path.iterdir()) == []
+    message = error(capsys, "trace", "gemm", "-o", "-", "--format", "vcd", *SMALL)
+    assert message == "waveforms need a file of their own: --output cannot be -"
