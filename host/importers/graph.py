@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from etchnet.hdl.isa.contracts import TFLITE_DOUBLE
 from etchnet.host.importers.value import Value, image_shape, make_step
@@ -168,6 +168,21 @@ class Graph:
         self._sources.append(tuple(value.node for value in sources))
         self._shapes.append(image)
         return len(self._layers) - 1
+
+    def clamped(self, value: Value, low: int, high: int) -> Value | None:
+        """Return a value clamped to [low, high] by the layer that gives it, or None if that layer cannot clamp.
+
+        A copy of the layer clamps; the model keeps the original only if something else reads it.
+        """
+        layer = None if value.node < 0 else self._layers[value.node]
+        if layer is None or layer.wide or not {"low", "high"} <= {field.name for field in fields(layer)}:
+            return None
+        limits = {name: min(max(getattr(layer, name), low), high) for name in ("low", "high")}
+        self._names.append(self._names[value.node])
+        self._sources.append(self._sources[value.node])
+        self._shapes.append(self._shapes[value.node])
+        self._layers.append(replace(layer, **limits))
+        return replace(value, node=len(self._layers) - 1)
 
     def model(self, outputs: Sequence[Value]) -> Model:
         """Return the model whose outputs are results of layers, without the layers that they do not need."""

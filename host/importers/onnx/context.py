@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -67,6 +68,7 @@ class Context:
         self.constants: dict[str, np.ndarray] = {}
         self.scales: dict[int, Quantisation] = {}
         self.entrances: list[Value] = []
+        self._readers = Counter([*graph.outputs, *(name for node in graph.nodes for name in node.inputs)])
         self._searches = 0
         self.builder = GraphBuilder(graph.name, contract=CONTRACT, channels_first=True)
         for number, port in enumerate(graph.inputs):
@@ -263,6 +265,15 @@ class Context:
             return value, axes
         layer = Reshape((1, math.prod(value.shape) // size, size))
         return self.builder.add(where, layer, [value], value.quantisation, shape=value.shape, as_stored=True), axes
+
+    def has_one_reader(self, value: Value) -> bool:
+        """Return whether at most one operator reads a layer's result, under any name and through the host."""
+        names = []
+        for name, item in self.items.items():
+            source = item.source if isinstance(item, HostValue) else item
+            if isinstance(source, Tensor) and source.value.node == value.node:
+                names.append(name)
+        return all(self._readers[name] <= 1 and name not in self.graph.outputs for name in names)
 
     def count_search(self, where: str) -> None:
         """Count an operator that needs a search for its settings, of up to a second; refuse more than the limit."""

@@ -118,6 +118,11 @@ def table_layer(
     if (tables == INT8_VALUES).all():
         return source
     value, builder = source.value, context.builder
+    clamp = int(tables.min()), int(tables.max())
+    if (tables == np.clip(INT8_VALUES, *clamp)).all() and context.has_one_reader(value):
+        clamped = builder.clamped(value, *clamp)
+        if clamped is not None:
+            return replace(source, value=clamped)
     order = builder.order_of(node.where, value)
     image = builder.geometry(value)
     channels = np.zeros(image[2], np.int64)
@@ -131,7 +136,6 @@ def table_layer(
                 raise ModelError(f"{node.where}: constants that differ from pixel to pixel are not supported")
             layer: Layer = Reshape((1, 1, groups.size))
             value = builder.add(node.where, layer, [value], value.quantisation, shape=value.shape, as_stored=True)
-    clamp = int(tables.min()), int(tables.max())
     distinct, which = np.unique(tables, axis=0, return_inverse=True)
     fits = _fits(context, node, distinct, line, 0 if out is None else out.zero_point, clamp)
     if fits is None:

@@ -16,7 +16,7 @@ from support.onnx_strategies import Tensor, begin, near, random_bytes, random_co
 
 from etchnet.host.importers.onnx.importer import parse_onnx
 from etchnet.host.importers.pictures import pixel_range
-from etchnet.host.network.layers import Conv, Depthwise
+from etchnet.host.network.layers import Add, Conv, Depthwise
 
 pytestmark = same_formulas
 
@@ -165,3 +165,20 @@ def test_pixels_have_the_range_that_a_model_normalises():
         data, x = model.SerializeToString(), random.uniform(0, most, (2, 8, 8, 3)).astype(np.float32)
         agree(data, {"real": x})
         assert pixel_range(parse_onnx(data).inputs[0].quantisation) == (0, most)
+
+
+@pytest.mark.parametrize("readers", [1, 2])
+def test_clamps_are_those_of_the_layer_before(readers):
+    """As symmetric activations and QCDQ files have them; a tensor that something else reads keeps its values."""
+    random = np.random.default_rng(8)
+    writer, x = begin("QDQ", random, (4, 6, 6))
+    y = random_conv(writer, random, x, channels=4, keep=True)
+    y = Tensor(y.name, y.shape, y.scale, 5)
+    z = writer.give(writer.node("Relu", [writer.read(y)]), y.shape, (y.scale, 5))
+    bounds = [writer.constant(np.int8(bound)) for bound in (-127, 90)]
+    z = Tensor(writer.node("Clip", [z.name, *bounds]), z.shape, z.scale, 5)
+    last = writer.add(z, y if readers == 2 else z, near(random, 2 * y.scale))
+    data = writer.write(last)
+    kinds = [type(layer) for layer in parse_onnx(data).network.layers]
+    assert kinds == ([Conv, Depthwise] if readers == 1 else [Conv, Depthwise, Add])
+    agree(data, random_bytes(random, (3, 4, 6, 6)))
