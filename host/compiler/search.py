@@ -42,8 +42,9 @@ def possible_orders(fusion: FusionGroup, config: Config, images: int, *, alone: 
         if method == "hold":
             found.append(Order("hold", "tiles", most))
             continue
-        # A depthwise pass has one column tile.
-        found += [Order(method, order, n) for n in rows for order in orders if (method, order) != ("window", "side")]
+        # A depthwise pass has one column tile. By strips, the last tile is not cut for a short end.
+        tried = orders if method == "taps" or len(orders) == 1 else ["tiles", "strips"]
+        found += [Order(method, order, n) for n in rows for order in tried]
     return found
 
 
