@@ -74,17 +74,18 @@ def test_a_wrong_half_of_the_outputs_is_located(monkeypatch):
     random = np.random.default_rng(0)
     layers = [Dense.from_scale(int8(random, (4, n)), scale=0.01) for n in (5, 6)]
     network = Network(layers, (1, 1, 4), [[INPUT], [INPUT]], outputs=[1, 0])
-    original = Accelerator.run
+    original, whole = Accelerator.run, []
 
     def spoilt(self, x):
         y = original(self, x).copy()
-        if self.engine.name == "amaranth" and y.shape[1] == 11:
-            y[1, 9] ^= 1
+        if y.shape[1] == 11:
+            whole.append(y)
+            y[1, 9] ^= len(whole) % 2
         return y
 
     monkeypatch.setattr(Accelerator, "run", spoilt)
     model = plain_model("two", network)
-    engines = (lambda: ExactEngine(SMALL_MACHINE), lambda: AmaranthEngine(SMALL_MACHINE))
+    engines = [lambda: ExactEngine(SMALL_MACHINE)] * 2
     found = compare(model, *engines, default_inputs(model, 2))
     assert (found.layer, found.name, found.element) == (0, "all outputs", (1, 9))
     program = compile_network(network, SMALL_MACHINE)
