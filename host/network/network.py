@@ -33,7 +33,7 @@ INPUT = -1
 """source of a layer that reads the network's first input; input k is -1 - k"""
 
 _LARGEST_FILE = 1 << 28
-_LARGEST_INPUT = 1 << 28
+_MOST_VALUES = 1 << 28
 _DERIVED: Any = None
 """default of a parameter that follows from the others: `Network` fills it in, so it is never None afterwards"""
 
@@ -136,8 +136,8 @@ class Network:
                 raise NetworkError(f"input_shapes must be (height, width, channels), all at least 1, not {shape}")
             shapes.append((shape[0], shape[1], shape[2]))
         values = sum(math.prod(shape) for shape in shapes)
-        if values > _LARGEST_INPUT:
-            raise NetworkError(f"input_shapes must have at most {_LARGEST_INPUT} values, not the {values} of {shapes}")
+        if values > _MOST_VALUES:
+            raise NetworkError(f"input_shapes must have at most {_MOST_VALUES} values, not the {values} of {shapes}")
         return tuple(shapes)
 
     @property
@@ -191,6 +191,9 @@ class Network:
                 raise NetworkError(f"layer {index}: {error}") from None
         if not self.outputs or not all(0 <= output < len(self.layers) for output in self.outputs):
             raise NetworkError(f"outputs must be layers, 0 to {len(self.layers) - 1}, not {list(self.outputs)}")
+        values = sum(math.prod(shapes[output]) for output in self.outputs)
+        if values > _MOST_VALUES:
+            raise NetworkError(f"outputs must have at most {_MOST_VALUES} values, not {values}")
         used = {source for which in self.sources for source in which} | set(self.outputs)
         if unused := [i for i in range(len(self.layers)) if i not in used]:
             raise NetworkError(f"no layer reads the result of layer {unused[0]}, and it is not an output")

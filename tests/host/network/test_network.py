@@ -42,6 +42,8 @@ def test_defaults_are_filled_in():
 def test_an_input_of_a_damaged_file_is_not_allocated():
     with pytest.raises(NetworkError, match="input_shapes must have at most 268435456 values"):
         Network([MaxPool((1, 1))], (1 << 40, 1 << 40, 2))
+    with pytest.raises(NetworkError, match="outputs must have at most 268435456 values, not 536870912"):
+        Network([MaxPool((1, 1))], (1 << 13, 1 << 13, 1), outputs=[0] * 8)
 
 
 def test_the_network_up_to_a_layer_has_only_the_layers_needed():
