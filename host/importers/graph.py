@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -31,6 +32,7 @@ _MOST_WINDOW_VALUES = 1 << 27
 _MOST_WEIGHTS = 1 << 27
 """largest number of bytes of the weights and per-channel settings of all layers"""
 _CHANNEL_BYTES = 32
+_MOST_OUTPUTS = 1 << 12
 
 
 @dataclass
@@ -186,6 +188,8 @@ class Graph:
 
     def model(self, outputs: Sequence[Value]) -> Model:
         """Return the model whose outputs are results of layers, without the layers that they do not need."""
+        if len(outputs) > _MOST_OUTPUTS:
+            raise ModelError(f"{self._name} must have at most {_MOST_OUTPUTS} outputs, not {len(outputs)}")
         for source in self._inputs:
             if source.port.dtype != "int8" and not source.port.steps:
                 raise ModelError(
@@ -227,10 +231,11 @@ class Graph:
 
 def _distinct(ports: Sequence[InputPort] | Sequence[OutputPort]) -> list[str]:
     """Return the names of ports, with a number where a name is empty or there twice."""
-    names, found = [port.name for port in ports], list[str]()
-    for index, name in enumerate(names):
-        distinct = name if name and names.count(name) == 1 else f"{name or 'tensor'}:{index}"
-        while distinct in found or (distinct != name and distinct in names):
+    names = collections.Counter(port.name for port in ports)
+    found: dict[str, None] = {}
+    for index, port in enumerate(ports):
+        distinct = port.name if port.name and names[port.name] == 1 else f"{port.name or 'tensor'}:{index}"
+        while distinct in found or (distinct != port.name and distinct in names):
             distinct += "'"
-        found.append(distinct)
-    return found
+        found[distinct] = None
+    return list(found)
