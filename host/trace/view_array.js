@@ -86,7 +86,7 @@ class ArrayPanel extends Drawing {
   drawCard() {
     const { machine } = this, { row, column } = this.selected, found = machine.element(row, column, this.cycle);
     const parts = [`<h2 id="card-title">Element (${row}, ${column})</h2>`,
-      `<p class="equation">${found.operand} × ${found.weight} = ${found.product}<small>multiplied in this cycle</small></p><dl>`];
+      `<p class="equation">${found.operand} × ${found.weight} = ${count(found.product)}<small>multiplied in this cycle</small></p><dl>`];
     const item = (mark, name, value, text) => parts.push(`<dt>${mark}${name}<b>${value}</b></dt><dd>${text}</dd>`);
     const dot = (kind, value) => `<i class="${kind}" style="${kind === "triangle" ? "border-top-color" : "background"}:` +
       `var(--${value < 0 ? "negative" : "positive"})"></i>`;
@@ -98,7 +98,7 @@ class ArrayPanel extends Drawing {
       item(`<i style="background:${this.shade(found.weight, 127)}"></i>`, "weight", found.weight,
         `${this.escape(this.layerName(layer))}: tap ${this.escape(String(tap))}, input word ${machine.label(found.index, "word")}, byte ${row}, output channel ${channel}`);
       const k = found.kind === "bubble" ? -1 : found.decided - machine.issues[found.index];
-      item("", "pass", p, k < 0 ? "all its pixels have passed" : `pixel ${k + 1} of ${machine.pass(found.index, "pixels")}`);
+      item("", "pass", count(p), k < 0 ? "all its pixels have passed" : `pixel ${k + 1} of ${machine.pass(found.index, "pixels")}`);
       if (k >= 0) {
         const number = machine.keptNumber(found.index, k);
         if (number < 0) item("", "result", "–", "no window begins here: the sum is dropped");
