@@ -229,7 +229,7 @@ class Graph:
             raise ModelError(f"{where}: its windows must have at most {_MOST_WINDOW_VALUES} values, not {windows}")
 
 
-def _distinct(ports: Sequence[InputPort] | Sequence[OutputPort]) -> list[str]:
+def _distinct(ports: Sequence[InputPort | OutputPort]) -> list[str]:
     """Return the names of ports, with a number where a name is empty or there twice."""
     names = collections.Counter(port.name for port in ports)
     found: dict[str, None] = {}
