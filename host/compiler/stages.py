@@ -119,7 +119,6 @@ def emit(state: State) -> State:
     emitter = Emitter(config, state.memory)
     for group, order in zip(state.groups, state.orders, strict=True):
         emitter.reserve(group, order.method)
-    weights, parameters = emitter.constants.tiles.words, emitter.constants.parameters
     passes: list[Pass] = []
     drains: list[Drain] = []
     labels: list[Label] = []
@@ -134,6 +133,8 @@ def emit(state: State) -> State:
             labels += [dataclasses.replace(label, layer=origin[label.layer]) for label in made.labels]
             writes += [write and dataclasses.replace(write, layer=origin[write.layer]) for write in made.writes]
         bank ^= len(pass_groups) % 2
+    # Passes may have added tiles that are not reserved: those of zeros, for column tiles that no input reaches.
+    weights, parameters = emitter.constants.tiles.words, emitter.constants.parameters
     code = Needs.code(passes, len(drains), len(weights), len(parameters), config)
     if short := (state.memory.needs | code).short(config):
         raise CapacityError.of(short, config, batch)

@@ -18,7 +18,7 @@ from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.load import load_model
 from etchnet.host.importers.tflite.importer import load_tflite
-from etchnet.host.network.layers import Conv, Dense, MaxPool
+from etchnet.host.network.layers import Conv, Dense, MaxPool, Pad
 from etchnet.host.network.network import Network
 from etchnet.host.reports.fit import fitted
 
@@ -117,6 +117,18 @@ def test_a_border_needs_address_bits_that_the_tensor_does_not():
     network = Network([Conv.from_scale(weights[:1, :1], scale=0.1), layer], (2, 2, 4))
     program = fitted(network, Config(rows=4, columns=4))
     assert program.config.activation_words > program.activation_words
+    gives_the_reference(network, program)
+
+
+def test_a_column_tile_that_no_input_reaches_has_a_tile_of_zeros():
+    """Channels that padding adds are sums of nothing; without the tile, a pass would read beyond the weights."""
+    layers = [
+        Conv.from_scale(np.ones((1, 1, 1, 1), np.int8), scale=0.5),
+        Pad(((0, 0), (0, 0)), value=-57, channels=(0, 1)),
+    ]
+    network = Network(layers, (1, 2, 1))
+    program = fitted(network, Config(rows=1, columns=1))
+    assert max(p.weights for p in program.passes) < program.config.weight_tiles
     gives_the_reference(network, program)
 
 
