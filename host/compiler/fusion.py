@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Lowered = Mapping[int, Sequence[Part] | Addition]
-"""for each layer that the array computes, its parts; for an `Add`, the addition"""
+"""for each layer that the array computes, its parts; for an `Add` or `AddConstant`, the addition"""
 
 
 @dataclass(frozen=True, eq=False)

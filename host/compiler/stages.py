@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from etchnet.hdl.isa import Destination, Drain, InstructionError, Pass, Source
-from etchnet.host.compiler import fusion, memory_map, reshapes, search, views
+from etchnet.host.compiler import fusion, memory_map, reshapes, search, slices
 from etchnet.host.compiler.arrangements import ArrangedNetwork, arrangement_choices
 from etchnet.host.compiler.capacity import CapacityError, Needs
 from etchnet.host.compiler.emit.emitter import Emitter
@@ -73,7 +73,7 @@ def lower(state: State) -> State:
             lowered[index] = state.arranged.chosen_parts(index, state.choice)
         else:
             lowered[index] = lower_layer(layer, sources, network.source_shapes(index), network.contract)
-    lowered = dict(views.read_through_slices(network, lowered, in_place, state.config))
+    lowered = dict(slices.read_through_slices(network, lowered, state.config))
     return state.replace(lowered=lowered, in_place=in_place)
 
 

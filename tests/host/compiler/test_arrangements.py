@@ -17,7 +17,7 @@ from etchnet.host.compiler.arrangements import ArrangedNetwork, Choice, arrangem
 from etchnet.host.compiler.compile import PIPELINE, Stage, compile_network, compile_stages
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.importers.load import load_model
-from etchnet.host.network.layers import Conv, Dense, Depthwise
+from etchnet.host.network.layers import Conv, Dense, Depthwise, MaxPool, Slice
 from etchnet.host.network.network import Network
 from etchnet.host.reports.report import pass_rows
 from etchnet.sim.timing import check
@@ -240,3 +240,21 @@ def test_reports_name_the_pixels_of_the_image():
     # Three stored lines of five pixels, a strip each; the stored result lines 0 and 1 need the image's lines -1 to 2.
     assert sorted({row["first_pixel"] for row in rows}) == [0, 2 * 5, 4 * 5]
     assert {row["tap"] for row in rows} == {f"{y:+d}{x:+d}" for y in range(-1, 3) for x in range(-1, 2)}
+
+
+def test_taps_of_a_layer_that_reads_through_a_slice_are_those_of_the_tensor_before_it():
+    """A slice of every second line and column from (3, 2) on: tap (y, x) is at (3 + 2 y, 2 + 2 x)."""
+    random = np.random.default_rng(3)
+    layers = [
+        MaxPool((1, 1)),
+        Slice((3, 2, 0), (6, 5, 4), (2, 2, 1)),
+        Conv.from_scale(int8(random, (3, 3, 4, 2)), scale=0.01),
+        Dense.from_scale(int8(random, (4 * 3 * 2, 3)), scale=0.01),
+    ]
+    network = Network(layers, (16, 14, 4))
+    lines = Arrangement(Axis.neighbours(4, 2), Axis(3))
+    for choice, most in ((Choice(), 3), (Choice({2: lines}), 4)):
+        program = compile_network(network, dataclasses.replace(SMALL, **LARGE), pipeline=forced(choice))
+        assert 1 not in program.layers
+        taps = {row["tap"] for row in pass_rows(program) if row["layer"] == 2}
+        assert taps == {f"{3 + 2 * y:+d}{2 + 2 * x:+d}" for y in range(most) for x in range(3)}
