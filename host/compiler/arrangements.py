@@ -60,7 +60,15 @@ class Choice:
 
 
 class ArrangedNetwork:
-    """The parts of a network's layers with weights, and the least cycles they take, for any arrangements of tensors."""
+    """The parts of a network's layers with weights, and the least cycles they take, for any arrangements of tensors.
+
+    Parameters
+    ----------
+    network, config
+        The network, and the machine that computes it.
+    images
+        Inputs that are computed at once.
+    """
 
     def __init__(self, network: Network, config: Config, images: int) -> None:
         self.network, self.config, self.images = network, config, images
@@ -132,7 +140,12 @@ class ArrangedNetwork:
 
 
 def arrangement_choices(arranged: ArrangedNetwork) -> list[Choice]:
-    """Return the choices of arrangements that may be the fastest for a network, the most promising first."""
+    """Return the choices of arrangements that may be the fastest for a network, the most promising first.
+
+    A beam search arranges one tensor after the other: the narrow results from the last to the first, because bands
+    depend on how the result of the tensor's reader is arranged, then the input that the host unfolds. After each
+    tensor, the `_BEAM` partial choices with the lowest bounds are kept, and the one that arranges nothing.
+    """
     network, config = arranged.network, arranged.config
     linear = [index for index, layer in enumerate(network.layers) if isinstance(layer, Linear)]
     narrow = [tensor for tensor in linear if _may_be_arranged(network, tensor, config)]
@@ -207,6 +220,7 @@ def _options(arranged: ArrangedNetwork, choice: Choice, tensor: int) -> list[Arr
     ]
     most = arranged.config.columns // channels
     found = []
+    # A power of two more often divides sizes and strides.
     for members in sorted({most, 1 << most.bit_length() - 1}):
         for lines in range(1, members + 1):
             if members % lines == 0 and lines <= height and members // lines <= width:
@@ -214,6 +228,7 @@ def _options(arranged: ArrangedNetwork, choice: Choice, tensor: int) -> list[Arr
         if len(readers) == 1 and isinstance(reader := readers[0][1], (Conv, Depthwise)):
             size = arranged.shape(readers[0][0])
             y = arranged.of(readers[0][0], choice).y
+            # The bands are those that the reader's result is cut to; if it is not arranged, those that it could be.
             bands = _bands_read(reader, Axis.bands(size[0], members) if y == Axis(size[0]) else y)
             if len(bands.offsets) == members and y.step == 1:
                 found.append(Arrangement(bands, Axis(width)))

@@ -127,7 +127,7 @@ def compile_network(
         grow=grow,
         pipeline=pipeline,
     )
-    return _program(list(history.values())[-1])
+    return _program(_last(history))
 
 
 def compile_stages(
@@ -181,22 +181,19 @@ def _attempt(
 ) -> _History:
     """Run all stages; see `compile_stages`."""
     config = start.config
-    names = [stage.name for stage in pipeline]
-    first, last = names.index("arrange") + 1, names.index("choose_orders")
-    common = _run(pipeline[:first], {}, start)
-    prepared = _prepared(pipeline[first:last], common, packed)
+    prepared, (search, *later) = _prepared(start, pipeline, packed)
     failed: list[_Failure] = []
     # Tensors alone may rule out a choice. If they rule out all, those that need the fewest larger memories are left.
     shortages = [_last(history).memory.needs.short(config) for history in prepared]
     fewest = min(_shortage(short, grow) for short in shortages)
     nearest = [history for history, short in zip(prepared, shortages, strict=True) if _shortage(short, grow) == fewest]
-    for candidate in _candidates(pipeline[last], nearest, thorough=thorough, brief=fewest > (0, 0)):
+    for candidate in _candidates(search, nearest, thorough=thorough, brief=fewest > (0, 0)):
         state = _last(candidate)
         short = state.memory.needs.short(config)
         if any(failure.is_minimal(short, state.choice, grow) for failure in failed):
             continue
         try:
-            found = _run(pipeline[last + 1 :], candidate, state)
+            found = _run(later, candidate, state)
         except CapacityError as error:
             failed.append(_Failure({**short, **error.short}, error, candidate))
         else:
@@ -210,7 +207,7 @@ def _attempt(
     if best.error and not best.error.short:
         raise best.error
     chosen = _last(best.candidate).replace(config=resized(config, best.short))
-    return _run(pipeline[last + 1 :], {**best.candidate, names[last]: chosen}, chosen)
+    return _run(later, {**best.candidate, search.name: chosen}, chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,10 +244,8 @@ def tensor_needs(network: Network, config: Config, *, batch: int = 1) -> list[Ne
 
     Raises CapacityError if no machine has such memories, and NetworkError as `compile_network` does.
     """
-    names = [stage.name for stage in PIPELINE]
-    first, last = names.index("arrange") + 1, names.index("choose_orders")
-    common = _run(PIPELINE[:first], {}, State.start(network, config, batch=batch))
-    return [_last(history).memory.needs for history in _prepared(PIPELINE[first:last], common, None)]
+    prepared, _ = _prepared(State.start(network, config, batch=batch), PIPELINE, None)
+    return [_last(history).memory.needs for history in prepared]
 
 
 def dump_after(
@@ -297,32 +292,36 @@ def _considered(choices: Sequence[Choice]) -> list[Choice]:
     return sorted(found, key=lambda choice: choice.bound)
 
 
-def _prepared(stages: Sequence[Stage], common: _History, packed: str | None) -> list[_History]:
-    """Run the stages between `arrange` and the search for the choices to consider, the most promising first.
+def _prepared(start: State, pipeline: Sequence[Stage], packed: str | None) -> tuple[list[_History], Sequence[Stage]]:
+    """Run the stages before `choose_orders` for each choice of arrangements to consider, the most promising first.
 
-    The machine of each last state is large enough for its tensors. Raises CapacityError if no machine is.
+    Returns their histories, and the stages from `choose_orders` on. The machine of each last state is large enough for
+    its tensors. Raises CapacityError if no machine is.
     """
-    name, state = list(common.items())[-1]
+    names = [stage.name for stage in pipeline]
+    arranged, search = names.index("arrange") + 1, names.index("choose_orders")
+    common = _run(pipeline[:arranged], {}, start)
+    state = _last(common)
     considered = _considered(state.choices)
-    names = [name for name in PACKINGS if any(choice.im2col.name == name for choice in considered)]
-    if packed is not None and packed not in names:
-        raise NetworkError(f"packed must be one of {', '.join(names)} for this network, not {packed!r}")
+    ways = [way for way in PACKINGS if any(choice.im2col.name == way for choice in considered)]
+    if packed is not None and packed not in ways:
+        raise NetworkError(f"packed must be one of {', '.join(ways)} for this network, not {packed!r}")
     found: list[_History] = []
     errors: list[CapacityError] = []
     for choice in considered:
         if packed not in (None, choice.im2col.name):
             continue
         chosen = state.replace(choice=choice)
-        history = _run(stages, {**common, name: chosen}, chosen)
+        history = _run(pipeline[arranged:search], {**common, "arrange": chosen}, chosen)
         stored = _last(history)
         short = stored.memory.needs.short(state.config)
         if all(value <= largest(memory) for memory, value in short.items()):
-            found.append({**history, stages[-1].name: stored.replace(config=resized(state.config, short))})
+            found.append({**history, names[search - 1]: stored.replace(config=resized(state.config, short))})
         else:
             errors.append(CapacityError.of(short, state.config, state.batch))
     if not found:
         raise errors[0]
-    return found
+    return found, pipeline[search:]
 
 
 def _candidates(

@@ -106,6 +106,7 @@ def im2col_variants(layer: Conv | Depthwise, source: int, shape: Shape, result: 
             names.append("row")
         if y_name in whole[0] and x_name in whole[1]:
             names.append("whole")
+        # With a single line of taps, one way has both names.
         if names == ["row", "whole"] and len(axes[0]) > 1:
             names = ["whole"]
         found += [Im2col(name, source, shape, Arrangement(y, x), layer.input_zero_point) for name in names or ["block"]]

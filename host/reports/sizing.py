@@ -185,7 +185,7 @@ def rule_out(network: Network, configs: Sequence[Config], budget: Budget) -> tup
         smallest = least.on(config)
         exceeded = _exceeded(smallest, budget)
         if not exceeded and (budget.kbytes is not None or budget.board):
-            # Where tensors are stored is known soon, for each im2col variant.
+            # How much memory the tensors take is known soon, for each choice of arrangements.
             try:
                 variants = [_with_tensors(smallest, needs) for needs in tensor_needs(network, config)]
             except CapacityError as error:
