@@ -11,6 +11,7 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     InOrder,
     clock_option,
     compiled_for,
@@ -31,6 +32,7 @@ from etchnet.host.cli.output import (
     rate_text,
     time_text,
 )
+from etchnet.host.cli.subject import GEMM
 from etchnet.sim.engines.verilated import MissingToolError
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class _BenchGroup(InOrder):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm|engines [OPTIONS]")
+@click.group(cls=_BenchGroup, subcommand_metavar="MODEL|gemm|engines [OPTIONS]", epilog=MODEL_HELP)
 def bench() -> None:
     """Time models on the chip, its simulators, and this CPU.
 
@@ -60,7 +62,7 @@ def bench() -> None:
     """
 
 
-@bench.command(name="model")
+@bench.command(name="model", epilog=MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--batch", type=click.IntRange(1), help="Inputs that are computed together.  [the best power of two up to 16]"
@@ -162,7 +164,7 @@ def _print_products(config: Config, clock: float, results: Sequence[GemmResult],
     print_table(("size", *(f"{result.size}{cube}" for result in results)), rows, width=110)
 
 
-@bench.command()
+@bench.command(epilog=MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--batch", "batches", type=click.IntRange(1), multiple=True, help="Inputs per run; repeatable.  [1 and 16]"
@@ -177,7 +179,7 @@ def engines(
 ) -> None:
     """Measure how fast the engines simulate a model, or gemm.
 
-    All engines run the same loaded program in one process. MODEL may be "gemm", a matrix product.
+    All engines run the same loaded program in one process. MODEL may also be "gemm", a product of random matrices.
     """
     from etchnet.host.importers.load import load_model
     from etchnet.host.reports.bench import bench_engines
@@ -185,13 +187,13 @@ def engines(
     from etchnet.host.reports.product import random_product
 
     engines = list(dict.fromkeys(engines)) or _installed_engines()
-    if model == "gemm":
+    if model == GEMM:
         refuse("on gemm, all of whose rows are one run", "batches")
     else:
         refuse("unless MODEL is gemm", "size")
     with progress(quiet=as_json) as report:
-        report("compiling" if model == "gemm" else f"loading {model}")
-        if model == "gemm":
+        report("compiling" if model == GEMM else f"loading {model}")
+        if model == GEMM:
             product = random_product(size, config)
             program = product.program(config)
             programs = [(product.model.name, program, product.x)]

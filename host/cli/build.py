@@ -13,6 +13,7 @@ from rich.table import Table
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.boards import BOARDS
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     UsageError,
     batch_option,
     finite,
@@ -30,7 +31,7 @@ __all__ = ["build"]
 _DEFAULTS = dict.fromkeys(("rows", "columns", "weight_rows", "requantisers"), "set by the board")
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model", required=False)
 @click.option("--board", "board_name", type=click.Choice(list(BOARDS)), required=True, help="Board to build for.")
 @click.option(

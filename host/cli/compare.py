@@ -12,6 +12,7 @@ import click
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     UsageError,
     compiled_for,
     engine_options,
@@ -25,7 +26,7 @@ from etchnet.host.cli.subject import inputs_of
 __all__ = ["compare"]
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
 @click.option(
     "--engines",
@@ -34,7 +35,7 @@ __all__ = ["compare"]
     show_default=True,
     help="Two of exact, amaranth and verilator.",
 )
-@input_option("Inputs: .npy, .txt, .csv, or a picture.  [one random input]")
+@input_option("Inputs", default="one random input")
 @machine_options
 @json_option
 def compare(

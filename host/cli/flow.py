@@ -11,7 +11,15 @@ from typing import Any
 import click
 
 from etchnet.hdl.isa.config import Config
-from etchnet.host.cli.options import InOrder, finite, folder_option, json_option, machine_on, machine_options
+from etchnet.host.cli.options import (
+    MACHINE_DEFAULTS,
+    InOrder,
+    finite,
+    folder_option,
+    json_option,
+    machine_on,
+    machine_options,
+)
 from etchnet.host.cli.output import print_json, progress
 
 __all__ = ["flow"]
@@ -22,8 +30,7 @@ _PDKS = ("sky130A", "gf180mcuD", "ihp-sg13g2")
 _TINY = {"rows": "2", "columns": "2", "weight_rows": "1", "requantisers": "1"}
 """texts of the tiny machine's parameters, for help; a test compares them with the machine"""
 
-_USUAL = {"rows": "16", "columns": "16", "weight_rows": "1", "requantisers": "columns"}
-_MACROS = {name: f"{value}; with --macros {_USUAL[name]}" for name, value in _TINY.items()}
+_MACROS = {name: f"{value}; with --macros {MACHINE_DEFAULTS[name]}" for name, value in _TINY.items()}
 
 _clock = click.option(
     "--clock",

@@ -12,6 +12,7 @@ from amaranth.back.verilog import YosysError
 from amaranth.hdl import UnusedElaboratable
 
 from etchnet.hdl.isa.errors import EtchnetError
+from etchnet.host.cli.options import MODEL_HELP
 from etchnet.host.tools.printable import printable
 
 __all__ = ["SECTIONS", "cli", "main"]
@@ -51,7 +52,7 @@ class _Sections(click.Group):
                 formatter.write_dl(lines)
 
 
-@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Sections, epilog=MODEL_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(metadata.version("etchnet"), prog_name="etchnet")
 def cli() -> None:
     """Run int8 neural networks on a systolic array: simulate, measure, build.
@@ -59,8 +60,7 @@ def cli() -> None:
     Begin with `etchnet demo`, which needs no files. Then `etchnet report MODEL` tells how long your model would take on
     the chip, and `etchnet run MODEL --input X.npy` runs it.
 
-    A MODEL is a .tflite file, an .onnx file, an .npz file written by Network.save, or "demo", the network that comes
-    with the package. `etchnet COMMAND --help` shows the options of a command.
+    `etchnet COMMAND --help` shows the options of a command.
     """
 
 

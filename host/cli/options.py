@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from etchnet.sim.engines.link import Engine
 
 __all__ = [
+    "MACHINE_DEFAULTS",
+    "MODEL_HELP",
     "STDOUT",
     "InOrder",
     "LazyChoice",
@@ -56,6 +58,15 @@ _INTEGER = re.compile(r"-?\d{1,100}")
 STDOUT = "-"
 """path that stands for standard output"""
 
+MODEL_HELP = (
+    "A MODEL is a .tflite file, an .onnx file, an .npz file written by Network.save, or "
+    '"demo", the network that comes with the package.'
+)
+"""last sentence in the help of every command that takes a model"""
+
+MACHINE_DEFAULTS = {"rows": "16", "columns": "16", "weight_rows": "1", "requantisers": "columns"}
+"""parameters of the default machine in words, for help"""
+
 
 class InOrder(click.Group):
     """Group whose help lists its commands in the order in which they are defined."""
@@ -81,10 +92,10 @@ def refuse(reason: str, *names: str) -> None:
             raise UsageError(f"{max(parameter.opts, key=len)} has no effect {reason}")
 
 
-def require_folder(output: Path) -> None:
-    """Raise UsageError if the folder of the file that --output names does not exist."""
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"the folder of --output must exist: {output.absolute().parent} does not")
+def require_folder(path: Path, option: str = "--output") -> None:
+    """Raise UsageError if the folder of the file that an option names does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"the folder of {option} must exist: {path.absolute().parent} does not")
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -126,7 +137,7 @@ def machine_options(function: Callable[..., Any], *, defaults: Mapping[str, str]
         click.get_current_context().meta.update({_CONTRACT_GIVEN: "contract" in values, _GIVEN: values})
         return function(*args, config=Config.from_dict(values), **options)
 
-    shown = {"rows": "16", "columns": "16", "weight_rows": "1", "requantisers": "columns"} | dict(defaults or {})
+    shown = MACHINE_DEFAULTS | dict(defaults or {})
     for option in (
         click.option(
             "--config",
@@ -248,10 +259,11 @@ folder_option = click.option(
 )
 
 
-def input_option(help_text: str, *, required: bool = False) -> Callable[..., Any]:
+def input_option(title: str, *, default: str = "") -> Callable[..., Any]:
     """Make the options `--input`, files of a model's inputs, and `--range`, how pictures are read.
 
-    The command receives `source`, paths, and `limits`, the real numbers of pixels 0 and 255 or None.
+    The command receives `source`, paths, and `limits`, the real numbers of pixels 0 and 255 or None. Help calls the
+    files `title`, and names the inputs used without them, `default`; if there is none, --input is required.
     """
     files = click.option(
         "--input",
@@ -259,8 +271,9 @@ def input_option(help_text: str, *, required: bool = False) -> Callable[..., Any
         type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
         multiple=True,
         metavar="[NAME=]FILE",
-        required=required,
-        help=help_text,
+        required=not default,
+        help=f"{title}: .npy (- for standard input), .txt, .csv, or a picture; once for each input of the model."
+        + (f"  [{default}]" if default else ""),
     )
     limits = click.option(
         "--range",

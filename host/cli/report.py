@@ -11,6 +11,7 @@ import click
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     LazyChoice,
     batch_option,
     clock_option,
@@ -41,7 +42,7 @@ def _stages() -> list[str]:
     return [stage.name for stage in PIPELINE]
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
 @batch_option
 @click.option("--passes", is_flag=True, help="List every pass.")
@@ -79,8 +80,8 @@ def report(
     """Predict a model's cycles, memory use and limits without a run.
 
     The prediction is exact. It shows how long the model takes, what every cycle is spent on, how much of each memory is
-    used, and whether any input can cause an overflow. MODEL is a .tflite file, an .onnx file, an .npz file written by
-    Network.save, "demo", or "gemm", a product of random matrices, or of --a and --b.
+    used, and whether any input can cause an overflow. MODEL may also be "gemm", a product of random matrices, or of --a
+    and --b.
     """
     from etchnet.host.compiler.capacity import CapacityError
     from etchnet.host.compiler.compile import compile_network, dump_after

@@ -19,6 +19,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.counters import by_name
 from etchnet.hdl.targets.files import write_bytes
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     STDOUT,
     UsageError,
     batch_option,
@@ -47,9 +48,9 @@ _LISTED = 10
 """largest number of inputs whose answer is printed"""
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
-@input_option("Inputs: .npy, .txt, .csv, or a picture; once for each input of the model.", required=True)
+@input_option("Inputs")
 @click.option(
     "-o",
     "--output",
@@ -74,8 +75,8 @@ def run(
 ) -> None:
     """Run a model on inputs from a file.
 
-    Prints the three largest outputs for each input, the machine's counters, and inferences per second. MODEL is a
-    .tflite file, an .onnx file, an .npz file written by Network.save, or "demo".
+    Prints the largest values of each output for the first ten inputs, the machine's counters, and inferences per
+    second.
     """
     from etchnet.host.driver.driver import Accelerator
     from etchnet.host.importers.load import load_inputs, load_model

@@ -12,6 +12,7 @@ import click
 from etchnet.hdl.targets.boards import BOARDS, Board
 from etchnet.hdl.targets.files import write_text
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     UsageError,
     clock_option,
     finite,
@@ -20,6 +21,7 @@ from etchnet.host.cli.options import (
     machine_on,
     machine_options,
     refuse,
+    require_folder,
 )
 from etchnet.host.cli.output import machine_text, plural, print_json, print_table, progress, shares_text
 
@@ -43,7 +45,7 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return numbers
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
 @click.option("--board", type=click.Choice(list(BOARDS)), help="Board that sets the budget and the latencies.")
 @click.option(
@@ -203,8 +205,8 @@ def _check_files(plot: Path | None, output: Path | None) -> None:
     from etchnet.host.reports.sweep_plot import SUFFIXES
 
     for name, path in (("--plot", plot), ("--output", output)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"the folder of {name} must exist: {path.absolute().parent} does not")
+        if path is not None:
+            require_folder(path, name)
     if plot is None:
         return
     if plot.suffix.lower() not in SUFFIXES:

@@ -11,7 +11,15 @@ import click
 from etchnet.hdl.isa import Source, TileKind
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.cli.options import UsageError, compiled_for, input_option, json_option, machine_options, refuse
+from etchnet.host.cli.options import (
+    MODEL_HELP,
+    UsageError,
+    compiled_for,
+    input_option,
+    json_option,
+    machine_options,
+    refuse,
+)
 from etchnet.host.cli.output import print_json, progress
 from etchnet.host.cli.subject import product_options, subject
 
@@ -25,7 +33,7 @@ _DECIMAL_BITS = 64
 _NAME_LENGTH = 60
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
 @click.option("--cycle", type=click.IntRange(0), help="Cycle of the run, from 0; needed unless --list is given.")
 @click.option("--element", metavar="ROW,COLUMN", help="Element of the array to explain.  [0,0]")
@@ -37,7 +45,7 @@ _NAME_LENGTH = 60
     help="Register, field or memory word to show: NAME, NAME.FIELD or NAME[WORD]; repeatable.",
 )
 @click.option("--list", "listed", is_flag=True, help="Only list the names of all registers and memories.")
-@input_option("Inputs, processed one at a time: .npy, .txt, .csv, or a picture.  [one random input]")
+@input_option("Inputs, processed one at a time", default="one random input")
 @product_options
 @machine_options
 @json_option
@@ -55,8 +63,8 @@ def state(
 ) -> None:
     """Show what the chip holds in one cycle of a model's run.
 
-    The state is computed in closed form, without simulating the cycles before it. MODEL may be "gemm", a product of
-    random matrices, or of --a and --b.
+    The state is computed in closed form, without simulating the cycles before it. MODEL may also be "gemm", a product
+    of random matrices, or of --a and --b.
     """
     from etchnet.host.reports.state import ModelRun
 

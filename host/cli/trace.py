@@ -13,6 +13,7 @@ import numpy as np
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets.files import replacing, write_text
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     STDOUT,
     UsageError,
     batch_option,
@@ -35,7 +36,7 @@ __all__ = ["trace"]
 _FORMATS = {".html": "html", ".htm": "html", ".json": "perfetto", ".vcd": "vcd"}
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model")
 @click.option(
     "-o",
@@ -57,7 +58,7 @@ _FORMATS = {".html": "html", ".htm": "html", ".json": "perfetto", ".vcd": "vcd"}
     show_default=True,
     help="Engine that writes the waveforms.",
 )
-@input_option("Inputs, processed one after the other: .npy, .txt, .csv, or a picture.  [random]")
+@input_option("Inputs", default="random, as many as --inputs")
 @click.option(
     "--inputs", "count", type=click.IntRange(1, 64), default=1, show_default=True, help="Number of random inputs."
 )
@@ -80,9 +81,9 @@ def trace(
 ) -> None:
     """Write a run, cycle by cycle, as a web page or as waveforms.
 
-    MODEL may be "gemm", a product of random matrices, or of --a and --b. The suffix of --output selects the format: a
-    page for any browser (.html), a trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or Surfer
-    (.vcd).
+    MODEL may also be "gemm", a product of random matrices, or of --a and --b. The suffix of --output selects the
+    format: a page for any browser (.html), a trace for ui.perfetto.dev (.json), or waveforms of the RTL for GTKWave or
+    Surfer (.vcd).
     """
     kind = kind or _FORMATS.get(output.suffix.lower())
     if kind is None:

@@ -10,6 +10,7 @@ import click
 
 from etchnet.hdl.isa.config import Config
 from etchnet.host.cli.options import (
+    MODEL_HELP,
     UsageError,
     batch_option,
     compiled_for,
@@ -23,7 +24,7 @@ from etchnet.host.cli.output import plural, print_json, progress
 __all__ = ["verilog"]
 
 
-@click.command()
+@click.command(epilog=MODEL_HELP)
 @click.argument("model", required=False)
 @folder_option
 @click.option("--network", metavar="MODEL", help="The same as the argument MODEL.")
@@ -43,8 +44,7 @@ def verilog(
     """Write the machine as Verilog, with a manifest.
 
     The manifest lists parameters, ports and memories. With a MODEL, the memories are initialised with its weights and
-    program, compiled for batches of --batch inputs, so that the host need not load anything. MODEL is a .tflite file,
-    an .onnx file, an .npz file written by Network.save, or "demo".
+    program, compiled for batches of --batch inputs, so that the host need not load anything.
     """
     from etchnet.hdl.buses.axi import Axi
     from etchnet.hdl.buses.register_exports import register_files
