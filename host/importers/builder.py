@@ -19,7 +19,8 @@ from etchnet.host.network.order import UNCHANGED, AxisOrder
 
 __all__ = ["GraphBuilder"]
 
-_MOST_MADE_CHANNELS = 1 << 20
+_MOST_MADE_WEIGHTS = 1 << 20
+"""largest number of weights of a layer whose weights are not those of the file"""
 
 
 class GraphBuilder(Graph):
@@ -49,19 +50,20 @@ class GraphBuilder(Graph):
     def view(
         self, where: str, values: Sequence[Value], axes: Sequence[int], *, joined: bool = False, mixed: bool = False
     ) -> View:
-        """Return values as images in which each of the file's axes `axes` is an axis of the image, after a `Reshape` if
-        needed.
+        """Return values as images that keep the file's axes `axes` apart from others, after a `Reshape` if needed.
 
         Parameters
         ----------
         values
             Values of the same rank, which all must be stored along the same axes.
+        axes
+            Axes of the file, counted without the batch; each becomes an axis of the image.
         joined
             Whether several of `axes` may be one axis of the image.
         mixed
             Whether the channels may be any axes, if there is no other way.
         """
-        self._check_host(where, values)
+        self.check_operands(where, values)
         shapes = [value.shape for value in values]
         orders = [self.order_of(where, value) for value in values]
         stored = common_axes(orders, shapes, self._image_axes(len(shapes[0])))
@@ -108,7 +110,7 @@ class GraphBuilder(Graph):
         order
             With `as_stored`, the order of the result; by default that of the sources.
         """
-        self._check_host(where, sources)
+        self.check_operands(where, sources)
         if isinstance(layer, Dense):
             layer, order = self._in_stored_order(where, layer, sources[0]), UNCHANGED
         elif as_stored:
@@ -128,6 +130,21 @@ class GraphBuilder(Graph):
         node = self.append(where, name or where, layer, sources, given)
         return Value(name or where, node, result, quantisation, order or UNCHANGED)
 
+    def add_view(
+        self,
+        where: str,
+        layer: Layer,
+        view: View,
+        quantisation: Quantisation,
+        shape: Sequence[int],
+        *,
+        name: str = "",
+    ) -> Value:
+        """Add a layer that reads a view; its result, of `shape` in the file, is stored along the same axes."""
+        return self.add(
+            where, layer, view.values, quantisation, name=name, shape=shape, as_stored=True, order=view.order(shape)
+        )
+
     def identity(
         self,
         where: str,
@@ -143,8 +160,7 @@ class GraphBuilder(Graph):
         """Add a layer that multiplies every value by the factor `scale`, unless that is None, and clamps it."""
         self.order_of(where, value)
         channels = self.geometry(value)[2]
-        if channels > _MOST_MADE_CHANNELS:
-            raise ModelError(f"{where} must have at most {_MOST_MADE_CHANNELS} channels, not {channels}")
+        self.check_weights(where, channels)
         layer: Layer
         if scale is None:
             layer = make_layer(where, MaxPool, (1, 1), low=low, high=high)
@@ -187,9 +203,9 @@ class GraphBuilder(Graph):
             kept = np.arange(channels).reshape(sizes)
             kept = kept.min(axis=tuple(i for i, axis in enumerate(group) if axis in axes), keepdims=True)
             first, which = np.unique(np.broadcast_to(kept, sizes), return_inverse=True)
-            self._check_made(where, window[0] * window[1] * channels * len(first))
+            self.check_weights(where, window[0] * window[1] * channels * len(first))
             sums = np.eye(len(first), dtype=np.int8)[which.ravel()]
-        self._check_made(where, window[0] * window[1] * sums.size)
+        self.check_weights(where, window[0] * window[1] * sums.size)
         kind: type[Any] = Conv if 2 in reduced else Depthwise
         layer = make_layer(
             where,
@@ -202,9 +218,7 @@ class GraphBuilder(Graph):
             quantisation.zero_point,
         )
         left = [1 if axis in axes else size for axis, size in enumerate(value.shape)]
-        result = self.add(
-            where, layer, [source], quantisation, name=name, shape=left, as_stored=True, order=view.order(left)
-        )
+        result = self.add_view(where, layer, view, quantisation, left, name=name)
         return result if shape is None else self.reshape(where, result, shape, name=name)
 
     def reshape(self, where: str, value: Value, shape: Sequence[int], *, name: str = "") -> Value:
@@ -247,6 +261,25 @@ class GraphBuilder(Graph):
             dtype=step.dtype,
             shape=value.shape if shape is None else tuple(shape),
         )
+
+    @staticmethod
+    def check_operands(where: str, sources: Sequence[Value]) -> None:
+        """Refuse values that no layer can read: those that are not int8, or that the host computes."""
+        for value in sources:
+            if value.steps:
+                raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
+            if value.dtype != "int8":
+                raise ModelError(
+                    f"{where} reads {value.name}, which is {value.dtype}: it must be quantised to int8 first"
+                )
+
+    @staticmethod
+    def check_weights(where: str, weights: int) -> None:
+        """Refuse a layer with too many weights that are not those of the file."""
+        if weights > _MOST_MADE_WEIGHTS:
+            raise ModelError(
+                f"{where} needs a layer of {weights} weights, and at most {_MOST_MADE_WEIGHTS} are supported"
+            )
 
     def finish(self, outputs: Sequence[Value]) -> Model:
         """Return the model with these outputs, without the layers that they do not need."""
@@ -307,18 +340,3 @@ class GraphBuilder(Graph):
         if not order.sizes or len(layer.weights) != math.prod(source.shape):
             return layer
         return replace(layer, weights=layer.weights[order.indices(len(layer.weights))])
-
-    @staticmethod
-    def _check_made(where: str, weights: int) -> None:
-        if weights > _MOST_MADE_CHANNELS:
-            raise ModelError(f"{where} must be over at most {_MOST_MADE_CHANNELS} values, not {weights}")
-
-    @staticmethod
-    def _check_host(where: str, sources: Sequence[Value]) -> None:
-        for value in sources:
-            if value.steps:
-                raise ModelError(f"{where} comes after an operator that runs on the host, which must be among the last")
-            if value.dtype != "int8":
-                raise ModelError(
-                    f"{where} reads {value.name}, which is {value.dtype}: it must be quantised to int8 first"
-                )

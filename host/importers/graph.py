@@ -23,10 +23,12 @@ from etchnet.host.network.network import INPUT, Network, needed_layers
 from etchnet.host.network.order import UNCHANGED, AxisOrder
 from etchnet.host.network.steps import Quantise, Requantise
 
-__all__ = ["MOST_VALUES", "Graph"]
+__all__ = ["LARGEST_STEP", "MOST_VALUES", "Graph"]
 
 MOST_VALUES = 1 << 24
 """largest number of values of one image in any tensor of a model, padding included"""
+LARGEST_STEP = 1 << 15
+"""largest stride, dilation, window and padding along an axis"""
 _MOST_WINDOW_VALUES = 1 << 27
 """largest number of values in all windows of one layer, which the reference copies side by side"""
 _MOST_WEIGHTS = 1 << 27

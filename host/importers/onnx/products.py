@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from etchnet.host.importers.groups import ungrouped
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.fit import encode
 from etchnet.host.importers.onnx.reader import Node, make_node
@@ -20,8 +21,6 @@ from etchnet.host.network.layers import Concat, Conv, Dense, Depthwise
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.host.network.order import UNCHANGED, AxisOrder
 from etchnet.sim.arithmetic.contracts import float_scale
-
-_MOST_GROUP_WEIGHTS = 1 << 26
 
 
 @handles("QLinearConv")
@@ -50,16 +49,17 @@ def qlinear_conv(context: Context, node: Node) -> Item:
         weights, stride, dilation = weights[:, :, None], [1, *stride], [1, *dilation]
         padding = [(0, 0), *padding]
     spread: np.ndarray
+    by_tap = weights.transpose(2, 3, 1, 0)
     kind: type[Conv] | type[Depthwise] = Conv
     if weights.dtype != np.int8:
-        parts = _int8_parts(_ungrouped(where, weights, group))
+        parts = _int8_parts(ungrouped(where, by_tap, group))
         value = context.repeated(where, value, 0, len(parts))
-        spread = np.concatenate(parts, axis=1).transpose(2, 3, 1, 0)
+        spread = np.concatenate(parts, axis=2)
     elif group == channels and group > 1:
         kind = Depthwise
         spread = weights.reshape(channels, outputs // channels, *weights.shape[2:]).transpose(2, 3, 0, 1)
     else:
-        spread = _ungrouped(where, weights, group).transpose(2, 3, 1, 0)
+        spread = ungrouped(where, by_tap, group)
     folded = _bias_per_channel(where, bias, outputs)
     multiplier, shift = _factors(where, into.scale, scales, out, outputs)
     layer = make_layer(
@@ -76,24 +76,6 @@ def qlinear_conv(context: Context, node: Node) -> Item:
         padding=tuple(padding),
     )
     return context.add_image(node, layer, value, out)
-
-
-def _ungrouped(where: str, weights: np.ndarray, group: int) -> np.ndarray:
-    """Return the weights of a grouped convolution as those of a plain convolution, with zeros between the groups."""
-    if group == 1:
-        return weights
-    outputs, inputs = weights.shape[:2]
-    if weights.size * group > _MOST_GROUP_WEIGHTS:
-        raise ModelError(
-            f"{where}: {group} groups need {weights.size * group} weights; at most {_MOST_GROUP_WEIGHTS} are supported"
-        )
-    spread = np.zeros((outputs, inputs * group, *weights.shape[2:]), weights.dtype)
-    each = outputs // group
-    for index in range(group):
-        spread[index * each : (index + 1) * each, index * inputs : (index + 1) * inputs] = weights[
-            index * each : (index + 1) * each
-        ]
-    return spread
 
 
 @handles("QGemm")

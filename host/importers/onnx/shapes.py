@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from etchnet.host.importers.graph import LARGEST_STEP
+from etchnet.host.importers.moves import padded
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.host import quantised, table
 from etchnet.host.importers.onnx.pointwise import line_between, table_layer
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.values import INT8_VALUES, HostValue, Item, Tensor, shape_text
 from etchnet.host.importers.value import make_layer
-from etchnet.host.network.layers import Concat, Pad
+from etchnet.host.network.layers import Concat
 from etchnet.host.network.model import ModelError, Quantisation
 from etchnet.sim.arithmetic.onnx_ops import dequantise_linear, quantise_linear
 
@@ -30,9 +32,9 @@ def qlinear_concat(context: Context, node: Node) -> Item:
     for index in range(2, len(node.inputs), 3):
         into = context.quantisation(node, index + 1, "a part")
         reals = dequantise_linear(INT8_VALUES, into.scale, into.zero_point)
-        table = quantise_linear(reals, out.scale, out.zero_point)[None]
+        results = quantise_linear(reals, out.scale, out.zero_point)[None]
         part = context.read(node, index, into)
-        parts.append(table_layer(context, node, part, table, (), out, line_between(into, out)))
+        parts.append(table_layer(context, node, part, results, (), out, line_between(into, out)))
     return _concatenate(context, node, parts, out)
 
 
@@ -58,10 +60,7 @@ def _concatenate(context: Context, node: Node, tensors: Sequence[Tensor], out: Q
     shape[axis] = sum(t.shape[axis] for t in tensors)
     view = context.view(where, [t.value for t in tensors], [axis - 1])
     layer = make_layer(where, Concat, view.at[axis - 1])
-    result = context.builder.add(
-        where, layer, view.values, out, name=node.label, shape=shape[1:], as_stored=True, order=view.order(shape[1:])
-    )
-    return Tensor(result)
+    return Tensor(context.builder.add_view(where, layer, view, out, shape[1:], name=node.label))
 
 
 @handles("Pad")
@@ -80,7 +79,7 @@ def pad(context: Context, node: Node) -> Item:
     if fill.size != 1:
         raise ModelError(f"{node.where}: the value must be one constant")
 
-    def code() -> int:
+    def border() -> int:
         """Return the int8 value of the border."""
         if isinstance(item, Tensor):
             return int(fill.flat[0])
@@ -91,37 +90,22 @@ def pad(context: Context, node: Node) -> Item:
             raise ModelError(f"{node.where}: the value {fill.flat[0]} must be one that int8 represents exactly")
         return int(codes[0]) - 128
 
-    return context.move(node, lambda tensor: _pad(context, node, tensor, pads, code()))
+    return context.move(node, lambda tensor: _pad(context, node, tensor, pads, border()))
 
 
-def _pad(context: Context, node: Node, tensor: Tensor, pads: Sequence[int], number: int) -> Tensor:
+def _pad(context: Context, node: Node, tensor: Tensor, pads: Sequence[int], border: int) -> Tensor:
     rank = len(tensor.shape)
-    if len(pads) != 2 * rank or any(not 0 <= n <= 1 << 15 for n in pads) or pads[0] or pads[rank]:
+    if len(pads) != 2 * rank or any(not 0 <= n <= LARGEST_STEP for n in pads) or pads[0] or pads[rank]:
         raise ModelError(
-            f"{node.where}: pads must be {2 * rank} integers of at least 0, and 0 for the batch, not {pads}"
+            f"{node.where}: pads must be {2 * rank} integers from 0 to {LARGEST_STEP}, and 0 for the batch, not {pads}"
         )
     if tensor.folded:
         raise ModelError(f"{node.where} must not come after a change of the batch")
-    sides = list(zip(pads[1:rank], pads[rank + 1 :], strict=True))
-    padded = [axis for axis, side in enumerate(sides) if any(side)]
-    view = context.view(node.where, [tensor.value], padded)
-    image = [(0, 0)] * 3
-    for axis in padded:
-        image[view.at[axis]] = sides[axis]
-    layer = make_layer(node.where, Pad, (image[0], image[1]), number, image[2])
-    shape = [size + sum(side) for size, side in zip(tensor.value.shape, sides, strict=True)]
-    return Tensor(
-        context.builder.add(
-            node.where,
-            layer,
-            view.values,
-            tensor.value.quantisation,
-            name=node.label,
-            shape=shape,
-            as_stored=True,
-            order=view.order(shape),
-        )
-    )
+    pairs = enumerate(zip(pads[1:rank], pads[rank + 1 :], strict=True))
+    sides = {axis: pair for axis, pair in pairs if any(pair)}
+    view = context.view(node.where, [tensor.value], list(sides))
+    quantisation = tensor.value.quantisation
+    return Tensor(padded(context.builder, node.where, view, sides, border, quantisation, name=node.label))
 
 
 @handles("Reshape")

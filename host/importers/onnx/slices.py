@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.importers.moves import sliced
 from etchnet.host.importers.onnx.context import Context, handles
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.importers.onnx.values import Item, Tensor, shape_text
-from etchnet.host.importers.value import make_layer
-from etchnet.host.network.layers import Slice
 from etchnet.host.network.model import ModelError
 
 
@@ -97,25 +94,6 @@ def _taken(context: Context, node: Node, tensor: Tensor, parts: dict[int, slice]
         raise ModelError(f"{node.where} must not take a part of the batch")
     if any(r.step < 1 or not r for r in ranges.values()):
         raise ModelError(f"{node.where} must take some values, and in rising order")
-    return _sliced(context, node, tensor, {axis - 1: r for axis, r in ranges.items()})
-
-
-def _sliced(context: Context, node: Node, tensor: Tensor, ranges: dict[int, range]) -> Tensor:
-    view = context.view(node.where, [tensor.value], sorted(ranges))
-    begin, size, stride = [0, 0, 0], list(context.builder.geometry(view.values[0])), [1, 1, 1]
-    for axis, part in ranges.items():
-        at = view.at[axis]
-        begin[at], size[at], stride[at] = part.start, len(part), part.step
-    layer = make_layer(node.where, Slice, begin, size, stride)
-    shape: Sequence[int] = [len(ranges.get(axis, range(n))) for axis, n in enumerate(tensor.value.shape)]
-    result = context.builder.add(
-        node.where,
-        layer,
-        view.values,
-        tensor.value.quantisation,
-        name=node.label,
-        shape=shape,
-        as_stored=True,
-        order=view.order(shape),
-    )
-    return Tensor(result)
+    cut = {axis - 1: r for axis, r in sorted(ranges.items())}
+    view, quantisation = context.view(node.where, [tensor.value], list(cut)), tensor.value.quantisation
+    return Tensor(sliced(context.builder, node.where, view, cut, quantisation, name=node.label))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from etchnet.hdl.isa.numbers import ceil_div
+from etchnet.host.importers.graph import LARGEST_STEP
 from etchnet.host.importers.onnx.reader import Node
 from etchnet.host.network.layers import same_padding
 from etchnet.host.network.model import ModelError
@@ -15,9 +16,9 @@ def window(node: Node, size: Sequence[int], kernel: Sequence[int], *, dilations:
     """Return strides, dilations and padding (before, after), one per axis of an image or line of size `size`."""
     where, rank = node.where, len(size)
     stride, dilation = node.integers("strides", [1] * rank, rank), node.integers("dilations", [1] * rank, rank)
-    if any(not 1 <= n <= 1 << 15 for n in (*kernel, *stride, *dilation)):
+    if any(not 1 <= n <= LARGEST_STEP for n in (*kernel, *stride, *dilation)):
         raise ModelError(
-            f"{where}: windows, strides and dilations must be from 1 to 32768, not "
+            f"{where}: windows, strides and dilations must be from 1 to {LARGEST_STEP}, not "
             f"{list(kernel)}, {stride} and {dilation}"
         )
     if not dilations and any(n != 1 for n in dilation):
@@ -26,8 +27,8 @@ def window(node: Node, size: Sequence[int], kernel: Sequence[int], *, dilations:
     auto = node.text("auto_pad", "NOTSET")
     if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
         raise ModelError(f"{where}: auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {auto}")
-    if any(not 0 <= n <= 1 << 15 for n in pads) or (auto != "NOTSET" and any(pads)):
-        raise ModelError(f"{where}: pads must be from 0 to 32768, and 0 with auto_pad, not {pads} with {auto}")
+    if any(not 0 <= n <= LARGEST_STEP for n in pads) or (auto != "NOTSET" and any(pads)):
+        raise ModelError(f"{where}: pads must be from 0 to {LARGEST_STEP}, and 0 with auto_pad, not {pads} with {auto}")
     if auto in ("NOTSET", "VALID"):
         return stride, dilation, list(zip(pads[:rank], pads[rank:], strict=True))
     if any(n != 1 for n in dilation):

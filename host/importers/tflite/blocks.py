@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
+from etchnet.host.importers.graph import LARGEST_STEP
 from etchnet.host.importers.tflite.context import Blocks, Context, handles
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.shapes import padded
 from etchnet.host.importers.tflite.slices import sliced
-from etchnet.host.importers.tflite.windows import LARGEST_STEP
 from etchnet.host.network.model import ModelError
 
 _PAD = 0

@@ -118,12 +118,8 @@ class Context:
         tensor = self.reader.tensor(operator.inputs[position])
         if tensor.index in self.values:
             value = self.values[tensor.index]
-            if not host and value.steps:
-                raise ModelError(
-                    f"{operator} comes after an operator that runs on the host, which must be among the last"
-                )
-            if not host and value.dtype != "int8":
-                raise ModelError(f"{operator} reads {value.dtype}: it must read int8, after a QUANTIZE")
+            if not host:
+                self.builder.check_operands(str(operator), [value])
             return value
         if tensor.constant:
             raise ModelError(f"{operator} reads {tensor}, which must be the result of an operator, not a constant")

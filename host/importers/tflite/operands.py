@@ -14,8 +14,6 @@ from etchnet.host.network.model import ModelError, Quantisation
 
 __all__ = ["Constant", "operands", "per_channel"]
 
-_MOST_CHANNELS = 1 << 20
-
 
 @dataclass(frozen=True, eq=False)
 class Constant:
@@ -60,8 +58,7 @@ def per_channel(
     if not axes:
         context.builder.order_of(where, value)
         channels = context.builder.geometry(value)[2]
-        if channels > _MOST_CHANNELS:
-            raise ModelError(f"{where} must have at most {_MOST_CHANNELS} channels, not {channels}")
+        context.builder.check_weights(where, channels)
         return value, np.full(channels, values.reshape(-1)[0]), True
     wanted = f"one number or one per channel, as in shape {(1,) * (len(shape) - 1) + shape[-1:]}"
     if len(axes) != 1 or len(padded) != len(shape) or padded[axes[0]] != shape[axes[0]] or not axes[0]:

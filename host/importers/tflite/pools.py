@@ -72,9 +72,7 @@ def reduce_max(context: Context, operator: Operator) -> None:
         _channel_maximum(context, operator, whole, axes, out)
         return
     layer = make_layer(where, MaxPool, (image[0] if 0 in reduced else 1, image[1] if 1 in reduced else 1))
-    order = view.order(kept)
-    value = context.builder.add(where, layer, view.values, out, name=name, shape=kept, as_stored=True, order=order)
-    context.set_reshaped(operator, value)
+    context.set_reshaped(operator, context.builder.add_view(where, layer, view, out, kept, name=name))
 
 
 def _channel_maximum(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from etchnet.host.importers.graph import MOST_VALUES
+from etchnet.host.importers.groups import ungrouped
 from etchnet.host.importers.tflite.context import Blocks, Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits, multiplier_of
 from etchnet.host.importers.tflite.reader import Operator
@@ -70,23 +70,9 @@ def conv_2d(context: Context, operator: Operator) -> None:
         shaped = by_tap.reshape(*by_tap.shape[:2], inputs, channels // groups)
         _append(context, operator, make_layer(str(operator), Depthwise, shaped, **settings, **window), source, out)
         return
-    if groups > 1:
-        by_tap = _ungrouped(operator, by_tap, groups)
-    layer = make_layer(str(operator), Conv, np.ascontiguousarray(by_tap), **settings, **window)
+    whole = np.ascontiguousarray(ungrouped(str(operator), by_tap, groups))
+    layer = make_layer(str(operator), Conv, whole, **settings, **window)
     _append(context, operator, layer, source, out)
-
-
-def _ungrouped(operator: Operator, weights: np.ndarray, groups: int) -> np.ndarray:
-    """Return weights (y, x, input channels, output channels) of all groups, zero between channels of different ones."""
-    height, width, inputs, channels = weights.shape
-    if weights.size * groups > MOST_VALUES:
-        raise ModelError(f"{operator}: {groups} groups of {weights.size // groups} weights are more than supported")
-    whole = np.zeros((height, width, inputs * groups, channels), np.int8)
-    each = channels // groups
-    for group in range(groups):
-        rows, columns = slice(group * inputs, (group + 1) * inputs), slice(group * each, (group + 1) * each)
-        whole[:, :, rows, columns] = weights[..., columns]
-    return whole
 
 
 @handles("DEPTHWISE_CONV_2D")

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from etchnet.host.importers import moves
+from etchnet.host.importers.graph import LARGEST_STEP
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.quantise import activation_limits
 from etchnet.host.importers.tflite.reader import Operator
-from etchnet.host.importers.tflite.windows import LARGEST_STEP
 from etchnet.host.importers.value import Value, make_layer
-from etchnet.host.network.layers import Concat, Pad
+from etchnet.host.network.layers import Concat
 from etchnet.host.network.model import ModelError, Quantisation
 
 
@@ -48,11 +49,9 @@ def concatenated(context: Context, operator: Operator, values: Sequence[Value], 
     total = sum(value.shape[axis] for value in values)
     shape = (*values[0].shape[:axis], total, *values[0].shape[axis + 1 :])
     where, name = str(operator), context.label(operator)
-    context.builder.check_size(f"{where}: the result", shape)
     view = context.builder.view(where, values, [axis])
     layer = make_layer(where, Concat, view.at[axis])
-    order = view.order(shape)
-    return context.builder.add(where, layer, view.values, out, name=name, shape=shape, as_stored=True, order=order)
+    return context.builder.add_view(where, layer, view, out, shape, name=name)
 
 
 @handles("PAD", "PADV2")
@@ -93,19 +92,11 @@ def padded(
     out: Quantisation,
 ) -> Value:
     """Return a value with a border along each axis, which holds `value`; the other stored values do not change."""
-    where, name = str(operator), context.label(operator)
-    axes = [axis for axis, pair in enumerate(paddings) if any(pair)]
-    if not axes:
+    where, sides = str(operator), {axis: pair for axis, pair in enumerate(paddings) if any(pair)}
+    if not sides:
         return replace(whole, quantisation=out)
-    view = context.builder.view(where, [whole], axes)
-    sides = [(0, 0)] * 3
-    for axis in axes:
-        sides[view.at[axis]] = paddings[axis]
-    shape = tuple(n + sum(pair) for n, pair in zip(whole.shape, paddings, strict=True))
-    context.builder.check_size(f"{where}: the result", shape)
-    layer = make_layer(where, Pad, (sides[0], sides[1]), value, sides[2])
-    order = view.order(shape)
-    return context.builder.add(where, layer, view.values, out, name=name, shape=shape, as_stored=True, order=order)
+    view = context.builder.view(where, [whole], list(sides))
+    return moves.padded(context.builder, where, view, sides, value, out, name=context.label(operator))
 
 
 @handles("RESHAPE", "SQUEEZE", "EXPAND_DIMS")

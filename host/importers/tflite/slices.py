@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from etchnet.host.importers import moves
 from etchnet.host.importers.tflite.context import Context, handles
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.tflite.shapes import concatenated, size
-from etchnet.host.importers.value import Value, make_layer
-from etchnet.host.network.layers import Slice
+from etchnet.host.importers.value import Value
 from etchnet.host.network.model import ModelError, Quantisation
 
 _MOST_PARTS = 1 << 12
@@ -158,25 +157,9 @@ def sliced(
     context: Context, operator: Operator, whole: Value, ranges: Sequence[range], out: Quantisation, position: int
 ) -> Value:
     """Return the values in `ranges` along each axis; the stored values do not change."""
-    shape = tuple(map(len, ranges))
-    cut = [axis for axis, n in enumerate(whole.shape) if shape[axis] != n]
+    cut = [axis for axis, n in enumerate(whole.shape) if len(ranges[axis]) != n]
     if not cut:
         return Value(whole.name, whole.node, whole.shape, out, whole.order)
-    view = context.builder.view(str(operator), [whole], cut)
-    image = context.builder.geometry(view.values[0])
-    begin, count, stride = [0, 0, 0], list(image), [1, 1, 1]
-    for axis in cut:
-        at = view.at[axis]
-        begin[at], count[at], stride[at] = ranges[axis].start, len(ranges[axis]), ranges[axis].step
-    layer = make_layer(str(operator), Slice, begin, count, stride)
-    assert math.prod(count) == math.prod(shape)
-    return context.builder.add(
-        str(operator),
-        layer,
-        view.values,
-        out,
-        name=context.label(operator, position),
-        shape=shape,
-        as_stored=True,
-        order=view.order(shape),
-    )
+    where, parts = str(operator), {axis: ranges[axis] for axis in cut}
+    view = context.builder.view(where, [whole], cut)
+    return moves.sliced(context.builder, where, view, parts, out, name=context.label(operator, position))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from etchnet.host.importers.graph import LARGEST_STEP
 from etchnet.host.importers.tflite.context import Context
 from etchnet.host.importers.tflite.reader import Operator
 from etchnet.host.importers.value import Value
 from etchnet.host.network.layers import Padding, same_padding
 from etchnet.host.network.model import ModelError
-
-LARGEST_STEP = 1 << 15
-"""largest stride, dilation, window and padding that an operator may have"""
 
 
 def window_settings(

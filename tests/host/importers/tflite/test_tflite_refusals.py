@@ -86,9 +86,12 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         ),
         (
             tensor("first", type=tflite.TensorType.UINT8),
-            r"CONV_2D \(operator 0\) reads uint8: it must read int8",
+            r"CONV_2D \(operator 0\) reads \w+, which is uint8: it must be quantised to int8 first",
         ),
-        (tensor("first", type=FLOAT32), r"CONV_2D \(operator 0\) reads float32: it must read int8, after a QUANTIZE"),
+        (
+            tensor("first", type=FLOAT32),
+            r"CONV_2D \(operator 0\) reads \w+, which is float32: it must be quantised to int8 first",
+        ),
         (tensor("conv", type=tflite.TensorType.INT16), r"CONV_2D .*: the result must be int8, not int16"),
         (tensor("first", scales=[-1.0]), "the input must have a positive scale, not -1.0"),
         (tensor("first", scales=[float("nan")]), "the input must have a positive scale, not nan"),
