@@ -149,7 +149,7 @@ def compile_stages(
     if batch < 1:
         raise CapacityError(f"batch must be at least 1, not {batch}")
     if network.contract != config.contract and any(not layer.wide for layer in network.layers):
-        raise NetworkError(f"the network must have the machine's contract, {config.contract}, not {network.contract}")
+        raise NetworkError(f"the machine must have the network's contract, {network.contract}, not {config.contract}")
     start = State.start(network, config, batch=batch, streamed=streamed, once=once)
     machine, short = config, dict[str, int]()
     for _ in range(_ATTEMPTS):

@@ -208,7 +208,7 @@ def test_a_config_file_describes_a_machine(capsys, tmp_path):
     path.write_text('rows = 4\ncontract = "onnx-float"\n')
     status, out, _ = run(capsys, "bench", "gemm", "--size", "8", "--engine", "exact", "--json", "--config", str(path))
     assert (status, json.loads(out)["config"]["contract"]) == (0, "onnx-float")
-    assert "must have the machine's contract, onnx-float" in error(
+    assert "must have the network's contract, tflite-double, not onnx-float" in error(
         capsys, "demo", "--engine", "exact", "--config", str(path)
     )
     path.write_text('contract = "onnx"')

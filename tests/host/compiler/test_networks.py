@@ -366,7 +366,7 @@ def test_the_smallest_memories_hold_the_network():
 
 def test_a_network_of_another_contract_is_refused():
     layer = Dense(np.ones((3, 4), np.int8), multiplier=1 << 30)
-    with pytest.raises(NetworkError, match="must have the machine's contract, tflite-double, not onnx-float"):
+    with pytest.raises(NetworkError, match="must have the network's contract, onnx-float, not tflite-double"):
         compile_network(Network([layer], contract="onnx-float"), Config())
 
 

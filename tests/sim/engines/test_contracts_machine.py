@@ -103,7 +103,7 @@ def test_contracts_with_more_stages_only_take_more_cycles():
 def test_a_network_is_refused_by_a_machine_with_another_contract():
     w = np.ones((3, 4), np.int8)
     network = Network([Dense.from_scale(w, scale=0.5, contract="tflite-single")], contract="tflite-single")
-    with pytest.raises(NetworkError, match="must have the machine's contract, onnx-float, not tflite-single"):
+    with pytest.raises(NetworkError, match="must have the network's contract, tflite-single, not onnx-float"):
         compile_network(network, machine("onnx-float"))
     # Sums are not rounded.
     compile_network(Network([Dense(w)], contract="tflite-single"), machine("onnx-float"))

@@ -137,7 +137,7 @@ def test_a_quantised_model_on_the_machine(quantised, form, tmp_path, capsys):
     double = tmp_path / "double.toml"
     double.write_text('contract = "tflite-double"')
     message = error(capsys, "report", str(path), "--config", str(double))
-    assert message == "the network must have the machine's contract, tflite-double, not onnx-float"
+    assert message == "the machine must have the network's contract, onnx-float, not tflite-double"
 
 
 def test_files_of_inputs_have_the_shape_of_the_model_file(tmp_path):
