@@ -127,11 +127,7 @@ class Toolchain:
 
     def identity(self) -> list[str]:
         """Return the paths, sizes and modification times of the tools, which differ between versions."""
-        return [_identity(str(self.verilator)), self.compiler_identity()]
-
-    def compiler_identity(self) -> str:
-        """Return the path, size and modification time of the compiler."""
-        return _identity(self.compiler)
+        return [_identity(str(self.verilator)), _identity(self.compiler)]
 
     def verilate(self, arguments: Sequence[str], folder: Path) -> None:
         """Run Verilator in a folder."""

@@ -218,9 +218,9 @@ def test_all_commands_agree_on_the_machine(capsys, tmp_path):
         status, _, err = run(capsys, *arguments)
         assert status == 0, (arguments, err)
         lines.add(err)
+    (line,) = lines
     assert re.fullmatch(
-        r"memories enlarged for this model: input_words = 2048; no board holds it: ulx3s-85f .*\n",
-        lines.pop(),
+        r"memories enlarged for this model: input_words = 2048; no board holds it: ulx3s-85f .*\n", line
     )
     status, _, err = run(capsys, "report", model, "--json")
     assert (status, err) == (0, "")
