@@ -38,13 +38,13 @@ _EXCHANGE_WORDS = 1 << 22
 """largest number of link words that one exchange moves in each direction"""
 
 
-class _View(local):
+class _ThreadState(local):
     """What one thread has done with a driver."""
 
     program: Program | None = None
-    """The program that it loaded last."""
+    """the program that it loaded last"""
     counts: Counts | None = None
-    """The counters of its last call."""
+    """the counters of its last call"""
 
 
 class Accelerator:
@@ -95,25 +95,25 @@ class Accelerator:
         if isinstance(engine, Engine) and (trace is not None or options or engine.config != self.config):
             raise ValueError("an engine object has its own config, trace and options: none can be given with it")
         self.engine = engine if isinstance(engine, Engine) else make_engine(engine, self.config, trace=trace, **options)
-        self._view = _View()
+        self._mine = _ThreadState()
         self._latest: Program | None = None
         self._latest_counts = Counts.zero(self.config)
 
     @property
     def counts(self) -> Counts:
         """The counters of the last call; see above."""
-        mine = self._view.counts
-        return self._latest_counts if mine is None else mine
+        counts = self._mine.counts
+        return self._latest_counts if counts is None else counts
 
     @counts.setter
     def counts(self, counts: Counts) -> None:
-        self._view.counts = self._latest_counts = counts
+        self._mine.counts = self._latest_counts = counts
 
     @property
     def _program(self) -> Program | None:
         """What `run` runs: the program that this thread loaded last, or any thread if this one has loaded none."""
-        mine = self._view.program
-        return self._latest if mine is None else mine
+        program = self._mine.program
+        return self._latest if program is None else program
 
     def __repr__(self) -> str:
         loaded = "nothing" if self._program is None else repr(self._program)
@@ -198,7 +198,7 @@ class Accelerator:
         tiling = MatmulTiling.best(len(x), terms, channels, self.config, wide=layer.wide)
         with self.engine.lock:
             self.counts = Counts.zero(self.config)
-            return self._tiled_product(x, layer, tiling) if not stream else self._streamed_product(x, layer, tiling)
+            return self._streamed_product(x, layer, tiling) if stream else self._tiled_product(x, layer, tiling)
 
     def _tiled_product(self, x: np.ndarray, layer: Dense, tiling: MatmulTiling) -> np.ndarray:
         terms, channels = layer.weights.shape
@@ -248,7 +248,7 @@ class Accelerator:
         with self.engine.lock:
             self.counts = Counts.zero(self.config)
             self._load(program)
-            self._view.program = self._latest = program
+            self._mine.program = self._latest = program
         return program
 
     def run(self, x: ArrayLike) -> np.ndarray:
