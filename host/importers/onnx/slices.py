@@ -46,7 +46,10 @@ def gather(context: Context, node: Node) -> Item:
     def change(tensor: Tensor) -> Tensor:
         rank = len(tensor.shape)
         along = axis % rank
-        chosen = [int(n) % tensor.shape[along] for n in indices.reshape(-1)]
+        size = tensor.shape[along]
+        if not indices.size or indices.min() < -size or indices.max() >= size:
+            raise ModelError(f"{node.where}: indices must be some from {-size} to {size - 1}, not {indices.tolist()}")
+        chosen = [int(n) % size for n in indices.reshape(-1)]
         step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
         if indices.ndim > 1 or step < 1 or chosen != list(range(chosen[0], chosen[-1] + 1, step)):
             raise ModelError(f"{node.where}: indices must rise by equal steps, not be {indices.tolist()}")

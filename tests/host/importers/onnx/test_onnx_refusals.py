@@ -224,6 +224,10 @@ def single(kind, shape, result, **attributes):
         (single("Softmax", (8,), (8,)), r"QLinearSoftmax \(softmax\d+\) is not supported but as one of the last"),
         (single("ReduceMean", (2, 4, 4), (2, 1, 1), axes=[2, 3]), r"ReduceMean \(\w+\) is computed by .* in float32"),
         (single("Pad", (2, 3), (3, 3), inputs=[np.array([0, 1, 0, 0, 0, 0]), np.float32(0.05)]), "represents exactly"),
+        (
+            single("Gather", (4,), (2,), inputs=[np.array([3, 4])], axis=1),
+            "indices must be some from -4 to 3",
+        ),
         (single("Sqrt", (4,), (4,)), "no integer arithmetic of the machine reproduces what ONNX Runtime makes of each"),
         (single("Transpose", (2, 3, 4), (4, 3, 2), perm=[1, 0, 2, 3], then=False), "Transpose must keep the batch"),
     ],
