@@ -1,8 +1,8 @@
 """ONNX Runtime's contributed int8 operators in numpy, to the bit: float32 arithmetic in the runtime's own order.
 
 Zero points are whole numbers, scales float32. These are the formulas of the CPU provider of ONNX Runtime 1.32 on x86-64
-with AVX2 and FMA; `docs/models.md` gives their sources, and the tests compare them with the runtime itself. The
-operators that follow a rounding contract (QLinearConv, QLinearMatMul, QGemm) are in `etchnet.sim.arithmetic.contracts`.
+with AVX2 and FMA; the tests compare them with the runtime itself. The operators that follow a rounding contract
+(QLinearConv, QLinearMatMul, QGemm) are in `etchnet.sim.arithmetic.contracts`.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Context:
             value = self.builder.input(port.name, port.shape, Quantisation(1.0, 0, True), port.dtype)
             tensor = Tensor(replace(value, dtype="int8"))
             self.entrances.append(tensor.value)
-            host = HostValue(tensor, port.dtype, (), SOURCE, port.dtype, number)
+            host = HostValue(tensor, port.dtype, (), SOURCE, port.dtype, entrance=number)
             self.items[port.name] = tensor if port.dtype == "int8" else host
 
     def operand(self, node: Node, index: int) -> Item | None:
@@ -195,11 +195,11 @@ class Context:
             (*nodes, replace(node, inputs=inputs)),
             node.outputs[0],
             dtype,
-            first.entrance,
-            pointwise,
-            axes,
-            any(host.ordered for host in hosts),
-            known or reason,
+            entrance=first.entrance,
+            pointwise=pointwise,
+            axes=axes,
+            ordered=any(host.ordered for host in hosts),
+            reason=known or reason,
         )
 
     @staticmethod

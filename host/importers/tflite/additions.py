@@ -43,7 +43,7 @@ def add(context: Context, operator: Operator) -> None:
         sources, whole, as_stored = [first, second], first.shape, True
         if signs[1] < 0:
             pairs = list(np.meshgrid(_INT8, _INT8, indexing="ij"))
-            _check(operator, layer, [operand.astype(np.int8) for operand in pairs], scalings, zeros, pairs)
+            _check_difference(operator, layer, [operand.astype(np.int8) for operand in pairs], scalings, zeros, pairs)
     else:
         at = int(isinstance(first, Constant))
         value, constant = (first, second) if at == 0 else (second, first)
@@ -60,7 +60,7 @@ def add(context: Context, operator: Operator) -> None:
             single = replace(layer, constant=scalings[0].apply(different - zeros[0], TFLITE_DOUBLE))
             grid = np.broadcast_to(_INT8[:, None], (256, len(different)))
             pairs = [np.broadcast_to(different, grid.shape), grid]
-            _check(operator, single, [grid.astype(np.int8)], scalings, zeros, pairs)
+            _check_difference(operator, single, [grid.astype(np.int8)], scalings, zeros, pairs)
     if math.prod(shape) != math.prod(whole):
         raise ModelError(f"{operator}: the result must have shape {whole}, not {shape} as in the file")
     value = context.builder.add(where, layer, sources, out, name=name, shape=whole, as_stored=as_stored)
@@ -78,14 +78,10 @@ def _scalings(
     scales = real(first.scale), real(second.scale)
     twice = 2 * max(scales)
     factor = float(twice / ((1 << _LEFT) * real(out.scale)))
-    if factor >= 1:
-        raise ModelError(
-            f"{operator}: the result's scale must be above 2**-19 of its operands', not {out.scale} for "
-            f"{first.scale} and {second.scale}"
-        )
     one, two = (make_step(str(operator), Scaling.of, float(scale / twice), left=_LEFT) for scale in scales)
-    result = make_step(str(operator), Scaling.of, factor)
-    if result.left:
+    # The reference takes only factors below 1, after rounding too.
+    result = make_step(str(operator), Scaling.of, factor) if factor < 1 else None
+    if result is None or result.left:
         raise ModelError(
             f"{operator}: the result's scale must be above 2**-19 of its operands', not {out.scale} for "
             f"{first.scale} and {second.scale}"
@@ -93,7 +89,7 @@ def _scalings(
     return one, two, result
 
 
-def _check(
+def _check_difference(
     operator: Operator,
     layer: Add | AddConstant,
     tensors: Sequence[np.ndarray],

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+
+from etchnet.host.network.model import Quantisation
+from etchnet.host.network.steps import Dequantise, Quantise, Requantise
+
+pytest.importorskip("tflite", reason="the package tflite is not installed")
 import tflite
 
 from etchnet.host.exporters.flatbuffer import Graph
 from etchnet.host.importers.tflite.importer import parse_tflite
-from etchnet.host.network.model import Quantisation
-from etchnet.host.network.steps import Dequantise, Quantise, Requantise
 
 TYPES = {"int8": tflite.TensorType.INT8, "uint8": tflite.TensorType.UINT8, "int16": tflite.TensorType.INT16}
 INT8, UINT8, INT16 = (

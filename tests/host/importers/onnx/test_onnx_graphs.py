@@ -5,10 +5,11 @@ The campaigns of `tests/campaigns` in small.
 
 import os
 
-import onnx
 import pytest
 
+pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+import onnx
 from campaigns import onnx_graphs, quantize_static
 from campaigns.summary import Summary
 from support.onnx_runtime import same_formulas
