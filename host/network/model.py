@@ -30,7 +30,7 @@ class Quantisation:
     even
         Whether `quantise` rounds ties to even, as ONNX does, or away from zero, as TensorFlow Lite does.
     dtype
-        Type of the integers: int8, uint8, int16 or int32.
+        Type of the integers: int8, uint8, int16 or uint16.
     """
 
     scale: float
@@ -99,7 +99,7 @@ class InputPort:
     quantisation
         Scale and zero point of values of `dtype`; for float32, of the int8 values that are made of them.
     dtype
-        Type in the file: int8, uint8, int16 or float32.
+        Type in the file: int8, uint8, int16, uint16 or float32.
     order
         The order in which the network takes the values.
     steps
