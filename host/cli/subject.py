@@ -32,7 +32,7 @@ class Subject:
     model: Model
     config: Config
     x: np.ndarray
-    """int8 (M, inputs)"""
+    """inputs, int8 (M, input_size)"""
     batch: int
     """inputs that are computed together"""
     once: bool

@@ -267,7 +267,7 @@ def bench_engines(
     report: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> list[EngineResult]:
-    """Measure how fast engines simulate programs, given as (name, program, inputs) with inputs int8 (M, inputs).
+    """Measure how fast engines simulate programs, given as (name, program, inputs) with inputs int8 (M, input_size).
 
     The first run on `exact`, which prepares its tables, is not counted. Runs that take half a second or more on other
     engines are not repeated.

@@ -33,7 +33,7 @@ class Difference:
     message: str
     """description of the difference for the user"""
     element: tuple[int, int] | None = None
-    """input and channel of the first result that differs"""
+    """the first result that differs: the input, and the index of the value among all its outputs"""
     pass_index: int | None = None
     """pass that released the drain that wrote this result"""
     cycle: int | None = None
@@ -93,28 +93,28 @@ def _outputs(
     unequal = np.argwhere(a != b)
     if not len(unequal):
         return None
-    item, channel = (int(i) for i in unequal[0])
-    index, cycle = _written(program, channel)
-    around = slice(max(0, channel - 2), channel + 3)
+    item, value = (int(i) for i in unequal[0])
+    index, cycle = _written(program, value)
+    around = slice(max(0, value - 2), value + 3)
     values = a[item, around].tolist(), b[item, around].tolist()
     message = (
-        f"{len(unequal)} of {a.size} results differ, the first for input {item}, channel {channel}: {one.name} "
-        f"{a[item, channel]}, {other.name} {b[item, channel]}; channels {around.start} to "
+        f"{len(unequal)} of {a.size} results differ, the first for input {item}, value {value}: {one.name} "
+        f"{a[item, value]}, {other.name} {b[item, value]}; values {around.start} to "
         f"{around.start + len(values[0]) - 1} are {values[0]} and {values[1]}; the drain that pass {index} releases "
         f"writes the result in cycle {cycle} of an unstalled run"
     )
-    return Difference(layer, name, "output", message, (item, channel), index, cycle, values)
+    return Difference(layer, name, "output", message, (item, value), index, cycle, values)
 
 
-def _written(program: Program, element: int) -> tuple[int, int]:
-    """Return the pass whose drain writes an element of the first input's outputs, and the cycle of that write."""
+def _written(program: Program, value: int) -> tuple[int, int]:
+    """Return the pass whose drain writes a value of the first input's outputs, and the cycle of that write."""
     config = program.config
     lat = Latencies.of(config)
     rows = pass_rows(program)
     ends = np.cumsum([math.prod(shape) for shape in program.network.output_shapes])
-    number = int(np.searchsorted(ends, element, side="right"))
+    number = int(np.searchsorted(ends, value, side="right"))
     layout = program.output_layouts[number]
-    pixel, channel = divmod(element - int(ends[number - 1] if number else 0), layout.shape[2])
+    pixel, channel = divmod(value - int(ends[number - 1] if number else 0), layout.shape[2])
     tile = channel // config.columns
     for index, started in enumerate(drains_of(program.passes, program.drains)):
         read = rows[index]["first_cycle"] + lat.decide + program.passes[index].pixels - 1 + lat.drain_delay
@@ -128,7 +128,7 @@ def _written(program: Program, element: int) -> tuple[int, int]:
                     row = (tile - write.tile) * write.pixels + pixel - write.pixel
                     return index, read + row * drain_pace(drain, config) + config.groups - 1 + lat.result
             read += drain.tiles * drain.pixels * drain_pace(drain, config)
-    raise AssertionError(f"no drain writes element {element}")
+    raise AssertionError(f"no drain writes value {value}")
 
 
 def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, name: str) -> Difference | None:
@@ -156,7 +156,7 @@ def _counters(outcomes: list[tuple[np.ndarray, Counts, Engine]], layer: int, nam
 
 
 def default_inputs(model: Model, count: int) -> np.ndarray:
-    """Return `count` random full-range inputs for a model, int8 (count, inputs), the same in every call."""
+    """Return `count` random full-range inputs for a model, int8 (count, input_size), the same in every call."""
     values = np.random.default_rng(0).integers(-128, 128, (count, model.network.input_size)).astype(np.int8)
     # Requantisations of the host may never give some of the values.
     return model.prepare(model.restore(values))

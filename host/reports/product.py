@@ -71,7 +71,7 @@ def given_product(a: np.ndarray, b: np.ndarray, config: Config) -> Product:
     CapacityError
         B does not fit the machine's memory.
     """
-    a, b = as_int8("a", a, 2), as_int8("b", b, 2)
+    a, b = as_int8("A", a, 2), as_int8("B", b, 2)
     if a.shape[1] != len(b):
         raise ProductError(f"B must have as many rows as A has columns; A is {_by(a)} and B is {_by(b)}")
     return _product(f"A ({_by(a)}) x B ({_by(b)})", a, Dense(b), config)

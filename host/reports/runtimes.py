@@ -73,7 +73,7 @@ def onnx_runtime(data: bytes, inputs: Sequence[np.ndarray], *, threads: int) -> 
     try:
         import onnxruntime
     except ImportError:
-        raise MissingToolError("comparing with ONNX Runtime needs: pip install 'etchnet[bench]'") from None
+        raise MissingToolError("ONNX Runtime is not installed: pip install 'etchnet[bench]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

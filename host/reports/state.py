@@ -27,7 +27,7 @@ class ModelRun:
     model, program
         The model, and its network compiled for a machine.
     x
-        Inputs, int8 (M, inputs).
+        Inputs, int8 (M, input_size).
     report
         Function that is called with a progress text.
     """

@@ -1,10 +1,11 @@
 "use strict";
 /* Closed-form model of the machine: the state in any cycle is computed from the events of the run, without stepping.
 
-   The run's first cycle is 0; what is loaded before it has negative cycles. A pixel that is issued by a decision in cycle d enters element (r, c) in cycle
-   d + latencies.enter + r + c, and its partial sum leaves that element latencies.element cycles later. Passes are
-   numbered over all repeats: pass `index` is pass index % passes of the program. Enumerations, latencies, and the words
-   and rows of passes and drains come from etchnet.host.trace.page_data. */
+   The run's first cycle is 0; what is loaded before it has negative cycles. A pixel that is issued by a decision in
+   cycle d enters element (r, c) in cycle d + latencies.enter + r + c, and its partial sum leaves that element
+   latencies.element cycles later. Passes are numbered over all repeats: pass `index` is pass index % passes of the
+   program. Enumerations, latencies, and the words and rows of passes and drains come from
+   etchnet.host.trace.page_data. */
 
 /** The last index from `low` to `high` - 1 whose value is at most `value`, or `low` - 1; `sorted` must ascend there. */
 function latest(sorted, value, low = 0, high = sorted.length) {

@@ -44,7 +44,7 @@ from etchnet.sim.state.events import Events
 from etchnet.sim.state.results import DrainResults
 from etchnet.sim.timing import Latencies, drain_pace, drains_of
 
-__all__ = ["Layers", "Segment", "Trace", "Transfer", "gather", "operation"]
+__all__ = ["LayerInfo", "Segment", "Trace", "Transfer", "gather", "operation"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerInfo:
     """Description of one layer for viewers."""
 
     name: str
@@ -93,7 +93,7 @@ class Trace:
 
     name: str
     program: Program
-    layers: list[Layers]
+    layers: list[LayerInfo]
     run: RunHistory
     writes: list[LinkWrite]
     counts: Counts
@@ -255,7 +255,7 @@ def gather(model: Model, program: Program, x: np.ndarray, *, report: Callable[..
     model, program
         The model, and its network compiled for a machine.
     x
-        Inputs, int8 (M, inputs); zeros complete the last repeat.
+        Inputs, int8 (M, input_size); zeros complete the last repeat.
     report
         Function that is called with a progress text.
     """
@@ -288,11 +288,11 @@ def gather(model: Model, program: Program, x: np.ndarray, *, report: Callable[..
     )
 
 
-def _described(program: Program, index: int, name: str) -> Layers:
+def _described(program: Program, index: int, name: str) -> LayerInfo:
     layer, network = program.network.layers[index], program.network
     shape = network.shapes[index]
     stride = getattr(layer, "stride", (1, 1))
-    return Layers(name, operation(layer, shape), shape, stride)
+    return LayerInfo(name, operation(layer, shape), shape, stride)
 
 
 @singledispatch

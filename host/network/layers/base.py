@@ -57,7 +57,7 @@ def as_int8(name: str, value: Any, ndim: int) -> np.ndarray:
     """Return `value` as an int8 array; other integer types are accepted if every value fits."""
     array = as_array(name, value, ndim)
     if not np.issubdtype(array.dtype, np.integer):
-        raise NetworkError(f"{name} must be int8, not {array.dtype}")
+        raise NetworkError(f"{name} must be int8, or integers from -128 to 127, not {array.dtype}")
     if array.dtype != np.int8:
         outside = array[(array < -128) | (array > 127)]
         if outside.size:

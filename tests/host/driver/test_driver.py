@@ -83,7 +83,7 @@ def test_counts_add_up_over_programs():
     [
         (np.ones((2, 3), np.int8), np.ones((4, 2), np.int8), "w must have as many rows as x has columns, 3, not 4"),
         (np.ones(3, np.int8), np.ones((3, 2), np.int8), r"x must have 2 dimensions, not shape \(3,\)"),
-        (np.ones((2, 3)), np.ones((3, 2), np.int8), "x must be int8, not float64"),
+        (np.ones((2, 3)), np.ones((3, 2), np.int8), "x must be int8, or integers from -128 to 127, not float64"),
         (np.full((2, 3), 128), np.ones((3, 2), np.int8), "x must hold int8 values, from -128 to 127, not 128"),
         (np.ones((2, 3), np.int8), np.full((3, 2), -129), "w must hold int8 values, from -128 to 127, not -129"),
         (np.ones((0, 3), np.int8), np.ones((3, 2), np.int8), r"x must not be empty, but has shape \(0, 3\)"),
@@ -250,7 +250,10 @@ def rewrite(path, **arrays):
         (lambda p: rewrite(p, network=np.array('{"layers": []}')), "has no entry 'input_shapes'"),
         (lambda p: rewrite(p, weights_0=None), "has no entry 'weights_0'"),
         (lambda p: rewrite(p, bias_0=None), "has no entry 'bias_0'"),
-        (lambda p: rewrite(p, weights_0=np.ones((6, 5))), "layer 0: weights must be int8, not float64"),
+        (
+            lambda p: rewrite(p, weights_0=np.ones((6, 5))),
+            "layer 0: weights must be int8, or integers from -128 to 127",
+        ),
         (lambda p: rewrite(p, weights_0=np.array([[None]])), "is not a readable .npz file"),
         (lambda p: rewrite(p, bias_0=np.ones(4, int)), "layer 0: bias must have one value per output channel, 5"),
         (lambda p: rewrite(p, shift_0=np.full(5, 32)), "layer 0: shift must be from -31 to 31, not 32"),

@@ -56,10 +56,11 @@ def test_a_trace_contains_the_operands_and_the_results():
     ("a", "b", "message"),
     [
         (np.ones((2, 3), int), np.ones((2, 3), int), "as many rows as A has columns; A is 2 x 3 and B is 2 x 3"),
-        (np.ones((0, 3), int), np.ones((3, 3), int), "a must not be empty"),
-        (np.ones((2, 3)), np.ones((3, 3), int), "a must be int8, not float64"),
-        (np.full((2, 3), 128), np.ones((3, 3), int), "a must hold int8 values, from -128 to 127, not 128"),
-        (np.ones(3, int), np.ones((3, 3), int), "a must"),
+        (np.ones((0, 3), int), np.ones((3, 3), int), "A must not be empty"),
+        (np.ones((2, 3)), np.ones((3, 3), int), "A must be int8, or integers from -128 to 127, not float64"),
+        (np.full((2, 3), 128), np.ones((3, 3), int), "A must hold int8 values, from -128 to 127, not 128"),
+        (np.ones(3, int), np.ones((3, 3), int), r"A must have 2 dimensions, not shape \(3,\)"),
+        (np.ones((2, 3), int), np.ones((3, 3)), "B must be int8"),
     ],
 )
 def test_operands_that_do_not_match_are_refused(a, b, message):
