@@ -5,12 +5,11 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
-import math
 from collections.abc import Callable
 
 import numpy as np
 
-from etchnet.sim.arithmetic.fixed_point import INT32_MAX, exponential, logarithm, logistic, tanh
+from etchnet.sim.arithmetic.fixed_point import INT32_MAX, exponential, input_radius, logarithm, logistic, tanh
 from etchnet.sim.arithmetic.reference import quantise_multiplier, rounding_shift, scale_double
 
 __all__ = [
@@ -39,11 +38,6 @@ def _scaled(x: np.ndarray, multiplier: int, shift: int) -> np.ndarray:
     return scale_double(x, multiplier, max(shift, 0), max(-shift, 0))
 
 
-def _radius(integer_bits: int, left: int) -> int:
-    """Return the smallest magnitude that does not fit `integer_bits` after a left shift."""
-    return math.floor(math.ldexp((1 << integer_bits) - 1, 31 - integer_bits - left))
-
-
 def _curve(
     x: np.ndarray, scale: float, zero_point: int, function: Callable[[np.ndarray, int], np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +46,7 @@ def _curve(
         raise ValueError(f"the scale must be above {CURVE_SCALES[0]} and below {CURVE_SCALES[1]}, not {scale!r}")
     # Beyond that largest factor, only the zero point is inside.
     multiplier, shift = quantise_multiplier(min(float(scale) * (1 << 31 - _CURVE_BITS), float(INT32_MAX)))
-    radius = _radius(_CURVE_BITS, shift)
+    radius = input_radius(_CURVE_BITS, shift)
     values = x.astype(np.int64) - zero_point
     outside = np.where(values <= -radius, -1, np.where(values >= radius, 1, 0))
     return function(_scaled(np.where(outside == 0, values, 0), multiplier, shift), _CURVE_BITS), outside
@@ -98,7 +92,7 @@ def log_softmax(x: np.ndarray, *, scale: float) -> np.ndarray:
         )
     real = min(float(scale) * (1 << 31 - _DIFFERENCE_BITS), float(INT32_MAX))
     multiplier, left = quantise_multiplier(real)
-    smallest = -_radius(_DIFFERENCE_BITS, left)
+    smallest = -input_radius(_DIFFERENCE_BITS, left)
     back, back_shift = quantise_multiplier((1 << 31 - left) / multiplier)
     values = x.astype(np.int64)
     difference = values - values.max(axis=-1, keepdims=True)

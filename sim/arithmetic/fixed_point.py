@@ -6,6 +6,8 @@ arrays of int64 that hold int32 values.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from etchnet.sim.arithmetic.reference import rounding_shift
@@ -15,6 +17,7 @@ __all__ = [
     "difference_over_sum",
     "exponential",
     "half_sum",
+    "input_radius",
     "logarithm",
     "logistic",
     "reciprocal_of_one_plus",
@@ -29,6 +32,11 @@ _FIRST_GUESS, _GUESS_SLOPE = 1515870810, -1010580540
 """48/17 and -32/17 with 2 integer bits"""
 _LOG_2, _SQRT_HALF, _FOURTH_ROOT_OF_HALF = 1488522236, 1518500250, 1805811301
 """log(2), 2**-0.5 and 2**-0.25, without integer bits"""
+
+
+def input_radius(integer_bits: int, left: int) -> int:
+    """Return the magnitude from which inputs no longer fit `integer_bits` after a left shift (CalculateInputRadius)."""
+    return math.floor(math.ldexp((1 << integer_bits) - 1, 31 - integer_bits - left))
 
 
 def saturate(x: np.ndarray) -> np.ndarray:
@@ -103,8 +111,8 @@ def tanh(x: np.ndarray, integer_bits: int) -> np.ndarray:
 def logarithm(x: np.ndarray, integer_bits: int, result_bits: int) -> np.ndarray:
     """Return log(x) with `result_bits`, for x of at least 1 with `integer_bits`.
 
-    x is 2**n times r, with r around 2**-0.25. Two n are tried, and the one with the smaller r is taken. A quotient of
-    polynomials approximates log(r).
+    It is TensorFlow Lite's own log_x_for_x_greater_than_or_equal_to_1. x is 2**n times r, with r around 2**-0.25. Two n
+    are tried, and the one with the smaller r is taken. A quotient of polynomials approximates log(r).
     """
     sum_bits = result_bits + 1
     quarter = 1 << 29 - sum_bits

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from etchnet.sim.arithmetic.fixed_point import exponential, reciprocal_of_one_plus, times
+from etchnet.sim.arithmetic.fixed_point import INT32_MAX, exponential, input_radius, reciprocal_of_one_plus, times
 from etchnet.sim.arithmetic.reference import quantise_multiplier, rounding_shift
 
 __all__ = ["softmax"]
@@ -27,10 +25,10 @@ def softmax(x: np.ndarray, *, scale: float, beta: float = 1.0) -> np.ndarray:
     """
     if not scale * beta > 0:
         raise ValueError(f"softmax needs a positive scale * beta, not {scale * beta!r}")
-    real = min(beta * float(scale) * (1 << 31 - _DIFFERENCE_BITS), (1 << 31) - 1.0)
+    real = min(beta * float(scale) * (1 << 31 - _DIFFERENCE_BITS), float(INT32_MAX))
     multiplier, shift = quantise_multiplier(real)
     left = max(shift, 0)
-    limit = math.floor(((1 << _DIFFERENCE_BITS) - 1) * (1 << 31 - _DIFFERENCE_BITS) / (1 << left))
+    limit = input_radius(_DIFFERENCE_BITS, left)
     values = x.astype(np.int64)
     difference = values - values.max(axis=-1, keepdims=True)
     inside = difference >= -limit
