@@ -252,7 +252,9 @@ class GraphBuilder(Graph):
         if value.dtype != "int8" and not value.steps:
             raise ModelError(f"{where} reads {value.name}, which is {value.dtype}: it must be quantised to int8 first")
         if value.dtype not in ("int8", "uint8", "int16"):
-            raise ModelError(f"{where} comes after DEQUANTIZE or ARG_MAX, which must be the last operator")
+            raise ModelError(
+                f"{where} must read int8, uint8 or int16, not {value.dtype}: it must come before DEQUANTIZE or ARG_MAX"
+            )
         return replace(
             value,
             name=name or where,

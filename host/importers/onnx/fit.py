@@ -25,14 +25,20 @@ __all__ = ["CONTRACT", "Fit", "encode", "fit_add", "fit_map", "layer_of_fits", "
 CONTRACT = ONNX_FLOAT
 _INT8 = np.arange(-128, 128)
 _NEAR_TIE = 2.0**-9
+"""distance from a tie below which a pair of operands may be rounded in either direction; such pairs are tried first"""
 _FRACTIONS = (16, 15, 17, 14, 18, 13, 19, 20, 21, 12, 22, 10, 8)
 """fractional bits of the common scale of an addition, in the order in which they are tried"""
 _NUDGES = sorted(itertools.product(range(-1, 2), repeat=2), key=lambda pair: (abs(pair[0]) + abs(pair[1]), pair))
+"""float32 numbers by which the factors of both operands are moved, small moves first"""
 _MOST_STEPS = 200
+"""largest move of an operand's zero point"""
 _MOST_MOVES = 500
 _LARGEST_OFFSET = 2.0**-14
+"""largest change of a sum, in steps of the result, that moved zero points may make"""
 _NEAREST = 32
+"""number of pairs, those nearest to ties, on which all settings are tried"""
 _MOST_WORK = 1 << 23
+"""number of pairs near ties, counted once for each setting that is tried on them, after which a search gives up"""
 _LEAST_FACTOR, _LARGEST_FACTOR = 2.0**-32, 2.0**9
 
 

@@ -104,7 +104,7 @@ def test_steps_on_the_host_must_come_last():
     best = builder.step("best", shares, ArgMax(channels=5), Q, shape=(2,))
     model = builder.finish([best])
     assert (model.inputs[0].dtype, len(model.outputs[0].steps), model.outputs[0].shape) == ("float32", 2, (2,))
-    with pytest.raises(ModelError, match="again comes after DEQUANTIZE or ARG_MAX"):
+    with pytest.raises(ModelError, match="again must read int8, uint8 or int16, not int64"):
         builder.step("again", best, ArgMax(), Q)
     with pytest.raises(ModelError, match="late comes after an operator that runs on the host"):
         builder.add("late", MaxPool((1, 1)), [shares], Q)
