@@ -16,6 +16,7 @@ from etchnet.host.cli.options import (
     batch_option,
     clock_option,
     compiled_for,
+    given_parameters,
     json_option,
     machine_options,
     refuse,
@@ -47,7 +48,9 @@ def _stages() -> list[str]:
 @batch_option
 @click.option("--passes", is_flag=True, help="List every pass.")
 @click.option("--overflow", is_flag=True, help="List the largest sums that any input can cause, by layer.")
-@click.option("--fit", "smallest", is_flag=True, help="Shrink the memories to what the model needs.")
+@click.option(
+    "--fit", "smallest", is_flag=True, help="Shrink the memories that no option sets to what the model needs."
+)
 @click.option(
     "--packed",
     type=LazyChoice(_packings),
@@ -98,7 +101,7 @@ def report(
 
     def compiled() -> Program:
         if smallest:
-            return fitted(network, machine, batch=batch, packed=packed)
+            return fitted(network, machine, batch=batch, packed=packed, keep=given_parameters())
         return compiled_for(machine, network, batch=batch, packed=packed)
 
     with progress(quiet=as_json) as say:

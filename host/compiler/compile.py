@@ -305,7 +305,7 @@ def _prepared(start: State, pipeline: Sequence[Stage], packed: str | None) -> tu
     considered = _considered(state.choices)
     ways = [way for way in PACKINGS if any(choice.im2col.name == way for choice in considered)]
     if packed is not None and packed not in ways:
-        raise NetworkError(f"packed must be one of {', '.join(ways)} for this network, not {packed!r}")
+        raise NetworkError(f"packed must be {' or '.join(ways)} for this network, not {packed!r}")
     found: list[_History] = []
     errors: list[CapacityError] = []
     for choice in considered:

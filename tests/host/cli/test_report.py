@@ -1,8 +1,10 @@
 """`etchnet report`: its summary of overflow, and the packing of the input."""
 
+import re
+
 import numpy as np
 import pytest
-from support.command_line import run
+from support.command_line import error, run
 
 from etchnet.host.network.layers import Conv, Dense
 from etchnet.host.network.network import Network
@@ -45,3 +47,11 @@ def test_the_packing_of_the_input_is_kept_with_memories_that_fit(capsys, path):
             status, out, _ = run(capsys, "report", model, "--packed", packed, *fit)
             assert status == 0
             assert f"input sent {text}: " in out
+
+
+def test_memories_that_options_set_are_kept_with_memories_that_fit(capsys, path):
+    model = path(Conv(np.ones((3, 3, 1, 4), np.int8), multiplier=1), shape=(6, 6, 1))
+    out = run(capsys, "report", model, "--fit", "--set", "input_words=2048")[1]
+    assert re.search(r"input words, each half +\S+ of +2,048 ", out)
+    assert re.search(r"output words, each half +16 of +16 ", out)
+    assert "passes = 2 (" in error(capsys, "report", model, "--fit", "--set", "passes=2", "--packed", "none")

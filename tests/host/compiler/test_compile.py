@@ -241,7 +241,7 @@ def test_impossible_requests_are_refused(network):
     with pytest.raises(CapacityError, match="batch must be at least 1, not 0"):
         compile_network(network, CONFIG, batch=0)
     with pytest.raises(
-        NetworkError, match="packed must be one of none, row, whole, block for this network, not 'column'"
+        NetworkError, match="packed must be none or row or whole or block for this network, not 'column'"
     ):
         compile_network(network, CONFIG, packed="column")
 
