@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from etchnet.hdl.isa import chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
-from etchnet.host.compiler.capacity import CapacityError, enough
+from etchnet.host.compiler.capacity import CapacityError, Needs, enough
 from etchnet.host.compiler.layout import words_per_pixel
 
 __all__ = ["MatmulTiling"]
@@ -69,6 +69,27 @@ class MatmulTiling:
             size = words_per_pixel(config.columns, config, wide=wide or blocks > 1)
             raise CapacityError.of({"output_words": enough("output_words", size)}, config, 1)
         return best[1]
+
+    @classmethod
+    def whole(cls, rows: int, terms: int, channels: int, config: Config, *, wide: bool) -> MatmulTiling:
+        """Return the tiling in which one program computes all terms and channels; parameters as for `best`.
+
+        Raises CapacityError if the machine is too small; it names all memories that are.
+        """
+        blocks, tiles = ceil_div(terms, config.rows), ceil_div(channels, config.columns)
+        pixels = cls._most_rows(rows, blocks, tiles, config, wide=wide)
+        if not pixels:
+            needed = {
+                "weight_tiles": blocks * tiles,
+                "parameter_tiles": tiles,
+                "input_words": blocks,
+                "output_words": words_per_pixel(tiles * config.columns, config, wide=wide),
+                "passes": blocks * (tiles + 1),
+                "drains": tiles + 1,
+            }
+            needs = Needs({name: enough(name, count) for name, count in needed.items()})
+            raise CapacityError.of(needs.short(config), config, 1)
+        return cls(int(ceil_div(rows, ceil_div(rows, pixels))), terms, channels)
 
     @staticmethod
     def _most_rows(rows: int, blocks: int, tiles: int, config: Config, *, wide: bool) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
-from etchnet.host.compiler.capacity import CapacityError
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.compiler.matmul_tiling import MatmulTiling
 from etchnet.host.compiler.program import Program
@@ -51,7 +50,7 @@ class Product:
 def random_product(size: int, config: Config) -> Product:
     """Return ``relu(x @ w)`` of random square matrices, the same in every call, requantised by `SCALE` to int8.
 
-    Raises CapacityError if the weights do not fit the machine's memory.
+    Raises CapacityError if one program cannot compute it on the machine.
     """
     random = np.random.default_rng(0)
     x, w = (random.integers(-128, 128, (size, size)).astype(np.int8) for _ in range(2))
@@ -69,7 +68,7 @@ def given_product(a: np.ndarray, b: np.ndarray, config: Config) -> Product:
     ProductError
         B does not have as many rows as A has columns.
     CapacityError
-        B does not fit the machine's memory.
+        One program cannot compute the product on the machine.
     """
     a, b = as_int8("A", a, 2), as_int8("B", b, 2)
     if a.shape[1] != len(b):
@@ -84,11 +83,5 @@ def _by(matrix: np.ndarray) -> str:
 def _product(name: str, x: np.ndarray, layer: Dense, config: Config) -> Product:
     terms, channels = layer.weights.shape
     network = Network([layer], contract=config.contract)
-    tiling = MatmulTiling.best(len(x), terms, channels, config, wide=layer.wide)
-    if tiling.terms < terms or tiling.channels < channels:
-        compile_network(network, config)  # Its error names everything that falls short.
-        raise CapacityError(
-            f"one program cannot compute this product on this machine: only {tiling.terms} x {tiling.channels} of "
-            f"the {terms} x {channels} weights fit its memories"
-        )
+    tiling = MatmulTiling.whole(len(x), terms, channels, config, wide=layer.wide)
     return Product(plain_model(name, network), x, tiling.pixels)

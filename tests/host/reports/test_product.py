@@ -9,7 +9,7 @@ from support.strategies import int8, randoms
 from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.errors import EtchnetError
-from etchnet.host.compiler.capacity import CapacityError
+from etchnet.host.compiler.capacity import CapacityError, resized
 from etchnet.host.driver.driver import Accelerator
 from etchnet.host.reports.product import SCALE, given_product, random_product
 from etchnet.host.trace.page_data import arrays
@@ -68,8 +68,20 @@ def test_operands_that_do_not_match_are_refused(a, b, message):
         given_product(a, b, SMALL)
 
 
-def test_a_product_that_needs_several_programs_is_refused():
-    with pytest.raises(CapacityError, match=r"weight_tiles = 64 \(256 is enough\)"):
-        random_product(64, SMALL)
-    with pytest.raises(CapacityError, match=r"passes = 3 \(4 is enough\)"):
-        random_product(8, Config(rows=4, columns=4, passes=3, drains=2))
+@pytest.mark.parametrize(
+    ("size", "machine", "short"),
+    [
+        (64, SMALL, {"weight_tiles": 256}),
+        (8, Config(rows=4, columns=4, passes=3, drains=2), {"passes": 6, "drains": 3}),
+        (90, Config(rows=3, columns=2, input_words=4, output_words=2, parameter_tiles=9), None),
+    ],
+)
+def test_a_product_that_needs_several_programs_is_refused_with_the_machine_that_needs_one(size, machine, short):
+    with pytest.raises(CapacityError) as caught:
+        random_product(size, machine)
+    assert short in (None, caught.value.short)
+    larger = resized(machine, caught.value.short)
+    product = random_product(size, larger)
+    chip = Accelerator(larger)
+    chip.load_program(product.program(larger))
+    assert np.array_equal(chip.run(product.x), product.model.network.reference(product.x))
