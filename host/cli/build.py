@@ -68,7 +68,7 @@ _DEFAULTS = dict.fromkeys(("rows", "columns", "weight_rows", "requantisers"), "s
     "--limit",
     type=click.FloatRange(min=0, min_open=True),
     callback=finite,
-    help="Minutes after which place and route of a seed is abandoned.",
+    help="Minutes after which place and route of a seed is abandoned.  [no limit]",
 )
 @partial(machine_options, defaults=_DEFAULTS)
 @json_option

@@ -49,13 +49,15 @@ def _numbers(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @click.argument("model")
 @click.option("--board", type=click.Choice(list(BOARDS)), help="Board that sets the budget and the latencies.")
 @click.option(
-    "--dsp", type=click.IntRange(1), help="Budget of hard multipliers; an element uses one, a requantiser four."
+    "--dsp",
+    type=click.IntRange(1),
+    help="Budget of hard multipliers; an element uses one, a requantiser four.  [the board's, or no limit]",
 )
 @click.option(
     "--kbytes",
     type=click.FloatRange(min=0, min_open=True),
     callback=finite,
-    help="Budget of all memories together, in KB.",
+    help="Budget of all memories together, in KB.  [no limit]",
 )
 @click.option(
     "--lut-multipliers",
