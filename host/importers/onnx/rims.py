@@ -24,7 +24,7 @@ def on_host(context: Context, node: Node) -> list[Item]:
     if "QLinear" not in node.kind and dtype == "float32":
         reason = f"{where} is computed by ONNX Runtime in float32, and only the first and the last operators may be"
     else:
-        reason = f"{where} is not supported but as one of the last operators: the machine has no layer for it"
+        reason = f"{where} is supported only as one of the last operators: the machine has no layer for it"
     made = context.apply(node, operands, pointwise=False, dtype=dtype, reason=reason)
     return [replace(made, name=name) for name in node.outputs]
 
@@ -33,7 +33,7 @@ def on_host(context: Context, node: Node) -> list[Item]:
 def product(context: Context, node: Node) -> Item:
     """Refuse a product that ONNX Runtime computes in float32."""
     raise ModelError(
-        f"{node.where}: ONNX Runtime computes it in float32, not on int8. For int8, its operands must come from a "
-        "DequantizeLinear each, with int8 weights, its result must go to a QuantizeLinear, and a bias must have the "
-        "scale of the input times that of the weights"
+        f"{node.where}: ONNX Runtime computes it in float32, not on int8. For int8, each of its operands must come from "
+        "a DequantizeLinear, of int8 for input and weights, its result must go to a QuantizeLinear, and a bias must have "
+        "the scale of the input times that of the weights"
     )
