@@ -66,8 +66,8 @@ def network(state: State) -> Dump:
 
 
 def _axis(axis: Axis) -> str:
-    offsets = ", ".join(map(str, axis.offsets))
-    return f"{axis.count} x ({offsets})" + (f" + {axis.step}" if axis.step > 1 else "")
+    """Return the number of stored lines, the image lines of the first, and how far it is to those of the next."""
+    return f"{axis.count} of ({', '.join(map(str, axis.offsets))}), {axis.step} apart"
 
 
 def arranged(state: State) -> Dump:

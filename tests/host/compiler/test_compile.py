@@ -99,7 +99,7 @@ def test_im2col_makes_channels_of_the_taps_of_a_row(dumps):
     found = dumps["arrange"]
     assert found["im2col"] == "row"
     assert found["tensors"] == [
-        {"tensor": "input", "lines": "6 x (0)", "columns": "6 x (-1, 0, 1)", "shape": "6 x 6 x 9"}
+        {"tensor": "input", "lines": "6 of (0), 1 apart", "columns": "6 of (-1, 0, 1), 1 apart", "shape": "6 x 6 x 9"}
     ]
 
 
