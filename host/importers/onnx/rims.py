@@ -34,6 +34,6 @@ def product(context: Context, node: Node) -> Item:
     """Refuse a product that ONNX Runtime computes in float32."""
     raise ModelError(
         f"{node.where}: ONNX Runtime computes it in float32, not on int8. For int8, each of its operands must come "
-        "from a DequantizeLinear, of int8 for input and weights, its result must go to a QuantizeLinear, and a bias must "
-        "have the scale of the input times that of the weights"
+        "from a DequantizeLinear, of int8 for input and weights, its result must go to a QuantizeLinear, and a bias "
+        "must have the scale of the input times that of the weights"
     )
