@@ -133,9 +133,7 @@ def _product(config: Config, a: Path | None, b: Path | None, size: int) -> Subje
     from etchnet.host.importers.arrays import read_array
     from etchnet.host.reports.product import given_product, random_product
 
-    refuse(
-        "on gemm, whose inputs are the rows of the first matrix: give --a and --b", "source", "limits", "count", "batch"
-    )
+    refuse("on gemm, whose inputs are all rows of the first matrix (--a)", "source", "limits", "count", "batch")
     if (a is None) != (b is None):
         raise UsageError("--a and --b must be given together")
     if a is None or b is None:
