@@ -117,6 +117,7 @@ class Program:
     @property
     def output_words(self) -> int:
         """Output memory words of one repeat."""
+        # A layer that gives several outputs is stored once.
         return max(layout.base + layout.size for layout in self.output_layouts)
 
     @property
