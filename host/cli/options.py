@@ -294,9 +294,9 @@ def input_option(title: str, *, default: str = "") -> Callable[..., Any]:
 def _finite_range(
     ctx: click.Context, parameter: click.Parameter, value: tuple[float, float] | None
 ) -> tuple[float, float] | None:
-    """Return the numbers of --range; raises BadParameter unless both are finite and the smaller is first."""
-    if value is not None and not (all(map(math.isfinite, value)) and value[0] < value[1]):
-        raise click.BadParameter(f"{value[0]:g} {value[1]:g} must be two finite numbers, the smaller first.")
+    """Return the numbers of --range; raises BadParameter unless float32 holds them and the smaller is first."""
+    if value is not None and not -1e38 <= value[0] < value[1] <= 1e38:
+        raise click.BadParameter("{:g} {:g} must be from -1e+38 to 1e+38, the smaller first.".format(*value))
     return value
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from etchnet.host.network.model import ModelError
 
-__all__ = ["LARGEST", "STDIN", "TEXT", "read_array", "reading"]
+__all__ = ["LARGEST", "STDIN", "TEXT", "is_stream", "read_array", "reading"]
 
 STDIN = "-"
 """path that stands for standard input"""
@@ -28,10 +28,10 @@ LARGEST = 1 << 30
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Read an array from a file, or from standard input if `path` is ``-``.
+    """Read an array from a file or a pipe, or from standard input if `path` is ``-``.
 
-    Standard input and ``.npy`` files hold an array in numpy's format. ``.txt`` and ``.csv`` files hold one row per
-    line, as numbers separated by white space or commas; whole numbers become int64, others float64.
+    Standard input, pipes and ``.npy`` files hold an array in numpy's format. ``.txt`` and ``.csv`` files hold one row
+    per line, as numbers separated by white space or commas; whole numbers become int64, others float64.
 
     Raises
     ------
@@ -39,21 +39,39 @@ def read_array(path: Path) -> np.ndarray:
         The file does not exist, is too large, or does not hold an array.
     """
     with reading(path):
-        if str(path) == STDIN:
-            data = sys.stdin.buffer.read(LARGEST + 1)
-            if len(data) > LARGEST:
-                raise ModelError(f"standard input has more than {LARGEST} bytes, which are not supported")
-            return _array(io.BytesIO(data))
         if path.suffix in TEXT:
             return _numbers(path.read_text())
+        if is_stream(path):
+            return _array(io.BytesIO(_all_of(path)))
         with path.open("rb") as file:
             return _array(file)
+
+
+def is_stream(path: Path) -> bool:
+    """Return whether `path` is standard input or a pipe, which hold arrays in numpy's format whatever their name."""
+    return str(path) == STDIN or path.is_fifo()
+
+
+def _all_of(path: Path) -> bytes:
+    """Return what a stream holds until its end."""
+    if str(path) == STDIN:
+        data = sys.stdin.buffer.read(LARGEST + 1)
+    else:
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise ModelError(f"{_name(path)} has more than {LARGEST} bytes, which are not supported")
+    return data
+
+
+def _name(path: Path) -> str:
+    return "standard input" if str(path) == STDIN else str(path)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn errors from reading the file into ModelError, and refuse files that are too large."""
-    name = "standard input" if str(path) == STDIN else str(path)
+    name = _name(path)
     try:
         if name == str(path) and path.stat().st_size > LARGEST:
             raise ModelError(f"{name} has {path.stat().st_size} bytes; at most {LARGEST} are supported")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from etchnet.host.data import fashion
-from etchnet.host.importers.arrays import STDIN, TEXT, read_array
+from etchnet.host.importers.arrays import STDIN, TEXT, is_stream, read_array
 from etchnet.host.importers.onnx.importer import load_onnx
 from etchnet.host.importers.pictures import pixel_range, read_picture
 from etchnet.host.importers.tflite.importer import load_tflite
@@ -106,9 +106,9 @@ class Inputs:
 def load_inputs(files: Sequence[str | Path], model: Model, *, limits: tuple[float, float] | None = None) -> Inputs:
     """Load the inputs of a model from files, one for each input.
 
-    ``.npy`` files, and standard input if the file is ``-``, hold values of the input's type, which are kept, or floats,
-    which are quantised. ``.txt`` and ``.csv`` files hold one input per line, as numbers separated by white space or
-    commas, which are quantised. Other files are pictures (with Pillow installed): see `read_picture`.
+    ``.npy`` files, pipes, and standard input if the file is ``-``, hold values of the input's type, which are kept, or
+    floats, which are quantised. ``.txt`` and ``.csv`` files hold one input per line, as numbers separated by white
+    space or commas, which are quantised. Other files are pictures (with Pillow installed): see `read_picture`.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def load_inputs(files: Sequence[str | Path], model: Model, *, limits: tuple[floa
     """
     arrays, ranges = {}, dict[str, tuple[float, float]]()
     for port, path in zip(model.inputs, _by_input(files, model), strict=True):
-        if str(path) == STDIN or path.suffix == ".npy":
+        if is_stream(path) or path.suffix == ".npy":
             values = read_array(path)
         elif path.suffix in TEXT:
             values = read_array(path).astype(np.float64)
@@ -163,4 +163,11 @@ def _by_input(files: Sequence[str | Path], model: Model) -> list[Path]:
         count = f"{len(names)} inputs, {', '.join(names)}" if len(names) > 1 else "one input"
         raise ModelError(f"{model.name} has {count}: there must be one file for each, not {len(files)}")
     found |= dict(zip(missing, rest, strict=True))
-    return [found[name] for name in names]
+    paths = [found[name] for name in names]
+    if list(map(str, paths)).count(STDIN) > 1:
+        raise ModelError("standard input has one array: only one input may come from it")
+    for path in rest:
+        name, equals, _ = str(path).partition("=")
+        if equals and not path.exists():
+            raise ModelError(f"{path} does not exist, and {model.name} has no input {name}, only {', '.join(names)}")
+    return paths

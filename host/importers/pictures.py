@@ -56,12 +56,12 @@ def read_picture(path: Path, port: InputPort, limits: tuple[float, float]) -> np
     height, width, channels, first = _image(port)
     with reading(path), Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"), np.float32)
+    if min(height, width) > 1 and channels in (1, 3) and pixels.shape[:2] != (height, width):
+        has = f"{pixels.shape[1]} pixels wide and {pixels.shape[0]} high"
+        raise ModelError(f"{path} is {has}; the model needs {width} wide and {height} high")
     values = math.prod(port.shape)
     if pixels.size != values:
         raise ModelError(f"{path} has {pixels.size} values; the model needs {values}")
-    if min(height, width) > 1 and pixels.shape[:2] != (height, width):
-        has = f"{pixels.shape[0]} x {pixels.shape[1]}"
-        raise ModelError(f"{path} has {has} pixels; the model needs {height} x {width}")
     low, high = (np.float32(limit) for limit in limits)
     reals = low + pixels * ((high - low) / np.float32(255))
     if first:

@@ -7,6 +7,7 @@ data in other files is refused, and so is what would need more memory than a mod
 from __future__ import annotations
 
 import graphlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -198,6 +199,7 @@ def check_model(model: Any, name: str, supported: Callable[[str, str], object]) 
         raise ModelError(f"{name} has sparse constants, which are not supported")
     if model.functions:
         raise ModelError(f"{name} has functions of its own, which are not supported: inline them, as onnx.inliner does")
+    _check_names(graph, name)
     constants = {tensor.name for tensor in graph.initializer}
     if len(constants) != len(graph.initializer):
         raise ModelError(f"{name} is damaged: two constants have the same name")
@@ -212,6 +214,15 @@ def check_model(model: Any, name: str, supported: Callable[[str, str], object]) 
         if not proto.name and node.label not in named:
             proto.name = node.label
     _check_sizes(model, max((port.batch or 1 for port in ports), default=1))
+
+
+def _check_names(graph: Any, name: str) -> None:
+    """Refuse names that are not text: protobuf's parser returns the bytes of text that is not UTF-8."""
+    named = (*graph.node, *graph.initializer, *graph.input, *graph.output)
+    values = (value for node in graph.node for value in (*node.input, *node.output))
+    for given in itertools.chain((message.name for message in named), values):
+        if not isinstance(given, str):
+            raise ModelError(f"{name} is damaged: the name {given!r} is not UTF-8")
 
 
 def read_graph(model: Any, name: str) -> Graph:

@@ -80,6 +80,10 @@ def test_files_that_are_no_inputs_of_the_model(capsys, tmp_path, arguments):
     assert "a.npy: inputs must have shape (N, 2, 4, 2), not (3, 2, 4, 3)" in message
     message = error(capsys, "run", model, "--input", f"input0={a}", "--input", f"input0={a}")
     assert "input input0 has two files" in message
+    message = error(capsys, "run", model, "--input", "input0=-", "--input", "-")
+    assert message == "standard input has one array: only one input may come from it"
+    message = error(capsys, "run", model, "--input", a, "--input", "input2=a.npy")
+    assert message == "input2=a.npy does not exist, and m.npz has no input input2, only input0, input1"
     message = error(capsys, "run", *arguments[0], "--output", str(tmp_path / "y.npy"))
     assert message == "--output must end in .npz for a model with 2 outputs, not 'y.npy'"
     assert error(capsys, "run", *arguments[0], "--range", "0", "1") == (
@@ -121,5 +125,6 @@ def test_pictures_are_read_in_the_range_of_the_input(capsys, tmp_path, scale, ze
         ideal = np.clip(reals / scale + zero_point, -128, 127)
         assert np.abs(np.load(target)[0] - ideal).max() <= 0.5 + 1e-4
         assert json.loads(out)["pixel_ranges"]["pixels"] == pytest.approx(list(given))
-    message = error(capsys, *command, "--range", "2", "1")
-    assert "2 1 must be two finite numbers, the smaller first" in message
+    for wrong in (("2", "1"), ("0", "nan"), ("-1e+300", "1e+300"), ("0", "inf")):
+        message = error(capsys, *command, "--range", *wrong)
+        assert f"{' '.join(wrong)} must be from -1e+38 to 1e+38, the smaller first" in message

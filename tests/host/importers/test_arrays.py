@@ -1,6 +1,8 @@
 """Arrays from files and from standard input."""
 
 import io
+import os
+import threading
 import types
 from pathlib import Path
 
@@ -25,6 +27,16 @@ def test_standard_input_holds_an_array(monkeypatch):
     piped(monkeypatch, saved(array))
     found = read_array(Path("-"))
     assert found.dtype == np.int8
+    assert np.array_equal(found, array)
+
+
+def test_a_pipe_of_any_name_holds_an_array(tmp_path):
+    array = np.arange(6, dtype=np.int8).reshape(2, 3)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[saved(array)])
+    writer.start()
+    found = read_array(tmp_path / "pipe")
+    writer.join()
     assert np.array_equal(found, array)
 
 

@@ -38,10 +38,10 @@ def test_pictures_of_image_models(tmp_path):
     image.fromarray(picture[0]).save(tmp_path / "x.png")
     assert np.array_equal(load_input(tmp_path / "x.png", demo), picture.reshape(1, -1).astype(int) - 128)
     image.fromarray(picture.reshape(14, 56)).save(tmp_path / "y.png")
-    with pytest.raises(ModelError, match="has 14 x 56 pixels; the model needs 28 x 28"):
+    with pytest.raises(ModelError, match="is 56 pixels wide and 14 high; the model needs 28 wide and 28 high"):
         load_input(tmp_path / "y.png", demo)
     image.fromarray(picture[0, 1:]).save(tmp_path / "z.png")
-    with pytest.raises(ModelError, match="has 756 values; the model needs 784"):
+    with pytest.raises(ModelError, match="is 28 pixels wide and 27 high; the model needs 28 wide and 28 high"):
         load_input(tmp_path / "z.png", demo)
     colour = Conv.from_scale(np.ones((1, 1, 3, 1), np.int8), scale=0.1, input_zero_point=-5)
     Network([colour], (2, 4, 3)).save(tmp_path / "colour.npz")

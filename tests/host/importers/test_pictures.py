@@ -41,7 +41,7 @@ def test_pixels_are_in_the_order_of_the_file(tmp_path, shape, order, channels, m
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((5, 4, 3), "x.png has 4 x 5 pixels; the model needs 5 x 4"),
+        ((5, 4, 3), "x.png is 5 pixels wide and 4 high; the model needs 4 wide and 5 high"),
         ((4, 5, 4), "x.png has 20 values; the model needs 80"),
         ((2, 2, 4, 5), "x.png has 20 values; the model needs 80"),
         ((7,), "x.png has 20 values; the model needs 7"),

@@ -260,7 +260,7 @@ def test_nothing_is_left_behind_and_nothing_is_printed(tmp_path, monkeypatch, ca
     parse_onnx(changed(lambda m: None))
     with pytest.raises(ModelError):
         parse_onnx(changed(cyclic))
-    with pytest.raises(ModelError, match="utf-8"):
+    with pytest.raises(ModelError, match="UTF-8"):
         parse_onnx(changed(lambda m: None).replace(b"quantizelinear3", b"quantizelinear\xff"))
     assert not list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")
@@ -269,6 +269,15 @@ def test_nothing_is_left_behind_and_nothing_is_printed(tmp_path, monkeypatch, ca
 @pytest.mark.parametrize("data", [b"", b"\x08", b"GGUF" * 10, b"\xff" * 100, b"\x0a\x00"])
 def test_files_that_are_no_models_are_refused(data):
     with pytest.raises(ModelError, match="is not an ONNX file"):
+        parse_onnx(data)
+
+
+@pytest.mark.parametrize(
+    "message", [lambda m: node_of(m, "Conv"), lambda m: m.graph.input[0], lambda m: m.graph.output[0]]
+)
+def test_names_that_are_not_text_are_refused(message):
+    data = changed(lambda model: setattr(message(model), "name", "four")).replace(b"four", b"fo\xffr")
+    with pytest.raises(ModelError, match=r"the name b'fo\\xffr' is not UTF-8"):
         parse_onnx(data)
 
 
