@@ -241,13 +241,22 @@ class Accelerator:
         """
         return self.load_program(compile_network(network, self.config, batch=batch))
 
-    def load_program(self, program: Program) -> Program:
-        """Load a compiled network; raises ValueError if it was compiled for another machine."""
+    def load_program(self, program: Program, *, built_in: bool = False) -> Program:
+        """Load a compiled network; raises ValueError if it was compiled for another machine.
+
+        Parameters
+        ----------
+        built_in
+            Whether the program is the initial contents of the machine's memories (`Program.image`): nothing is sent.
+        """
         if program.config != self.config:
             raise ValueError("a program must be compiled for the machine that it is loaded into")
         with self.engine.lock:
             self.counts = Counts.zero(self.config)
-            self._load(program)
+            if built_in:
+                self.engine.loaded = program
+            else:
+                self._load(program)
             self._mine.program = self._latest = program
         return program
 
@@ -276,7 +285,8 @@ class Accelerator:
         engine = self.engine
         if engine.interrupted:
             raise LinkError(
-                "an earlier transfer stopped halfway, and the machine may hold words of it: make a new engine"
+                "an earlier transfer stopped halfway, and the machine may hold words of it: make a new engine, or "
+                "reset the machine and call the engine's was_reset()"
             )
         engine.interrupted = True
         received = engine.exchange(words, count)

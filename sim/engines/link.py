@@ -105,6 +105,10 @@ class Engine(ABC):
         self.loaded: object = None
         self.interrupted = False
 
+    def was_reset(self) -> None:
+        """Record that the machine has been reset: no words are under way, and the driver has put no program into it."""
+        self.loaded, self.interrupted = None, False
+
     def __repr__(self) -> str:
         config = self.config
         return f"<{type(self).__name__}: {config.rows} x {config.columns} machine, {config.contract}>"

@@ -96,7 +96,8 @@ class AmaranthEngine(Engine):
             raise ValueError("an engine that writes waveforms cannot be reset: make another one")
         if self._cycle:
             self._simulator.reset()
-        self.trace, self.loaded, self.interrupted = trace or LinkTrace(), None, False
+        self.trace = trace or LinkTrace()
+        self.was_reset()
         self._clear()
 
     @property

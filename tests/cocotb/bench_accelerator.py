@@ -88,6 +88,7 @@ class Pins(Engine):
                 payloads[taken] if offering else None, accept=_willing(self.trace.accepts, cycle), reset=resets
             )
             if resets:
+                self.was_reset()
                 raise ResetError
             if moved:
                 self._sent.append(cycle)
@@ -288,7 +289,8 @@ async def network_from_initial_contents(dut: Any) -> None:
     def run() -> Accelerator:
         # Inputs and a run, and no packet before them.
         accelerator = Accelerator(setup.config, engine=pins)
-        setup.check_results(accelerator._infer(setup.program, setup.inputs))
+        accelerator.load_program(setup.program, built_in=True)
+        setup.check_results(accelerator.run(setup.inputs))
         return accelerator
 
     setup.check_counters((await bridge(run)()).counts.totals)

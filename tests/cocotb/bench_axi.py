@@ -280,6 +280,7 @@ async def reset_in_the_middle_of_a_transfer(dut: Any) -> None:
             await masters.reset()
             masters.given_up = True
         assert not await run, f"the run before reset {moment} ended"
+        engine.was_reset()
         # The driver starts over; nothing of what was under way comes back.
         status = BY_NAME["STATUS"]
         word = await masters.register("STATUS")

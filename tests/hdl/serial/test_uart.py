@@ -303,7 +303,7 @@ def test_a_built_in_network_survives_the_reset():
     board = FramedBoard(config, machine=Machine(config, init=program.image()), buffer_bytes=1024)
     for _ in range(2):
         accelerator = Accelerator(engine=connect(board, config=config))
-        accelerator._program = program  # it is in there: nothing is loaded
+        accelerator.load_program(program, built_in=True)
         assert np.array_equal(accelerator.run(x), network.reference(x))
 
 
