@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from etchnet.hdl.isa.config import Config
-from etchnet.hdl.targets.boards import BOARDS
+from etchnet.hdl.targets.boards import BOARDS, Board
 from etchnet.host.cli.options import (
     MODEL_HELP,
     UsageError,
@@ -122,6 +122,8 @@ def build(
             network = load_model(model).network
             program = fitted(network, machine_for(config, network), batch=batch, board=board, keep=given_parameters())
             config = program.config
+        if not array:
+            _check_memories(config, model, board)
         request = BuildRequest(
             board,
             config,
@@ -136,16 +138,30 @@ def build(
         try:
             result = run(request, output, report=report)
         except DoesNotFitError as error:
-            advice = "a machine with smaller --rows, --cols, --requantisers or memories (--set) may fit"
-            if model:
-                advice = f"`etchnet size {model} --board {board_name}` proposes a machine that fits"
-            raise UsageError(f"{error}; {advice}") from None
+            raise UsageError(f"{error}; {_advice(model, board)}") from None
         except ToolError as error:
             raise UsageError(f"{error} (see {error.log})" if error.log else str(error)) from None
     if as_json:
         print_json(result.to_dict())
         return
     _show(result, output, array=array)
+
+
+def _check_memories(config: Config, model: str | None, board: Board) -> None:
+    """Refuse a machine whose memories alone rule out the board, before synthesis, which would take minutes."""
+    from etchnet.host.reports.area import estimate
+
+    area, most = estimate(config, board), {"block RAMs": board.device.placeable["block RAMs"]}
+    if area.over(most):
+        about = "about " if area.errors["block RAMs"] else ""
+        needs = f"{about}{area.used['block RAMs']:,} block RAMs of {most['block RAMs']:,}"
+        raise UsageError(f"the machine does not fit the {board.name}: it needs {needs}; {_advice(model, board)}")
+
+
+def _advice(model: str | None, board: Board) -> str:
+    if model:
+        return f"`etchnet size {model} --board {board.name}` looks for a machine that fits"
+    return "a machine with smaller --rows, --cols, --requantisers or memories (--set) may fit"
 
 
 def _show(result: Any, output: Path, *, array: bool) -> None:

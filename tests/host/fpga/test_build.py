@@ -89,6 +89,12 @@ def test_inferences_per_second_are_those_of_the_clock_that_was_reached(reached, 
     assert report.to_dict()["inferences_per_second"] == rate * batch * 1000
 
 
+def test_memories_that_rule_out_the_board_are_refused_before_synthesis(tmp_path):
+    result = build("--set", "weight_tiles=4096", "--board", "icebreaker", "-o", tmp_path / "out")
+    assert "the machine does not fit the icebreaker: it needs 41 block RAMs of 30; a machine with" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_memories_that_options_set_keep_their_sizes(tmp_path, monkeypatch):
     network = small_network(np.random.default_rng(1))
     network.save(tmp_path / "net.npz")
