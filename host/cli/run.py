@@ -144,7 +144,8 @@ def _check_output(output: Path, count: int, *, as_json: bool) -> None:
     if str(output) == STDOUT and as_json:
         raise UsageError("--json and --output - both write to standard output: give one of them")
     suffix = ".npy" if count == 1 else ".npz"
-    if str(output) != STDOUT and output.suffix != suffix:
+    special = str(output) == STDOUT or (output.exists() and not output.is_file())
+    if not special and output.suffix != suffix:
         what = "one output" if count == 1 else f"{count} outputs"
         raise UsageError(f"--output must end in {suffix} for a model with {what}, not {output.name!r}")
     require_folder(output)

@@ -53,7 +53,7 @@ def _loaded(name: str | Path) -> Model:
         return load_onnx(path)
     if path.suffix == ".npz":
         return plain_model(path.name, Network.load(path))
-    raise ModelError(f"{name} must be a .tflite, an .onnx or an .npz file, or demo")
+    raise ModelError(f"a model must be a .tflite, an .onnx or an .npz file, or demo, not {name!r}")
 
 
 def plain_model(name: str, network: Network) -> Model:

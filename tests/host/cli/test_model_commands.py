@@ -75,7 +75,9 @@ def test_an_output_file_that_cannot_be_written_is_one_line_with_its_name(capsys,
 
 
 def test_wrong_arguments_are_one_line(capsys, tmp_path, model, inputs):
-    assert "must be a .tflite, an .onnx or an .npz file, or demo" in error(capsys, "report", "model.pt")
+    for name in ("model.pt", ""):
+        message = error(capsys, "report", name)
+        assert message == f"a model must be a .tflite, an .onnx or an .npz file, or demo, not {name!r}"
     assert "does not exist" in error(capsys, "report", str(tmp_path / "none.npz"))
     assert "No such file" in error(capsys, "report", str(tmp_path / "none.tflite"))
     assert "does not exist" in error(capsys, "run", model, "--input", str(tmp_path / "none.npy"))

@@ -68,3 +68,15 @@ def test_a_symbolic_link_stays_and_its_file_is_written(capsys, folder, output):
     assert (folder / output).is_symlink()
     assert (folder / "elsewhere").read_bytes().lstrip().startswith(begins)
     assert left(folder) == {"elsewhere"}
+
+
+def test_outputs_go_to_a_fifo_of_any_name(capsys, folder):
+    command = list(OUTPUTS["y.npy"][0])
+    command[command.index("y.npy")] = "pipe"
+    os.mkfifo("pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((folder / "pipe").read_bytes()))
+    reader.start()
+    assert run(capsys, *command)[0] == 0
+    reader.join(10)
+    assert read[0].startswith(b"\x93NUMPY")

@@ -49,7 +49,7 @@ def test_a_bitstream_has_the_program_in_its_memories(tmp_path):
         "--set",
         "accumulator_rows=16",
         "--set",
-        "weight_tiles=32",
+        "weight_tiles=64",
         "-o",
         out,
     )
