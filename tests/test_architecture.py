@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import subprocess
 
 import pytest
 from figures import longest
@@ -58,6 +59,15 @@ def test_every_folder_is_a_wing_and_every_file_is_in_one():
     assert folders == set(LEVEL)
     loose = [p for p in SOURCES if len(p.relative_to(ROOT).parts) == 2 and p.name != "__init__.py"]
     assert not loose, loose
+
+
+def test_no_other_folder_is_in_version_control():
+    """Outputs of commands that were tried in the checkout do not become part of it."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is not a checkout")
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    folders = {line.split("/")[0] for line in done.stdout.splitlines() if "/" in line and line[0] != "."}
+    assert folders == {*FOLDERS, "tests", "docs"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module)
