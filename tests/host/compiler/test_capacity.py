@@ -61,7 +61,7 @@ def gives_the_reference(network, program):
     assert np.array_equal(accelerator.run(x), network.reference(x))
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     tflite_graphs(operators=4, images=1),
     tight_machines(),
@@ -86,7 +86,7 @@ def test_a_machine_with_all_that_falls_short_holds_the_network(tmp_path_factory,
     assert all(getattr(program.config, name) >= getattr(machine, name) for name in grow)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(tflite_graphs(operators=4, images=1), tight_machines())
 def test_the_smallest_machine_of_a_network_holds_it(tmp_path_factory, graph, machine):
     network = network_of(graph, tmp_path_factory)

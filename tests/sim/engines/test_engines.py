@@ -103,7 +103,7 @@ def test_the_shared_machines_have_every_value():
     assert {1, 2} <= {c.groups for c in MACHINES}
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(products(machines()), randoms(), st.booleans())
 def test_any_product_on_any_machine(product, random, wide):
     """Products that are too large for the machine are cut into programs; links stall."""

@@ -308,7 +308,7 @@ def test_damaged_packets_are_refused(words, message):
         ExactEngine(SMALL).exchange(np.array(words, np.uint32)[:, None], 0)
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(chains(contract_machines()), randoms())
 def test_random_programs_agree(chain, random):
     """Outputs, counters and cycles of both engines agree while links stall."""

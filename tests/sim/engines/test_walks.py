@@ -134,7 +134,7 @@ def test_an_addition_in_chained_drains(pixels, requantisers):
     assert counts[Counter.WAIT_OUT] == 0
 
 
-@settings(max_examples=16)
+@settings(max_examples=10)
 @given(programs(st.sampled_from(SQUARES)), randoms())
 def test_random_walks_and_chains_agree(program, random):
     """Outputs, counters and cycles of both engines agree while links stall."""
