@@ -111,7 +111,7 @@ def test_a_device_without_a_floorplan_is_placed_by_nextpnr_alone(tmp_path, monke
     blinky.in_place_of_machines(monkeypatch, "ecp5", blinky.MEMORY)
     # The machine itself would fit too: one that cannot is refused before synthesis.
     memories = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
-    result = build("--board", board.name, "--rows", 2, "--cols", 2, *memories, "-o", tmp_path)
+    result = build("--board", board.name, "--rows", 2, "--cols", 2, "--requantisers", 1, *memories, "-o", tmp_path)
     assert result.exit_code == 0, result.output
     assert "BEL" not in (tmp_path / "netlist.json").read_text()
     assert unpacked(tmp_path) == [tuple((7 * i * i + 3) % 512 for i in range(2048))]
