@@ -130,7 +130,7 @@ def agrees(network, config, random, data, *, batch=1, most=4):
         assert choice.bound <= max(program.counts()[Counter.CYCLES], program.link_cycles()[0])
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(networks(), machines(), randoms(), st.integers(1, 2), st.data())
 def test_every_choice_computes_the_same(network, config, random, batch, data):
     agrees(network, config, random, data, batch=batch)
@@ -178,7 +178,7 @@ def bands(choices):
     return next(c for c in choices if {0, 1} <= set(c.arrangements) and c.arrangements[0].y.offsets[0] == -1)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(randoms(), st.integers(4, 9), st.integers(3, 6))
 def test_bands_keep_depthwise_passes(random, height, width):
     """Two bands of lines side by side are twice as many channels for the depthwise passes."""

@@ -84,7 +84,7 @@ def agrees(network, config, random, *, batch=1, engine=None, trace=None):
         assert other.counts == exact.counts
 
 
-@settings(max_examples=40)
+@settings(max_examples=24)
 @given(st.sampled_from(MACHINES), st.integers(1, 3), randoms())
 def test_results_of_random_networks_equal_the_reference(config, batch, random):
     agrees(random_network(random), config, random, batch=batch)

@@ -83,7 +83,7 @@ def agrees(network, config, random, *, batch=1, most=0):
     return program
 
 
-@settings(max_examples=14)
+@settings(max_examples=10)
 @given(tflite_graphs(), machines(largest=5), randoms(), st.integers(1, 3))
 def test_random_tflite_networks_on_any_machine(graph, config, random, batch):
     """The network of a file on any machine, against the numpy reference, which other tests compare with TFLM."""

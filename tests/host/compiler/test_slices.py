@@ -81,7 +81,7 @@ def random_network(random):
     return Network(layers, shape, sources, outputs=[i for i in range(len(layers)) if i not in read])
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(randoms(), st.sampled_from(MACHINES))
 def test_random_networks_with_slices(random, config):
     network = random_network(random)
@@ -91,7 +91,7 @@ def test_random_networks_with_slices(random, config):
     assert np.array_equal(machine.run(x), network.reference(x))
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(all_operators(), st.sampled_from(MACHINES))
 def test_random_files_of_all_operators_on_the_machine(case, config):
     """The network of a file against the numpy reference, which other tests compare with TensorFlow Lite Micro."""

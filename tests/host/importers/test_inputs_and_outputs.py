@@ -34,7 +34,7 @@ def every_result(data, arrays, outputs):
     return [np.concatenate(results) for results in zip(*found, strict=True)]
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(randoms(), st.sampled_from(["int8", "uint8", "int16"]), st.sampled_from(["uint8", "int16", "float32"]))
 def test_tflite_graphs_of_two_inputs_and_four_outputs(random, first, last):
     """Outputs: the first input's requantisation, a convolution that others read, the sum of both ends, its softmax."""

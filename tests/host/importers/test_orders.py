@@ -22,7 +22,7 @@ def results(model, *arrays):
     return model.finish(model.network.reference(model.prepare(list(arrays) if len(arrays) > 1 else arrays[0])))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.booleans(), randoms(), st.data())
 def test_elementwise_operators_and_products_work_in_any_order(shape, first, random, data):
     """Values are transposed, clamped, added to themselves, transposed back or flattened into a product."""
@@ -46,7 +46,7 @@ def test_elementwise_operators_and_products_work_in_any_order(shape, first, rand
     assert not any(isinstance(layer, Reshape) for layer in model.network.layers)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.booleans(), randoms(), st.data())
 def test_concatenations_and_means_along_any_axis(shape, first, random, data):
     b, rank = GraphBuilder("m", channels_first=first), len(shape)
