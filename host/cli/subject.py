@@ -1,4 +1,4 @@
-"""What a command runs: a model on inputs, or a product of matrices, whose MODEL is `gemm`."""
+"""The subject of a command: a model and its inputs, or a product of matrices, whose MODEL is `gemm`."""
 
 from __future__ import annotations
 

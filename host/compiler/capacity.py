@@ -1,4 +1,4 @@
-"""What a program needs of a machine's memories, and the error of a network that does not fit its machine."""
+"""The memory needs of programs, and the error of a network that does not fit its machine."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def resized(config: Config, values: Mapping[str, int]) -> Config:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a program, or a part of it, needs of a machine's memories.
+    """The memory needs of a program or of a part of it.
 
     Attributes
     ----------

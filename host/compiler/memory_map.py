@@ -63,7 +63,7 @@ class MemoryMap:
 
     @property
     def needs(self) -> Needs:
-        """What the tensors need of the machine's memories."""
+        """The memory needs of the tensors."""
         return Needs.tensors(
             input_words=self.input_words,
             output_words=self.output_words,

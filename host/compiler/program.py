@@ -122,7 +122,7 @@ class Program:
 
     @property
     def needs(self) -> Needs:
-        """What the program needs of a machine's memories."""
+        """The memory needs of the program."""
         tensors = Needs.tensors(
             input_words=self.input_words, output_words=self.output_words, activation_words=self.activation_words
         )

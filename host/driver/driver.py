@@ -39,7 +39,7 @@ _EXCHANGE_WORDS = 1 << 22
 
 
 class _ThreadState(local):
-    """What one thread has done with a driver."""
+    """The state that a driver keeps for one thread."""
 
     program: Program | None = None
     """the program that it loaded last"""
@@ -111,7 +111,7 @@ class Accelerator:
 
     @property
     def _program(self) -> Program | None:
-        """What `run` runs: the program that this thread loaded last, or any thread if this one has loaded none."""
+        """The program of `run`: the one that this thread loaded last, or any thread if this one has loaded none."""
         program = self._mine.program
         return self._latest if program is None else program
 

@@ -19,7 +19,7 @@ __all__ = ["LeastMemories"]
 
 @dataclass(frozen=True, eq=False)
 class LeastMemories:
-    """What any program of a network needs at least of the memories of any machine.
+    """Lower bounds of the memories that any program of a network needs, on any machine.
 
     However layers become passes, every weight is stored once, a pass multiplies at most every element of the array by
     every pixel that an accumulator bank holds, and a layer with weights reads its operand while it writes its result.

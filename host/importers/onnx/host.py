@@ -1,4 +1,4 @@
-"""What the host computes: steps before the first and after the last layer, tables, and constants."""
+"""Computations on the host: steps before the first and after the last layer, tables, and constants."""
 
 from __future__ import annotations
 

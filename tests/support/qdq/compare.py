@@ -1,4 +1,4 @@
-"""What ONNX Runtime and Etchnet make of a file: equal, different, a refusal, or an error that should not be."""
+"""A comparison of ONNX Runtime and Etchnet on one file: equal, different, a refusal, or an error that should not be."""
 
 from __future__ import annotations
 

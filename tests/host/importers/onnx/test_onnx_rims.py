@@ -1,4 +1,4 @@
-"""What ONNX Runtime leaves in float32: at the ends it runs on the host, in between it must be a function of values."""
+"""Operators left in float32 by ONNX Runtime: host steps at the ends, functions of single values in between."""
 
 import os
 import subprocess
