@@ -1,0 +1,1 @@
+"""Proofs about the gateware, on the netlist that becomes its Verilog."""
