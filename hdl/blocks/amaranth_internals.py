@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth._toolchain.yosys import YosysBinary, YosysError, find_yosys
-from amaranth.hdl import Elaboratable
+from amaranth.hdl import Elaboratable, Fragment, Value, _ir
+from amaranth.hdl import _nir as cells
+from amaranth.lib import wiring
 
-__all__ = ["YosysError", "mark_used", "yosys"]
+__all__ = ["YosysError", "cells", "mark_used", "netlist", "yosys"]
 
 
 def mark_used(component: Elaboratable) -> None:
@@ -31,3 +33,24 @@ def yosys() -> type[YosysBinary]:
     installs.
     """
     return find_yosys(lambda version: version >= (0, 40))
+
+
+def netlist(component: wiring.Component, *, platform: Any = None) -> cells.Netlist:
+    """Return the registers and memories of `component`, and the logic between them, from which Amaranth writes RTLIL.
+
+    Amaranth has public functions only for the text. Ports are named after the component's members, their parts joined
+    by ``_``, as in generated Verilog; clock and reset are the ports `clk` and `rst`.
+
+    Parameters
+    ----------
+    component
+        The top component.
+    platform
+        Passed to every `elaborate`.
+    """
+    ports: Any = []
+    for path, _, value in component.signature.flatten(component):
+        signal: Any = Value.cast(value)
+        if len(signal):
+            ports.append(("_".join(map(str, path)), signal, None))
+    return _ir.build_netlist(Fragment.get(component, platform), ports=ports)

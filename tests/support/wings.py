@@ -20,7 +20,7 @@ LEVELS = [
     ["host.network", "host.proofs", "host.tools"],
     ["host.compiler", "host.exporters", "host.data"],
     ["host.importers", "host.driver", "host.fpga"],
-    ["host.reports", "host.trace", "host.flows", "host.asic"],
+    ["host.reports", "host.trace", "host.flows", "host.asic", "host.proofs"],
     ["host.demo"],
     ["host.cli"],
 ]
