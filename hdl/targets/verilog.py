@@ -193,6 +193,7 @@ def generate(
     run: RunCommand | None = None,
     wrapper: Callable[[Machine], wiring.Component] | None = None,
     technology: Technology = PORTABLE,
+    machine: type[Machine] = Machine,
 ) -> VerilogDesign:
     """Generate a machine as Verilog, with a manifest and the initial contents of its memories.
 
@@ -212,9 +213,11 @@ def generate(
         named after the wrapper's class: `etchnet_` and its name in lower case.
     technology
         Primitives for multipliers and registers; every tool accepts the portable ones.
+    machine
+        The class of the machine.
     """
     platform = _Platform(technology)
-    top: wiring.Component = Machine(config, init=init, status=wrapper is not None)
+    top: wiring.Component = machine(config, init=init, status=wrapper is not None)
     name = TOP
     if wrapper is not None:
         top = wrapper(top)
