@@ -6,6 +6,7 @@ import pkgutil
 import re
 
 import pytest
+from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from support.machines import small
@@ -21,7 +22,7 @@ from etchnet.hdl.core.control.fetch import InstructionMemory
 from etchnet.hdl.core.control.pass_lookahead import derive, layout, reset
 from etchnet.hdl.core.loadable_memory import LoadableMemory
 from etchnet.hdl.core.machine import Machine
-from etchnet.hdl.isa import Pass
+from etchnet.hdl.isa import COUNTER_BITS, Pass
 from etchnet.hdl.serial.framed_link import FramedLink
 from etchnet.hdl.serial.receiver import UartReceiver
 from etchnet.hdl.serial.rings import IncomingRing, OutgoingRing
@@ -94,15 +95,26 @@ def port_table(kind):
 
 
 def described_ports(kind, members):
-    """Yield (port, direction) for every port that the table describes; a row "s_..." is for all ports with "s_"."""
-    for names, direction, _shape, _meaning in port_table(kind):
+    """Yield (port, direction, shape) for every port in the table; a row "s_..." is for all ports with "s_"."""
+    for names, direction, shape, _meaning in port_table(kind):
         for name in names.split(", "):
             prefix = name.removesuffix("...")
             if prefix == name:
-                yield name, direction
+                yield name, direction, shape
             else:
                 assert direction == "both", name
-                yield from ((port, DIRECTIONS[m.flow]) for port, m in members.items() if port.startswith(prefix))
+                yield from ((port, DIRECTIONS[m.flow], "") for port, m in members.items() if port.startswith(prefix))
+
+
+def described_shape(shape):
+    """Return the Amaranth shape that a table gives as a number of bits, or None if it depends on the machine."""
+    if shape.isdecimal():
+        return unsigned(int(shape))
+    if number := re.fullmatch(r"signed\((\d+)\)", shape):
+        return signed(int(number[1]))
+    if shape == "`COUNTER_BITS`":
+        return unsigned(COUNTER_BITS)
+    return None
 
 
 def named(kinds):
@@ -110,12 +122,14 @@ def named(kinds):
 
 
 @named(component_classes())
-def test_the_table_names_every_port_with_its_direction(kind):
+def test_the_table_names_every_port_with_its_direction_and_shape(kind):
     members = build(kind).signature.members
     ports = list(described_ports(kind, members))
-    assert sorted(name for name, _ in ports) == sorted(members)
-    for name, direction in ports:
+    assert sorted(name for name, _, _ in ports) == sorted(members)
+    for name, direction, shape in ports:
         assert direction == DIRECTIONS[members[name].flow], name
+        if wanted := described_shape(shape):
+            assert Shape.cast(members[name].shape) == wanted, name
 
 
 def test_a_component_without_a_table_fails():

@@ -1,6 +1,7 @@
 """Program memories: the instructions that come out, and when, at any pace of the user."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,93 +10,132 @@ from support.machines import small
 
 from etchnet.hdl.core.control import pass_lookahead
 from etchnet.hdl.core.control.fetch import InstructionMemory
-from etchnet.hdl.isa import Pass, Target, chunks, word_bits
+from etchnet.hdl.core.output.drain_walk import DrainWalk
+from etchnet.hdl.isa import Drain, Pass, Target, chunks, word_bits
 
 
-def random_pass(config, random):
-    """Return a pass with random values in all fields."""
-    fields = {}
-    for name, field in Pass.layout(config):
-        value = int.from_bytes(random.bytes(4), "little") & (1 << field.width) - 1
-        fields[name] = value
-    word = sum(value << field.offset for value, (_, field) in zip(fields.values(), Pass.layout(config), strict=True))
-    return Pass.decode(word, config)
+def random_instruction(kind, config, random):
+    """Return an instruction with random bits in all fields, many of them 0 or 1."""
+    word = 0
+    for _, field in kind.layout(config):
+        value = int(random.choice([0, 1, int.from_bytes(random.bytes(4), "little")]))
+        word |= (value & (1 << field.width) - 1) << field.offset
+    return kind.decode(word, config)
 
 
-def memory(config, passes):
+def memory(config, instructions, kind=Pass):
+    derived, derive, reset = {
+        Pass: (pass_lookahead.layout(config), pass_lookahead.derive, pass_lookahead.reset(config)),
+        Drain: (DrainWalk.derived_layout(config), partial(DrainWalk.derive, config), DrainWalk.derived_reset(config)),
+    }[kind]
     return InstructionMemory(
-        Pass,
+        kind,
         config,
-        depth=config.passes,
-        init=[p.encode(config) for p in passes],
-        derived=pass_lookahead.layout(config),
-        derive=pass_lookahead.derive,
-        reset=pass_lookahead.reset(config),
+        depth=len(instructions) or config.passes,
+        init=[i.encode(config) for i in instructions],
+        derived=derived,
+        derive=derive,
+        reset=reset,
     )
 
 
-def expected_lookahead(p, config):
-    """Return the derived values, in Python's own arithmetic, cut to their widths."""
-    layout = pass_lookahead.layout(config)
-    columns = p.columns or p.pixels
-    values = {
-        "no_idle": int(p.idle == p.idle_requantise == 0),
-        "idle_end": p.idle + p.idle_requantise,
-        "one_pixel": int(p.pixels == 1),
-        "before_last": p.pixels - 2,
-        "columns": columns,
-        "last_column": columns - 1,
+def expected_lookahead(instruction, config):
+    """Return the derived values, in Python's own arithmetic; numbers below 0 wrap around as their field does."""
+    sizes = {name: 1 << field.width for name, field in type(instruction).layout(config)}
+    if isinstance(instruction, Pass):
+        p = instruction
+        columns = p.columns or p.pixels
+        return {
+            "no_idle": int(p.idle == p.idle_requantise == 0),
+            "idle_end": p.idle + p.idle_requantise,
+            "one_pixel": int(p.pixels == 1),
+            "before_last": (p.pixels - 2) % sizes["pixels"],
+            "columns": columns,
+            "last_column": (columns - 1) % sizes["pixels"],
+        }
+    d = instruction
+    steps = max(config.groups, config.words_per_pixel(wide=d.wide))
+    return {
+        "at_once": int(steps == d.pixels == d.tiles == 1),
+        "one_step": int(steps == 1),
+        "one_pixel": int(d.pixels == 1),
+        "one_tile": int(d.tiles == 1),
+        "last_step": steps - 1,
+        "last_pixel": (d.pixels - 1) % sizes["pixels"],
+        "last_tile": (d.tiles - 1) % sizes["tiles"],
     }
-    return {name: value & (1 << layout[name].width) - 1 for name, value in values.items()}
 
 
-def taken(config, *, first, count, repeats, rate, random, start):
-    """Return the instructions taken after one start, each as (word, is last, derived values), and their cycles."""
-    derived = [name for name, _ in pass_lookahead.layout(config)]
+def taken(config, kind, *, first, count, repeats, rate, random, start):
+    """Return the instructions taken after one start, each as (fields, is last, derived values, place), and cycles.
+
+    From cycle `start` on there must always be one.
+    """
     found, cycle = [], 0
+    layout = expected_lookahead(kind(), config)
+    late = kind.layout(config).size - kind.streamed(config).size
     yield {"start": 1, "first": first, "count": count, "repeats": repeats, "instructions.ready": 0}
     while len(found) < count * repeats:
         cycle += 1
         ready = int(random.random() < rate)
-        seen = yield {"start": 0, "instructions.ready": ready}
-        if cycle < start:
-            assert not seen["instructions.valid"]
+        seen = yield {"start": 0, "repeats": 0, "instructions.ready": ready}
+        assert seen["instructions.valid"] == (cycle >= start)
         if ready and seen["instructions.valid"]:
-            values = {name: seen[f"instructions.payload.derived.{name}"] for name in derived}
+            values = {name: seen[f"instructions.payload.derived.{name}"] for name in layout}
             head = "instructions.payload.head"
-            found.append((cycle, seen[f"{head}.fields"], seen[f"{head}.final"], values))
-    for _ in range(8):
+            place = seen[f"{head}.place"] if late else None
+            found.append((cycle, seen[f"{head}.fields"] << late, seen[f"{head}.final"], values, place))
+    for _ in range(random.choice([0, 1, 8])):
         seen = yield {"instructions.ready": 1}
         assert not seen["instructions.valid"]
     return found
 
 
+@pytest.mark.parametrize("kind", [Pass, Drain])
 @pytest.mark.parametrize("latency", [1, 2, 3, 4])
-@pytest.mark.parametrize("rate", [1.0, 0.4])
-def test_instructions_come_in_order_without_a_gap(latency, rate):
-    config, random = small(memory_latency=latency), np.random.default_rng(latency)
-    passes = [random_pass(config, random) for _ in range(config.passes)]
+def test_instructions_come_in_order_without_a_gap(latency, kind):
+    """At any pace of the user, and however soon the next start follows the last instruction."""
+    config, random = small(memory_latency=latency, columns=1 + latency), np.random.default_rng(latency)
+    instructions = [random_instruction(kind, config, random) for _ in range(17)]
+    late = kind.layout(config).size - kind.streamed(config).size
     start = InstructionMemory.latency(config)
 
     def bench():
-        for first, count, repeats in ((0, 16, 1), (3, 5, 3), (15, 1, 4), (7, 1, 1), (2, 2, 2)):
-            found = yield from taken(
-                config, first=first, count=count, repeats=repeats, rate=rate, random=random, start=start
-            )
-            wanted = passes[first : first + count] * repeats
-            assert [word for _, word, _, _ in found] == [p.encode(config) for p in wanted]
-            assert [final for _, _, final, _ in found] == [0] * (len(wanted) - 1) + [1]
-            assert [values for *_, values in found] == [expected_lookahead(p, config) for p in wanted]
-            if rate == 1:
-                assert [cycle for cycle, *_ in found] == list(range(start, start + len(wanted)))
+        for first, count, repeats in ((0, 17, 1), (3, 5, 3), (16, 1, 4), (7, 1, 1), (2, 2, 2), (5, 11, 4)):
+            for rate in (1, 0.4, 0.7):
+                found = yield from taken(
+                    config, kind, first=first, count=count, repeats=repeats, rate=rate, random=random, start=start
+                )
+                wanted = instructions[first : first + count] * repeats
+                assert [word for _, word, *_ in found] == [i.encode(config) >> late << late for i in wanted]
+                assert [final for _, _, final, *_ in found] == [0] * (len(wanted) - 1) + [1]
+                assert [values for *_, values, _ in found] == [expected_lookahead(i, config) for i in wanted]
+                if rate == 1:
+                    assert [cycle for cycle, *_ in found] == list(range(start, start + len(wanted)))
+                if late:
+                    assert [place for *_, place in found] == list(range(first, first + count)) * repeats
 
-    rtl.run(memory(config, passes), bench())
+    rtl.run(memory(config, instructions, kind), bench())
+
+
+@pytest.mark.parametrize("repeats", [1 << 31, (1 << 31) + 1])
+def test_all_bits_of_the_repeats_count(repeats):
+    config = small()
+
+    def bench():
+        yield {"start": 1, "count": 1, "repeats": repeats, "instructions.ready": 1}
+        for cycle in range(1, 8):
+            seen = yield {"start": 0}
+            assert seen["instructions.valid"] == (cycle >= InstructionMemory.latency(config))
+            assert not seen["instructions.payload.head.final"]
+
+    rtl.run(memory(config, ()), bench())
 
 
 @pytest.mark.parametrize("link_bits", [32, 64])
 def test_a_program_is_loaded_over_the_bus(link_bits):
     config, random = small(link_bits=link_bits), np.random.default_rng(0)
-    passes = [random_pass(config, random) for _ in range(4)]
+    passes = [random_instruction(Pass, config, random) for _ in range(4)]
 
     def bench():
         for address, p in enumerate(passes):
@@ -104,15 +144,21 @@ def test_a_program_is_loaded_over_the_bus(link_bits):
                 data = word >> chunk * link_bits & (1 << link_bits) - 1
                 yield {"write": 1, "bus.address": address, "bus.chunk": chunk, "bus.data": data}
         yield {"write": 0}
-        found = yield from taken(config, first=0, count=4, repeats=1, rate=0.5, random=random, start=1)
-        assert [word for _, word, _, _ in found] == [p.encode(config) for p in passes]
+        start = InstructionMemory.latency(config)
+        found = yield from taken(config, Pass, first=0, count=4, repeats=1, rate=0.5, random=random, start=start)
+        assert [word for _, word, *_ in found] == [p.encode(config) for p in passes]
 
     rtl.run(memory(config, ()), bench())
 
 
-def test_derived_values_after_reset_are_those_of_zero_fields():
-    config = small()
-    fields = {f.name: 0 for f in dataclasses.fields(Pass)}
-    wanted = expected_lookahead(Pass(**fields), config)
-    reset = pass_lookahead.reset(config)
-    assert {name: reset.get(name, 0) for name in wanted} == wanted
+@pytest.mark.parametrize("kind", [Pass, Drain])
+@pytest.mark.parametrize("requantisers", [1, 4])
+def test_derived_values_after_reset_are_those_of_zero_fields(kind, requantisers):
+    config = small(requantisers=requantisers)
+    wanted = expected_lookahead(kind(**{f.name: 0 for f in dataclasses.fields(kind)}), config)
+
+    def bench():
+        seen = yield {}
+        assert {name: seen[f"instructions.payload.derived.{name}"] for name in wanted} == wanted
+
+    rtl.run(memory(config, (), kind), bench())

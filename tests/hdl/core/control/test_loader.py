@@ -67,12 +67,13 @@ def test_every_word_is_written_once_and_in_order(link_bits):
         wanted += writes_of(config, target, address, contents)
 
     def bench():
-        link, written = Link(words, random), []
+        link, written, accepted = Link(words, random), [], [False] * Loader.latency(config)
         for _ in range(20 * len(words)):
             seen = yield link.inputs()
-            link.follow(seen)
-            strobes = [t for t in MEMORIES if seen[f"writes.{t.name}"]]
-            assert len(strobes) <= 1
+            accepted.append(link.follow(seen))
+            strobes = [t for index, t in enumerate(MEMORIES) if seen["writes"] == 1 << index]
+            assert bool(strobes) == bool(seen["writes"])
+            assert accepted[-1 - Loader.latency(config)] or not strobes
             written += [(t, *(seen[f"bus.{name}"] for name in ("address", "chunk", "data"))) for t in strobes]
             if not link.words and not strobes:
                 break
@@ -121,7 +122,7 @@ def test_tokens_are_taken_with_the_first_word_and_committed_with_the_last(target
 def test_a_run_command_waits_until_the_previous_one_is_taken():
     config, random = small(), np.random.default_rng(2)
     commands = [
-        RunCommand(first_pass=k, passes=1 + k, first_drain=k, drains=2 + k, output_words=3 + k, repeats=1 << 10 * k)
+        RunCommand(first_pass=k, passes=1 + k, first_drain=k, drains=2 + k, output_words=3 + k, repeats=0xFFFFFFFF >> k)
         for k in range(3)
     ]
     words = [word for c in commands for word in as_numbers(packet(Target.RUN, c.words(config), config))]
@@ -131,6 +132,7 @@ def test_a_run_command_waits_until_the_previous_one_is_taken():
         for _ in range(300):
             take = int(pending and random.random() < 0.1)
             seen = yield {**link.inputs(), "run_taken": take}
+            assert not seen["writes"]
             link.follow(seen)
             if take:
                 taken.append(seen["run"])
@@ -216,3 +218,18 @@ def test_the_framing_of_packets():
         for index, (_, at, chunk, _) in enumerate(writes):
             wanted.append((target, at, chunk, int(index == 0), int(index == len(writes) - 1), int(len(contents) == 2)))
     assert rtl.run(PacketReader(config), bench()) == wanted
+
+
+@pytest.mark.parametrize("count", [1 << 31, (1 << 31) + 1])
+def test_a_packet_may_have_more_words_than_any_memory(count):
+    config = small()
+    header = Header(target=Target.WEIGHTS).encode(config)
+
+    def bench():
+        yield {"link.valid": 1, "link.payload": header}
+        yield {"link.payload": count}
+        for _ in range(20):
+            seen = yield {"link.payload": 0}
+            assert (seen["accepted"], seen["last"]) == (1, 0)
+
+    rtl.run(PacketReader(config), bench())

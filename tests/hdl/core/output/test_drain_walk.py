@@ -96,13 +96,3 @@ def test_reading_last_is_for_drains_of_the_last_pass_and_their_chains():
     begin = second + DrainWalk.start_delay(config)
     assert last == {cycle for cycle in seen if cycle >= begin}
     assert len(seen) - len(last) == 2 * config.groups
-
-
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}/{c.requantisers}")
-def test_derived_values_after_reset_are_those_of_zero_fields(config):
-    def bench():
-        outputs = yield {"head.fields": 0}
-        for name, _ in DrainWalk.derived_layout(config):
-            assert outputs[f"inner.drains.payload.derived.{name}"] == DrainWalk.derived_reset(config).get(name, 0)
-
-    rtl.run(Fed(config, DrainWalk(config)), bench())
