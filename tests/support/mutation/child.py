@@ -30,6 +30,8 @@ IMPORTED = [
 ]
 KILLED, CRASHED, TIMED_OUT, PASSED = "killed", "crashed", "timed out", "passed"
 MEASURED = ("hdl", "sim", "host", "tests/support", "tests/figures")
+DOUBTS = {CRASHED: 1, TIMED_OUT: 3}
+"""how much a test that ends so counts towards giving a mutant up"""
 SETTLE = 20.0
 """seconds that any test may take, in addition to ten times those that it took before"""
 
@@ -66,7 +68,7 @@ class Recorder:
     def __init__(self, request: dict[str, Any], out: TextIO) -> None:
         self.request, self.out = request, out
         self.tests: dict[str, float] = request["tests"]
-        self.crashes = 0
+        self.doubts = 0
         self.start = 0.0
         self.coverage: Any = None
 
@@ -93,7 +95,7 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self.start = time.monotonic()
+        self.start = _spent()
         self.outcome, self.text = PASSED, ""
         if self.coverage:
             self.coverage.switch_context(item.nodeid)
@@ -104,9 +106,9 @@ class Recorder:
             return (yield)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            self.say(test=item.nodeid, outcome=self.outcome, seconds=time.monotonic() - self.start, text=self.text)
-            self.crashes += self.outcome not in (PASSED, KILLED)
-            if not self.coverage and (self.outcome == KILLED or self.crashes >= self.request["crashes"]):
+            self.say(test=item.nodeid, outcome=self.outcome, seconds=_spent() - self.start, text=self.text)
+            self.doubts += DOUBTS.get(self.outcome, 0)
+            if not self.coverage and (self.outcome == KILLED or self.doubts >= self.request["doubts"]):
                 item.session.shouldstop = "decided"
 
     @pytest.hookimpl(wrapper=True)
@@ -117,6 +119,12 @@ class Recorder:
             self.outcome = verdict(call.excinfo.value, frames)
             self.text = f"{call.excinfo.typename}: {call.excinfo.value}"[:300]
         return report
+
+
+def _spent() -> float:
+    """Return the CPU time of this process and its children in seconds, which does not depend on the load."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _time_up(*_: Any) -> None:

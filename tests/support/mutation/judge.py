@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from support.mutation.child import CRASHED, KILLED, PASSED, SETTLE, TIMED_OUT
+from support.mutation.child import CRASHED, DOUBTS, KILLED, PASSED, SETTLE, TIMED_OUT
 from support.mutation.coverage_map import TestMap
 from support.mutation.operators import Mutant
 from support.mutation.worker import ROOT, Worker
 
 SURVIVED, EQUIVALENT = "survived", "equivalent"
 OUTCOMES = (KILLED, CRASHED, TIMED_OUT, EQUIVALENT, SURVIVED)
-CRASHES = 5
-"""tests that may crash or take too long before a mutant is given up as crashed or timed out"""
+GIVEN_UP = 5
+"""tests that may crash, each of those that take too long for three, before a mutant counts as crashed or timed out"""
 _FIRST = 4.0
 """seconds of the tests that run before all others are collected"""
 
@@ -79,12 +79,14 @@ def judge(worker: Worker, tests: TestMap, block: str, mutant: Mutant, *, budget:
     ordered = tests.tests(mutant)
     result.covered, result.left = tests.covers(mutant), len(ordered)
     doubts: list[tuple[str, str, str]] = []
+    weight = 0
     with worker.changed(mutant):
         for _, stage in zip(range(stages), _stages(ordered, tests.seconds, budget), strict=False):
             left = budget - (time.monotonic() - start)
-            events = worker.run(stage, seconds=max(left, 1.0), crashes=CRASHES - len(doubts))
+            events = worker.run(stage, seconds=max(left, 1.0), doubts=GIVEN_UP - weight)
             doubts += _note(result, stage, events)
-            if result.outcome == KILLED or len(doubts) >= CRASHES or left < 1:
+            weight = sum(DOUBTS[kind] for kind, _, _ in doubts)
+            if result.outcome == KILLED or weight >= GIVEN_UP or left < 1:
                 break
     if result.outcome != KILLED and doubts:
         result.outcome, result.test, result.text = doubts[0]
@@ -119,7 +121,7 @@ def campaign(worker: Worker, tests: TestMap, mutant: Mutant, result: Result, *, 
     if not files:
         return
     with worker.changed(mutant):
-        events = worker.run({}, seconds=budget, crashes=1, files=files, options=["-m", "campaign"])
+        events = worker.run({}, seconds=budget, doubts=1, files=files, options=["-m", "campaign"])
     decided = [event for event in events if event.get("outcome", PASSED) != PASSED]
     if decided:
         result.outcome, result.test, result.text = (decided[-1][name] for name in ("outcome", "test", "text"))

@@ -88,7 +88,7 @@ class Worker:
             assert json.loads(self._process.stdout.readline()) == {"ready": True}
         return self._process
 
-    def run(self, tests: dict[str, float], *, seconds: float, crashes: int = 5, **request: Any) -> list[dict[str, Any]]:
+    def run(self, tests: dict[str, float], *, seconds: float, doubts: int = 5, **request: Any) -> list[dict[str, Any]]:
         """Run tests, with the seconds that each took before, until one decides; return the events in their order.
 
         After `seconds` the last event says `overdue`; `idle` are the seconds since the event before. Other arguments:
@@ -98,7 +98,7 @@ class Worker:
         if cache == self._cache:
             shutil.rmtree(cache, ignore_errors=True)
             shutil.copytree(self._seed, cache, copy_function=os.link)
-        asked = {"tests": tests, "files": list(tests), "options": [], "seconds": seconds, "crashes": crashes} | request
+        asked = {"tests": tests, "files": list(tests), "options": [], "seconds": seconds, "doubts": doubts} | request
         asked |= {"environment": {"ETCHNET_CACHE": str(cache)}, "log": str(self.parent / "log")}
         server = self._server()
         assert server.stdin is not None
