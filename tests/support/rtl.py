@@ -48,8 +48,8 @@ class Outputs:
         return value
 
 
-def run(component: Any, bench: Generator[Mapping[str, int], Outputs, Any]) -> Any:
-    """Run a bench that is a generator, and return its result.
+def run(component: Any, bench: Generator[Mapping[str, int], Outputs, Any], *, cycles: int = 5000) -> Any:
+    """Run a bench that is a generator, and return its result; fail if it has not ended after a number of cycles.
 
     It yields the inputs of a cycle by path, and is sent the outputs of the same cycle, before the edge that ends it. An
     input that it does not name keeps its value.
@@ -60,7 +60,7 @@ def run(component: Any, bench: Generator[Mapping[str, int], Outputs, Any]) -> An
         outputs = Outputs(component, ctx)
         try:
             inputs = next(bench)
-            while True:
+            for _ in range(cycles):
                 for path, value in inputs.items():
                     ctx.set(port(component, path), value)
                 inputs = bench.send(outputs)
@@ -69,6 +69,7 @@ def run(component: Any, bench: Generator[Mapping[str, int], Outputs, Any]) -> An
             found.append(stop.value)
 
     simulate(component, process)
+    assert found, f"the bench has not ended after {cycles} cycles"
     return found[0]
 
 

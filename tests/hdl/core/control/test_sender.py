@@ -22,7 +22,7 @@ def halves_sent(config, random, *, rate, lengths):
     ends = np.cumsum(lengths) * chunks(8 * config.rows, config)
     wanted = [(data, int(position + 1 in ends)) for position, (data, _) in enumerate(wanted)]
     found, cycles = [], []
-    committed = read = sent = data = 0
+    committed = read = sent = data = reads = 0
     for cycle in range(2000):
         if committed < len(lengths) and random.random() < 0.3 and committed - sent < 2:
             committed += 1
@@ -32,8 +32,11 @@ def halves_sent(config, random, *, rate, lengths):
         if ready and seen["link.valid"]:
             found.append((seen["link.payload"], seen["last"]))
             cycles.append(cycle)
+        assert seen["half_sent"] == (ready and seen["link.valid"] and seen["last"])
         if seen["enable"]:
             data = memory[seen["address"]]
+            reads += 1
+        assert seen["half_read"] == (seen["enable"] and reads in ends)
         read += seen["half_read"]
         sent += seen["half_sent"]
         if sent == len(lengths):
@@ -42,7 +45,7 @@ def halves_sent(config, random, *, rate, lengths):
     return cycles
 
 
-@pytest.mark.parametrize(("rows", "link_bits"), [(4, 32), (8, 32), (8, 64), (3, 32)])
+@pytest.mark.parametrize(("rows", "link_bits"), [(4, 32), (12, 32), (8, 64), (3, 32)])
 @pytest.mark.parametrize("rate", [1.0, 0.5])
 def test_committed_halves_leave_in_order(rows, link_bits, rate):
     config = small(rows=rows, link_bits=link_bits, depthwise=0, residual_words=0)

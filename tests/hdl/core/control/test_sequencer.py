@@ -164,10 +164,14 @@ def test_a_pass_idles_waits_and_issues(weight_rows):
 def expected_issues(config, passes):
     """Return what is issued, in order, by the rules of `Pass`: pixels, weight requests, kept rows with their folds."""
     pixels, requests, folds, half = [], [], [], 0
+    words = max(config.activation_words, config.input_words)
     for p in passes:
+        windowed = int(p.kind == TileKind.DEPTHWISE)
+        line_delay = p.line_pixels - config.depthwise if windowed else None
         for word in p.walk().tolist():
             inside = word != OUTSIDE
-            pixels.append((int(inside), p.pad, int(p.source), half, word if inside else None))
+            address = word % words if inside else None
+            pixels.append((int(inside), p.pad, int(p.source), half, windowed, address, line_delay))
         half ^= p.release_input
         whole = p.kind in (TileKind.STORED, TileKind.DEPTHWISE)
         requests += [(int(p.kind), int(j == 0), p.weights + j * whole) for j in range(config.load_cycles)]
@@ -175,6 +179,35 @@ def expected_issues(config, passes):
             later = index > 0 and p.hold != Fold.SET
             folds.append((p.bank, row % config.accumulator_rows, int(p.hold if later else p.fold), int(later)))
     return pixels, requests, folds
+
+
+EVENTS = (
+    *("useful", "input_release", "output_take", "weights_take"),
+    *("pixel.valid", "request.valid", "fold.row.valid", "fold.release", "fold.release_last", "fold.release_weights"),
+)
+
+
+def expected_events(config, passes, issued, ended, last):
+    """Return the cycles of `EVENTS`, that of `useful` as often as its value, from those of the issued pixels.
+
+    `ended` has the last cycle of every pass, `last` the index of the last pass of every run.
+    """
+    found, later, first = {name: [] for name in EVENTS}, Sequencer.latency(config), 0
+    for index, (p, end) in enumerate(zip(passes, ended, strict=True)):
+        cycles = issued[first : first + p.pixels]
+        kept = [cycles[pixel] for pixel in p.kept(config).tolist()]
+        first += p.pixels
+        found["useful"] += [cycle for cycle in kept for _ in range(p.useful)]
+        found["input_release"] += [cycles[-1]] * p.release_input
+        found["output_take"] += [cycles[0]] * p.wait_output
+        found["weights_take"] += [cycles[0]] * p.wait_weights
+        found["pixel.valid"] += [cycle + later for cycle in cycles]
+        found["request.valid"] += [cycles[0] + j + later for j in range(config.load_cycles)]
+        found["fold.row.valid"] += [cycle + later for cycle in kept]
+        found["fold.release"] += [cycles[-1] + later] * p.release
+        found["fold.release_last"] += [cycles[-1] + later] * (p.release and index in last)
+        found["fold.release_weights"] += [end + later] * p.release_weights
+    return found
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.6])
@@ -185,13 +218,16 @@ def test_passes_become_reads_requests_and_folds(rate, weight_rows, depthwise):
     random = np.random.default_rng(weight_rows)
     passes = [walked_pass(config, random) for _ in range(12)]
     passes = [dataclasses.replace(p, pixels=min(p.pixels, 12)) if p.kind != TileKind.DEPTHWISE else p for p in passes]
+    for last in (4, 11):
+        passes[last] = dataclasses.replace(passes[last], release=True)
 
     def issue(seen, found):
         pixels, requests, folds = found
         if seen["pixel.valid"]:
-            word = seen["pixel.address"] if seen["pixel.inside"] else None
-            names = ("inside", "pad", "source", "half")
-            pixels.append((*(seen[f"pixel.{name}"] for name in names), word))
+            address = seen["pixel.address"] if seen["pixel.inside"] else None
+            line_delay = seen["pixel.line_delay"] if seen["pixel.windowed"] else None
+            names = ("inside", "pad", "source", "half", "windowed")
+            pixels.append((*(seen[f"pixel.{name}"] for name in names), address, line_delay))
         if seen["request.valid"]:
             requests.append(tuple(seen[f"request.{name}"] for name in ("kind", "first", "address")))
         if seen["fold.row.valid"]:
@@ -199,66 +235,50 @@ def test_passes_become_reads_requests_and_folds(rate, weight_rows, depthwise):
             folds.append(tuple(seen[f"fold.{name}"] for name in names))
 
     def bench():
-        found, counted = ([], [], []), dict.fromkeys((*CLASSES, "cycles", "useful"), 0)
-        released = dict.fromkeys(("release", "release_last", "release_weights"), 0)
-        takes = dict.fromkeys(("input_release", "output_take", "weights_take"), 0)
-        remaining, valid = list(passes), 0
-        yield {"start": 1}
-        tail = 0
-        while tail < 6:
-            valid = int(bool(remaining) and (valid or random.random() < rate))
-            p = remaining[0] if remaining else passes[0]
-            head = {
-                "passes.valid": valid,
-                "passes.payload.head.fields": p.encode(config),
-                "passes.payload.head.final": int(len(remaining) == 1),
-                **{f"passes.payload.derived.{name}": value for name, value in lookahead(p).items()},
-            }
-            barriers = {name: int(random.random() < rate) for name in ("input_full", "output_free", "weights_full")}
-            tail += not remaining
-            seen = yield {"start": 0, **head, **barriers, "reading_last": int(tail > 3), "done": int(tail == 6)}
-            assert seen["running"]
-            classes = [name for name in CLASSES if seen[f"classes.{name}"]]
-            assert len(classes) == 1
-            if tail:
-                assert classes == ["requantise" if tail > 3 else "fill_drain"]
-            for name in (*classes, "cycles"):
-                counted[name] += 1
-            counted["useful"] += seen["useful"]
-            for name in released:
-                released[name] += seen[f"fold.{name}"]
-            for name in takes:
-                takes[name] += seen[name]
-            issue(seen, found)
-            if valid and seen["passes.ready"]:
-                remaining.pop(0)
-                valid = 0 if rate < 1 else valid
-        seen = yield {}
-        assert not seen["running"]
-        return found, counted, released, takes
+        found, counted = ([], [], []), dict.fromkeys(CLASSES, 0)
+        events = {name: [] for name in (*EVENTS, "classes.issue", "passes.ready")}
+        cycle = 0
+        for remaining in ([*passes[:5]], [*passes[5:]]):
+            for start in (0, 0, 1):
+                idle = {"start": start, "passes.valid": 1, "passes.payload.head.fields": passes[0].encode(config)}
+                seen = yield {**idle, "reading_last": 0, "done": 0}
+                assert not any(seen[name] for name in ("running", "classes", "passes.ready"))
+                cycle += 1
+            valid = tail = 0
+            while tail < 6:
+                valid = int(bool(remaining) and (valid or random.random() < rate))
+                p = remaining[0] if remaining else passes[0]
+                head = {
+                    "passes.valid": valid,
+                    "passes.payload.head.fields": p.encode(config),
+                    "passes.payload.head.final": int(len(remaining) == 1),
+                    **{f"passes.payload.derived.{name}": value for name, value in lookahead(p).items()},
+                }
+                barriers = {name: int(random.random() < rate) for name in ("input_full", "output_free", "weights_full")}
+                tail += not remaining
+                seen = yield {"start": 0, **head, **barriers, "reading_last": int(tail > 3), "done": int(tail == 6)}
+                assert seen["running"]
+                classes = [name for name in CLASSES if seen[f"classes.{name}"]]
+                assert len(classes) == 1
+                if tail:
+                    assert classes == ["requantise" if tail > 3 else "fill_drain"]
+                counted[classes[0]] += 1
+                for name, cycles in events.items():
+                    cycles += [cycle] * seen[name]
+                issue(seen, found)
+                if valid and seen["passes.ready"]:
+                    remaining.pop(0)
+                    valid = 0 if rate < 1 else valid
+                cycle += 1
+        return found, counted, events
 
-    found, counted, released, takes = rtl.run(Sequencer(config), bench())
-    pixels, requests, folds = expected_issues(config, passes)
-    widths = Sequencer.pixel_layout(config)["address"].width
-    pixels = [(*rest, None if word is None else word % (1 << widths)) for *rest, word in pixels]
-    assert [tuple(p) for p in found[0]] == pixels
-    assert found[1] == requests
-    assert found[2] == folds
+    found, counted, events = rtl.run(Sequencer(config), bench())
+    issued, ended = events.pop("classes.issue"), events.pop("passes.ready")
+    assert events == expected_events(config, passes, issued, ended, last=(4, 11))
+    assert found == expected_issues(config, passes)
     assert counted["issue"] == sum(p.pixels for p in passes)
-    assert counted["useful"] == sum(p.useful * p.sums(config) for p in passes)
     assert counted["weight_load"] == sum(config.pass_cycles(p.pixels) - p.pixels for p in passes)
-    assert counted["requantise"] == sum(p.idle_requantise for p in passes) + 3
-    assert counted["cycles"] == sum(counted[name] for name in CLASSES)
+    assert counted["requantise"] == sum(p.idle_requantise for p in passes) + 6
     if rate == 1:
         busy = sum(p.idle + p.idle_requantise + config.pass_cycles(p.pixels) for p in passes)
-        assert (counted["wait_in"], counted["wait_out"], counted["cycles"]) == (0, 0, busy + 6)
-    assert takes == {
-        "input_release": sum(p.release_input for p in passes),
-        "output_take": sum(p.wait_output for p in passes),
-        "weights_take": sum(p.wait_weights for p in passes),
-    }
-    assert released == {
-        "release": sum(p.release for p in passes),
-        "release_last": int(passes[-1].release),
-        "release_weights": sum(p.release_weights for p in passes),
-    }
+        assert (counted["wait_in"], counted["wait_out"], sum(counted.values())) == (0, 0, busy + 12)
