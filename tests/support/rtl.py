@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 from etchnet.hdl.core.array.array import SystolicArray
 from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.core.output.requantiser import Requantiser
-from etchnet.hdl.isa import Parameters
+from etchnet.hdl.isa import Parameters, Target, chunks, word_bits
 from etchnet.hdl.isa.config import Config
 
 
@@ -35,6 +35,16 @@ def port(component: Any, path: str) -> Value:
 def int32_lanes(values: Any) -> int:
     """Return int32 values as a port of that many lanes takes them: one number, the first value lowest."""
     return int.from_bytes(np.asarray(values, dtype="<i4").tobytes(), "little")
+
+
+def bus_writes(config: Config, target: Target, words: Sequence[int]) -> Iterator[dict[str, int]]:
+    """Yield the inputs, cycle by cycle, with which a loader writes packet words from address 0 on, and then stops."""
+    mask = (1 << config.link_bits) - 1
+    for address, word in enumerate(words):
+        for chunk in range(chunks(word_bits(target, config), config)):
+            data = word >> chunk * config.link_bits & mask
+            yield {"write": 1, "bus.address": address, "bus.chunk": chunk, "bus.data": data}
+    yield {"write": 0}
 
 
 class Outputs:

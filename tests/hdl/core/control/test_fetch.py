@@ -11,7 +11,7 @@ from support.machines import small
 from etchnet.hdl.core.control import pass_lookahead
 from etchnet.hdl.core.control.fetch import InstructionMemory
 from etchnet.hdl.core.output.drain_walk import DrainWalk
-from etchnet.hdl.isa import Drain, Pass, Target, chunks, word_bits
+from etchnet.hdl.isa import Drain, Pass, Target
 
 
 def random_instruction(kind, config, random):
@@ -138,12 +138,7 @@ def test_a_program_is_loaded_over_the_bus(link_bits):
     passes = [random_instruction(Pass, config, random) for _ in range(4)]
 
     def bench():
-        for address, p in enumerate(passes):
-            word = p.encode(config)
-            for chunk in range(chunks(word_bits(Target.PASSES, config), config)):
-                data = word >> chunk * link_bits & (1 << link_bits) - 1
-                yield {"write": 1, "bus.address": address, "bus.chunk": chunk, "bus.data": data}
-        yield {"write": 0}
+        yield from rtl.bus_writes(config, Target.PASSES, [p.encode(config) for p in passes])
         start = InstructionMemory.latency(config)
         found = yield from taken(config, Pass, first=0, count=4, repeats=1, rate=0.5, random=random, start=start)
         assert [word for _, word, *_ in found] == [p.encode(config) for p in passes]

@@ -6,7 +6,7 @@ from support import rtl
 
 from etchnet.hdl.core.accumulators import AccumulatorBank
 from etchnet.hdl.core.output.operands import OperandSelect
-from etchnet.hdl.isa import Parameters
+from etchnet.hdl.isa import Parameters, Target
 from etchnet.hdl.isa.config import Config
 
 
@@ -24,6 +24,7 @@ def test_every_group_gets_its_accumulators_and_parameters(columns, requantisers)
     rows = rng.integers(-(1 << 31), 1 << 31, (cycles, columns))
 
     def bench():
+        yield from rtl.bus_writes(config, Target.PARAMETERS, words)
         for cycle in range(cycles):
             outputs = yield {
                 "enable": 1,
@@ -37,7 +38,7 @@ def test_every_group_gets_its_accumulators_and_parameters(columns, requantisers)
                 assert outputs["values"] == rtl.int32_lanes(rows[cycle - 1][first : first + requantisers])
                 assert outputs["parameters"] == words[asked[cycle - OperandSelect.latency(config)]]
 
-    rtl.run(OperandSelect(config, init=words), bench())
+    rtl.run(OperandSelect(config), bench())
 
 
 def test_parameters_stay_while_nothing_is_read():

@@ -6,7 +6,7 @@ from support import rtl
 from support.drains import random_drains
 
 from etchnet.hdl.core.output.requantiser_bank import RequantiserBank
-from etchnet.hdl.isa import CONTRACTS, Drain, Parameters
+from etchnet.hdl.isa import CONTRACTS, Drain, Parameters, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.sim.arithmetic.contracts import contract_of
 
@@ -18,26 +18,38 @@ def test_every_lane_follows_its_parameters_and_the_late_fields_of_the_drain(cont
     rng, count, latency = np.random.default_rng(memory_latency), 60, RequantiserBank.latency(config)
     drains, formula = random_drains(config, rng, 8), contract_of(config)
     values = rng.integers(-(1 << 20), 1 << 20, (count, 2))
+    # A raw value is multiplied by 1.
+    raw = rng.integers(2, size=count).tolist()
     parameters = [
         [
-            Parameters(bias=int(b), multiplier=int(m) << 7, left=0, right=int(r))
+            Parameters(bias=int(b), multiplier=1 if is_raw else int(m) << 7, left=0, right=0 if is_raw else int(r))
             for b, m, r in zip(
                 rng.integers(-1000, 1000, 2), rng.integers(1 << 23, 1 << 24, 2), rng.integers(0, 12, 2), strict=True
             )
         ]
-        for _ in range(count)
+        for is_raw in raw
     ]
     place = rng.integers(len(drains), size=count).tolist()
     delays = RequantiserBank.late_delays(config)
 
+    def result(index, lane):
+        drain, p = drains[place[index]], parameters[index][lane]
+        biased = np.array([values[index][lane] + p.bias])
+        options = {"zero_point": drain.zero_point, "low": drain.low, "high": drain.high}
+        if raw[index]:
+            return np.clip(biased + drain.zero_point, drain.low, drain.high)[0]
+        return formula.requantise(biased, p.multiplier, p.left, p.right, **options)[0]
+
     def bench():
         size = Parameters.layout(config).size
+        yield from rtl.bus_writes(config, Target.DRAINS, [drain.encode(config) for drain in drains])
         for cycle in range(count + latency):
             now = min(cycle, count - 1)
             words = [p.encode(config) for p in parameters[now]]
             outputs = yield {
                 "values": rtl.int32_lanes(values[now]),
                 "parameters": words[0] | words[1] << size,
+                "raw": raw[now],
                 **{
                     f"places.{memory}": place[index]
                     for memory, delay in delays.items()
@@ -45,22 +57,10 @@ def test_every_lane_follows_its_parameters_and_the_late_fields_of_the_drain(cont
                 },
             }
             if (index := cycle - latency) >= 0:
-                drain = drains[place[index]]
-                wanted = [
-                    formula.requantise(
-                        np.array([values[index][lane] + p.bias]),
-                        p.multiplier,
-                        p.left,
-                        p.right,
-                        zero_point=drain.zero_point,
-                        low=drain.low,
-                        high=drain.high,
-                    )[0]
-                    for lane, p in enumerate(parameters[index])
-                ]
+                wanted = [result(index, lane) for lane in range(2)]
                 assert outputs["results"] == rtl.int32_lanes(wanted), index
 
-    rtl.run(RequantiserBank(config, init=[drain.encode(config) for drain in drains]), bench())
+    rtl.run(RequantiserBank(config), bench())
 
 
 def test_every_memory_of_late_fields_has_a_delay():
