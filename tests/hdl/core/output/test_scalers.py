@@ -49,45 +49,45 @@ def test_a_product_is_exact_after_its_latency(latency):
     rtl.run(Product(Config(product_latency=latency)), bench())
 
 
-def scaled(config, rows):
-    """Return a scaler's results for rows (value, multiplier, left, right, raw), one per cycle."""
-    kind = SCALERS[config.contract]
-    latency, results = kind.latency(config), []
+def random_rows(rng, count):
+    """Return (value, multiplier, left, right, raw): values of every size, ties, and results at the ends of int32."""
+    rows = [(1 << 30 | 1, (1 << 31) - 1, 1, 0, 0), (-(1 << 30) - 1, (1 << 31) - 1, 1, 0, 0)]
+    for _ in range(count):
+        raw, right = int(rng.random() < 0.4), int(rng.integers(32))
+        left = int(rng.choice([0, 0, 0, 1, 2, int(rng.integers(32))]))
+        if rng.random() < 0.3:
+            # Of this, the half is the lowest bit that is set; and next to it.
+            odd = 2 * int(rng.integers(-4, 4)) + 1
+            value = (odd << max(0, right - raw - left)) + int(rng.choice([0, 0, -1, 1]))
+            multiplier = 1 if raw else 1 << 30
+        else:
+            value = int(rng.choice([*INT32, 0, 1, -1, *(int(rng.integers(*INT32)) >> int(rng.integers(32)),) * 9]))
+            multiplier = int(rng.choice([0, 1, 1 << 30, (1 << 31) - 1, *rng.integers(1 << 30, 1 << 31, 4)]))
+        rows.append((to_int32(value), multiplier, left, right, raw))
+    return rows
 
-    def bench():
-        for cycle in range(len(rows) + latency):
-            row = rows[min(cycle, len(rows) - 1)]
-            outputs = yield dict(zip(("value", "multiplier", "left", "right", "raw"), row, strict=True))
-            if cycle >= latency:
-                results.append(outputs["quotient"] + outputs["increment"])
 
-    rtl.run(kind(config), bench())
-    return results
+def expected(contract, row):
+    value, multiplier, left, right, raw = row
+    if not raw:
+        return int(FORMULAS[contract].scale(np.array(value), multiplier, left, right))
+    low = to_int32(to_int32(value << left) * multiplier)
+    # To nearest, ties away from zero.
+    return (abs(low) + (1 << right >> 1) >> right) * (1 if low >= 0 else -1)
 
 
 @pytest.mark.parametrize("latency", range(1, 6))
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_a_scaler_rounds_by_its_contract(contract, latency):
-    rng = np.random.default_rng(latency)
-    magnitudes = rng.integers(0, 32, 80)
-    values = [*INT32, 0, 1, -1, *(int(v) >> int(s) for v, s in zip(rng.integers(*INT32, 80), magnitudes, strict=True))]
-    rows = [
-        (value, int(rng.integers(1 << 30, 1 << 31)) & ~0x7F, int(rng.integers(4)), int(rng.integers(32)), 0)
-        for value in values
-    ]
-    wanted = [int(FORMULAS[contract].scale(np.array(v), m, left, right)) for v, m, left, right, _ in rows]
-    assert scaled(Config(contract=contract, product_latency=latency), rows) == wanted
+def test_a_scaler_rounds_by_its_contract_and_raw_values_without_it(contract, latency):
+    config, rows = Config(contract=contract, product_latency=latency), random_rows(np.random.default_rng(latency), 150)
+    kind = SCALERS[contract]
 
+    def bench():
+        for cycle in range(len(rows) + kind.latency(config)):
+            row = rows[min(cycle, len(rows) - 1)]
+            outputs = yield dict(zip(("value", "multiplier", "left", "right", "raw"), row, strict=True))
+            if (index := cycle - kind.latency(config)) >= 0:
+                result = outputs["quotient"] + outputs["increment"]
+                assert result == expected(contract, rows[index]), rows[index]
 
-@pytest.mark.parametrize("contract", CONTRACTS)
-def test_raw_values_take_the_low_bits_of_the_product_whatever_the_contract(contract):
-    rng = np.random.default_rng(1)
-    rows = []
-    for value in [*INT32, 0, 1, -1, *rng.integers(*INT32, 40).tolist()]:
-        rows.append((value, int(rng.integers(0, 1 << 31)), int(rng.integers(32)), int(rng.integers(32)), 1))
-    wanted = []
-    for value, multiplier, left, right, _ in rows:
-        low = to_int32(to_int32(value << left) * multiplier)
-        # To nearest, ties away from zero.
-        wanted.append((abs(low) + (1 << right >> 1) >> right) * (1 if low >= 0 else -1))
-    assert scaled(Config(contract=contract), rows) == wanted
+    rtl.run(kind(config), bench())
