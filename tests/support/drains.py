@@ -11,7 +11,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 
 from etchnet.hdl.core.control.fetch import InstructionMemory
 from etchnet.hdl.core.output.drain_walk import DrainWalk
-from etchnet.hdl.isa import Destination, Drain
+from etchnet.hdl.isa import Destination, Drain, Fold
 from etchnet.hdl.isa.config import Config
 
 
@@ -124,6 +124,7 @@ def random_drains(config: Config, rng: np.random.Generator, count: int) -> list[
                 tile_stride=int(rng.integers(1, 4)),
                 lane=0 if wide or into else int(rng.integers(config.tiles_per_word)),
                 into=int(rng.integers(2)),
+                fold=Fold(int(rng.integers(3))),
                 commit=bool(rng.integers(2)),
             )
         )

@@ -6,19 +6,35 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Value
+from amaranth.hdl import Fragment, Module, Signal, Value
 from amaranth.sim import Simulator
 
+from etchnet.hdl.blocks.technology import Technology
 from etchnet.hdl.core.array.array import SystolicArray
-from etchnet.hdl.core.array.weights import WeightMemory
 from etchnet.hdl.core.output.requantiser import Requantiser
 from etchnet.hdl.isa import Parameters, Target, chunks, word_bits
 from etchnet.hdl.isa.config import Config
 
 
+class Copying(Technology):
+    """The portable technology, except that every copy of a register is a register, loaded from its own source."""
+
+    def duplicate_register(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
+        """Return `count` registers."""
+        copies: list[Value] = [Signal(len(after), name=f"{name}_copy_{index}") for index in range(count)]
+        m.d.sync += [copy.eq(before) for copy in copies]
+        return copies
+
+
+class Platform:
+    """The platform of all simulations here."""
+
+    technology = Copying()
+
+
 def simulate(component: Any, bench: Any) -> None:
     """Run one testbench to its end."""
-    simulator = Simulator(component)
+    simulator = Simulator(Fragment.get(component, Platform()))
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
@@ -116,10 +132,17 @@ def requantise(config: Config, rows: Sequence[dict[str, int]], *, raw: bool = Fa
     return results
 
 
-def array(config: Config, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+def array(
+    config: Config,
+    passes: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    windowed: Sequence[int] = (),
+    line_delay: int = 0,
+) -> list[np.ndarray]:
     """Run passes of (tile, pixels) back to back at the machine's own pace, and return the sums of each.
 
     Tiles are int8 (rows, columns), pixels int8 (M, rows). Weights ride the wavefront, as `SystolicArray` expects.
+    `windowed` has a bit for each cycle from the first pixel on.
     """
     component = SystolicArray(config)
     latency, band = component.latency(config), config.load_cycles
@@ -132,8 +155,10 @@ def array(config: Config, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> li
     sums: dict[int, np.ndarray] = {}
 
     async def bench(ctx: Any) -> None:
+        ctx.set(component.line_delay, line_delay)
         for now in range(end):
             ctx.set(component.load, now + 1 in starts)
+            ctx.set(component.windowed, windowed[now - 1] if 0 < now <= len(windowed) else 0)
             for b in range(config.weight_rows):
                 for c in range(config.columns):
                     # Element (r, c) takes its weight r + c cycles after the load, one cycle before the first pixel.
@@ -153,33 +178,3 @@ def array(config: Config, passes: Sequence[tuple[np.ndarray, np.ndarray]]) -> li
         np.array([sums[start + i] for i in range(len(pixels))])
         for start, (_, pixels) in zip(starts, passes, strict=True)
     ]
-
-
-def weight_wavefront(config: Config, words: Sequence[int], requests: Sequence[tuple[int, int]]) -> dict[Any, int]:
-    """Return what a weight memory with `words` delivers for (kind, address) requests: (request, row, column) to weight.
-
-    Requests come back to back; element (r, c) of request k is looked at when the wavefront reaches it.
-    """
-    component = WeightMemory(config, init=list(words))
-    band = config.load_cycles
-    seen: dict[Any, int] = {}
-
-    async def bench(ctx: Any) -> None:
-        for now in range(len(requests) * band + config.rows + config.columns + 2):
-            index, word = divmod(now, band)
-            valid = index < len(requests)
-            ctx.set(component.request.valid, valid)
-            ctx.set(component.request.first, valid and word == 0)
-            if valid:
-                kind, address = requests[index]
-                ctx.set(component.request.kind, kind)
-                ctx.set(component.request.address, address + (word if kind == 0 else 0))
-            for k in range(len(requests)):
-                for r in range(config.rows):
-                    c = now - component.latency(config) - k * band - r
-                    if 0 <= c < config.columns:
-                        seen[k, r, c] = ctx.get(component.weights[r // band][c])
-            await ctx.tick()
-
-    simulate(component, bench)
-    return seen

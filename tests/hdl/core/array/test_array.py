@@ -8,9 +8,7 @@ from support import rtl
 from support.strategies import int8, randoms
 
 from etchnet.hdl.core.array.array import SystolicArray
-from etchnet.hdl.isa import TileKind
 from etchnet.hdl.isa.config import Config
-from etchnet.host.compiler.weight_tiles import tile_words
 
 
 def expected(passes):
@@ -61,29 +59,18 @@ def test_latency_counts_skew_deskew_and_element():
         assert SystolicArray.latency(config) == rows + columns - 2 + multiplier + 1
 
 
-@settings(max_examples=25)
-@given(machines(), randoms())
-def test_weights_follow_the_wavefront_for_every_kind_of_tile(config, random):
-    tiles = [int8(random, (config.rows, config.columns)) for _ in range(3)]
-    diagonal = random.integers(-128, 128, min(config.rows, config.columns)).astype(np.int8)
-    spread = np.zeros((config.weight_rows, config.columns), np.int8)
-    for c, value in enumerate(diagonal):
-        spread[c // config.load_cycles, c] = value
-    stored = np.concatenate([*(tile_words(tile, config) for tile in tiles), spread[None]])
-    words = [int.from_bytes(word.tobytes(), "little") for word in stored]
-    kinds = [
-        (TileKind.STORED, 0),
-        (TileKind.DIAGONAL, 3 * config.load_cycles),
-        (TileKind.STORED, 2 * config.load_cycles),
-        (TileKind.IDENTITY, 0),
-        (TileKind.IDENTITY, 5),
-        (TileKind.STORED, config.load_cycles),
-    ]
-    eye = np.eye(config.rows, config.columns, dtype=np.int8)
-    scaled = np.zeros_like(eye)
-    np.fill_diagonal(scaled, diagonal)
-    wanted = [tiles[0], scaled, tiles[2], eye, eye, tiles[1]]
-    seen = rtl.weight_wavefront(config, words, kinds)
-    for k, tile in enumerate(wanted):
-        got = [[seen[k, r, c] for c in range(config.columns)] for r in range(config.rows)]
-        assert np.array_equal(got, tile), f"tile {k}"
+@pytest.mark.parametrize(("rows", "depthwise"), [(5, 2), (9, 3)])
+def test_windows_are_samples_of_earlier_vectors(rows, depthwise):
+    """Row i x k + j takes its sample from the vector `line_delay` x (k - 1 - i) + 1 cycles before the one in row 0."""
+    config = Config(rows=rows, columns=rows, depthwise=depthwise, line_words=16, requantisers=1, weight_rows=rows)
+    random, line_delay, count = np.random.default_rng(rows), int(np.random.default_rng(rows).integers(2, 8)), 60
+    tile, pixels = int8(random, (rows, rows)), int8(random, (count, rows))
+    windowed = random.integers(2, size=count).tolist()
+    (got,) = rtl.array(config, [(tile, pixels)], windowed=windowed, line_delay=line_delay)
+    for t in range(count):
+        operands = np.repeat(pixels[t].astype(np.int64)[:, None], rows, axis=1)
+        for row in range(depthwise**2 if windowed[t] else 0):
+            # The vector in row 0 is that which entered `row` cycles after the one in this row.
+            source = t + row - line_delay * (depthwise - 1 - row // depthwise) - 1
+            operands[row] = pixels[source] if 0 <= source < count else 0
+        assert np.array_equal(got[t], (operands * tile).sum(0)), t

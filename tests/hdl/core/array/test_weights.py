@@ -1,4 +1,4 @@
-"""The weight memory: the arrival of a tile, and loading over the link."""
+"""The weight memory: its tiles, initial ones and those loaded over the link, arrive along the wavefront."""
 
 import numpy as np
 import pytest
@@ -6,56 +6,74 @@ from support import rtl
 from support.machines import small
 
 from etchnet.hdl.core.array.weights import WeightMemory
-from etchnet.hdl.isa import Target, TileKind, chunks, word_bits
+from etchnet.hdl.isa import Target, TileKind
 
 
-@pytest.mark.parametrize("memory_latency", [1, 2, 4])
-def test_a_tile_is_announced_in_the_cycle_of_its_first_weight(memory_latency):
-    config, random = small(memory_latency=memory_latency), np.random.default_rng(0)
+def tile_of(config, words, kind, address):
+    """Return the tile int (rows, columns) that a request names, from the definition of its kind."""
+    rows, columns, band = config.rows, config.columns, config.load_cycles
+    tile = np.eye(rows, columns, dtype=np.int64)
+    for row in range(rows):
+        for column in range(columns):
+            byte = row // band * columns + column
+            if kind in (TileKind.STORED, TileKind.DEPTHWISE):
+                tile[row, column] = words[address + row % band, byte]
+            elif kind == TileKind.DIAGONAL:
+                tile[row, column] *= words[address, byte]
+    return tile
 
-    def bench():
-        firsts = [0] * WeightMemory.latency(config)
-        for _ in range(60):
-            first = int(random.random() < 0.3)
-            seen = yield {"request.valid": 1, "request.first": first}
-            firsts.append(first)
-            assert seen["load"] == firsts.pop(0)
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "weight_rows", "memory_latency", "link_bits"),
+    [(4, 4, 1, 1, 32), (4, 4, 4, 2, 64), (6, 3, 2, 3, 32), (3, 5, 1, 4, 64), (2, 6, 2, 1, 32), (1, 1, 1, 1, 32)],
+)
+def test_tiles_follow_the_wavefront(rows, columns, weight_rows, memory_latency, link_bits):
+    """Tiles of every kind, back to back or not; a weight of row r and column c comes r + c cycles after the first."""
+    config = small(
+        rows=rows,
+        columns=columns,
+        weight_rows=weight_rows,
+        requantisers=1,
+        memory_latency=memory_latency,
+        link_bits=link_bits,
+        depthwise=0,
+        residual_words=0,
+    )
+    random, band = np.random.default_rng(rows), config.load_cycles
+    words = random.integers(-128, 128, (config.weight_words, weight_rows * columns))
+    packed = [int.from_bytes(word.astype(np.int8).tobytes(), "little") for word in words]
     assert WeightMemory.latency(config) == memory_latency
-    rtl.run(WeightMemory(config), bench())
 
-
-@pytest.mark.parametrize(("weight_rows", "link_bits"), [(1, 32), (2, 32), (4, 64)])
-def test_words_loaded_over_the_link_reach_their_elements(weight_rows, link_bits):
-    """The weight of row b * load_cycles + j and column c is byte b * columns + c of word j of the tile."""
-    config = small(weight_rows=weight_rows, link_bits=link_bits)
-    random, load_cycles = np.random.default_rng(weight_rows), config.load_cycles
-    tiles = random.integers(-128, 128, (2, config.rows, config.columns)).astype(np.int8)
-    latency = WeightMemory.latency(config)
+    loaded = len(packed) // 2
+    init = [*random.permutation(packed[:loaded]).tolist(), *packed[loaded:]]
 
     def bench():
-        for number, tile in enumerate(tiles):
-            words = tile.reshape(weight_rows, load_cycles, config.columns).transpose(1, 0, 2)
-            for j, word in enumerate(words):
-                packed = int.from_bytes(word.tobytes(), "little")
-                for chunk in range(chunks(word_bits(Target.WEIGHTS, config), config)):
-                    data = packed >> chunk * link_bits & (1 << link_bits) - 1
-                    address = number * load_cycles + j
-                    yield {"write": 1, "bus.address": address, "bus.chunk": chunk, "bus.data": data}
-        yield {"write": 0}
-        for number, tile in enumerate(tiles):
-            seen_weights = np.zeros_like(tile)
-            for cycle in range(load_cycles + config.rows + config.columns + latency):
-                asked = cycle < load_cycles
+        yield from rtl.bus_writes(config, Target.WEIGHTS, packed[:loaded])
+        # Without a strobe, data on the bus are for another memory.
+        yield {"bus.data": 0, "bus.address": 0, "bus.chunk": 0}
+        wanted, arrivals, now = {}, set(), 0
+        for _ in range(30):
+            kind = TileKind(int(random.integers(4)))
+            address = int(random.integers(config.weight_words - band + 1))
+            tile = tile_of(config, words, kind, address)
+            arrivals.add(now + memory_latency)
+            for row, column in np.ndindex(rows, columns):
+                wanted[now + memory_latency + row + column, row // band, column] = tile[row, column]
+            whole = kind in (TileKind.STORED, TileKind.DEPTHWISE)
+            gap = int(random.choice([0, 0, 1, 7]))
+            for cycle in range(band + gap):
+                asked = cycle < band
                 seen = yield {
                     "request.valid": int(asked),
                     "request.first": int(cycle == 0),
-                    "request.kind": int(TileKind.STORED),
-                    "request.address": number * load_cycles + (cycle if asked else 0),
+                    "request.kind": int(kind) if asked else int(random.integers(4)),
+                    "request.address": address + whole * cycle if asked else int(random.integers(config.weight_words)),
                 }
-                for row in range(config.rows):
-                    if 0 <= (column := cycle - latency - row) < config.columns:
-                        seen_weights[row, column] = seen[f"weights.{row // load_cycles}.{column}"]
-            assert np.array_equal(seen_weights, tile)
+                assert seen["load"] == (now in arrivals)
+                for b, c in np.ndindex(weight_rows, columns):
+                    if (now, b, c) in wanted:
+                        value = seen[f"weights.{b}.{c}"]
+                        assert value == wanted.pop((now, b, c)), (now, b, c)
+                now += 1
 
-    rtl.run(WeightMemory(config), bench())
+    rtl.run(WeightMemory(config, init=init), bench())

@@ -36,6 +36,7 @@ def walk(config, drains, starts, *, cycles, start_last=()):
                     for name in (
                         *(f"group.{field}" for field in ("index", "row_done", "drain_done", "address", "lane")),
                         *(f"group.{field}" for field in ("final", "commit", "raw", "wide", "destination", "place")),
+                        *("group.bank", "group.fold"),
                         *("read.row", "read.bank", "read.residual", "parameter_word"),
                     )
                 }
@@ -65,6 +66,8 @@ def expected(config, drains, starts):
                 "group.wide": drain.wide,
                 "group.destination": drain.destination,
                 "group.place": step.drain,
+                "group.bank": drain.into,
+                "group.fold": drain.fold,
                 "read.row": step.row,
                 "read.bank": drain.bank,
                 "read.residual": drain.residual,

@@ -10,7 +10,7 @@ from support.drains import Fed, head, random_drains, schedule
 from etchnet.hdl.core.accumulators import AccumulatorBank
 from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.core.output.stage import OutputStage
-from etchnet.hdl.isa import CONTRACTS, Destination, Parameters
+from etchnet.hdl.isa import CONTRACTS, Destination, Parameters, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.sim.arithmetic.contracts import contract_of
 
@@ -45,6 +45,12 @@ def row_words(config, row, step, drain):
         (step.address + i, (1 << config.tiles_per_word) - 1, data[first : first + config.rows])
         for i, first in enumerate(range(0, len(data), config.rows))
     ]
+
+
+def loading(config, target, words, strobe):
+    """Yield the inputs that load packet words, `strobe` being their memory's."""
+    for inputs in rtl.bus_writes(config, target, words):
+        yield {f"inner.{strobe if name == 'write' else name}": value for name, value in inputs.items()}
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.contract)
@@ -90,15 +96,23 @@ def test_drains_write_the_right_words_in_the_right_cycles(config, raw):
 
     read = AccumulatorBank.read_latency(config)
     asked = {}
+    last_started = max(index for index, drain in enumerate(drains) if not drain.chained)
 
     def bench():
+        yield from loading(config, Target.PARAMETERS, words, "write_parameters")
+        yield from loading(config, Target.DRAINS, [drain.encode(config) for drain in drains], "write_drains")
         index = 0
         for now in range(max(steps) + latency + 12):
-            inputs = {**head(config, drains, index), "inner.start": now in starts}
+            inputs = {
+                **head(config, drains, index),
+                "inner.start": now in starts,
+                "inner.start_last": now == starts[-1],
+            }
             if now - read in asked:
                 residual, bank, row = asked[now - read]
                 inputs["inner.accumulators"] = rtl.int32_lanes(accumulators[residual][0 if residual else bank][row])
             outputs = yield inputs
+            assert outputs["inner.reading_last"] == (now in steps and steps[now].drain >= last_started)
             if outputs["inner.read.valid"]:
                 asked[now] = tuple(outputs[f"inner.read.{name}"] for name in ("residual", "bank", "row"))
             strobes = [n for n in ("activation", "output", "residual") if outputs[f"inner.write.{n}"]]
@@ -123,5 +137,4 @@ def test_drains_write_the_right_words_in_the_right_cycles(config, raw):
         sum(p.encode(config) << size * i for i, p in enumerate(parameters[first : first + config.requantisers]))
         for first in range(0, lanes, config.requantisers)
     ]
-    stage = OutputStage(config, parameters=words, drains=[drain.encode(config) for drain in drains])
-    rtl.run(Fed(config, stage), bench())
+    rtl.run(Fed(config, OutputStage(config)), bench())
