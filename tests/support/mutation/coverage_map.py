@@ -44,19 +44,19 @@ class TestMap:
         files = [path.as_posix() for path in paths if any(path.is_relative_to(part) for part in below)]
         kept = {name: folder / f"{name.removesuffix('.py').replace('/', '.')}.json" for name in files}
         missing = [name for name in files if not _is_current(kept[name])]
-        counter, start = itertools.count(1), time.monotonic()
+        waiting, done, start = iter(missing), itertools.count(1), time.monotonic()
 
-        def measure(part: list[str]) -> None:
+        def measure(_: int) -> None:
             with Worker(root=ROOT) as worker:
-                for name in part:
+                for name in waiting:  # shared with the other threads; a list's iterator gives each item once
                     machines = {"cache": folder / "machines", "files": [name], "coverage": True}
                     events = worker.run({}, seconds=LONGEST, **machines)
                     kept[name].write_text(json.dumps(_checked(events, name, worker)))
                     spent = time.monotonic() - start
-                    say(f"coverage: {next(counter)} of {len(missing)} test files, {spent:.0f} s, {name}")
+                    say(f"coverage: {next(done)} of {len(missing)} test files, {spent:.0f} s, {name}")
 
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(measure, [missing[job::jobs] for job in range(jobs) if missing[job:]]))
+            list(pool.map(measure, range(min(jobs, len(missing)))))
         result = cls({}, {})
         for file in kept.values():
             result._add(json.loads(file.read_text())["events"])
@@ -109,6 +109,6 @@ def _checked(events: list[dict[str, Any]], name: str, worker: Worker) -> dict[st
     """Return the used files and the events of a test file; failing tests are left out, as they cannot tell anything."""
     if any("overdue" in event for event in events) or not events:
         raise RuntimeError(f"{name}: its tests did not end\n{worker.log[-2000:]}")
-    used = {name, *(event["file"] for event in events if "file" in event)}
+    used = {name, *(event["file"] for event in events if "file" in event and "/mutation/" not in event["file"])}
     kept = [event for event in events if event.get("outcome", PASSED) == PASSED and event.get("lines") != {}]
     return {"used": {file: _digest(file) for file in sorted(used)}, "events": kept}

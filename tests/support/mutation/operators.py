@@ -7,6 +7,7 @@ and arguments named in `NEUTRAL`, which cannot change what a register or a resul
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 
 COMPARISONS = {"==": ["!="], "!=": ["=="], "<": ["<=", ">="], "<=": ["<", ">"], ">": [">=", "<="], ">=": [">", "<"]}
@@ -252,9 +253,14 @@ def mutants(path: str, source: bytes) -> list[Mutant]:
     return sorted(finder.found)
 
 
+@functools.lru_cache(maxsize=64)
+def _meaning(source: bytes) -> str:
+    return ast.dump(ast.parse(source))
+
+
 def valid(mutant: Mutant, source: bytes) -> bool:
     """Return whether the changed text can be parsed and means something else than the text did."""
     try:
-        return ast.dump(ast.parse(mutant.applied(source))) != ast.dump(ast.parse(source))
+        return ast.dump(ast.parse(mutant.applied(source))) != _meaning(source)
     except SyntaxError:
         return False
