@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
 
 
@@ -23,3 +28,20 @@ def small(**changed: Any) -> Config:
         "line_words": 16,
     }
     return Config(**values | changed)
+
+
+class Played(wiring.Component):
+    """The ports of a machine, for a bench to drive, and a register that shows resets: 0 after one, then 1."""
+
+    has_status = True
+
+    def __init__(self, config: Config) -> None:
+        self.config, self.started = config, Signal()
+        links = stream.Signature(config.link_bits)
+        super().__init__({"link_in": In(links), "link_out": Out(links), "status": Out(Machine.status_layout())})
+
+    def elaborate(self, platform: Any) -> Module:
+        """Add the register."""
+        m = Module()
+        m.d.sync += self.started.eq(1)
+        return m

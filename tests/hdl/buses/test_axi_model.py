@@ -2,15 +2,11 @@
 
 import random
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from support import rtl
-from support.machines import small
+from support.machines import Played, small
 
 from etchnet.hdl.buses.axi import Axi
-from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Counter
 
 CONTROL, STATUS, EVENTS, ENABLE, SNAPSHOT, FRAME, COUNTERS = 0x10, 0x14, 0x18, 0x1C, 0x20, 0x24, 0x80
@@ -27,22 +23,6 @@ STATUS_FIELDS = {
 }
 """first bits of the fields of STATUS that are fields of the machine's status, of 1, 2 and 8 bits"""
 WIDTHS = {name: 1 if first < 3 else 2 if first < 16 else 8 for name, first in STATUS_FIELDS.items()}
-
-
-class Played(wiring.Component):
-    """The ports of a machine, for the bench to drive, and a register that shows resets."""
-
-    has_status = True
-
-    def __init__(self, config):
-        self.config, self.started = config, Signal()
-        links = stream.Signature(config.link_bits)
-        super().__init__({"link_in": In(links), "link_out": Out(links), "status": Out(Machine.status_layout())})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.d.sync += self.started.eq(1)
-        return m
 
 
 class Model:

@@ -50,12 +50,14 @@ def test_pixels_are_read_or_padded_and_bubbles_are_zero(memory_latency):
             data = {f"{name}.data": queue.popleft() for name, queue in answers.items()}
             seen = yield {**data, **{f"pixel.{name}": value for name, value in fields.items()}}
             word = None
+            for name, source in (("input", Source.INPUT), ("activation", Source.ACTIVATION)):
+                reads = fields["valid"] and fields["inside"] and fields["source"] == source
+                assert seen[f"{name}.enable"] == reads
             if fields["valid"]:
                 word = [fields["pad"]] * config.rows
                 if fields["inside"]:
                     name = "input" if fields["source"] == Source.INPUT else "activation"
                     address = fields["address"] + (config.input_words * fields["half"] if name == "input" else 0)
-                    assert seen[f"{name}.enable"]
                     assert seen[f"{name}.address"] == address
                     word = split(memories[name][address], config.rows, 8, signed=True)
             for name, queue in answers.items():
