@@ -254,7 +254,7 @@ def prove_all(
     broken = []
     for label, harness in (controls or {}).items():
         start = time.perf_counter()
-        run = violation(harness, cycles)
+        run = violation(harness, cycles) if cycles else ""
         outcome = Outcome(False, run, 0.0) if run else prove(harness, depth=depth)
         broken.append(
             Proof(
