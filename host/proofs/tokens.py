@@ -159,6 +159,15 @@ class TokensHarness(Harness):
         total = tokens.output_free.count + held + _total(committing) + tokens.output_full.count + sending
         self.claim(m, "output_halves", total <= TOKENS["output_free"][0])
 
+        # What `Sender` asks of a request for the counters: that nothing is left to send.
+        running, quiet = self.machine.sequencer.running, self.machine.runs.quiet
+        all_free = tokens.output_free.count == TOKENS["output_free"][0]
+        self.keep(m, "quiet_machine", ~quiet | (~running & all_free))
+        half_begun = sender["valid"] & ~sender["sent_last"]
+        self.keep(m, "half_being_sent_is_full", ~half_begun | (tokens.output_full.count != 0))
+        nothing_left = ~tokens.output_full.available & ~sender["valid"]
+        self.claim(m, "counters_when_all_is_sent", ~self.machine.sender.counters | nothing_left)
+
     def _output_pipeline(self, m: Module) -> list[Value]:
         """Return, for every stage of the output stage, whether a commit is in it."""
         inside, config, latency = self.inside, self._config, OutputStage.latency(self._config)
