@@ -17,13 +17,13 @@ from etchnet.hdl.isa.config import Config
 
 
 class Copying(Technology):
-    """The portable technology, except that every copy of a register is a register, loaded from its own source."""
+    """The portable technology, except that every other copy is a register of its own, loaded from `before`."""
 
     def duplicate_register(self, m: Module, before: Value, after: Value, count: int, *, name: str) -> list[Value]:
-        """Return `count` registers."""
+        """Return `after` and registers in turn: tests notice whichever of both is wrong."""
         copies: list[Value] = [Signal(len(after), name=f"{name}_copy_{index}") for index in range(count)]
         m.d.sync += [copy.eq(before) for copy in copies]
-        return copies
+        return [after if index % 2 else copy for index, copy in enumerate(copies)]
 
 
 class Platform:
