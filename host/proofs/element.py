@@ -15,7 +15,7 @@ from etchnet.hdl.blocks.technology import PORTABLE
 from etchnet.hdl.core.array.element import ProcessingElement
 from etchnet.hdl.isa.config import Config
 from etchnet.host.proofs.harness import Edit, Harness
-from etchnet.host.proofs.induction import prove_all
+from etchnet.host.proofs.induction import Control, prove_all
 from etchnet.host.proofs.result import Proof
 
 __all__ = ["ElementHarness", "element"]
@@ -130,5 +130,5 @@ def element(config: Config) -> Proof:
             "a shared multiplier, outside the element, delivers the product of the factors multiplier_latency cycles "
             "later",
         ),
-        controls={edit.name: ElementHarness(config, row=config.rows - 1, edit=edit) for edit in _EDITS},
+        controls=[Control(edit.name, ElementHarness(config, row=config.rows - 1, edit=edit)) for edit in _EDITS],
     )

@@ -16,7 +16,7 @@ from etchnet.hdl.core.output.drain_walk import DrainWalk
 from etchnet.hdl.isa import Drain, Instruction, Pass, stored_slice
 from etchnet.hdl.isa.config import Config
 from etchnet.host.proofs.harness import Edit, Harness, Peek
-from etchnet.host.proofs.induction import prove_all
+from etchnet.host.proofs.induction import Control, prove_all
 from etchnet.host.proofs.result import Proof
 
 __all__ = ["FetchHarness", "fetch"]
@@ -244,11 +244,11 @@ def fetch(config: Config) -> Proof:
         "never overflows; whatever was read is offered, unchanged until taken",
         {kind.__name__.lower(): FetchHarness(kind, config) for kind in (Pass, Drain)},
         assumptions=_ASSUMPTIONS,
-        controls={edit.name: FetchHarness(Drain, config, edit=edit) for edit in controls(config)},
+        controls=[Control(edit.name, FetchHarness(Drain, config, edit=edit)) for edit in edits(config)],
     )
 
 
-def controls(config: Config) -> list[Edit]:
+def edits(config: Config) -> list[Edit]:
     """Return changes of an instruction memory, each of which loses, repeats, reorders or alters instructions."""
     common = [
         Edit("reads never end", "", "sync", lambda s: [s["fetching"].eq(1)]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from amaranth.hdl import Elaboratable, Fragment, Module, Signal, Value
@@ -11,6 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from etchnet.hdl.blocks.amaranth_internals import driven_signals
+from etchnet.host.proofs.netlist import Netlist
 
 __all__ = ["Edit", "Harness", "Peek"]
 
@@ -98,6 +100,11 @@ class Harness(wiring.Component):
                 **{f"peek_{name}": In(peek.bits) for name, peek in self.peeks.items()},
             }
         )
+
+    @cached_property
+    def netlist(self) -> Netlist:
+        """The netlist of the harness, made once."""
+        return Netlist(self)
 
     def elaborate(self, platform: Any) -> Module:
         """Add the component, edited, and what is said of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,23 @@ from etchnet.host.proofs.netlist import Memory, Netlist, Register
 from etchnet.host.proofs.result import Proof
 from etchnet.host.proofs.terms import Frame, Terms
 
-__all__ = ["TOOL", "Outcome", "prove", "prove_all", "violation"]
+__all__ = ["TOOL", "Control", "Outcome", "prove", "prove_all", "violation"]
 
 TOOL = f"bitwuzla {bitwuzla.version()}"
 """the solver, with its version"""
 
 _MOST_LINES = 60
+
+
+@dataclass(frozen=True)
+class Control:
+    """A statement that is false and must not be proved."""
+
+    name: str
+    """what is wrong, in a few words"""
+    harness: Harness
+    without: str = ""
+    """name of an assumption that is left out"""
 
 
 @dataclass(frozen=True)
@@ -72,8 +83,9 @@ class _Inputs(Mapping[str, Term]):
 class _Run:
     """Consecutive cycles of a harness."""
 
-    def __init__(self, harness: Harness, netlist: Netlist, *, initial: bool = False) -> None:
-        self.harness, self.netlist, self.terms = harness, netlist, Terms()
+    def __init__(self, harness: Harness, without: str = "", *, initial: bool = False) -> None:
+        self.harness, self.netlist, self.terms = harness, harness.netlist, Terms()
+        self.assumptions = [signal for name, signal in harness.assumptions.items() if name != without]
         self.frames: list[Frame] = []
         self.inputs: list[_Inputs] = []
         self.registers: dict[int, Term] = {}
@@ -122,30 +134,31 @@ class _Run:
         return Bitwuzla(self.terms.manager, options)
 
 
-def prove(harness: Harness, *, depth: int = 1, platform: Any = None) -> Outcome:
+def prove(harness: Harness, *, without: str = "", depth: int = 1) -> Outcome:
     """Prove by induction that the invariants and claims of a harness hold in every cycle.
 
     Base: in the first `depth` cycles after one cycle of reset from any state, and after power-up, which gives every
     register its initial value, except the output registers of memories; memories may hold anything. Step: if they hold
     in `depth` consecutive cycles, whatever the state, they hold in the next one. What is assumed is assumed in all
-    these cycles. The premise of the step must be satisfiable.
+    these cycles, except `without`, the name of an assumption. The premise of the step must be satisfiable.
     """
     start = time.perf_counter()
-    netlist = Netlist(harness, platform=platform)
-    failure = _base(harness, netlist, depth, initial=False) or _base(harness, netlist, depth, initial=True)
-    failure, bits = (failure, 0) if failure else _step(harness, netlist, depth)
+    failure = _base(harness, without, depth, initial=False) or _base(harness, without, depth, initial=True)
+    failure, bits = (failure, 0) if failure else _step(harness, without, depth)
     detail = failure or (
         f"{len(harness.claims)} claims and {len(harness.invariants)} invariants, over {bits} bits of registers"
     )
     return Outcome(not failure, detail, time.perf_counter() - start)
 
 
-def violation(harness: Harness, cycles: int, *, platform: Any = None) -> str:
+def violation(harness: Harness, cycles: int, *, without: str = "") -> str:
     """Look for a run of at most `cycles` cycles after reset in which a claim fails while the assumptions hold.
+
+    `without` is the name of an assumption that need not hold.
 
     Returns the shortest such run as text: the claim, and the state and inputs by name; or nothing if there is none.
     """
-    run = _Run(harness, Netlist(harness, platform=platform))
+    run = _Run(harness, without)
     run.add(reset=True)
     solver = run.solver()
     for number in range(1, cycles + 1):
@@ -162,7 +175,7 @@ def _goals(harness: Harness) -> dict[str, Any]:
 
 
 def _assume(run: _Run, solver: Bitwuzla, frame: int) -> None:
-    for signal in run.harness.assumptions.values():
+    for signal in run.assumptions:
         solver.assert_formula(run.bit(frame, signal))
 
 
@@ -196,8 +209,8 @@ def _values(run: _Run, solver: Bitwuzla) -> list[str]:
     return lines[:_MOST_LINES]
 
 
-def _base(harness: Harness, netlist: Netlist, depth: int, *, initial: bool) -> str:
-    run = _Run(harness, netlist, initial=initial)
+def _base(harness: Harness, without: str, depth: int, *, initial: bool) -> str:
+    run = _Run(harness, without, initial=initial)
     if not initial:
         run.add(reset=True)
     solver = run.solver()
@@ -210,8 +223,8 @@ def _base(harness: Harness, netlist: Netlist, depth: int, *, initial: bool) -> s
     return ""
 
 
-def _step(harness: Harness, netlist: Netlist, depth: int) -> tuple[str, int]:
-    run = _Run(harness, netlist)
+def _step(harness: Harness, without: str, depth: int) -> tuple[str, int]:
+    run = _Run(harness, without)
     solver = run.solver()
     for number in range(depth):
         run.add()
@@ -223,7 +236,7 @@ def _step(harness: Harness, netlist: Netlist, depth: int) -> tuple[str, int]:
     if solver.check_sat() != Result.SAT:
         return "step: nothing satisfies what is assumed", 0
     found = _refute(run, solver, depth, _goals(harness), step="step")
-    return found, sum(len(netlist.registers[cell].bits) for cell in run.registers)
+    return found, sum(len(run.netlist.registers[cell].bits) for cell in run.registers)
 
 
 def prove_all(
@@ -232,7 +245,7 @@ def prove_all(
     harnesses: Mapping[str, Harness],
     *,
     assumptions: tuple[str, ...] = (),
-    controls: Mapping[str, Harness] | None = None,
+    controls: Sequence[Control] = (),
     depth: int = 1,
     cycles: int = 12,
 ) -> Proof:
@@ -245,21 +258,23 @@ def prove_all(
     ----------
     name, statement, assumptions
         As in `Proof`.
-    harnesses, controls
-        By a name of their own: those that must hold, and those that must not.
+    harnesses
+        What must hold, by a name of its own.
+    controls
+        What must not.
     depth
         As in `prove`.
     """
     parts = {label: prove(harness, depth=depth) for label, harness in harnesses.items()}
     broken = []
-    for label, harness in (controls or {}).items():
+    for control in controls:
         start = time.perf_counter()
-        run = violation(harness, cycles) if cycles else ""
-        outcome = Outcome(False, run, 0.0) if run else prove(harness, depth=depth)
+        run = violation(control.harness, cycles, without=control.without)
+        outcome = Outcome(False, run, 0.0) if run else prove(control.harness, without=control.without, depth=depth)
         broken.append(
             Proof(
-                name=label,
-                statement=f"{statement}, although: {label}",
+                name=control.name,
+                statement=f"{statement}, although: {control.name}",
                 holds=outcome.holds,
                 tool=TOOL,
                 seconds=time.perf_counter() - start,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 
 from etchnet.hdl.core.control.sender import Sender
 from etchnet.hdl.isa import COUNTER_BITS, Counter, chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.host.proofs.harness import Edit, Harness
-from etchnet.host.proofs.induction import prove_all
+from etchnet.host.proofs.induction import Control, prove_all
 from etchnet.host.proofs.result import Proof
 
 __all__ = ["SenderHarness", "sender"]
@@ -199,6 +197,6 @@ def sender(config: Config) -> Proof:
             "counters are requested when no half is left to send, not in the first cycle after reset, and until they "
             "have been answered",
         ),
-        controls={edit.name: SenderHarness(config, edit=edit) for edit in EDITS},
+        controls=[Control(edit.name, SenderHarness(config, edit=edit)) for edit in EDITS],
         cycles=8,
     )
