@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 
 from etchnet.hdl.blocks.amaranth_internals import cells, netlist
 
-__all__ = ["Memory", "Netlist", "Register"]
+__all__ = ["Memory", "Netlist", "Register", "write_lanes"]
 
 _BITWISE = frozenset("~&|^m")
 """operators that work bit by bit: a bit of the result depends on one bit of each operand"""
@@ -53,6 +53,8 @@ class Memory:
     """cells of the read ports, synchronous and asynchronous"""
     writes: tuple[int, ...]
     """cells of the write ports"""
+    address_bits: int
+    """width of its widest address"""
 
 
 class Netlist:
@@ -147,11 +149,13 @@ class Netlist:
                 ports[cell.memory][0].append(index)
             elif isinstance(cell, cells.SyncWritePort):
                 ports[cell.memory][1].append(index)
-        return {
-            index: Memory(index, self.path(index), cell.width, cell.depth, *map(tuple, ports[index]))
-            for index, cell in enumerate(self.raw.cells)
-            if isinstance(cell, cells.Memory)
-        }
+        found = {}
+        for index, cell in enumerate(self.raw.cells):
+            if isinstance(cell, cells.Memory):
+                reads, writes = map(tuple, ports[index])
+                bits = max((len(self.raw.cells[port].addr) for port in (*reads, *writes)), default=1)
+                found[index] = Memory(index, self.path(index), cell.width, cell.depth, reads, writes, bits)
+        return found
 
     # Names
 
@@ -221,3 +225,15 @@ class Netlist:
             yield index, (assignment.cond,), outputs
             for net, output in zip(assignment.value, outputs, strict=True):
                 yield index, (net,), (output,)
+
+
+def write_lanes(port: Any) -> list[tuple[int, int, int]]:
+    """Return the lanes of a write port: for each the net that enables it, its first bit, and the bit after its last."""
+    size = len(port.data) // len(port.en)
+    lanes: list[tuple[int, int, int]] = []
+    for index, enable in enumerate(port.en):
+        first = index * size
+        if lanes and lanes[-1][0] == enable:
+            enable, first, _ = lanes.pop()
+        lanes.append((enable, first, (index + 1) * size))
+    return lanes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bitwuzla import Kind, Sort, Term, TermManager
 
 from etchnet.hdl.blocks.amaranth_internals import cells
-from etchnet.host.proofs.netlist import Memory, Netlist, Register
+from etchnet.host.proofs.netlist import Memory, Netlist, Register, write_lanes
 
 __all__ = ["Frame", "Terms"]
 
@@ -147,6 +148,7 @@ class Frame:
         self._overrides = dict(overrides or {})
         self._words: dict[tuple[int, int], Term] = {}
         self._contents: dict[int, Term] = {}
+        self._edges_of: dict[int, list[int]] = {}
         starts = netlist.raw.top.ports_i
         self._input_of = {start + bit: (name, bit) for name, (start, width) in starts.items() for bit in range(width)}
 
@@ -160,9 +162,11 @@ class Frame:
         while position < len(nets):
             first = nets[position]
             count = 1
-            if first > 1 and not self._overrides:
-                while position + count < len(nets) and nets[position + count] == first + count:
-                    if self._unit(first + count) != self._unit(first):
+            if first > 1 and first not in self._overrides:
+                unit = self._unit(first)
+                while position + count < len(nets):
+                    following = nets[position + count]
+                    if following != first + count or following in self._overrides or self._unit(following) != unit:
                         break
                     count += 1
             parts.append(self._piece(first, count))
@@ -181,8 +185,7 @@ class Frame:
 
     def address_bits(self, memory: int) -> int:
         """Return the width of the index of a memory's array: that of its widest address."""
-        found = self.netlist.memories[memory]
-        return max(len(self.netlist.cell(port).addr) for port in (*found.reads, *found.writes))
+        return self.netlist.memories[memory].address_bits
 
     # Next values
 
@@ -200,17 +203,13 @@ class Frame:
         for port in self.netlist.memories[memory].writes:
             raw = self.netlist.cell(port)
             address = terms.extend(self.value(raw.addr), self.address_bits(memory))
-            lanes, enables = len(raw.en), self.value(raw.en)
             data, old = self.value(raw.data), terms(Kind.ARRAY_SELECT, [contents, address])
-            size = len(raw.data) // lanes
             word = terms.concat(
                 [
                     terms.choose(
-                        terms.part(enables, lane, 1),
-                        terms.part(data, lane * size, size),
-                        terms.part(old, lane * size, size),
+                        self.value((enable,)), *(terms.part(each, first, stop - first) for each in (data, old))
                     )
-                    for lane in range(lanes)
+                    for enable, first, stop in write_lanes(raw)
                 ]
             )
             contents = terms(Kind.ARRAY_STORE, [contents, address, word])
@@ -229,9 +228,18 @@ class Frame:
         if cell == 0:
             return 0, self._start(bit)
         if isinstance(raw, cells.AssignmentList):
-            edges = {0, *(a.start for a in raw.assignments), *(a.start + len(a.value) for a in raw.assignments)}
-            return cell, max(edge for edge in edges if edge <= bit)
+            edges = self._edges(cell, raw)
+            return cell, edges[bisect.bisect_right(edges, bit) - 1]
         return cell, 0
+
+    def _edges(self, cell: int, raw: Any) -> list[int]:
+        """Return the bits at which a part of an assigned signal begins or ends."""
+        if cell not in self._edges_of:
+            edges = {0, len(raw.default)}
+            for a in raw.assignments:
+                edges |= {a.start, a.start + len(a.value)}
+            self._edges_of[cell] = sorted(edges)
+        return self._edges_of[cell]
 
     def _start(self, bit: int) -> int:
         if bit not in self._input_of:
@@ -274,7 +282,7 @@ class Frame:
         if cell == 0 or isinstance(raw, cells.FlipFlop | cells.SyncReadPort):
             return ()
         if isinstance(raw, cells.AssignmentList):
-            stop = self._stop(raw, start)
+            stop = self._stop(cell, raw, start)
             nets = list(raw.default[start:stop])
             for a in raw.assignments:
                 if a.start <= start and stop <= a.start + len(a.value):
@@ -283,12 +291,9 @@ class Frame:
         found: Iterable[int] = raw.input_nets()
         return found
 
-    @staticmethod
-    def _stop(raw: Any, start: int) -> int:
-        edges = [len(raw.default)]
-        for a in raw.assignments:
-            edges += [a.start, a.start + len(a.value)]
-        return min(edge for edge in edges if edge > start)
+    def _stop(self, cell: int, raw: Any, start: int) -> int:
+        edges = self._edges(cell, raw)
+        return edges[edges.index(start) + 1]
 
     def _compute(self, unit: tuple[int, int]) -> Term:
         cell, start = unit
@@ -302,7 +307,7 @@ class Frame:
             case cells.AsyncReadPort():
                 return self._read(raw)
             case cells.AssignmentList():
-                return self._assign(raw, start)
+                return self._assign(cell, raw, start)
             case cells.Operator():
                 return self._operate(raw)
             case cells.Part():
@@ -315,8 +320,8 @@ class Frame:
             case _:
                 raise ValueError(f"a {type(raw).__name__} in {self.netlist.path(cell)} cannot be proved about")
 
-    def _assign(self, raw: Any, start: int) -> Term:
-        stop = self._stop(raw, start)
+    def _assign(self, cell: int, raw: Any, start: int) -> Term:
+        stop = self._stop(cell, raw, start)
         value = self.value(raw.default[start:stop])
         for a in raw.assignments:
             if a.start <= start and stop <= a.start + len(a.value):

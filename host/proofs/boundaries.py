@@ -1,0 +1,144 @@
+"""The tops of the machine, and which of their ports may carry data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.lib import wiring
+from bitwuzla import Kind, Term
+
+from etchnet.hdl.buses.axi import Axi
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.serial.uart import Uart
+from etchnet.hdl.targets.tinytapeout import TinyTapeout
+from etchnet.host.proofs.netlist import Netlist
+from etchnet.host.proofs.terms import Frame
+
+__all__ = ["BOUNDARIES", "Boundary"]
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A top, and what an observer outside is not to learn of data from.
+
+    Attributes
+    ----------
+    name
+        Its name on the command line.
+    title
+        Its name in sentences.
+    wrap
+        Builds the top around a machine.
+    path
+        Path of the machine within the top.
+    data_inputs
+        Inputs that carry link words, or parts of them.
+    outputs
+        Outputs that must not depend on data; on others, results leave.
+    trace
+        Returns the nets of the top that are taken as given, because data reach them on their way to the machine:
+        the statement is about the machine for any sequence of their values.
+    reset
+        Returns whether the machine is in reset in a cycle.
+    caveat
+        The assumption that `trace` makes, as a sentence; empty if there is none.
+    """
+
+    name: str
+    title: str
+    wrap: Callable[[Machine], wiring.Component]
+    path: str
+    data_inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    reset: Callable[[Frame, wiring.Component], Term]
+    trace: Callable[[Netlist, wiring.Component], tuple[int, ...]] = lambda netlist, top: ()
+    caveat: str = ""
+
+
+def _reset_input(frame: Frame, top: wiring.Component) -> Term:
+    return frame.holds(frame.netlist.inputs["rst"][0])
+
+
+def _axi_reset(frame: Frame, top: wiring.Component) -> Term:
+    """Return whether the bus or CONTROL.RESET holds the machine in reset."""
+    terms = frame.terms
+    bus = terms.negation(frame.holds(frame.netlist.inputs["aresetn"][0]))
+    stored = frame.holds(frame.netlist.find("registers", "control_reset")[0])
+    return terms(Kind.OR, [bus, stored])
+
+
+def _uart_reset(frame: Frame, top: wiring.Component) -> Term:
+    """Return whether `rst` or a HELLO frame holds the machine in reset."""
+    terms = frame.terms
+    assert isinstance(top, Uart)
+    hello = frame.holds(frame.netlist.nets(top.framed_link.reset_machine)[0])
+    return terms(Kind.OR, [_reset_input(frame, top), hello])
+
+
+def _uart_trace(netlist: Netlist, top: wiring.Component) -> tuple[int, ...]:
+    assert isinstance(top, Uart)
+    machine = top.machine
+    signals = (machine.link_in.valid, machine.link_out.ready, top.framed_link.reset_machine)
+    return tuple(netlist.nets(signal)[0] for signal in signals)
+
+
+BOUNDARIES = {
+    boundary.name: boundary
+    for boundary in (
+        Boundary(
+            "link",
+            "the machine with its two links",
+            lambda machine: machine,
+            "",
+            ("link_in_payload",),
+            ("link_in_ready", "link_out_valid", "status"),
+            _reset_input,
+        ),
+        Boundary(
+            "axi",
+            "the machine on AXI4-Stream and AXI4-Lite",
+            Axi,
+            "machine",
+            ("s_axis_tdata",),
+            (
+                "s_axi_awready",
+                "s_axi_wready",
+                "s_axi_bvalid",
+                "s_axi_bresp",
+                "s_axi_arready",
+                "s_axi_rvalid",
+                "s_axi_rdata",
+                "s_axi_rresp",
+                "s_axis_tready",
+                "m_axis_tvalid",
+                "m_axis_tlast",
+                "m_axis_tkeep",
+                "irq",
+            ),
+            _axi_reset,
+        ),
+        Boundary(
+            "tinytapeout",
+            "the machine on the pins of a Tiny Tapeout tile",
+            TinyTapeout,
+            "machine",
+            ("ui_in",),
+            ("uio_out", "uio_oe"),
+            _reset_input,
+        ),
+        Boundary(
+            "uart",
+            "the machine on a serial port",
+            lambda machine: Uart(machine, clock_hz=25e6),
+            "machine",
+            ("rx",),
+            (),
+            _uart_reset,
+            _uart_trace,
+            "the framing offers and takes link words, and resets the machine, in the same cycles of both runs: bytes "
+            "on the line are escaped, so that their number depends on data",
+        ),
+    )
+}
+"""all tops by name"""
