@@ -19,6 +19,8 @@ class Replay:
         For each pass, the cycles that it was idle for.
     reading
         Cycles in which the output stage read.
+    busy_until
+        The cycle after the last write.
     """
 
     def __init__(self, passes, drains, config, *, repeats):
@@ -27,7 +29,7 @@ class Replay:
         self.complete, self.read = defaultdict(lambda: LONG_AGO), defaultdict(lambda: LONG_AGO)
         self.activation, self.residual = defaultdict(lambda: LONG_AGO), defaultdict(lambda: LONG_AGO)
         self.last_port_use, self.last_drain_fold = [LONG_AGO] * 2, [LONG_AGO] * 2
-        self.last_output_use, self.lines, self.slot = LONG_AGO, (0, LONG_AGO), 0
+        self.last_output_use, self.lines, self.slot, self.busy_until = LONG_AGO, (0, LONG_AGO), 0, 0
         started = drains_of(passes, drains)
         for _ in range(repeats):
             for index, p in enumerate(passes):
@@ -99,6 +101,7 @@ class Replay:
                 self.last_drain_fold[d.into] = last_read + lat.feedback
                 if adds:
                     self.last_port_use[d.into] = max(self.last_port_use[d.into], last_read + lat.feedback)
+            self.busy_until = max(self.busy_until, last_read + lat.result + config.words_per_pixel(wide=d.wide))
             memory = {Destination.ACTIVATION: self.activation, Destination.RESIDUAL: self.residual}.get(d.destination)
             for offset in range(config.words_per_pixel(wide=d.wide) if memory is not None else 0):
                 memory[word + offset] = last_read + lat.result + 1 + offset

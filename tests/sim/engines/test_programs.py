@@ -32,7 +32,6 @@ from etchnet.hdl.isa import (
     Parameters,
     Pass,
     RunCommand,
-    Source,
     Target,
     TileKind,
     packet,
@@ -41,7 +40,7 @@ from etchnet.hdl.isa.config import Config
 from etchnet.sim.arithmetic.reference import requantise
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.link import LinkError, LinkTrace
-from etchnet.sim.timing import ProgramError, check, run_counts, schedule
+from etchnet.sim.timing import run_counts, schedule
 
 
 def test_max_pooling_by_identity_tiles():
@@ -329,67 +328,3 @@ def test_campaign_of_random_programs(chain, random):
     """There are 500 programs, new ones each time; `test_walks` has as many walks."""
     config, _, _, packets, words, repeats = chain_program(chain, random)
     on_both(config, packets, words, repeats, traces(random))
-
-
-def two_passes():
-    passes = [
-        Pass(address=0, pixels=2, bank=0, wait_input=True, wait_output=True, release=True),
-        Pass(address=0, pixels=2, source=Source.ACTIVATION, bank=1, release=True, release_input=True),
-    ]
-    drains = [Drain(bank=0, pixels=2), Drain(bank=1, pixels=2, destination=Destination.OUTPUT, commit=True)]
-    return passes, drains
-
-
-def test_every_idle_cycle_is_needed():
-    """With one cycle less the program is refused: the pass would read a word in the cycle that writes it."""
-    passes, drains = two_passes()
-    passes, drains = schedule(passes, drains, SMALL)
-    check(passes, drains, SMALL, repeats=2)
-    waiting = passes[1]
-    assert waiting.idle > 0
-    hasty = [passes[0], dataclasses.replace(waiting, idle=waiting.idle - 1)]
-    with pytest.raises(ProgramError, match="pass 1 starts 1 cycles too early"):
-        check(hasty, drains, SMALL, repeats=1)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda p, d: ([p[0], dataclasses.replace(p[1], release=False)], d), "must end with a pass that releases"),
-        (lambda p, d: (p, d[1:]), "2 passes release 1 drains"),
-        (lambda p, d: (p, [*d, d[1]]), "2 passes release 3 drains"),
-        (
-            lambda p, d: ([dataclasses.replace(p[0], wait_output=False), p[1]], d),
-            "writes the output memory, which no pass has waited",
-        ),
-        (lambda p, d: ([dataclasses.replace(p[0], wait_input=False), p[1]], d), "pass 0 reads the input memory, which"),
-        (lambda p, d: ([dataclasses.replace(p[0], fold=Fold.ADD), p[1]], d), "accumulators that the program has not"),
-        (lambda p, d: ([dataclasses.replace(p[0], pixels=0), p[1]], d), "pass 0 must have at least 1 pixel, not 0"),
-        (
-            lambda p, d: ([dataclasses.replace(p[0], weights=29), p[1]], d),
-            "pass 0 reads weight word 32; the last is 31",
-        ),
-        (
-            lambda p, d: ([p[0], dataclasses.replace(p[1], wait_output=True)], d),
-            "waits for a second half of the output",
-        ),
-        (lambda p, d: (p, [dataclasses.replace(d[0], tiles=0), d[1]]), "drain 0 must have at least 1 tile and 1 pixel"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], parameters=4), d[1]]), "reads parameter word 4; the last is 3"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], lane=1), d[1]]), "drain 0 has lane 1; the last is 0"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], low=5, high=4), d[1]]), "drain 0 clamps to 5..4"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], commit=True), d[1]]), "commits an output; only the last may"),
-        (lambda p, d: (p, [d[0], dataclasses.replace(d[1], commit=False)]), "must end with a pass that releases"),
-        (lambda p, d: ([p[0], dataclasses.replace(p[1], address=1)], d), "reads activation words that the program"),
-        (lambda p, d: ([dataclasses.replace(p[0], address=15), p[1]], d), "pass 0 reads beyond the input memory"),
-        (lambda p, d: ([dataclasses.replace(p[0], row=15), p[1]], d), "folds into accumulator row 16; the last is 15"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], address=31), d[1]]), "writes activation word 32; the last is 31"),
-        (lambda p, d: (p, [d[0], dataclasses.replace(d[1], address=31)]), "writes output word 32; the last is 31"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], pixels=3), d[1]]), "reads rows of bank 0 that the program has"),
-        (lambda p, d: (p, [dataclasses.replace(d[0], pixels=17), d[1]]), "reads beyond the accumulators"),
-    ],
-)
-def test_programs_that_cannot_run_are_refused(change, message):
-    passes, drains = change(*two_passes())
-    patient = [dataclasses.replace(p, idle=99) for p in passes]
-    with pytest.raises(ProgramError, match=message):
-        check(patient, drains, SMALL, repeats=1)
