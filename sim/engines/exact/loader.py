@@ -61,6 +61,8 @@ class LoaderProcess:
         self.commands: list[RunCommand] = []
         self.counter_reads: list[int] = []
         self.free = 0
+        self._acquired = 0
+        """halves of the input memory that packets have acquired and not committed"""
         self._depths = {
             Target.PASSES: config.passes,
             Target.DRAINS: config.drains,
@@ -77,7 +79,8 @@ class LoaderProcess:
         Raises
         ------
         LinkError
-            A packet is not whole, names no target, or does not fit its memory.
+            A packet is not whole, names no target, does not fit its memory, or commits a half of the input memory that
+            was not acquired; or more weights packets are committed than the machine counts.
         """
         position = 0
         while position < len(words):
@@ -92,6 +95,7 @@ class LoaderProcess:
                 continue
             self.free = free
             if len(packet.words):
+                self._check_halves(packet)
                 yield from self._take(packet)
 
     def _parse(self, words: np.ndarray, position: int) -> tuple[_Packet, int]:
@@ -117,6 +121,14 @@ class LoaderProcess:
             raise LinkError(f"a {target.name} packet writes word {address + count - 1}; the last is {depth - 1}")
         return _Packet(target, header, payload.reshape(count, size, words.shape[1])), position + count * size
 
+    def _check_halves(self, packet: _Packet) -> None:
+        """Check that an INPUT packet commits only a half that was acquired."""
+        if packet.target is Target.INPUT:
+            self._acquired += packet.header.acquire
+            if packet.header.commit and not self._acquired:
+                raise LinkError("an INPUT packet commits a half of the input memory that no packet has acquired")
+            self._acquired -= packet.header.commit
+
     def _take(self, packet: _Packet) -> Iterator[None]:
         """Take the words of a packet once it has the token that it needs; store them; put a token or a command."""
         target, header = packet.target, packet.header
@@ -124,6 +136,8 @@ class LoaderProcess:
         rest = self._offers.take(first + 1, packet.words.shape[0] * packet.words.shape[1] - 1)
         cycles: Cycles = range(first, rest.stop) if isinstance(rest, range) else np.append(first, rest)
         self.sent.extend(cycles)
+        if target is Target.WEIGHTS and header.acquire:
+            self._tokens.weights_free.use(first)
         last = self.sent.last
         self.free = last + 1
         if target is Target.RUN:
@@ -143,7 +157,7 @@ class LoaderProcess:
             self._data.write_half ^= 1
             self._tokens.input_full.put(visible)
         elif target is Target.WEIGHTS and header.commit:
-            self._tokens.weights_full.put(visible)
+            self._tokens.weights_full.put(visible, event=last)
 
     def _acquire(self, packet: _Packet) -> Generator[None, None, int]:
         """Wait for the token that a packet needs; return its cycle, or 0 if it needs none."""

@@ -107,6 +107,8 @@ class SequencerProcess:
             origin += yield from self._wait(p, origin + program.starts[index])
             issues.resume(index, origin)
             now = origin + program.starts[index]
+            if p.wait_weights:
+                self._tokens.weights_full.use(now)
             if p.wait_weights and tiles is not None:
                 tiles[index:] = [data.tile(later) for later in program.passes[index:]]
             if p.release_input:
@@ -116,7 +118,7 @@ class SequencerProcess:
                 self._tokens.input_free.put(now + p.pixels)
             if p.release_weights:
                 end = now + self._config.pass_cycles(p.pixels) - 1
-                self._tokens.weights_free.put(end + latencies.decide + latencies.fold_delay + 1)
+                self._tokens.weights_free.put(end + latencies.decide + latencies.fold_delay + 1, event=end)
             if index in program.commits:
                 self.half_words.append(command.output_words)
                 self._tokens.output_full.put(now + program.commits[index])

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
+from etchnet.sim.engines.link import LinkError
+
 __all__ = ["Cycles", "MachineTokens", "Progress", "ReadyPattern", "TokenQueue", "TransferLog"]
 
 Cycles = range | np.ndarray
@@ -79,16 +82,44 @@ class TransferLog:
 
 @dataclass
 class TokenQueue:
-    """The tokens of one semaphore: the cycle from which each can be taken, in order, and the number taken."""
+    """The tokens of one semaphore: the cycle from which each can be taken, in order, and the number taken.
+
+    With a `limit`, that many tokens may be outstanding, from the cycle of the event that puts one to the cycle in which
+    it is used. Tokens of other semaphores cannot be more than there are halves of a memory.
+    """
 
     progress: Progress
     times: list[int] = field(default_factory=list)
     taken: int = 0
+    limit: int | None = None
+    meaning: str = ""
+    """with a limit: what the tokens stand for, for the error"""
+    _events: list[int] = field(default_factory=list)
+    _uses: list[int] = field(default_factory=list)
 
-    def put(self, cycle: int) -> None:
-        """Add a token that can be taken from `cycle` on."""
+    def put(self, cycle: int, *, event: int | None = None) -> None:
+        """Add a token that can be taken from `cycle` on; with a limit, `event` is the cycle that brings it about.
+
+        Raises LinkError if it goes beyond the limit, as far as the uses of earlier tokens are known.
+        """
         self.times.append(cycle)
         self.progress.events += 1
+        if event is not None:
+            self._events.append(event)
+            self._check(len(self._events) - 1)
+
+    def use(self, cycle: int) -> None:
+        """Record the cycle in which the next token is used; raise LinkError if later ones came beyond the limit."""
+        self._uses.append(cycle)
+        if self.limit is not None:
+            self._check(len(self._uses) - 1 + self.limit)
+
+    def _check(self, index: int) -> None:
+        """Check that a token, if it has been put, came when the one `limit` before it had been used."""
+        earlier = index - (self.limit or 0)
+        known = 0 <= earlier < len(self._uses) and index < len(self._events)
+        if known and self._events[index] < self._uses[earlier]:
+            raise LinkError(f"more than {self.limit} {self.meaning} at once")
 
     def peek(self) -> Generator[None, None, int]:
         """Wait until the next token's cycle is known, and return it."""
@@ -122,5 +153,10 @@ class MachineTokens:
     def __init__(self, progress: Progress) -> None:
         self.input_free, self.input_full = TokenQueue(progress, [0, 0]), TokenQueue(progress)
         self.output_free, self.output_full = TokenQueue(progress, [0, 0]), TokenQueue(progress)
-        self.weights_free, self.weights_full = TokenQueue(progress), TokenQueue(progress)
+        self.weights_free = TokenQueue(
+            progress, limit=WEIGHT_TOKENS, meaning="weights packets are permitted by passes and not sent yet"
+        )
+        self.weights_full = TokenQueue(
+            progress, limit=WEIGHT_TOKENS, meaning="committed weights packets wait for the passes that use them"
+        )
         self.run, self.run_taken = TokenQueue(progress), TokenQueue(progress, [0])

@@ -1,0 +1,68 @@
+"""The exact engine refuses packets that would make the machine's tokens overflow."""
+
+import numpy as np
+import pytest
+from support.programs import PLAIN, SMALL, input_packet, load, parameter_words, run
+
+from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
+from etchnet.hdl.isa import Destination, Drain, Pass, Target, TileKind, packet
+from etchnet.sim.engines.exact import ExactEngine
+from etchnet.sim.engines.exact.tokens import Progress, TokenQueue
+from etchnet.sim.engines.link import LinkError
+from etchnet.sim.timing import schedule
+
+INPUT = np.zeros((1, 4), np.int8)
+
+
+def program():
+    """Return the packets of a program that waits for one weights packet, and those of its run."""
+    passes = [
+        Pass(
+            kind=TileKind.IDENTITY,
+            wait_input=True,
+            wait_output=True,
+            wait_weights=True,
+            release=True,
+            release_input=True,
+        )
+    ]
+    passes, drains = schedule(passes, [Drain(destination=Destination.OUTPUT, commit=True)], SMALL)
+    words = parameter_words(SMALL, [PLAIN] * 4)
+    return [*load(SMALL, passes, drains, words), input_packet(SMALL, INPUT)], [run(SMALL, passes, drains, 1)]
+
+
+@pytest.mark.parametrize("count", [WEIGHT_TOKENS, WEIGHT_TOKENS + 1])
+def test_committed_weights_packets_are_limited(count):
+    loaded, started = program()
+    weights = packet(Target.WEIGHTS, np.zeros((1, 1, 1), np.uint32), SMALL, commit=True)
+    packets = np.concatenate([*loaded, *[weights] * count, *started])
+    engine = ExactEngine(SMALL)
+    if count <= WEIGHT_TOKENS:
+        assert not engine.exchange(packets, 1).any()
+        return
+    with pytest.raises(LinkError, match="more than 255 committed weights packets wait for the passes that use them"):
+        engine.exchange(packets, 1)
+
+
+def test_a_limit_counts_from_the_event_to_the_use():
+    """The third token may come in the cycle in which the first is used, whichever is known first."""
+    for third, used in ((5, 5), (6, 5)):
+        queue = TokenQueue(Progress(), limit=2, meaning="tokens wait")
+        for event in (1, 2, third):
+            queue.put(event + 2, event=event)
+        queue.use(used)
+    queue = TokenQueue(Progress(), limit=2, meaning="tokens wait")
+    queue.put(3, event=1)
+    queue.put(4, event=2)
+    queue.use(6)
+    with pytest.raises(LinkError, match="more than 2 tokens wait at once"):
+        queue.put(7, event=5)
+
+
+def test_an_input_is_committed_only_if_it_was_acquired():
+    words = np.zeros((1, 1, 1), np.uint32)
+    first = packet(Target.INPUT, words, SMALL, acquire=True)
+    second = packet(Target.INPUT, words, SMALL, address=1, commit=True)
+    ExactEngine(SMALL).exchange(np.concatenate([first, second]), 0)
+    with pytest.raises(LinkError, match="commits a half of the input memory that no packet has acquired"):
+        ExactEngine(SMALL).exchange(np.concatenate([first, second, second]), 0)
