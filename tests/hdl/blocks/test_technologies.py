@@ -21,7 +21,7 @@ TECHNOLOGIES = [Technology(), Ecp5(8), Ice40(8)]
 
 @pytest.fixture(autouse=True)
 def cells(monkeypatch):
-    """The kinds of the cells that are instantiated, with their numbers."""
+    """Count the cells that are instantiated, by kind."""
     made = Counter()
 
     def instance(kind, **arguments):

@@ -22,6 +22,7 @@ STATUS_FIELDS = {
     "weights_full": 24,
 }
 """first bits of the fields of STATUS that are fields of the machine's status, of 1, 2 and 8 bits"""
+SLVERR = 2
 WIDTHS = {name: 1 if first < 3 else 2 if first < 16 else 8 for name, first in STATUS_FIELDS.items()}
 
 
@@ -33,13 +34,14 @@ class Model:
         self.frame, self.counters, self.word = 1, [0] * len(Counter), None
 
     def read(self, address, inputs):
-        """Return the value of a register in a cycle with these inputs."""
+        """Return the value of a register in a cycle with these inputs; None if it cannot be read."""
         if address >= COUNTERS:
             counter, high = divmod(address - COUNTERS >> 2, 2)
             return self.counters[counter] >> 32 * high & 0xFFFF_FFFF
         waits = (inputs["s_valid"] and not inputs["in_ready"]) << 3 | (self.offered and not inputs["m_ready"]) << 4
         status = sum(inputs[name] << first for name, first in STATUS_FIELDS.items()) | waits
         return {
+            SNAPSHOT: None,
             CONTROL: self.reset,
             STATUS: status,
             EVENTS: self.events,
@@ -101,9 +103,9 @@ def request(rng):
     """Return a read or a write: address, and data and strobes of a write."""
     if rng.random() < 0.5:
         counters = COUNTERS + 4 * rng.randrange(2 * len(Counter))
-        return rng.choice([CONTROL, STATUS, EVENTS, ENABLE, FRAME, counters, counters]), None, None
+        return rng.choice([CONTROL, STATUS, EVENTS, ENABLE, FRAME, SNAPSHOT, counters, counters]), None, None
     strobes = 0xF if rng.random() < 0.8 else rng.getrandbits(4)
-    address = rng.choice([EVENTS, ENABLE, SNAPSHOT, FRAME, rng.choice([CONTROL, FRAME])])
+    address = rng.choice([EVENTS, ENABLE, SNAPSHOT, FRAME, STATUS, rng.choice([CONTROL, FRAME])])
     return address, rng.getrandbits(32) & (3 if address != FRAME else rng.choice([3, 0xFFFF0003])), strobes
 
 
@@ -117,7 +119,7 @@ def test_registers_and_streams_follow_their_model():
             ctx.set(axi.aclk, 0)
 
         for _ in range(2):
-            model, waiting, wanted = Model(), None, None
+            model, waiting, answer = Model(), None, {}
             for port in ("aresetn", "s_axi_awvalid", "s_axi_wvalid", "s_axi_arvalid"):
                 ctx.set(getattr(axi, port), 0)
             clock()
@@ -141,22 +143,23 @@ def test_registers_and_streams_follow_their_model():
                 if model.offered:
                     assert (outputs["m_axis_tdata"], outputs["m_axis_tlast"]) == model.word
                 assert ctx.get(machine.started) == model.started
-                # An answer follows two cycles after its request, from the register in the cycle between them.
-                written = waiting == "done" and wanted is None
-                assert (outputs["s_axi_rvalid"], outputs["s_axi_bvalid"]) == (wanted is not None, written)
-                if wanted is not None:
-                    assert (outputs["s_axi_rdata"], outputs["s_axi_rresp"]) == (wanted, 0)
-                write = wanted = None
-                if isinstance(waiting, tuple):
+                # An answer follows two cycles after its request; the register is accessed in the cycle between them.
+                channels = {"r": ("rdata", "rresp"), "b": ("bresp",)}
+                for channel, ports in channels.items():
+                    assert outputs[f"s_axi_{channel}valid"] == (channel in answer)
+                    if wanted := answer.get(channel):
+                        assert [outputs[f"s_axi_{port}"] for port in ports][-len(wanted) :] == wanted
+                write, answer = None, {}
+                if waiting:
                     address, data, strobes = waiting
                     if strobes is None:
-                        wanted = model.read(address, inputs)
+                        value = model.read(address, inputs)
+                        answer["r"] = [SLVERR] if value is None else [value, 0]
                     else:
+                        answer["b"] = [SLVERR if address == STATUS else 0]
                         write = address, data, sum(0xFF << 8 * byte for byte in range(4) if strobes >> byte & 1)
-                    waiting = "done"
-                else:
-                    waiting = None
-                asked = request(rng) if waiting is None and rng.random() < 0.7 else None
+                waiting = None
+                asked = request(rng) if not answer and rng.random() < 0.7 else None
                 ctx.set(axi.s_axi_arvalid, asked is not None and asked[2] is None)
                 ctx.set(axi.s_axi_awvalid, asked is not None and asked[2] is not None)
                 ctx.set(axi.s_axi_wvalid, asked is not None and asked[2] is not None)

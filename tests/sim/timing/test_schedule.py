@@ -50,6 +50,8 @@ def transposed(draw):
     )
     into = {"address": first, "shared": True}
     last = {"row": first, "pixels": count, "chained": True, "destination": Destination.OUTPUT, "commit": True}
+    wide = draw(st.booleans())
+    last |= {"wide": wide, "stride": config.words_per_pixel(wide=wide)}
     passes = [Pass(pixels=count, step=0, wait_input=True, wait_output=True, release_input=True, release=True)]
     if config.residual_words and draw(st.booleans()):
         drains = [Drain(destination=Destination.RESIDUAL, **into, **draw(orders)), Drain(residual=True, **last)]
@@ -171,6 +173,10 @@ def test_counters_add_up_to_all_cycles(program, repeats):
     lat, last = replay.lat, drains[-1]
     finish = replay.last_output_use + 1 - replay.pace_of(last) + config.groups - 1 + lat.result
     finish += config.words_per_pixel(wide=last.wide) - 1
+    tail = [drains[i] for i in drains_of(passes, drains)[-1]]
+    requantise = repeats * sum(p.idle_requantise for p in passes)
+    requantise += sum(d.tiles * d.pixels * replay.pace_of(d) for d in tail)
+    assert counts[Counter.REQUANTISE] == requantise
     assert counts[Counter.CYCLES] == lat.fetch + lat.decide + finish
 
 
