@@ -256,7 +256,7 @@ async def nothing_is_lost_while_the_outgoing_link_waits(dut: Any) -> None:
 async def reset_in_mid_run(dut: Any) -> None:
     setup = Setup.read()
     start_clock(dut)
-    for moments, trace in ((20, LinkTrace()), (8, stalling(0.2, 0.1))):
+    for moments, trace in ((12, LinkTrace()), (4, stalling(0.2, 0.1))):
         pins = Pins(dut, setup.config, trace=trace)
         await pins.reset()
         await bridge(setup.load_and_run)(pins)

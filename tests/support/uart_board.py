@@ -52,7 +52,7 @@ def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> 
             flags = compiler_flags("-O1", waveforms=False)
             toolchain.compile(folder / "all.cpp", folder / "all.o", flags, folder)
             names = runtime_sources(waveforms=False)
-            runtime = [runtime_object(toolchain, name, folder, waveforms=False) for name in names]
+            runtime = [runtime_object(toolchain, name, folder) for name in names]
             toolchain.link([folder / "all.o", *runtime], folder / "board.so", folder)
             os.replace(folder / "board.so", path)
     found = ctypes.CDLL(str(path))

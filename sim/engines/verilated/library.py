@@ -153,7 +153,7 @@ def timed_build(
             toolchain = replace(toolchain, group=workers.group)
             # Verilator's runtime is compiled while the Verilog is generated and translated.
             runtime = [
-                workers.submit(runtime_object, toolchain, name, workers.folder, waveforms=waveforms)
+                workers.submit(runtime_object, toolchain, name, workers.folder)
                 for name in runtime_sources(waveforms=waveforms)
             ]
             chosen = recipe()

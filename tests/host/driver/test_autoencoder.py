@@ -53,11 +53,14 @@ def test_the_autoencoder_on_the_rtl_with_its_weights_inside():
 @needs_models
 @needs_verilator
 def test_the_autoencoder_on_the_compiled_verilog():
-    """Twenty inputs at 16 x 16, compared with the exact engine, which other tests compare with the runtime."""
+    """Twenty inputs at 16 x 16, compared with the exact engine, which other tests compare with the runtime.
+
+    The machine is one that other tests compile too.
+    """
     model = load_model(str(Path(MODELS) / "autoencoder_ad_int8.tflite"))
     x, results = default_inputs(model, 20), []
     for engine in ("exact", "verilator"):
-        accelerator = Accelerator(Config(), engine=engine)
+        accelerator = Accelerator(Config(input_words=2048), engine=engine)
         accelerator.load(model.network)
         results.append((accelerator.run(x).tolist(), accelerator.counts, accelerator.engine.cycle))
     assert results[0] == results[1]

@@ -1,5 +1,6 @@
 """The contracts tflite-single and onnx-float against their formulas, written here in whole numbers and fractions."""
 
+import functools
 from fractions import Fraction
 
 import numpy as np
@@ -76,6 +77,7 @@ def wide(row):
     return row | {"low": INT32[0], "high": INT32[1]}
 
 
+@functools.cache
 def int32s():
     """Draw numbers of every magnitude, and neighbours of powers of two, of 24-bit ties and of the ends of the range."""
     near = st.integers(-3, 3)
@@ -96,6 +98,7 @@ def int32s():
     )
 
 
+@functools.cache
 def significands():
     """Draw significands of 24 bits, the first of them set: any, with few ones, or with many ones."""
     few = st.sets(st.integers(0, 22), max_size=3).map(lambda bits: sum(1 << b for b in bits))
@@ -106,6 +109,7 @@ def significands():
     )
 
 
+@functools.cache
 def multipliers():
     return st.one_of(
         significands().map(lambda s: s << 7),
