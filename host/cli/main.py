@@ -20,7 +20,7 @@ __all__ = ["SECTIONS", "cli", "main"]
 SECTIONS = {
     "Start here": ("demo", "doctor"),
     "Run a model": ("run", "report", "compare", "bench", "trace", "state"),
-    "Choose and build hardware": ("size", "verilog", "build", "synth", "flow"),
+    "Choose and build hardware": ("size", "verilog", "prove", "build", "synth", "flow"),
 }
 """commands by section, in the order in which help lists them; command NAME is `etchnet.host.cli.NAME.NAME`"""
 

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import bitwuzla
 from bitwuzla import Kind, Term
 
 from etchnet.hdl.blocks.ram import Ram
+from etchnet.hdl.blocks.technology import PORTABLE, Technology
 from etchnet.hdl.core.control.loader import Loader
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Target
@@ -63,10 +65,10 @@ class _Analysis:
     holds in the next.
     """
 
-    def __init__(self, machine: Machine, boundary: Boundary) -> None:
+    def __init__(self, machine: Machine, boundary: Boundary, technology: Technology) -> None:
         self.config, self.boundary, self.machine = machine.config, boundary, machine
         self.top = boundary.wrap(machine)
-        self.netlist = Netlist(self.top)
+        self.netlist = Netlist(self.top, platform=SimpleNamespace(technology=technology))
         self.terms = Terms()
         self.solver = Solver(self.terms)
         nets = self.netlist.nets
@@ -137,6 +139,9 @@ class _Analysis:
         self._check_reader()
         sources = [net for name in self.boundary.data_inputs for net in self.netlist.inputs[name]]
         self.flow.reach(net for net in sources if net not in set(self.payload))
+        for cell in self.netlist.instances:  # what a primitive makes of a link word is not known
+            if not self.by_payload.isdisjoint(self.netlist.cell(cell).input_nets()):
+                self.flow.reach(self.netlist.instance_outputs(cell))
         while self._remove_registers() or self._remove_memories():
             pass
         self._check_claims()
@@ -307,7 +312,7 @@ STATEMENT = (
 )
 
 
-def analyse(machine: Machine, *, top: str = "link") -> Findings:
+def analyse(machine: Machine, *, top: str = "link", technology: Technology = PORTABLE) -> Findings:
     """Return which registers, memories and outputs of a machine can depend on data.
 
     Parameters
@@ -316,23 +321,27 @@ def analyse(machine: Machine, *, top: str = "link") -> Findings:
         The machine, with its port `status`.
     top
         One of `BOUNDARIES`: the interface to put around it.
+    technology
+        Primitives for multipliers and registers. What a primitive delivers is taken to depend on all its inputs.
     """
-    return _Analysis(machine, BOUNDARIES[top]).run()
+    return _Analysis(machine, BOUNDARIES[top], technology).run()
 
 
-def prove_constant_time(machine: Machine, *, top: str = "link", name: str = "") -> Proof:
+def prove_constant_time(
+    machine: Machine, *, top: str = "link", technology: Technology = PORTABLE, name: str = ""
+) -> Proof:
     """Prove that the time of a machine never depends on data, for any program and any number of cycles.
 
     Parameters
     ----------
-    machine, top
+    machine, top, technology
         See `analyse`.
     name
         Name of the proof; by default that of the top.
     """
     start = time.monotonic()
     boundary = BOUNDARIES[top]
-    findings = analyse(machine, top=top)
+    findings = analyse(machine, top=top, technology=technology)
     detail = (
         f"{findings.equal_bits:,} register bits are equal, {findings.data_bits:,} hold data, as do "
         f"{len(findings.data_memories)} of {len(findings.data_memories) + len(findings.other_memories)} memories; "

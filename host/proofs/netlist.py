@@ -119,6 +119,15 @@ class Netlist:
         """Return the net of one bit of a cell's output."""
         return cell << 16 | bit
 
+    @cached_property
+    def instances(self) -> tuple[int, ...]:
+        """Cells of all `Instance`s."""
+        return tuple(index for index, cell in enumerate(self.raw.cells) if isinstance(cell, cells.Instance))
+
+    def instance_outputs(self, cell: int) -> tuple[int, ...]:
+        """Return the nets that an `Instance` drives, all outputs side by side."""
+        return tuple(sorted(self.raw.cells[cell].output_nets(cell)))
+
     def path(self, cell: int) -> str:
         """Return the path of the module that a cell belongs to, joined by dots; empty for the top."""
         return self._paths[self.raw.cells[cell].module_idx]

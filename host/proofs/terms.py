@@ -129,6 +129,8 @@ class Frame:
         Returns the contents of a memory in this cycle: an array from `address_bits(memory)` bits to words.
     inputs
         Values of the inputs by name.
+    instance
+        Returns the outputs of an `Instance`, by its cell; without it, a design with instances is refused.
     overrides
         Nets that have a given value (one bit) in this cycle, whatever drives them.
     """
@@ -141,10 +143,11 @@ class Frame:
         register: Callable[[Register], Term],
         memory: Callable[[Memory], Term],
         inputs: Mapping[str, Term],
+        instance: Callable[[int], Term] | None = None,
         overrides: Mapping[int, Term] | None = None,
     ) -> None:
         self.netlist, self.terms = netlist, terms
-        self._register, self._memory, self._inputs = register, memory, inputs
+        self._register, self._memory, self._inputs, self._instance = register, memory, inputs, instance
         self._overrides = dict(overrides or {})
         self._words: dict[tuple[int, int], Term] = {}
         self._contents: dict[int, Term] = {}
@@ -279,7 +282,7 @@ class Frame:
     def _operands(self, unit: tuple[int, int]) -> Iterable[int]:
         cell, start = unit
         raw = self.netlist.cell(cell)
-        if cell == 0 or isinstance(raw, cells.FlipFlop | cells.SyncReadPort):
+        if cell == 0 or isinstance(raw, cells.FlipFlop | cells.SyncReadPort | cells.Instance):
             return ()
         if isinstance(raw, cells.AssignmentList):
             stop = self._stop(cell, raw, start)
@@ -304,6 +307,8 @@ class Frame:
                 return self._inputs[name]
             case cells.FlipFlop() | cells.SyncReadPort():
                 return self._register(self.netlist.registers[cell])
+            case cells.Instance() if self._instance is not None:
+                return self._instance(cell)
             case cells.AsyncReadPort():
                 return self._read(raw)
             case cells.AssignmentList():

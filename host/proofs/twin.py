@@ -141,6 +141,7 @@ class Twin:
             register=lambda register: self._register(time, run, register),
             memory=lambda memory: self._memory(time, run, memory),
             inputs=inputs,
+            instance=lambda cell: self._instance(time, run, cell),
             overrides=overrides,
         )
 
@@ -150,17 +151,22 @@ class Twin:
             if started is not None:
                 return self.terms.const(started, len(register.bits))
             width, name, cell = len(register.bits), register.name, register.cell
-            return self._mixed(register, lambda owner: self._variable(0, owner, width, name, cell), run)
+            return self._mixed(register.bits, lambda owner: self._variable(0, owner, width, name, cell), run)
         # A bit that is equal in both runs has the value of the first in both, so that later terms are the same.
         earlier = self.cycles[time - 1].frames
         return self._mixed(
-            register, lambda owner: earlier[owner if owner is not None else 0].next_register(register.cell), run
+            register.bits, lambda owner: earlier[owner if owner is not None else 0].next_register(register.cell), run
         )
 
-    def _mixed(self, register: Register, value: Callable[[int | None], Term], run: int) -> Term:
-        """Join the bits of a register that are equal in both runs and those that may differ."""
+    def _instance(self, time: int, run: int, cell: int) -> Term:
+        """Return arbitrary outputs of a primitive, equal in both runs where no data reach them."""
+        bits = self.netlist.instance_outputs(cell)
+        return self._mixed(bits, lambda owner: self._variable(time, owner, len(bits), "instance", cell), run)
+
+    def _mixed(self, bits: Sequence[int], value: Callable[[int | None], Term], run: int) -> Term:
+        """Join the bits that are equal in both runs and those that may differ."""
         parts: list[Term] = []
-        start, bits = 0, register.bits
+        start = 0
         while start < len(bits):
             own = self._differing(bits[start])
             stop = start + 1

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from etchnet.hdl.blocks.technology import Ecp5, Ice40
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config, ConfigError
 from etchnet.hdl.isa.contracts import CONTRACTS
@@ -90,6 +91,15 @@ def machines(seed, count):
         except ConfigError:
             continue
     return found
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("technology", [Ecp5(), Ice40(4)], ids=lambda technology: technology.name)
+@pytest.mark.parametrize("latency", [1, 2, 3])
+def test_time_does_not_depend_on_data_with_primitives_of_a_device(technology, latency):
+    config = Config(rows=4, columns=4, multiplier_latency=2, memory_latency=latency, product_latency=latency)
+    proof = prove_constant_time(Machine(config, status=True), technology=technology)
+    assert proof.holds, proof.detail
 
 
 @pytest.mark.campaign
