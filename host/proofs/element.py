@@ -18,11 +18,17 @@ from etchnet.host.proofs.harness import Edit, Harness
 from etchnet.host.proofs.induction import Control, prove_all
 from etchnet.host.proofs.result import Proof
 
-__all__ = ["ElementHarness", "element"]
+__all__ = ["ElementHarness", "element", "within"]
 
 _INT8 = np.arange(-128, 128)
 _LOWEST, _HIGHEST = (int(found(np.multiply.outer(_INT8, _INT8))) for found in (np.min, np.max))
 """range of a product of two int8, from all of them"""
+
+
+def within(total: Any, terms: int) -> Value:
+    """Return whether a sum may be one of `terms` products."""
+    found: Value = (total >= terms * _LOWEST) & (total <= terms * _HIGHEST)
+    return found
 
 
 class ElementHarness(Harness):
@@ -67,9 +73,9 @@ class ElementHarness(Harness):
         for later, earlier in itertools.pairwise(reversed(begun)):
             self.keep(m, f"begun_{len(self.invariants)}", ~later | earlier)
         # No assumption about the machine: all products of two int8 are known to be in this range.
-        self.assume(m, "product_range", self._within(product, 1))
+        self.assume(m, "product_range", within(product, 1))
         for stage, value in enumerate(products[1:], stages + 1):
-            self.keep(m, f"product_range_{stage}", ~begun[stage - stages] | self._within(value, 1))
+            self.keep(m, f"product_range_{stage}", ~begun[stage - stages] | within(value, 1))
         if element.is_shared:
             self.claim(m, "factors", (ports.factors[0] == operand) & (ports.factors[1] == weight))
             self.assume(m, "product", ~begun[latency] | (ports.product == products[latency - stages]))
@@ -78,8 +84,8 @@ class ElementHarness(Harness):
 
         exact = sums[1] + products[-1]
         self.claim(m, "recurrence", ~begun[-1] | (ports.sum_out == exact[: len(ports.sum_out)].as_signed()))
-        no_overflow = (ports.sum_out == exact) & self._within(ports.sum_out, self._row + 1)
-        self.claim(m, "no_overflow", ~begun[-1] | ~self._within(sums[1], self._row) | no_overflow)
+        no_overflow = (ports.sum_out == exact) & within(ports.sum_out, self._row + 1)
+        self.claim(m, "no_overflow", ~begun[-1] | ~within(sums[1], self._row) | no_overflow)
         steps = {"activation": (ports.activation, ports.activation_out), "load": (ports.load, ports.load_out)}
         if element.has_sample:
             steps["windowed"] = ports.windowed, ports.windowed_out
@@ -96,11 +102,6 @@ class ElementHarness(Harness):
         for stage, product in enumerate(products[1:-1], 1):
             old = begun[len(factors) - 1 + stage]
             self.keep(m, f"product_{stage}", ~old | (inside[f"product_{stage}"] == product))
-
-    @staticmethod
-    def _within(total: Any, terms: int) -> Value:
-        """Return whether a sum may be one of `terms` products."""
-        return (total >= terms * _LOWEST) & (total <= terms * _HIGHEST)
 
 
 _EDITS = (
