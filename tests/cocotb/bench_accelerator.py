@@ -203,6 +203,36 @@ def start_clock(dut: Any) -> None:
 
 
 @cocotb.test()
+async def network_from_initial_contents(dut: Any) -> None:
+    """Comes before the tests that load the network, which overwrite these contents."""
+    setup = Setup.read()
+    start_clock(dut)
+    pins = Pins(dut, setup.config)
+    await pins.reset()
+
+    def run() -> Accelerator:
+        # Inputs and a run, and no packet before them.
+        accelerator = Accelerator(setup.config, engine=pins)
+        accelerator.load_program(setup.program, built_in=True)
+        setup.check_results(accelerator.run(setup.inputs))
+        return accelerator
+
+    setup.check_counters((await bridge(run)()).counts.totals)
+    await pins.stay_silent(100)
+    # A reset leaves memories as they are.
+    for moment in (40, 123, 321):
+        pins.reset_at = pins.cycle + moment
+        try:
+            await bridge(run)()
+        except ResetError:
+            assert dut.sequencer.running.value
+        else:
+            raise AssertionError(f"no reset after {moment} cycles")
+        setup.check_counters((await bridge(run)()).counts.totals)
+    await pins.stay_silent(100)
+
+
+@cocotb.test()
 async def outputs_and_counters_when_links_are_always_ready(dut: Any) -> None:
     setup = Setup.read()
     start_clock(dut)
@@ -277,32 +307,3 @@ async def reset_in_mid_run(dut: Any) -> None:
             await pins.stay_silent(20)
             await pins.reset()
         assert running >= moments // 4, f"only {running} of {moments} resets hit the machine at work"
-
-
-@cocotb.test()
-async def network_from_initial_contents(dut: Any) -> None:
-    setup = Setup.read()
-    start_clock(dut)
-    pins = Pins(dut, setup.config)
-    await pins.reset()
-
-    def run() -> Accelerator:
-        # Inputs and a run, and no packet before them.
-        accelerator = Accelerator(setup.config, engine=pins)
-        accelerator.load_program(setup.program, built_in=True)
-        setup.check_results(accelerator.run(setup.inputs))
-        return accelerator
-
-    setup.check_counters((await bridge(run)()).counts.totals)
-    await pins.stay_silent(100)
-    # A reset leaves memories as they are.
-    for moment in (40, 123, 321):
-        pins.reset_at = pins.cycle + moment
-        try:
-            await bridge(run)()
-        except ResetError:
-            assert dut.sequencer.running.value
-        else:
-            raise AssertionError(f"no reset after {moment} cycles")
-        setup.check_counters((await bridge(run)()).counts.totals)
-    await pins.stay_silent(100)

@@ -28,7 +28,8 @@ def _generate(config, *, init=None, run=None, **options):
 
 @pytest.fixture(scope="package", autouse=True)
 def generated_once():
+    """Replace `generate` in these modules by a function that tests may call too."""
     with pytest.MonkeyPatch.context() as patch:
         for name in PLACES:
             patch.setattr(importlib.import_module(f"etchnet.{name}"), "generate", _generate)
-        yield
+        yield _generate

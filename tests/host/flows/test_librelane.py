@@ -11,7 +11,6 @@ from support.needs import needs_verilator
 from support.verilator import build
 
 from etchnet.hdl.isa.config import Config, ConfigError
-from etchnet.hdl.targets.verilog import generate
 from etchnet.host.flows.librelane import librelane
 from etchnet.host.flows.processes import PDKS, TILE
 from etchnet.host.flows.project import MOST_BITS, memory_bits, write_files
@@ -130,10 +129,10 @@ def test_librelane_knows_every_variable(tmp_path):
         assert (found["DESIGN_NAME"], float(found["CLOCK_PERIOD"])) == ("etchnet", pdk.period)
 
 
-def test_memories_too_large_for_flip_flops_are_refused_unless_they_are_macros(capsys, tmp_path):
+def test_memories_too_large_for_flip_flops_are_refused_unless_they_are_macros(capsys, tmp_path, generated_once):
     single = Config(rows=1, columns=1)
-    bits = memory_bits(generate(single))
-    assert bits > MOST_BITS > memory_bits(generate(TILE))
+    bits = memory_bits(generated_once(single))
+    assert bits > MOST_BITS > memory_bits(generated_once(TILE))
     with pytest.raises(ConfigError, match=f"must have at most 16,384 bits, not {bits:,}"):
         librelane(single)
     assert f"{bits:,} bits of memory: replace src/etchnet_ram.v" in librelane(single, macros=True)["config.yaml"]

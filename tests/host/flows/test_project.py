@@ -5,7 +5,6 @@ import re
 import pytest
 
 from etchnet.hdl.isa.config import Config, ConfigError
-from etchnet.hdl.targets.verilog import generate
 from etchnet.host.flows.processes import TILE
 from etchnet.host.flows.project import MOST_BITS, check_flip_flops, describe, memory_bits, split_memory, write_files
 from etchnet.host.tools.yosys import run_yosys
@@ -25,15 +24,15 @@ SMALL = Config(
 
 
 @pytest.mark.parametrize("config", [TILE, SMALL], ids=["2x2", "3x5"])
-def test_memory_bits_are_those_that_yosys_finds(config, tmp_path):
-    design = generate(config)
+def test_memory_bits_are_those_that_yosys_finds(config, tmp_path, generated_once):
+    design = generated_once(config)
     design.write(tmp_path)
     log = run_yosys("read_verilog etchnet.v; hierarchy -top etchnet; proc; flatten; stat", folder=tmp_path)
     assert memory_bits(design) == int(re.findall(r"(\d+) memory bits", log)[-1])
 
 
-def test_the_memory_module_is_split_off_whole():
-    design = generate(TILE)
+def test_the_memory_module_is_split_off_whole(generated_once):
+    design = generated_once(TILE)
     logic, memory = split_memory(design)
     assert memory in design.verilog
     assert len(logic) + len(memory) == len(design.verilog)

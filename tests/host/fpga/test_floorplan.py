@@ -241,7 +241,7 @@ def test_every_board_has_a_device_of_its_family(board):
 
 def test_memories_and_parts_have_the_names_of_the_gateware():
     """A wrong name would go unnoticed otherwise, because it only makes the placement worse."""
-    config = Config(**BOARDS["ulx3s-85f"].machine)
+    config = Config(**BOARDS["ulx3s-85f"].machine | {"rows": 4, "columns": 4})
     verilog = generate(config, wrapper=partial(Uart, clock_hz=12e6, baud=1e6)).verilog
     names = set(re.findall(r"^  (?:\w+|\)) \\?([\w$]+) +\($", verilog, re.MULTILINE))
     names = {name.split("$")[0] for name in names}
