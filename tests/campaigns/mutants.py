@@ -130,7 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--sample", type=int, metavar="N", help="only the first N of the mutants, which are in random order")
     add("--jobs", type=int, default=2, help="copies of the package that are tested at once (default: %(default)s)")
     add("--tests", action="append", metavar="PATH", help="only tests below this path; can be repeated")
-    add("--budget", type=float, default=120, metavar="SECONDS", help="for the tests of a mutant (default: %(default)s)")
+    add(
+        "--budget",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="CPU time for the tests of a mutant (default: %(default)s)",
+    )
     add("--campaign", action="store_true", help="let survivors also pass the tests marked as campaigns")
     add("--campaign-budget", type=float, default=600, metavar="SECONDS", help="for these (default: %(default)s)")
     add("--resume", type=Path, metavar="FILE", help="JSON lines of results: go on after these (default: in the cache)")

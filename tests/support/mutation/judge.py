@@ -17,6 +17,8 @@ SURVIVED, EQUIVALENT = "survived", "equivalent"
 OUTCOMES = (KILLED, CRASHED, TIMED_OUT, EQUIVALENT, SURVIVED)
 GIVEN_UP = 5
 """tests that may crash, each of those that take too long for three, before a mutant counts as crashed or timed out"""
+WALL = 8
+"""seconds that may pass for each second of CPU time, on a computer that does other things too"""
 _FIRST = 4.0
 """seconds of the tests that run before all others are collected"""
 
@@ -74,7 +76,7 @@ def _stages(tests: list[str], seconds: dict[str, float], budget: float) -> Itera
 
 
 def judge(worker: Worker, tests: TestMap, block: str, mutant: Mutant, *, budget: float, stages: int = 2) -> Result:
-    """Run the tests of a mutant, the nearest first, until one decides or `budget` seconds are over."""
+    """Run the tests of a mutant, the nearest first, until one decides; `budget` limits their CPU time in seconds."""
     result, start = blank(block, mutant, worker.root), time.monotonic()
     ordered = tests.tests(mutant)
     result.covered, result.left = tests.covers(mutant), len(ordered)
@@ -82,7 +84,7 @@ def judge(worker: Worker, tests: TestMap, block: str, mutant: Mutant, *, budget:
     weight = 0
     with worker.changed(mutant):
         for _, stage in zip(range(stages), _stages(ordered, tests.seconds, budget), strict=False):
-            left = budget - (time.monotonic() - start)
+            left = SETTLE + WALL * budget - (time.monotonic() - start)
             events = worker.run(stage, seconds=max(left, 1.0), doubts=GIVEN_UP - weight)
             doubts += _note(result, stage, events)
             weight = sum(DOUBTS[kind] for kind, _, _ in doubts)
