@@ -48,7 +48,7 @@ def prove(config: Config, theorems: Sequence[str], tops: Sequence[str], verbose:
     """Prove that time never depends on data, and more, about a machine.
 
     Every proof holds for all programs, all data and any number of cycles. It comes with controls: machines broken on
-    purpose, which the proof must reject. THEOREM is one of constant-time, two-copies, tokens, element, fetch and
+    purpose, which the proof must reject. THEOREM is one of constant-time, two-copies, tokens, element, array, fetch and
     sender; by default all are proved. The exit status is 1 if a proof fails or does not reject a control.
     """
     try:

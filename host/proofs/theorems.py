@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
+from etchnet.host.proofs.array import array
 from etchnet.host.proofs.boundaries import BOUNDARIES
 from etchnet.host.proofs.constant_time import prove_constant_time
 from etchnet.host.proofs.element import element
@@ -79,6 +80,7 @@ THEOREMS: Mapping[str, Theorem] = {
     "constant-time": Theorem("time never depends on data", _constant_time),
     "tokens": Theorem("tokens never over- or underflow", _induction(tokens, "tokens")),
     "element": Theorem("a processing element computes its recurrence", _induction(element, "processing elements")),
+    "array": Theorem("the array multiplies vectors by tiles", _induction(array, "array")),
     "fetch": Theorem("instructions arrive once and in order", _induction(fetch, "instruction memories")),
     "sender": Theorem("results are sent once and in order", _induction(sender, "sender")),
 }

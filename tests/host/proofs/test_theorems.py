@@ -8,6 +8,7 @@ from etchnet.hdl.isa import Drain
 from etchnet.hdl.isa.config import Config
 from etchnet.host.proofs import fetch as fetching
 from etchnet.host.proofs import sender as sending
+from etchnet.host.proofs.array import ArrayHarness, array
 from etchnet.host.proofs.element import element
 from etchnet.host.proofs.fetch import FetchHarness, fetch
 from etchnet.host.proofs.induction import prove, violation
@@ -41,6 +42,11 @@ def test_elements_follow_their_recurrence(latency):
     assert proved.rejects_controls
 
 
+def test_an_array_multiplies_vectors_by_tiles():
+    proved = prove(ArrayHarness(machine(multiplier_latency=2)))
+    assert proved.holds, proved.detail
+
+
 @pytest.mark.parametrize("latency", [1, 2])
 def test_drains_are_fetched_in_order(latency):
     config = machine(memory_latency=latency)
@@ -70,7 +76,7 @@ MACHINES = {
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize("theorem", [tokens, element, fetch, sender], ids=lambda t: t.__name__)
+@pytest.mark.parametrize("theorem", [tokens, element, array, fetch, sender], ids=lambda t: t.__name__)
 @pytest.mark.parametrize("changes", MACHINES.values(), ids=MACHINES)
 def test_every_theorem_of_every_kind_of_machine(theorem, changes):
     proved = theorem(machine(**changes))
