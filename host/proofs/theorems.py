@@ -17,6 +17,7 @@ from etchnet.host.proofs.leaks import LEAKS
 from etchnet.host.proofs.result import Proof
 from etchnet.host.proofs.sender import sender
 from etchnet.host.proofs.tokens import tokens
+from etchnet.host.proofs.two_copies import play_two_copies, prove_two_copies
 
 __all__ = ["THEOREMS", "Theorem", "prove", "smallest"]
 
@@ -68,6 +69,12 @@ def _constant_time(config: Config, tops: Iterable[str], report: Report) -> Itera
         yield dataclasses.replace(proof, controls=tuple(controls))
 
 
+def _two_copies(config: Config, tops: Iterable[str], report: Report) -> Iterator[Proof]:
+    """Check two copies of the smallest machine with the options of `config`, and of every leaky one."""
+    for check in (prove_two_copies, play_two_copies):
+        yield check(smallest(config), controls=LEAKS, report=lambda text: report(f"two copies: {text}"))
+
+
 def _induction(theorem: Callable[[Config], Proof], title: str) -> Callable[..., Iterator[Proof]]:
     def prove_one(config: Config, tops: Iterable[str], report: Report) -> Iterator[Proof]:
         report(title)
@@ -78,6 +85,7 @@ def _induction(theorem: Callable[[Config], Proof], title: str) -> Callable[..., 
 
 THEOREMS: Mapping[str, Theorem] = {
     "constant-time": Theorem("time never depends on data", _constant_time),
+    "two-copies": Theorem("time never depends on data, by the generated Verilog of a small machine", _two_copies),
     "tokens": Theorem("tokens never over- or underflow", _induction(tokens, "tokens")),
     "element": Theorem("a processing element computes its recurrence", _induction(element, "processing elements")),
     "array": Theorem("the array multiplies vectors by tiles", _induction(array, "array")),

