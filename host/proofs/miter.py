@@ -203,5 +203,5 @@ dffunmap
 opt_clean
 write_smt2 -stbv -wires {top}.smt2
 """
-    run_yosys(script, folder=folder)
+    run_yosys(script, folder=folder, extra="prove")
     return (folder / f"{top}.smt2").read_text()

