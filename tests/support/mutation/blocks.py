@@ -86,11 +86,18 @@ def candidates(root: Path, block: str) -> list[Mutant]:
     return [mutant for path in files(root, block) for mutant in mutants(path, (root / path).read_bytes())]
 
 
-def _shuffled(found: list[Mutant], seed: str) -> Iterator[Mutant]:
-    """Yield mutants in random order, those of rare operators earlier: an operator's share is the root of its number."""
-    source, numbers = random.Random(seed), Counter(mutant.operator for mutant in found)
-    keys = {mutant: source.random() ** math.sqrt(numbers[mutant.operator]) for mutant in found}
-    yield from sorted(found, key=keys.__getitem__, reverse=True)
+def _shuffled(found: list[Mutant], sources: dict[str, bytes], seed: int) -> Iterator[Mutant]:
+    """Yield mutants in random order, those of rare operators earlier: an operator's share is the root of its number.
+
+    A mutant's place depends on the seed and its own text, so that most stay the same when the code changes.
+    """
+    numbers = Counter(mutant.operator for mutant in found)
+
+    def place(mutant: Mutant) -> float:
+        text = repr((seed, mutant.path, mutant.scope, mutant.operator, *mutant.diff(sources[mutant.path])))
+        return random.Random(text).random() ** math.sqrt(numbers[mutant.operator])
+
+    yield from sorted(found, key=place, reverse=True)
 
 
 def draw(root: Path, seed: int, count: int, blocks: list[str]) -> list[tuple[str, Mutant]]:
@@ -105,7 +112,7 @@ def draw(root: Path, seed: int, count: int, blocks: list[str]) -> list[tuple[str
     for block, all_of_it in found.items():
         number = LEAST + max(0, count - LEAST * len(blocks)) * len(all_of_it) // total
         sources = {path: (root / path).read_bytes() for path in files(root, block)}
-        kept = (m for m in _shuffled(all_of_it, f"{seed} {block}") if valid(m, sources[m.path]))
+        kept = (m for m in _shuffled(all_of_it, sources, seed) if valid(m, sources[m.path]))
         drawn += [(block, mutant) for _, mutant in zip(range(number), kept, strict=False)]
     random.Random(seed).shuffle(drawn)
     return drawn

@@ -195,7 +195,9 @@ class _Finder(ast.NodeVisitor):
             if not isinstance(first, ast.Starred) and not isinstance(second, ast.Starred):
                 self.add("swap", self.span(first, second), self.text(second) + between + self.text(first))
         for child in [node.func, *arguments]:
-            self.visit(child)
+            # Any negative size means the rest.
+            if called != "reshape" or self.text(child) != "-1":
+                self.visit(child)
         for keyword in node.keywords:
             # A register that also resets, to the value that it has at power-up, reaches no other state.
             resets = (keyword.arg, getattr(keyword.value, "value", None)) in (("reset_less", True), ("resets", False))

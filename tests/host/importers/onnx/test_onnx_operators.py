@@ -181,6 +181,18 @@ def test_maximum_pool(form, seed):
 
 
 @forms
+@pytest.mark.parametrize("back", [True, False])
+def test_maximum_pool_of_channels_that_come_last(form, back):
+    """In QOperator files ONNX Runtime moves the transposition past the pool."""
+    random = np.random.default_rng(2)
+    writer, x = begin(form, random, (7, 6, 4))
+    y = writer.same("Transpose", x, (4, 7, 6), perm=[0, 3, 1, 2])
+    y = writer.same("MaxPool", y, (4, 4, 3), kernel_shape=[2, 3], strides=[2, 2], pads=[1, 0, 0, 1])
+    y = writer.same("Transpose", y, (4, 3, 4), perm=[0, 2, 3, 1]) if back else random_conv(writer, random, y)
+    agree(writer.write(y), random_bytes(random, (2, *x.shape)))
+
+
+@forms
 @pytest.mark.parametrize(
     ("kernel", "attributes"),
     [

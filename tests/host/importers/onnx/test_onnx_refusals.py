@@ -124,6 +124,15 @@ def relu_behind(model):
     reader.input[0] = "clipped"
 
 
+def huge_border(model):
+    """Put a border around the input that makes it larger than any memory."""
+    pads = np.array([0, 0, 0, 0, 0, 0, 1 << 20, 1 << 20])
+    model.graph.initializer.append(numpy_helper.from_array(pads, "pads"))
+    model.graph.node.insert(0, helper.make_node("Pad", ["x", "pads"], ["padded"]))
+    reader = next(node for node in model.graph.node if "x" in node.input and node.op_type != "Pad")
+    reader.input[list(reader.input).index("x")] = "padded"
+
+
 FLOAT = r"Conv \(conv\d+\): ONNX Runtime computes it in float32, not on int8\. For int8, each of its operands must"
 
 
@@ -143,6 +152,7 @@ FLOAT = r"Conv \(conv\d+\): ONNX Runtime computes it in float32, not on int8\. F
         (dimension(1, -2), "the input 'x': dimension 1 must be known, not -2"),
         (dimension(0, -3), "the input 'x': the batch must be from 1 to 4096, not -3"),
         (dimension(3, 1 << 40), "the input 'x' must have at most 16777216 values per image"),
+        (huge_border, r"'padded' must have at most 134217728 values, not shape \(2, 1048580, 1048580\)"),
         (attribute("Conv", group=2), r"weights of shape \(3, 2, 3, 3\) in 2 groups do not fit 2 channels"),
         (attribute("Gemm", transA=1), r"QGemm \(gemm\d+\): transA must be 0"),
         (constant("Conv", 2, np.zeros(4, np.int32)), r"the bias must have 3 values, not shape \(4,\)"),

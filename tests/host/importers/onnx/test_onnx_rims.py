@@ -11,7 +11,7 @@ pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 import onnx
 from onnx import numpy_helper
-from support.onnx_runtime import agree, same_formulas
+from support.onnx_runtime import agree, ours, same_formulas, theirs
 from support.onnx_strategies import Tensor, begin, near, random_bytes, random_conv, random_model, random_out
 
 from etchnet.host.importers.onnx.importer import parse_onnx
@@ -43,6 +43,20 @@ def test_functions_that_are_no_straight_lines_come_last(kind):
     y = random_conv(writer, random, x)
     y = writer.give(writer.node(kind, [writer.read(y)]), y.shape, (1 / 200, -50))
     agree(writer.write(y, floats=True), random_bytes(random, (3, 4, 6, 6)))
+
+
+@pytest.mark.parametrize("images", [4, 5, 7])
+def test_operators_on_the_host_with_a_fixed_batch(images):
+    """They see whole batches: the last image is repeated."""
+    random = np.random.default_rng(9)
+    writer, x = begin("QDQ", random, (3, 4, 4), batch=4)
+    y = random_conv(writer, random, x)
+    size = int(np.prod(y.shape))
+    real = writer.node("Exp", [writer.node("Tanh", [writer.read(y)])])
+    last = writer.node("Softmax", [writer.node("Reshape", [real, writer.constant(np.array([4, size]))])], axis=-1)
+    data, inputs = writer.write(y, outputs=[(last, (size,))]), random_bytes(random, (8, 3, 4, 4))
+    expected = np.concatenate([theirs(data, inputs[:4])[1], theirs(data, inputs[4:])[1]])
+    assert np.array_equal(ours(data, inputs[:images])[1], expected[:images])
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise", "rows", "gemm"])
