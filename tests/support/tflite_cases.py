@@ -103,6 +103,18 @@ def reduce_max(axes, shape, scale=None):
     return change
 
 
+def split(parts):
+    """Add a SPLIT_V of the channels, whose results have the sizes that the parts should have."""
+
+    def change(c):
+        results = [c.g.like(c.conv, (1, 6, 5, 2)) for _ in parts]
+        inputs = [c.conv, *(c.g.constant(np.array(value, np.int32)) for value in (parts, 3))]
+        c.last = c.g.operator("SPLIT_V", "SplitVOptions", {"NumSplits": len(parts)}, inputs, results[0])
+        c.operator(-1)[2].extend(results[1:])
+
+    return change
+
+
 def add(first, second, shape=(1, 6, 5, 4), scale=0.5, kind="add"):
     def change(c):
         operands = [getattr(c, first), getattr(c, second)]

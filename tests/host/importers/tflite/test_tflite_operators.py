@@ -165,6 +165,21 @@ def every_value(kind, scales, zeros):
     return g.write(first, result), np.arange(-128, 128).astype(np.int8).reshape(1, 16, 16, 1)
 
 
+def test_a_factor_that_is_an_int8_is_the_weight():
+    """Others are replaced by a weight from 64 to 127 with the same results."""
+    g, shape = Graph(), (1, 2, 2, 4)
+    factors = g.activation("factors", (4,), 0.01, 100)
+    g.tensors[factors].data = np.array([101, -27, -28, -29], np.int8)
+    first = g.activation("input", shape, 0.1, 3)
+    result = g.operator("MUL", "MulOptions", {}, [first, factors], g.activation("result", shape, 0.2, -4))
+    (layer,) = parse_tflite(g.write(first, result)).network.layers
+    weights = layer.weights.reshape(-1)
+    assert weights[:3].tolist() == [1, -127, -128]
+    assert -127 <= weights[3] <= -64
+    x = np.random.default_rng(0).integers(-128, 128, (30, *shape[1:])).astype(np.int8)
+    assert np.array_equal(ours(g.write(first, result), x), run(g.write(first, result), x))
+
+
 def by_factor(x, factor, zeros, low=-128):
     multiplier, shift = quantise_multiplier(factor)
     return requantise(

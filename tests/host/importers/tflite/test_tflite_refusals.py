@@ -31,6 +31,7 @@ from support.tflite_cases import (
     reads,
     reduce_max,
     softmax_in_the_middle,
+    split,
     tensor,
     two_quantisations,
     weights,
@@ -210,6 +211,9 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (pad([[0, 0], [1 << 30, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"paddings must be from 0 to 32768"),
         (pad([[0, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"paddings must have 32 bytes for shape \(4, 2\), not 24"),
         (pad([[0, 0], [1, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"PAD .* the result must have shape \(1, 7, 5, 4\), not"),
+        # parts
+        (split([0, 4]), r"SPLIT_V \(operator 4\) must have parts of 4 values along axis 3, not \[0, 4\]"),
+        (split([1, 2]), r"SPLIT_V \(operator 4\) must have parts of 4 values along axis 3, not \[1, 2\]"),
         # means
         (mean([1, 7], (1, 6, 5, 4)), r"MEAN \(operator 4\) must be over axes of an image, 0 to 3, not \[1, 7\]"),
         (mean([], (1, 6, 5, 4)), r"MEAN \(operator 4\): the axes must be a list of 1 to 4"),
