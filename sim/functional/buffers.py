@@ -56,8 +56,11 @@ def wrap_int32(values: np.ndarray) -> np.ndarray:
 
 
 def as_slice(indices: np.ndarray) -> slice | None:
-    """Return the slice equal to consecutive ascending indices, or None if they are not consecutive."""
+    """Return the slice equal to consecutive ascending indices, or None if they are not consecutive or begin below 0.
+
+    A negative index stands for a value that does not exist, which a slice would count from the end.
+    """
     flat = indices.ravel()
-    if len(flat) and flat[-1] - flat[0] == len(flat) - 1 and (np.diff(flat) == 1).all():
+    if len(flat) and flat[0] >= 0 and flat[-1] - flat[0] == len(flat) - 1 and (np.diff(flat) == 1).all():
         return slice(int(flat[0]), int(flat[-1]) + 1)
     return None

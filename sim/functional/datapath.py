@@ -80,8 +80,10 @@ class Datapath:
         self._kernels.clear()
 
     def tile(self, p: Pass) -> np.ndarray:
-        """Return the weights of a pass as the array holds them: int8 (rows, columns)."""
-        return self._tiles([p])[0]
+        """Return a copy of the weights of a pass as the array holds them: int8 (rows, columns)."""
+        # Tiles that are not diagonal may be views of `weights`, which later packets change.
+        tile: np.ndarray = self._tiles([p])[0].copy()
+        return tile
 
     def _tiles(self, passes: Sequence[Pass]) -> np.ndarray:
         """Return the tiles of passes: int8 (passes, rows, columns)."""

@@ -171,7 +171,8 @@ class ProgramTrace:
         self._config, self._versioned = config, versioned
         self._lanes = config.tiles_per_word
         self._parts = config.words_per_pixel()
-        self.halves = max(sources) + 1
+        # A pass that reads activations may come after the last half has been released.
+        self.halves = 1 + max((s for p, s in zip(passes, sources, strict=True) if p.source == Source.INPUT), default=0)
         read = [p.walk().max() for p in passes if p.source == Source.INPUT]
         self.input_words = int(max(read, default=0)) + 1 if max(read, default=0) != OUTSIDE else 1
         self.cells, self.values = GrowableArray(), GrowableArray()
@@ -286,16 +287,17 @@ class ProgramTrace:
             term = Term(drain.fold, OperandKind.VALUE)
             self._banks[drain.into].fold(self.lists, words.ravel(), term, results.reshape(-1, 1), level)
             return
+        # Rows are written one after another, each word by word: of two results in one word, the later one remains.
+        parts = config.words_per_pixel(wide=drain.wide)
         for tile in range(drain.tiles):
+            where = (words[tile][:, None] + np.arange(parts)).ravel()
             if drain.wide:
-                for word in range(config.words_per_pixel(wide=True)):
-                    for lane in range(lanes):
-                        self._memories[Destination.OUTPUT][words[tile] + word, lane] = -1
-                        self.output_values[words[tile] + word, lane, 0] = results[tile, :, 0]
-                        self.output_values[words[tile] + word, lane, 1] = word * lanes + lane
+                for lane in range(lanes):
+                    self.output_cells[where, lane] = -1
+                    self.output_values[where, lane, 0] = np.repeat(results[tile, :, 0], parts)
+                    self.output_values[where, lane, 1] = np.tile(np.arange(parts), drain.pixels) * lanes + lane
                 continue
-            for part in range(self._parts):
-                lane = (drain.lane + tile) % lanes
-                self._memories[drain.destination][words[tile] + part, lane] = results[tile, :, part]
-                if drain.destination == Destination.OUTPUT:
-                    self.output_values[words[tile] + part, lane] = -1
+            lane = (drain.lane + tile) % lanes
+            self._memories[drain.destination][where, lane] = results[tile].ravel()
+            if drain.destination == Destination.OUTPUT:
+                self.output_values[where, lane] = -1

@@ -167,5 +167,6 @@ class ActivationState:
                 at, cycles = drain.words - least, begin + INDICES[: drain.row_count] * drain.pace
                 for word in range(drain.words_per_row):
                     inside = (at + word >= 0) & (at + word <= most - least)
-                    readable[at[inside] + word] = cycles[inside] + word
+                    # Rows that overlap write a word several times.
+                    np.maximum.at(readable, at[inside] + word, cycles[inside] + word)
         return max(start, int((readable[words - least] - when).max()))

@@ -78,7 +78,7 @@ class ExactEngine(Engine):
     def exchange(self, words: np.ndarray, count: int) -> np.ndarray:
         """Follow the tokens until the packets are taken and `count` words have left; see `Engine`."""
         loader, sender = self._loader, self._sender
-        loader.free = max(loader.free, self._cycle)
+        loader.offered = max(loader.offered, self._cycle)
         sender.free = max(sender.free, self._cycle)
         sender.wanted += count
         target = sender.received.count + count

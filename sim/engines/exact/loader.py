@@ -50,7 +50,10 @@ class LoaderProcess:
         For each COUNTERS packet that is not answered yet, the first cycle in which the answer may leave. The loader
         takes no packet until it is empty.
     free
-        The first cycle in which the loader can take a word.
+        The first cycle in which the loader can take a packet: after an answer to a COUNTERS packet, or 0.
+    offered
+        The first cycle in which the host can offer the next word: after the word before it was taken, and not before
+        the exchange that it belongs to. A word is offered until it is taken, also while the loader waits.
     """
 
     def __init__(self, shared: SharedState, offers: ReadyPattern) -> None:
@@ -60,7 +63,7 @@ class LoaderProcess:
         self.sent = TransferLog(shared.progress)
         self.commands: list[RunCommand] = []
         self.counter_reads: list[int] = []
-        self.free = 0
+        self.free = self.offered = 0
         self._acquired = 0
         """halves of the input memory that packets have acquired and not committed"""
         self._depths = {
@@ -87,16 +90,21 @@ class LoaderProcess:
             while self.counter_reads:
                 yield
             packet, position = self._parse(words, position)
-            header_cycles = self._offers.take(self.free, HEADER_WORDS)
-            self.sent.extend(header_cycles)
-            free = int(header_cycles[-1]) + 1
+            self._move(self.free, HEADER_WORDS)
             if packet.target is Target.COUNTERS:
-                self.counter_reads.append(free)
-                continue
-            self.free = free
-            if len(packet.words):
+                self.counter_reads.append(self.offered)
+            elif len(packet.words):
                 self._check_halves(packet)
                 yield from self._take(packet)
+
+    def _move(self, ready: int, count: int) -> Cycles:
+        """Take `count` words, the first of them from cycle `ready` on; return their cycles."""
+        first = max(self._offers.first(self.offered), ready)
+        rest = self._offers.take(first + 1, count - 1)
+        cycles: Cycles = range(first, rest.stop) if isinstance(rest, range) else np.append(first, rest)
+        self.sent.extend(cycles)
+        self.offered = self.sent.last + 1
+        return cycles
 
     def _parse(self, words: np.ndarray, position: int) -> tuple[_Packet, int]:
         """Return the packet that begins at `position`, and the position after it."""
@@ -132,26 +140,23 @@ class LoaderProcess:
     def _take(self, packet: _Packet) -> Iterator[None]:
         """Take the words of a packet once it has the token that it needs; store them; put a token or a command."""
         target, header = packet.target, packet.header
-        first = max(self._offers.first(self.free), (yield from self._acquire(packet)))
-        rest = self._offers.take(first + 1, packet.words.shape[0] * packet.words.shape[1] - 1)
-        cycles: Cycles = range(first, rest.stop) if isinstance(rest, range) else np.append(first, rest)
-        self.sent.extend(cycles)
+        words = packet.words
+        cycles = self._move((yield from self._acquire(packet)), words.shape[0] * words.shape[1])
         if target is Target.WEIGHTS and header.acquire:
-            self._tokens.weights_free.use(first)
+            self._tokens.weights_free.use(int(cycles[0]))
         last = self.sent.last
-        self.free = last + 1
         if target is Target.RUN:
-            self.commands.append(self._command(packet.words))
+            self.commands.append(self._command(words))
             self._tokens.run.put(last + 1)
             return
         if self._history is not None:
             half = self._data.write_half if target is Target.INPUT else 0
-            strobes = np.asarray(cycles).reshape(packet.words.shape[:2]) + Loader.latency(self._config)
-            self._history.writes.append(LinkWrite(target, header.address, half, strobes, packet.words.copy()))
+            strobes = np.asarray(cycles).reshape(words.shape[:2]) + Loader.latency(self._config)
+            self._history.writes.append(LinkWrite(target, header.address, half, strobes, words.copy()))
         if target in (Target.PASSES, Target.DRAINS):
-            self._programs.write(target, header.address, packet.words)
+            self._programs.write(target, header.address, words)
         else:
-            self._data.write(target, header.address, packet.words)
+            self._data.write(target, header.address, words)
         visible = last + Loader.latency(self._config) + 1
         if target is Target.INPUT and header.commit:
             self._data.write_half ^= 1
