@@ -23,7 +23,7 @@ class Copying(Technology):
         """Return `after` and registers in turn: tests notice whichever of both is wrong."""
         copies: list[Value] = [Signal(len(after), name=f"{name}_copy_{index}") for index in range(count)]
         m.d.sync += [copy.eq(before) for copy in copies]
-        return [after if index % 2 else copy for index, copy in enumerate(copies)]
+        return [copy if index % 2 else after for index, copy in enumerate(copies)]
 
 
 class Platform:

@@ -48,21 +48,23 @@ def exchange(machine, packets, count, random):
                 words.pop(0)
             if ready and seen["link_out.valid"]:
                 received.append((seen["link_out.payload"], seen["status.last"], seen["status.answer"]))
+        assert not words
         return received
 
-    return rtl.run(machine, bench()), history
+    return rtl.run(machine, bench(), cycles=2000), history
 
 
 @pytest.mark.parametrize("residual_words", [0, 16])
 def test_a_program_with_every_destination_and_token(residual_words):
-    """Inputs go to the activation memory and to another one; then all words of both are sent, then the counters.
+    """Inputs go to the activation memory and to another one; then all words of both are sent, and in the end counters.
 
-    No drain writes another word than its own. The first pass waits for weights, the last one permits further ones. Two
-    tiles share a word of the machine without residuals. There the other memory is the output memory.
+    No drain writes another word than its own. The program runs twice, once in each half of the memories of the links.
+    The first pass waits for weights, the last one permits further ones. Two tiles share a word of the machine without
+    residuals; there the other memory is the output memory.
     """
     rows, columns = (3, 3) if residual_words else (4, 2)
     config = Config(rows=rows, columns=columns, residual_words=residual_words, **MEMORIES)
-    tiles, x = config.tiles_per_word, int8(np.random.default_rng(0), (16, rows))
+    tiles, x = config.tiles_per_word, int8(np.random.default_rng(0), (2, 16, rows))
     identity = {"kind": TileKind.IDENTITY, "step": 1}
     passes = [
         Pass(pixels=5, release=True, useful=3, wait_input=True, wait_output=True, wait_weights=True, **identity),
@@ -84,31 +86,36 @@ def test_a_program_with_every_destination_and_token(residual_words):
     packets = [
         *load(config, passes, drains, parameter_words(config, [PLAIN] * columns)),
         packet(Target.WEIGHTS, weights, config, commit=True),
-        input_packet(config, x),
+        input_packet(config, x[0]),
         run(config, passes, drains, 32),
-        packet(Target.WEIGHTS, weights, config, acquire=True),
+        run(config, passes, drains, 32),
+        packet(Target.WEIGHTS, weights, config, acquire=True, commit=True),
+        input_packet(config, x[1]),
+        counters_packet(config),
         counters_packet(config),
     ]
-    random = np.random.default_rng(1)
-    received, history = exchange(Machine(config, status=True), packets, 32 + 2 * len(Counter), random)
+    random, end = np.random.default_rng(1), 64 + 2 * len(Counter)
+    received, history = exchange(Machine(config, status=True), packets, end + 2 * len(Counter), random)
     words, last, answer = zip(*received, strict=True)
-    assert [index for index, is_last in enumerate(last) if is_last] == [31, 47]
-    assert [index for index, is_counter in enumerate(answer) if is_counter] == [*range(32, 48)]
+    assert [index for index, is_last in enumerate(last) if is_last] == [31, 63, end - 1, 2 * end - 65]
+    assert [index for index, is_counter in enumerate(answer) if is_counter] == [*range(64, len(words))]
 
-    wanted = np.zeros((32, tiles, columns), np.int8)
-    wanted[3:8, -1], wanted[18:23, 0] = x[:5, :columns], x[5:10, :columns]
-    results = np.array(words[:32], "<u4").view(np.int8).reshape(32, 4)[:, :rows]
+    wanted = np.zeros((2, 32, tiles, columns), np.int8)
+    wanted[:, 3:8, -1], wanted[:, 18:23, 0] = x[:, :5, :columns], x[:, 5:10, :columns]
+    results = np.array(words[:64], "<u4").view(np.int8).reshape(64, 4)[:, :rows]
     assert np.array_equal(results.reshape(wanted.shape), wanted)
 
-    totals = [low | high << 32 for low, high in zip(words[32::2], words[33::2], strict=True)]
+    totals = [low | high << 32 for low, high in zip(words[64:end:2], words[65:end:2], strict=True)]
     assert totals[Counter.CYCLES] == sum(status["running"] for status in history)
-    assert (totals[Counter.ISSUE], totals[Counter.USEFUL]) == (42, 15)
+    assert (totals[Counter.ISSUE], totals[Counter.USEFUL]) == (84, 30)
+    assert totals[Counter.REQUANTISE] == 2 * 16 * (tiles + bool(residual_words))
+    assert not any(words[end:])
     changes = {name: [value for value, _ in groupby(status[name] for status in history)] for name in history[0]}
-    for name, values in {"input": [2, 1, 2], "output": [2, 1, 2], "weights": [0, 1, 0]}.items():
-        assert (changes[f"{name}_free"], changes[f"{name}_full"]) == (values, [0, 1, 0])
-    assert all(changes[name] == [0, 1, 0] for name in FLAGS[:3])
-    # The run is done in its last cycle, and pending in the cycle before its first.
-    running = [cycle for cycle, status in enumerate(history) if status["running"]]
-    assert [cycle for cycle, status in enumerate(history) if status["run_done"]] == running[-1:]
-    assert [cycle for cycle, status in enumerate(history) if status["run_pending"]] == [running[0] - 1]
-    assert changes["counters_pending"] == [0, 1]
+    for name, values in {"input": [2, 1, 2, 1, 2], "output": [2, 1, 2, 1, 2], "weights": [0, 1, 0, 1]}.items():
+        assert (changes[f"{name}_free"], changes[f"{name}_full"]) == (values, [0, 1, 0, 1, 0])
+    assert all(changes[name] == [0, 1, 0, 1, 0] for name in FLAGS[:3])
+    # A run is done in its last cycle, and pending until the cycle before its first.
+    for now, after in zip(history, history[1:], strict=False):
+        assert now["run_done"] == (now["running"] and not after["running"])
+        assert (now["run_pending"] and not after["run_pending"]) == (after["running"] and not now["running"])
+    assert changes["counters_pending"] == [0, 1, 0, 1]

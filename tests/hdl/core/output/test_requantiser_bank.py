@@ -1,5 +1,7 @@
 """The bank of requantisers: each lane uses its parameters, and each group the late fields of its drain."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support import rtl
@@ -17,7 +19,9 @@ def test_every_lane_follows_its_parameters_and_the_late_fields_of_the_drain(cont
     config = Config(rows=2, columns=2, contract=contract, memory_latency=memory_latency, drains=8)
     rng, count, latency = np.random.default_rng(memory_latency), 60, RequantiserBank.latency(config)
     drains, formula = random_drains(config, rng, 8), contract_of(config)
-    values = rng.integers(-(1 << 20), 1 << 20, (count, 2))
+    drains[:4] = [dataclasses.replace(drain, low=-(1 << 31), high=(1 << 31) - 1) for drain in drains[:4]]
+    values = rng.choice([*rng.integers(-(1 << 20), 1 << 20, 99), *rng.integers(-(1 << 31), 1 << 31, 99)], (count, 2))
+    values[::5] = (-(1 << 31), (1 << 31) - 1)
     # A raw value is multiplied by 1.
     raw = rng.integers(2, size=count).tolist()
     parameters = [
@@ -34,7 +38,7 @@ def test_every_lane_follows_its_parameters_and_the_late_fields_of_the_drain(cont
 
     def result(index, lane):
         drain, p = drains[place[index]], parameters[index][lane]
-        biased = np.array([values[index][lane] + p.bias])
+        biased = np.array([values[index][lane] + p.bias]).astype(np.int32).astype(np.int64)
         options = {"zero_point": drain.zero_point, "low": drain.low, "high": drain.high}
         if raw[index]:
             return np.clip(biased + drain.zero_point, drain.low, drain.high)[0]

@@ -51,7 +51,8 @@ def test_a_product_is_exact_after_its_latency(latency):
 
 def random_rows(rng, count):
     """Return (value, multiplier, left, right, raw): values of every size, ties, and results at the ends of int32."""
-    rows = [(1 << 30 | 1, (1 << 31) - 1, 1, 0, 0), (-(1 << 30) - 1, (1 << 31) - 1, 1, 0, 0)]
+    # Just below 2**31, and just above -2**31.
+    rows = [(sign * ((1 << 30) - 1), (1 << 30) + 1, 2, 0, 0) for sign in (1, -1)]
     # A factor of 1, and values about a tie of the rounding to 24 bits.
     for low in (0x7F, 0x80, 0x81) * 5:
         rows.append((int(rng.integers(*INT32)) & ~0xFF | low, 1 << 30, 1, 0, 0))
