@@ -1,10 +1,17 @@
 """Tokens, elements, instruction memories and the sender: proved, and their controls rejected."""
 
+import itertools
+
+import numpy as np
 import pytest
+from amaranth.sim import Simulator
+from support.programs import input_packet, load, run
 
 pytest.importorskip("bitwuzla", reason="the package bitwuzla is not installed")
 
-from etchnet.hdl.isa import Drain
+from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
+from etchnet.hdl.core.machine import Machine
+from etchnet.hdl.isa import Destination, Drain, Pass, Target, TileKind, packet
 from etchnet.hdl.isa.config import Config
 from etchnet.host.proofs import fetch as fetching
 from etchnet.host.proofs import sender as sending
@@ -14,6 +21,7 @@ from etchnet.host.proofs.fetch import FetchHarness, fetch
 from etchnet.host.proofs.induction import prove, violation
 from etchnet.host.proofs.sender import SenderHarness, sender
 from etchnet.host.proofs.tokens import RULES, SMALL, TokensHarness, tokens
+from etchnet.sim.timing import schedule
 
 SIZES = SMALL.to_dict()
 
@@ -32,6 +40,45 @@ def test_tokens_keep_within_their_limits_because_of_every_rule():
     for rule in RULES:
         assert not prove(harness, without=rule.name).holds, rule
     assert violation(harness, 4, without="input_commit").startswith("4 cycles after reset: input_halves")
+
+
+def counts(packets, name, cycles):
+    """Send packets to the small machine in Amaranth's simulator; return every value that a token's count takes."""
+    dut, found, words = Machine(SMALL, status=True), [], np.concatenate(packets)[:, 0].tolist()
+
+    async def testbench(ctx):
+        ctx.set(dut.link_out.ready, 1)
+        for cycle in range(cycles):
+            if cycle == 0 or (ctx.get(dut.link_in.valid) and ctx.get(dut.link_in.ready)):
+                await ctx.tick()
+                ctx.set(dut.link_in.valid, bool(words))
+                ctx.set(dut.link_in.payload, words.pop(0) if words else 0)
+            else:
+                await ctx.tick()
+            found.append(ctx.get(dut.status[name]))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+    return [value for value, _ in itertools.groupby(found)]
+
+
+@pytest.mark.campaign
+def test_the_rules_for_weights_are_necessary_too():
+    """A run of 256 events is too long for the solver to find: here the counts go from 255 to 0."""
+    weights = packet(Target.WEIGHTS, np.zeros((1, 1, 1), np.uint32), SMALL, commit=True)
+    committed = counts([weights] * (WEIGHT_TOKENS + 1), "weights_full", 4 * WEIGHT_TOKENS)
+    assert committed == [*range(WEIGHT_TOKENS + 1), 0]
+
+    # The one input is never released, so that every repeat reads it.
+    waits = {"wait_input": True, "wait_output": True}
+    passes = [Pass(kind=TileKind.IDENTITY, **waits, release=True, release_weights=True)]
+    passes, drains = schedule(passes, [Drain(destination=Destination.OUTPUT, commit=True)], SMALL)
+    packets = [*load(SMALL, passes, drains), input_packet(SMALL, np.zeros((1, 2), np.int8))]
+    packets.append(run(SMALL, passes, drains, 1, repeats=WEIGHT_TOKENS + 1))
+    permitted = counts(packets, "weights_free", 60 * WEIGHT_TOKENS)
+    assert permitted == [*range(WEIGHT_TOKENS + 1), 0]
 
 
 @pytest.mark.parametrize("latency", [1, 3])
