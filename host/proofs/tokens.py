@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from operator import add
+from operator import add, and_
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from etchnet.hdl.core.control.tokens import TOKENS, WEIGHT_TOKENS
@@ -89,8 +89,8 @@ class TokensHarness(Harness):
     The counts do not use the wires of the tokens: a packet takes a half of the input memory when its first data are
     accepted with acquire, a pass takes one of the output memory when it begins with wait_output, and so on. Every
     token is at any time in one place: the semaphores, the hands of a packet or a pass, a pipeline between them. Their
-    sum never changes; for halves of the output memory it never grows, because a row that came before the last word of
-    the row before it is written would end that row.
+    sum never changes. For halves of the output memory it never grows; it does not change either as long as every drain
+    is there when it begins, for otherwise a row could come before the last word of the row before it is written.
     """
 
     def __init__(self, config: Config, *, edit: Edit | None = None) -> None:
@@ -164,6 +164,7 @@ class TokensHarness(Harness):
         sending = sender["valid"] & sender["sent_last"]
         total = tokens.output_free.count + held + _total(committing) + tokens.output_full.count + sending
         self.claim(m, "output_halves", total <= TOKENS["output_free"][0])
+        self.claim(m, "no_output_half_is_lost", self._strays | (total == TOKENS["output_free"][0]))
 
         # What `Sender` asks of a request for the counters: that nothing is left to send.
         running, quiet = self.machine.sequencer.running, self.machine.runs.quiet
@@ -193,7 +194,57 @@ class TokensHarness(Harness):
         self.keep(m, "row_ends_now", writer["ends_now"] == (row & now.drain_done & (to_accumulators | ~several)))
         self.keep(m, "row_ends_later", writer["ends_rest"] == (rest.drain_done & (writer["extra"] == 1)))
         self.keep(m, "row_rests", writer["resting"] == (writer["extra"] != 0))
+        self._spacing(m, rows, [self._words(group) for group in groups], writer["extra"])
         return [*found, rest.drain_done & rest.commit & (writer["extra"] != 0)]
+
+    def _words(self, group: Any) -> Value:
+        """Return how many words the row of a group fills; a row for the accumulators counts as one."""
+        config = self._config
+        words = Mux(group.wide, config.words_per_pixel(wide=True), config.words_per_pixel())
+        found: Value = Mux(group.destination == Destination.ACCUMULATORS, 1, words)
+        return found
+
+    def _spacing(self, m: Module, rows: list[Any], words: list[Value], extra: Value) -> None:
+        """State that a row does not reach the row writer before all words of the row before it are written.
+
+        This holds as long as drains are there when they begin, with the values derived from their fields, as the
+        instruction memory delivers them (`FetchHarness`).
+        """
+        config, walk = self._config, {}
+        for name in ("active", "step", "fresh", "last_step_later", "last_later"):
+            walk[name] = self.inside[f"output.walk.{name}"]
+        active, step, fresh = walk["active"], walk["step"], walk["fresh"]
+        payload: Any = self.machine.drains.instructions.payload
+        derived = payload.derived
+        fit = [derived[name] == value for name, value in DrainWalk.derive(config, payload.head.fields).items()]
+        strayed, self._strays = Signal(name="strayed"), Signal(name="strays")
+        there = self.machine.drains.instructions.valid & reduce(and_, fit)
+        m.d.comb += self._strays.eq(strayed | (active & ~there))
+        m.d.sync += strayed.eq(self._strays)
+
+        def keep(name: str, condition: Value) -> None:
+            self.keep(m, name, self._strays | condition)
+
+        last = derived.last_step
+        keep("step_starts_at_0", (active & ~fresh) | (step == 0))
+        keep("idle_walk_is_fresh", active | fresh)
+        keep("last_step_is_known", ~active | fresh | (walk["last_step_later"] == (step == last)))
+        keep("drain_ends_with_a_step", fresh | ~walk["last_later"] | walk["last_step_later"])
+        keep("step_in_range", ~active | (step <= last))
+        # The earliest cycle, from this one on, in which the walk can end a row.
+        groups = config.groups
+        later = Mux(step < groups, groups - 1 - step, last + groups - step)
+        earliest = Signal(range(2 * config.drain_cycles_per_row(wide=True) + 2), name="earliest_row")
+        m.d.comb += earliest.eq(Mux(active, later, groups))
+        most = config.words_per_pixel(wide=True)
+        for stage, (row, count) in enumerate(zip(rows, words, strict=True), 1):
+            keep(f"next_row_after_{stage}", ~row | (stage + earliest >= count))
+            for before in range(max(1, stage - most + 1), stage):
+                keep(f"rows_apart_{stage}_{before}", ~row | ~rows[before - 1] | (count <= stage - before))
+        keep("rest_in_range", extra < most)
+        keep("row_waits_for_rest", extra <= len(rows) + earliest)
+        for distance in range(min(most, len(rows))):
+            keep(f"rest_before_row_{distance}", (extra <= distance) | ~rows[-1 - distance])
 
     def _weights(self, m: Module) -> None:
         """Weights packets: permitted and committed, by what programs and packets say, and by the semaphores."""
@@ -238,6 +289,7 @@ EDITS = tuple(
         ("passes do not wait for a half of the output memory", "sequencer", "comb", "output_free", 1),
         ("passes take no half of the output memory", "sequencer", "comb", "output_take", 0),
         ("passes release their input with every pixel", "sequencer.timer", "comb", "last_pixel", 1),
+        ("commits with rows of several words are lost", "output.writer", "sync", "ends_rest", 0),
         ("every word that is sent frees a half", "sender", "sync", "sent_last", 1),
     )
 )
@@ -254,8 +306,9 @@ def tokens(config: Config, *, cycles: int = 16) -> Proof:
         "tokens",
         "No token is taken that is not there and none is put beyond the maximum; free, loading and full halves of the "
         "input memory are always 2 together; halves of the output memory that are free, held, being committed, full "
-        "and being sent are never more than 2; the semaphores of weights count what programs and packets say; the "
-        "counters are sent only when nothing else is left to send",
+        "and being sent are never more than 2, and never fewer as long as each drain has been fetched when it begins; "
+        "the semaphores of weights count what programs and packets say; the counters are sent only when nothing else is "
+        "left to send",
         {"machine": machine},
         assumptions=tuple(rule.statement for rule in RULES),
         controls=[
