@@ -307,8 +307,8 @@ def tokens(config: Config, *, cycles: int = 16) -> Proof:
         "No token is taken that is not there and none is put beyond the maximum; free, loading and full halves of the "
         "input memory are always 2 together; halves of the output memory that are free, held, being committed, full "
         "and being sent are never more than 2, and never fewer as long as each drain has been fetched when it begins; "
-        "the semaphores of weights count what programs and packets say; the counters are sent only when nothing else is "
-        "left to send",
+        "the semaphores of weights count what programs and packets say; the counters are sent only when nothing "
+        "else is left to send",
         {"machine": machine},
         assumptions=tuple(rule.statement for rule in RULES),
         controls=[
