@@ -27,14 +27,15 @@ class Copying(Technology):
 
 
 class Platform:
-    """The platform of all simulations here."""
+    """The platform of a simulation."""
 
-    technology = Copying()
+    def __init__(self, technology: Technology) -> None:
+        self.technology = technology
 
 
-def simulate(component: Any, bench: Any) -> None:
-    """Run one testbench to its end."""
-    simulator = Simulator(Fragment.get(component, Platform()))
+def simulate(component: Any, bench: Any, technology: Technology | None = None) -> None:
+    """Run one testbench to its end, by default with the technology `Copying`."""
+    simulator = Simulator(Fragment.get(component, Platform(technology or Copying())))
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
@@ -138,6 +139,7 @@ def array(
     *,
     windowed: Sequence[int] = (),
     line_delay: int = 0,
+    technology: Technology | None = None,
 ) -> list[np.ndarray]:
     """Run passes of (tile, pixels) back to back at the machine's own pace, and return the sums of each.
 
@@ -173,7 +175,7 @@ def array(
                 sums[now - latency] = np.array([ctx.get(component.sums[c]) for c in range(config.columns)])
             await ctx.tick()
 
-    simulate(component, bench)
+    simulate(component, bench, technology)
     return [
         np.array([sums[start + i] for i in range(len(pixels))])
         for start, (_, pixels) in zip(starts, passes, strict=True)

@@ -59,8 +59,10 @@ def test_rows_are_assigned_if_all_have_the_epoch(history, access, epoch):
 def test_runs_that_are_not_pending_delay_nothing(history, access, now):
     """An access that cannot begin before `now` waits as long with the pending runs alone."""
     found, cycles, _ = both(history)
-    rows = access[0]
-    assert max(now, found.pending(now).earliest_base(rows, 0)) == max(now, earliest(cycles, rows, 0))
+    rows, pending = access[0], found.pending(now)
+    assert max(now, pending.earliest_base(rows, 0)) == max(now, earliest(cycles, rows, 0))
+    # Runs are pending until their last access, and no longer.
+    assert bool(pending.state_key(NEVER)) == bool(found.state_key(now)) == bool((cycles > now).any())
 
 
 @given(st.lists(accesses(), max_size=6), accesses(), st.integers(-20, 20), st.integers(-50, 50))

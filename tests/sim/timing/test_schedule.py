@@ -185,7 +185,8 @@ def test_counters_add_up_to_all_cycles(program, repeats):
 def test_interleaved_passes_are_placed_like_single_ones(pixels, tiles, rounds, config, random):
     """Whole rounds are placed at once, with the same idle cycles as passes placed one after another.
 
-    Each of three groups writes activation words, reads those of the group before, and uses the other bank.
+    Each of three groups writes activation words, reads those of the group before, and uses the other bank. Before it, a
+    drain folds into one of the banks, and some cycles pass.
     """
     pixels = min(pixels, config.accumulator_rows // tiles)
     order, round_robin = [tile for _ in range(rounds) for tile in range(tiles)], tiles
@@ -207,6 +208,12 @@ def test_interleaved_passes_are_placed_like_single_ones(pixels, tiles, rounds, c
     one, other = Timeline(config, assume_valid=True), Timeline(config, assume_valid=True)
     for swapped in (False, True, False):
         one.banks_swapped = other.banks_swapped = swapped
+        bank, fold, count = int(random.integers(2)), Fold(int(random.integers(3))), int(random.integers(1, pixels + 1))
+        into = int(random.integers(2)) if fold == Fold.SET else 1 - bank
+        feedback = Drain(pixels=count, bank=bank, destination=Destination.ACCUMULATORS, into=into, fold=fold)
+        before = GroupFootprint.of([Pass(kind=TileKind.IDENTITY, pixels=count, bank=bank)], [feedback], config)
+        assert one.place_group(before) == other.place_group(before)
+        one.slot = other.slot = one.slot + int(random.choice([0, *random.integers(40, size=3)]))
         found = one.place_group(GroupFootprint.of([group], [drain], config))
         assert found == other.place_group(GroupFootprint.of(single, [drain], config))
         assert (one.slot, one.busy_until) == (other.slot, other.busy_until)

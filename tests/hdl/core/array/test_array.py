@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from support import rtl
 from support.strategies import int8, randoms
 
+from etchnet.hdl.blocks.technology import Technology
 from etchnet.hdl.core.array.array import SystolicArray
 from etchnet.hdl.isa.config import Config
 
@@ -74,3 +75,35 @@ def test_windows_are_samples_of_earlier_vectors(rows, depthwise):
             source = t + row - line_delay * (depthwise - 1 - row // depthwise) - 1
             operands[row] = pixels[source] if 0 <= source < count else 0
         assert np.array_equal(got[t], (operands * tile).sum(0)), t
+
+
+class Recording(Technology):
+    """A technology with two products per multiplier, which records the products that are asked for."""
+
+    products = 2
+
+    def __init__(self, multipliers):
+        super().__init__(multipliers)
+        self.groups, self.soft = [], 0
+
+    def multiply(self, m, a, b, latency, *, name, hard=True):
+        self.soft += not hard
+        return super().multiply(m, a, b, latency, name=name, hard=hard)
+
+    def multiply_together(self, m, factors, latency, *, name):
+        self.groups.append(len(factors))
+        return super().multiply_together(m, factors, latency, name=name)
+
+
+@pytest.mark.parametrize(("multipliers", "groups"), [(3, []), (6, [2, 2]), (8, [2] * 4), (9, [2] * 4 + [1])])
+def test_elements_share_the_multipliers_that_a_device_has(multipliers, groups):
+    """The requantiser takes four; the first elements share the others, and the rest multiply in logic."""
+    config, random, technology = (
+        Config(rows=3, columns=3, requantisers=1),
+        np.random.default_rng(3),
+        Recording(multipliers),
+    )
+    passes = [(int8(random, (3, 3)), int8(random, (4, 3))) for _ in range(3)]
+    for got, want in zip(rtl.array(config, passes, technology=technology), expected(passes), strict=True):
+        assert np.array_equal(got, want)
+    assert (technology.groups, technology.soft) == (groups, 9 - sum(groups))
