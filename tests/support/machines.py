@@ -30,6 +30,19 @@ def small(**changed: Any) -> Config:
     return Config(**values | changed)
 
 
+SIZE = {
+    "weight_tiles": 2048,
+    "activation_words": 2048,
+    "input_words": 512,
+    "output_words": 1024,
+    "parameter_tiles": 256,
+}
+"""memories that hold the programs of small networks"""
+
+COMPILED = Config(rows=4, columns=4, residual_words=256, depthwise=2, line_words=16, accumulator_rows=16, **SIZE)
+"""the machine of tests that need some compiled machine, with every kind of memory: it is compiled once"""
+
+
 class Played(wiring.Component):
     """The ports of a machine, for a bench to drive, and a register that shows resets: 0 after one, then 1."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.machines import COMPILED, SIZE
 from support.needs import needs_verilator
 from support.strategies import int8, randoms, traces
 
@@ -15,15 +16,8 @@ from etchnet.host.network.layers import Add, Concat, Conv, Dense, Depthwise, Max
 from etchnet.host.network.network import INPUT, Network
 
 SECOND = INPUT - 1
-SIZE = {
-    "weight_tiles": 2048,
-    "activation_words": 2048,
-    "input_words": 512,
-    "output_words": 1024,
-    "parameter_tiles": 256,
-}
 MACHINES = [
-    Config(rows=4, columns=4, residual_words=256, depthwise=2, line_words=16, accumulator_rows=16, **SIZE),
+    COMPILED,
     Config(rows=4, columns=2, requantisers=1, accumulator_rows=33, **SIZE),
     Config(rows=3, columns=5, accumulator_rows=16, memory_latency=3, **SIZE),
 ]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from support.machines import COMPILED
 from support.needs import needs_verilator
 
 from etchnet.hdl.isa.config import Config
@@ -27,8 +28,6 @@ SMALL = Config(
     drains=8,
     parameter_tiles=4,
 )
-COMPILED = Config(rows=4, columns=4, weight_tiles=64, accumulator_rows=16, passes=128, drains=64)
-"""compiled for other tests too"""
 SHAPES = [(1, 4, 4), (2, 9, 3), (40, 5, 7), (3, 60, 2), (6, 13, 30), (5, 5, 5)]
 """(M, K, N) of products; on `SMALL`, the third takes several repeats, and the fourth and fifth several programs"""
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.machines import COMPILED
 from support.programs import amaranth_engine
 from support.strategies import CHOICES, MACHINES, configs, int8, machines, randoms, traces
 
@@ -180,7 +181,7 @@ def test_an_engine_that_waits_forever_raises_an_error():
 
 
 VERILATED = [
-    Config(rows=4, columns=4, weight_tiles=64, accumulator_rows=16, passes=128, drains=64),
+    COMPILED,
     Config(
         rows=8,
         columns=3,
