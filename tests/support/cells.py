@@ -16,6 +16,7 @@ class Cell(Elaboratable):
             "CCU2C": self._ecp5_carry,
             "TRELLIS_FF": self._ecp5_register,
             "SB_MAC16": self._ice40_multiplier,
+            "DCCA": self._ecp5_gate,
         }[kind]
         self._parts = {part: {n[2:]: v for n, v in arguments.items() if n[0] == part} for part in "pio"}
         self._used: set[str] = set()
@@ -98,6 +99,10 @@ class Cell(Elaboratable):
         self._tie(0, "LSR")
         self._tie(1, "CE")
         m.d.comb += self._parts["o"]["Q"].eq(self._register(m, self._input("DI"), True))
+
+    def _ecp5_gate(self, m: Module) -> None:
+        # Without the latch that holds the enable while the clock is high: the edge that sets it passes the gate.
+        m.d.comb += self._parts["o"]["CLKO"].eq(self._input("CLKI") & self._input("CE"))
 
     def _ice40_multiplier(self, m: Module) -> None:
         names = ("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT")

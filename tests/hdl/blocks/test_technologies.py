@@ -7,6 +7,7 @@ import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
 from support import rtl
 from support.cells import SHAPES, Cell
 
@@ -154,3 +155,34 @@ def test_a_technology_knows_its_multipliers():
     assert [t.products for t in TECHNOLOGIES] == [1, 1, 2]
     assert [t.multipliers for t in TECHNOLOGIES] == [None, 8, 8]
     assert [t.powers_up for t in TECHNOLOGIES] == [False, True, False]
+    assert [Technology.operand_stages(latency) for latency in LATENCIES] == [0, 1, 1, 1, 1]
+
+
+class Started(wiring.Component):
+    """A count of cycles in the clock domain that a technology starts."""
+
+    def __init__(self, technology):
+        self.technology = technology
+        super().__init__({"clock": In(1), "ready": In(1), "count": Out(8, init=5)})
+
+    def elaborate(self, platform):
+        m = Module()
+        self.technology.start(m, self.clock, self.ready)
+        m.d.sync += self.count.eq(self.count + 1)
+        return m
+
+
+@pytest.mark.parametrize("technology", [Technology(), Ecp5(8)], ids=lambda t: t.name)
+def test_registers_keep_their_reset_values_until_the_clock_is_stable(technology):
+    started = Started(technology)
+
+    async def bench(ctx):
+        for cycle in range(20):
+            ctx.set(started.ready, cycle >= 8)
+            assert ctx.get(started.count) == 5 + max(0, cycle - 10)  # after two edges of a synchroniser
+            ctx.set(started.clock, 1)
+            ctx.set(started.clock, 0)
+
+    simulator = Simulator(started)
+    simulator.add_testbench(bench)
+    simulator.run()
