@@ -141,5 +141,6 @@ SHAPES = [
     (unsigned(16), unsigned(16)),
     (signed(16), signed(5)),
     (signed(17), signed(17)),
+    (signed(17), signed(8)),
 ]
 """shapes of factors that some multiplier of a device takes"""

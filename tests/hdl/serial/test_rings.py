@@ -115,7 +115,8 @@ def test_answers_carry_the_machines_bytes_in_order_and_again_on_request(link_bit
 
         def read(limit):
             data = b""
-            while not (yield from cycle())["exhausted"]:
+            while not (outputs := (yield from cycle()))["exhausted"]:
+                assert outputs["position"] == (len(got) + len(data)) % SIZE
                 yield from cycle(fetch=1)
                 yield from cycle()
                 data += bytes([(yield from cycle())["data"]])
