@@ -131,5 +131,8 @@ def element(config: Config) -> Proof:
             "a shared multiplier, outside the element, delivers the product of the factors multiplier_latency cycles "
             "later",
         ),
-        controls=[Control(edit.name, ElementHarness(config, row=config.rows - 1, edit=edit)) for edit in _EDITS],
+        controls=[
+            Control("without the assumption product", ElementHarness(config, row=0, shared=True), "product"),
+            *(Control(edit.name, ElementHarness(config, row=config.rows - 1, edit=edit)) for edit in _EDITS),
+        ],
     )

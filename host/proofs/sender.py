@@ -11,7 +11,7 @@ from etchnet.host.proofs.harness import Edit, Harness
 from etchnet.host.proofs.induction import Control, prove_all
 from etchnet.host.proofs.result import Proof
 
-__all__ = ["SenderHarness", "sender"]
+__all__ = ["ASSUMPTIONS", "EDITS", "SenderHarness", "sender"]
 
 
 class SenderHarness(Harness):
@@ -21,13 +21,14 @@ class SenderHarness(Harness):
     transfer: chunks from the lowest, words from the first to the last of the half, the halves in turn. The memory's
     port is as `Sender` describes it: a word that is read is on `data` in the next cycle and until the next read.
 
-    One arbitrary memory word has an address and contents that never change: as it may be any, what holds for it holds
-    for all. The length of a half is arbitrary, and stays until the half is read.
+    One memory word is known: it has an arbitrary address, and `contents` that are arbitrary in every cycle. What is
+    sent of it is what it held when it was read; as the address may be any, this holds for all words. The length of a
+    half is arbitrary, and stays until the half is read.
     """
 
     def __init__(self, config: Config, *, edit: Edit | None = None) -> None:
         self._config = config
-        super().__init__(Sender(config), edit=edit)
+        super().__init__(Sender(config), extra={"contents": 8 * config.rows}, edit=edit)
 
     def specify(self, m: Module) -> None:
         """Add the link word to send next, the memory, and the counters to send next."""
@@ -37,20 +38,16 @@ class SenderHarness(Harness):
         self._counters(m)
 
     def _memory(self, m: Module) -> None:
-        """Assume a memory: the known word is on `data` from the cycle after it was read until the next read."""
+        """Assume a memory: the word at the known address is on `data` from the cycle after its read to the next."""
         ports = self.ports
-        where, word = (
-            Signal.like(port, name=f"known_{name}", reset_less=True)
-            for name, port in (("address", ports.address), ("word", ports.data))
-        )
-        m.d.sync += [where.eq(where), word.eq(word)]
-        read, reading = Signal(name="known_read"), Signal.like(ports.data, name="data_before", reset_less=True)
-        held = Signal(name="data_held")
+        where = Signal.like(ports.address, name="known_address", reset_less=True)
+        word, before = (Signal.like(ports.data, name=name, reset_less=True) for name in ("known_word", "data_before"))
+        read, held = Signal(name="known_read"), Signal(name="data_held")
+        m.d.sync += [where.eq(where), held.eq(~ports.enable), before.eq(ports.data)]
         with m.If(ports.enable):
-            m.d.sync += read.eq(ports.address == where)
-        m.d.sync += [held.eq(~ports.enable), reading.eq(ports.data)]
+            m.d.sync += [read.eq(ports.address == where), word.eq(self.contents)]
         self.assume(m, "known_word", ~read | (ports.data == word))
-        self.assume(m, "data_held", ~held | (ports.data == reading))
+        self.assume(m, "data_held", ~held | (ports.data == before))
         self._where, self._word, self._read = where, word, read
 
     def _results(self, m: Module) -> None:
@@ -110,7 +107,6 @@ class SenderHarness(Harness):
         most = self._config.output_words
         self.assume(m, "length", ~ports.full | ((ports.words > 0) & (ports.words <= most)))
         self.assume(m, "length_stable", ~begun | (ports.words == length))
-        self.assume(m, "half_stays_full", ~begun | ports.full)
         # A half is begun exactly from its first read to its last.
         first = (inside["word"] == 0) & (inside["chunk"] == 0)
         self.claim(m, "half_begins_at_its_first_word", begun != first)
@@ -182,21 +178,31 @@ EDITS = (
 )
 
 
+ASSUMPTIONS = {
+    "known_word": "the memory delivers a word, as it is when it is read, in the cycle after the read",
+    "data_held": "the memory holds a word until the next read",
+    "length": "a half has 1 to output_words words",
+    "length_stable": "the length of a half stays the same from its first read to its last",
+    "counters_when_all_is_sent": "counters are requested when no half is left to send",
+    "counters_until_done": "counters are requested until they have been answered",
+    "no_counters_at_once": "counters are not requested in the first cycle after reset",
+}
+"""all assumptions, by their name in the harness"""
+
+
 def sender(config: Config) -> Proof:
     """Prove that the sender of a machine sends what it should."""
+    harness = SenderHarness(config)
     return prove_all(
         "sender",
         "Of every committed half, each of its link words is sent once and in order, the lowest bits of a memory word "
         "first, and unchanged from its offer until it is accepted; half_read comes with the last read of a half, "
         "half_sent with the acceptance of its last word; an answer is both words of every counter in order",
-        {"sender": SenderHarness(config)},
-        assumptions=(
-            "the memory delivers a word in the cycle after its read, and until the next read; it does not change "
-            "between a half's commit and its last word",
-            "a half has 1 to output_words words; it stays full, and its length stays the same, until its last read",
-            "counters are requested when no half is left to send, not in the first cycle after reset, and until they "
-            "have been answered",
-        ),
-        controls=[Control(edit.name, SenderHarness(config, edit=edit)) for edit in EDITS],
+        {"sender": harness},
+        assumptions=tuple(ASSUMPTIONS.values()),
+        controls=[
+            *(Control(f"without the assumption {name}", harness, name) for name in ASSUMPTIONS),
+            *(Control(edit.name, SenderHarness(config, edit=edit)) for edit in EDITS),
+        ],
         cycles=8,
     )

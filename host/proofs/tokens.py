@@ -295,7 +295,7 @@ EDITS = tuple(
 )
 
 
-def tokens(config: Config, *, cycles: int = 16) -> Proof:
+def tokens(config: Config, *, cycles: int = 12) -> Proof:
     """Prove that no semaphore of a machine is taken while it is empty, or put while it is full.
 
     The rules are left out one by one as controls, and a small machine is broken in several ways. `cycles` is the length

@@ -85,7 +85,7 @@ def test_the_rules_for_weights_are_necessary_too():
 def test_elements_follow_their_recurrence(latency):
     proved = element(machine(multiplier_latency=latency))
     assert proved.holds, proved.detail
-    assert len(proved.controls) == 3
+    assert len(proved.controls) == 4
     assert proved.rejects_controls
 
 
@@ -97,15 +97,19 @@ def test_an_array_multiplies_vectors_by_tiles():
 @pytest.mark.parametrize("latency", [1, 2])
 def test_drains_are_fetched_in_order(latency):
     config = machine(memory_latency=latency)
-    proved = prove(FetchHarness(Drain, config))
+    harness = FetchHarness(Drain, config)
+    proved = prove(harness)
     assert proved.holds, proved.detail
+    assert set(harness.assumptions) == set(fetching.ASSUMPTIONS)
     ready = next(edit for edit in fetching.edits(config) if "until it is taken" in edit.name)
     assert not prove(FetchHarness(Drain, config, edit=ready)).holds
 
 
 def test_halves_and_counters_are_sent_in_order():
-    proved = prove(SenderHarness(SMALL))
+    harness = SenderHarness(SMALL)
+    proved = prove(harness)
     assert proved.holds, proved.detail
+    assert set(harness.assumptions) == set(sending.ASSUMPTIONS)
     assert violation(SenderHarness(SMALL, edit=sending.EDITS[0]), 3)
 
 
