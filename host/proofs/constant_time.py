@@ -117,10 +117,13 @@ class _Analysis:
             return found[0] if len(found) == 1 else terms(Kind.OR, found)
 
         target = terms.part(header, 0, Observer.target_bits(self.config))
-        remaining, chunk = frame.value(self.reader("remaining")), frame.value(self.reader("chunk"))
-        width = Observer.chunk_bits(self.config)
-        chunk = terms.extend(chunk, width) if terms.width(chunk) <= width else terms.part(chunk, 0, width)
-        same_words = [terms.equal(remaining, observer.remaining), terms.equal(chunk, observer.chunk)]
+        remaining = frame.value(self.reader("remaining"))
+        chunk = terms.extend(frame.value(self.reader("chunk")), Observer.chunk_bits(self.config))
+        same_words = [
+            terms.equal(remaining, observer.remaining),
+            terms.equal(chunk, observer.chunk),
+            observer.is_within_word,
+        ]
         same_target = [terms.equal(target, observer.target), observer.has_target(*Target)]
         return terms.all(
             [

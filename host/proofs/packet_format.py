@@ -86,6 +86,11 @@ class Observer:
         """Whether the next word is a part of a memory word of parameters, weights or input."""
         return self.terms.all([self.expects_words, self.has_target(*DATA_TARGETS)])
 
+    @property
+    def is_within_word(self) -> Term:
+        """Whether no more link words of the present memory word have passed than it has, less one."""
+        return self.terms(Kind.BV_ULE, [self.chunk, self._last_chunk()])
+
     def has_target(self, *targets: Target) -> Term:
         """Return whether the packet has one of some targets."""
         return self._among(self.target, targets)

@@ -19,7 +19,14 @@ from etchnet.host.proofs.constant_time import analyse, prove_constant_time
 SMALL = Config(rows=1, columns=1, weight_tiles=2, passes=2, drains=2, accumulator_rows=4, activation_words=2)
 MACHINES = {
     "link": {"rows": 4, "columns": 4, "depthwise": 2, "requantisers": 1},
-    "axi": {"rows": 2, "columns": 4, "memory_latency": 2, "product_latency": 2, "contract": "tflite-single"},
+    "axi": {
+        "rows": 3,
+        "columns": 3,
+        "link_bits": 96,
+        "memory_latency": 2,
+        "product_latency": 2,
+        "contract": "tflite-single",
+    },
     "tinytapeout": {"rows": 1, "columns": 1, "residual_words": 0, "link_bits": 64},
     "uart": {
         "rows": 4,
