@@ -132,3 +132,9 @@ def test_steps_on_the_host_must_come_last():
 def test_errors_name_the_operator_that_cannot_be_built(build, message):
     with pytest.raises(ModelError, match=message):
         build(*start(4, 4, 2))
+
+
+def test_a_made_layer_has_at_most_a_million_weights():
+    GraphBuilder.check_weights("a layer", 1 << 20)
+    with pytest.raises(ModelError, match="a layer needs a layer of 1048577 weights, and at most 1048576 are supported"):
+        GraphBuilder.check_weights("a layer", (1 << 20) + 1)

@@ -180,6 +180,28 @@ def test_a_factor_that_is_an_int8_is_the_weight():
     assert np.array_equal(ours(g.write(first, result), x), run(g.write(first, result), x))
 
 
+def dilated_lines(around):
+    """Return a file with a dilated convolution of lines, as converters write it."""
+    random, g = np.random.default_rng(1), Graph()
+    block, border = (g.constant(np.array(value, np.int32)) for value in ([2], [[0, 0]]))
+    first = g.activation("input", (1, 12, 3), 0.1, 3)
+    cut = g.operator("SPACE_TO_BATCH_ND", "", {}, [first, block, border], g.like(first, (2, 6, 3)))
+    made = g.activation("made", (2, 1, 4, 4), 1.5, -7)
+    g.conv_2d(g.reshape(cut, around), int8(random, (4, 1, 3, 3)), [0.02] * 4, None, made)
+    lines = g.reshape(made, (2, 4, 4))
+    last = g.operator("BATCH_TO_SPACE_ND", "", {}, [lines, block, border], g.like(made, (1, 8, 4)))
+    return g.write(first, last)
+
+
+def test_a_dilated_convolution_of_lines():
+    data, x = dilated_lines((2, 1, 6, 3)), int8(np.random.default_rng(2), (5, 12, 3))
+    assert np.array_equal(ours(data, x).ravel(), run(data, x).ravel())
+    (layer,) = parse_tflite(data).network.layers
+    assert layer.dilation == (1, 2)
+    with pytest.raises(ModelError, match=r"RESHAPE \(operator 1\) must keep interleaved images: \(2, 6, 3\) to \(2, 1"):
+        parse_tflite(dilated_lines((2, 1, 3, 6)))
+
+
 def by_factor(x, factor, zeros, low=-128):
     multiplier, shift = quantise_multiplier(factor)
     return requantise(
