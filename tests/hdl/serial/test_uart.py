@@ -62,7 +62,7 @@ def connect(board, *, rate=0.0, seed=0, until=None, late=0.0, config=SMALL, **op
 
 @pytest.mark.parametrize(
     ("clock", "baud", "divisor"),
-    [(12e6, 1e6, 12), (27e6, 3e6, 9), (25e6, 3e6, 8), (48e6, 115_200, 417), (12e6, 3e6, 4)],
+    [(12e6, 1e6, 12), (27e6, 3e6, 9), (25e6, 3e6, 8), (48e6, 115_200, 417), (12e6, 3e6, 4), (0.8, 0.2, 4)],
 )
 def test_the_divisor_is_the_nearest(clock, baud, divisor):
     if clock == 25e6:  # 25 / 8 = 3.125: 4 % off
@@ -77,6 +77,7 @@ def test_the_divisor_is_the_nearest(clock, baud, divisor):
     [
         (12e6, 4e6, "baud must be at most 3,000,000 (4 cycles per bit) at a clock of 12,000,000 Hz, not 4,000,000"),
         (12e6, 0, "clock_hz and baud must be positive, not 12000000.0 and 0"),
+        (0, 1e6, "clock_hz and baud must be positive, not 0 and 1000000.0"),
         (10e6, 2.3e6, "baud must be within 2% of what a clock of 10,000,000 Hz divides to, such as 2,500,000, not"),
     ],
 )
@@ -256,6 +257,9 @@ def test_frames_that_are_not_of_this_session_change_nothing():
     for sequence in (255, 2, 128):
         assert ask("D", sequence, 9, b"yyyy") == [("L", sequence, b"")]
     assert ask("X", 1, 9) == ask("I", 1, 9) == []
+    # After an answer, bytes are ignored up to a flag: the closing one of the frame before does not open the next.
+    assert ask("D", 0, 1) == [("A", 0, b"abcdefgh")]
+    assert board(Frame(Kind.DATA, 0, 1).encode()[1:]) == b""
     assert ask("D", 1, 9) == [("A", 1, b"ijkl")]
     # A body that is too long is refused, also when repeated, and none of it is kept.
     for _ in range(2):

@@ -9,7 +9,7 @@ from etchnet.hdl.serial.uart import Uart
 from etchnet.host.driver.frames import Deframer, Frame
 
 DIVISOR = 4
-CONFIG = Config(rows=2, columns=2)
+CONFIG = Config(rows=2, columns=2, memory_latency=4)
 
 
 def levels(data):
@@ -19,7 +19,7 @@ def levels(data):
 
 def test_frames_reach_the_machine_and_words_the_host():
     """HELLO resets the machine and is answered with its identity; DATA carries a word in each direction."""
-    uart = Uart(Played(CONFIG), clock_hz=4e6, baud=1e6, buffer_bytes=256)
+    uart = Uart(Played(CONFIG), clock_hz=4e6)
     assert uart.divisor == DIVISOR
     resets = []
 
@@ -57,7 +57,7 @@ def test_frames_reach_the_machine_and_words_the_host():
             outputs = yield from cycle(rx=1)
         assert not outputs["activity"]
         hello = yield from answer(Frame(Kind.HELLO, 7, 0))
-        identity = Identity.of(CONFIG, buffer_bytes=256, clock_hz=4_000_000)
+        identity = Identity.of(CONFIG, buffer_bytes=1024, clock_hz=4_000_000)
         assert (hello.kind, hello.sequence, hello.body) == (Kind.IDENTITY, 7, identity.encode())
         yield from cycle(**{"machine.link_out.valid": 1, "machine.link_out.payload": 0x0403_7E7D})
         yield from cycle(**{"machine.link_out.valid": 0})
