@@ -36,6 +36,7 @@ __all__ = ["TwoCopies", "play_two_copies", "prove_two_copies"]
 
 _A, _B = "c.a.", "c.b."
 _BUS = "loader.bus"
+_LATE = ".late_write_data"
 _PROGRAMS = ("passes.", "drains.")
 
 _ASSUMPTIONS = (
@@ -81,8 +82,8 @@ def prove_two_copies(
     """Prove that the timing of a machine depends on no data, for any program and all time.
 
     The statement follows by induction: after a reset, and after every cycle in which it is so, all registers are the
-    same in both copies, except for the data on the loader's bus; these are the same too while they are written to the
-    memory of a program. The induction does not hold for a machine that leaks, but gives no counterexample.
+    same in both copies, except for link words on their way to a memory; these are the same too while they are written
+    to a program memory. The induction does not hold for a machine that leaks, but gives no counterexample.
 
     Parameters
     ----------
@@ -217,6 +218,12 @@ def _is_data_word(register: str) -> bool:
     return ".words[" in register and not register.startswith(_PROGRAMS)
 
 
+def _passing(pairs: Sequence[str]) -> list[str]:
+    """Return the registers that hold a link word on its way to a program memory, or data on their way elsewhere."""
+    # Memories of latency 3 and 4 have registers in front of them.
+    return [r for r in pairs if r == _BUS or (r.startswith(_PROGRAMS) and r.endswith(_LATE))]
+
+
 def _induction(system: System, pairs: Sequence[str], config: Config, *, after_reset: bool) -> list[str] | None:
     """Return None if the statement and the invariants follow for a cycle and the one after it.
 
@@ -224,11 +231,12 @@ def _induction(system: System, pairs: Sequence[str], config: Config, *, after_re
     If they do not follow, return what differs in an example.
     """
     now, later = "now", "later"
-    twins = [r for r in pairs if not (_is_data_word(r) if after_reset else r == _BUS)]
-    known = [system.value("rst", now)] if after_reset else list(_invariants(system, config, now).values())
+    passing = _passing(pairs)
+    twins = [r for r in pairs if not (_is_data_word(r) if after_reset else r in passing)]
+    known = [system.value("rst", now)] if after_reset else list(_invariants(system, pairs, config, now).values())
     goals = {words: system.value(name, now) for name, words in PROPERTIES.items()}
-    goals |= {r: _equal(system, r, later) for r in pairs if r != _BUS}
-    goals |= _invariants(system, config, later)
+    goals |= {r: _equal(system, r, later) for r in pairs if r not in passing}
+    goals |= _invariants(system, pairs, config, later)
     declared = [*system.twin_state(now, {_B + r: _A + r for r in twins}), *system.any_state(later)]
     claims = [*known, *(_equal(system, r, now) for r in twins), system.step(now, later)]
     example = ask(system, declared, [*claims, f"(not {_all(goals)})"], facts=goals)
@@ -240,11 +248,11 @@ def _induction(system: System, pairs: Sequence[str], config: Config, *, after_re
     return ["different data"] if ask(system, declared, [*claims, different], facts={}) is None else None
 
 
-def _invariants(system: System, config: Config, state: str) -> dict[str, str]:
+def _invariants(system: System, pairs: Sequence[str], config: Config, state: str) -> dict[str, str]:
     """Return what holds in every state in addition to the equality of registers, by what it says in words.
 
-    The parser agrees with the loader of the first copy, as far as it has something to say; link words on their way to
-    a program memory, and the place of every link word, are the same in both copies.
+    The parser agrees with the loader of the first copy, as far as it has something to say. Link words that are written
+    to a program memory, and the place of every link word, are the same in both copies.
     """
 
     def value(register: str) -> str:
@@ -258,7 +266,14 @@ def _invariants(system: System, config: Config, state: str) -> dict[str, str]:
     target = f"((_ extract {header.offset + header.width - 1} {header.offset}) {value(reader + 'header')})"
     in_words = f"(= {parsing} #b10)"
     strobes = " ".join(value(f"{_A}loader.write_{name}") for name in ("passes", "drains"))
-    return {
+    late = {}
+    for register in _passing(pairs):
+        if register != _BUS:
+            lanes = _A + register.removesuffix("data") + "lanes"
+            bits = system.registers[lanes]
+            unused = f"(= {value(lanes)} #b{0:0{bits}b})" if bits > 1 else f"(not {value(lanes)})"
+            late[f"a late link word ({register})"] = f"(or {unused} {_equal(system, register, state)})"
+    return late | {
         # The states of the loader are header, count, data and, for the parser the next header, waiting for counters.
         "the parser's state": f"(= {parsing} (ite (= {reading} #b11) #b00 {reading}))",
         "the parser's target": f"(or (= {parsing} #b00) (= {value('c.target')} {target}))",
