@@ -164,7 +164,13 @@ def array(config: Config) -> Proof:
     latency, taps = config.multiplier_latency, 2 if config.depthwise else 0
     rows, columns = (4, 4) if taps else (min(config.rows, 4), min(config.columns, 4))
     small = Config(
-        rows=rows, columns=columns, multiplier_latency=latency, depthwise=taps, line_words=16, residual_words=0
+        rows=rows,
+        columns=columns,
+        weight_rows=2 if config.weight_rows > 1 and rows % 2 == 0 else 1,
+        multiplier_latency=latency,
+        depthwise=taps,
+        line_words=16,
+        residual_words=0,
     )
     edited = Config(rows=2, columns=2, multiplier_latency=latency, depthwise=0, residual_words=0)
     return prove_all(
