@@ -164,7 +164,7 @@ def violation(harness: Harness, cycles: int, *, without: str = "") -> str:
     for number in range(1, cycles + 1):
         run.add()
         _assume(run, solver, number)
-        step = f"{number} cycles after reset"
+        step = f"in cycle {number} after reset"
         if found := _refute(run, solver, number, harness.claims, step=step):
             return found
     return ""
@@ -189,7 +189,8 @@ def _refute(run: _Run, solver: Bitwuzla, frame: int, signals: Mapping[str, Any],
     found = ""
     if result == Result.SAT:
         failing = [name for name, goal in goals.items() if solver.get_value(goal).is_false()]
-        found = "\n".join([f"{step}: {', '.join(failing)} fails", *_values(run, solver)])
+        verb = "fails" if len(failing) == 1 else "fail"
+        found = "\n".join([f"{step}: {', '.join(failing)} {verb}", *_values(run, solver)])
     elif result != Result.UNSAT:
         found = f"{step}: the solver gave up"
     solver.pop()

@@ -43,7 +43,7 @@ def test_without_a_rule_a_run_from_reset_violates_a_claim(rule):
     assert not prove(harness, without=rule).holds
     run = violation(harness, 8, without=rule)
     cycles = {"no_underflow": 3, "no_overflow": 4}[rule]
-    assert run.startswith(f"{cycles} cycles after reset: ")
+    assert run.startswith(f"in cycle {cycles} after reset: ")
     assert f"cycle {cycles - 1}: ports_{'take' if rule == 'no_underflow' else 'put'} = 1" in run
     assert not violation(harness, cycles - 1, without=rule)
     assert not violation(harness, 8)
@@ -66,7 +66,7 @@ def test_an_edit_is_rejected_and_named():
     assert proved.rejects_controls
     (control,) = proved.controls
     assert control.name == "available stays"
-    assert "2 cycles after reset: available fails" in control.detail
+    assert "in cycle 2 after reset: available fails" in control.detail
 
 
 class Contradiction(Harness):

@@ -39,7 +39,7 @@ def test_tokens_keep_within_their_limits_because_of_every_rule():
     assert set(harness.assumptions) == {rule.name for rule in RULES}
     for rule in RULES:
         assert not prove(harness, without=rule.name).holds, rule
-    assert violation(harness, 4, without="input_commit").startswith("4 cycles after reset: input_halves")
+    assert violation(harness, 4, without="input_commit").startswith("in cycle 4 after reset: input_halves")
 
 
 def counts(packets, name, cycles):
