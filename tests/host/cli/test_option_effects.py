@@ -36,7 +36,7 @@ MODES = {
     "compare": ["compare", "dense.npz"],
     "bench model": ["bench", "model.npz"],
     "bench gemm": ["bench", "gemm", "--size", "4", "--engine", "exact"],
-    "bench engines": ["bench", "engines", "model.npz", "--engine", "exact"],
+    "bench engines": ["bench", "engines", "dense.npz", "--engine", "exact"],
     "bench engines gemm": ["bench", "engines", "gemm", "--size", "4", "--engine", "exact"],
     "flow librelane": ["flow", "librelane", *OUT],
     "flow tinytapeout": ["flow", "tinytapeout", *OUT, "--tiles", "4x4"],
