@@ -181,6 +181,17 @@ def test_pixels_have_the_range_that_a_model_normalises():
         assert pixel_range(parse_onnx(data).inputs[0].quantisation) == (0, most)
 
 
+def test_an_input_that_falls_has_no_range_for_pictures():
+    random = np.random.default_rng(10)
+    writer, _ = begin("QDQ", random, (3, 8, 8))
+    y = random_conv(writer, random, writer.give(writer.node("Neg", ["real"]), (3, 8, 8), (0.02, 5)))
+    model = onnx.load_from_string(writer.write(y, inputs=[("real", (3, 8, 8))]))
+    del model.graph.input[0]
+    data = model.SerializeToString()
+    agree(data, {"real": random.normal(size=(3, 3, 8, 8)).astype(np.float32)})
+    assert parse_onnx(data).inputs[0].quantisation.scale > 0
+
+
 @pytest.mark.parametrize("readers", [1, 2])
 def test_clamps_are_those_of_the_layer_before(readers):
     """As symmetric activations and QCDQ files have them; a tensor that something else reads keeps its values."""

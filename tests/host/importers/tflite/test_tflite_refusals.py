@@ -268,6 +268,21 @@ def test_unsupported_features_are_named(change, message):
         parse_tflite(case.write())
 
 
+@pytest.mark.parametrize("constant", [True, False])
+def test_differences_between_two_results_are_refused(constant):
+    """The runtime rounds what it subtracts, and the machine its negative: with 10/3 and 8/3, halves are exact."""
+    g, shape = Graph(), (1, 2, 2, 256)
+    second = g.activation("second", shape, 3.0, -103)
+    first = g.activation("first", (256,) if constant else shape, 10.0, 49)
+    if constant:
+        g.tensors[first].data = np.arange(-128, 128).astype(np.int8)
+    result = g.activation("result", shape, 8.0, -78)
+    inputs = [second] if constant else [first, second]
+    last = g.operator("SUB", "SubOptions", {}, [first, second], result)
+    with pytest.raises(ModelError, match=r"SUB \(operator 0\): a difference is exactly between two results"):
+        parse_tflite(g.write(inputs, last))
+
+
 @pytest.mark.parametrize("data", [b"", b"TFL3", b"\0" * 100, b"\x1c\0\0\0TFL3"])
 def test_files_that_are_no_models_are_refused(data):
     with pytest.raises(ModelError, match=r"is not a TensorFlow Lite file|is damaged"):
