@@ -13,6 +13,7 @@ from support.model_strategies import tflite_graphs
 from support.needs import MODELS, needs_models
 
 from etchnet.hdl.isa.config import Config
+from etchnet.hdl.targets.verilog import TOP, VerilogDesign
 from etchnet.host.compiler.capacity import MEMORIES, CapacityError, resized
 from etchnet.host.compiler.compile import compile_network
 from etchnet.host.driver.driver import Accelerator
@@ -201,8 +202,12 @@ def large_model(folder):
     return str(path)
 
 
-def test_all_commands_agree_on_the_machine(capsys, tmp_path):
+def test_all_commands_agree_on_the_machine(capsys, tmp_path, monkeypatch):
     """Each prints the same line about the memories that grew, and none with --json."""
+    # Generating the Verilog of so large a machine takes as long as all the rest.
+    monkeypatch.setattr(
+        "etchnet.hdl.targets.verilog.generate", lambda config, **_: VerilogDesign(config, {f"{TOP}.v": ""})
+    )
     model, x = large_model(tmp_path), tmp_path / "x.npy"
     np.save(x, np.zeros((1, 24, 24, 17), np.int8))
     out = str(tmp_path / "out")
