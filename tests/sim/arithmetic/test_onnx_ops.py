@@ -219,5 +219,7 @@ def test_maps_that_are_equal_everywhere(random, clamped):
 def test_a_map_that_no_fit_gives():
     assert fit_map(ALL, np.where(ALL % 2, 1, 0).astype(np.int8), [(1.0, 0.0)], [0]) is None
     assert fit_map(ALL, ALL.astype(np.int8), [(1e-30, 0.0)], [0]) is None
+    clamped = fit_map(ALL, np.clip(2 * ALL, -128, 127), [(2.0, 0.0)], [0])
+    assert clamped.weight * float(clamped.factor) == 2
     natural = Fit(1, 0, np.float32(1), 0)
     assert fit_map(ALL, ALL.astype(np.int8), [(1.0, 0.0)], [0], first=natural) is natural

@@ -128,6 +128,7 @@ def test_several_inputs_and_outputs_and_float_ends():
     floats = random.uniform(0, 255, (7, 20)).astype(np.float32)
     agree(data, {"x": random_bytes(random, (7, 20)), "real": floats})
     model = parse_onnx(data)
+    assert (model.inputs[0].quantisation.scale, model.inputs[0].quantisation.zero_point) == (x.scale, x.zero)
     values = model.prepare({"x": random_bytes(random, (7, 20)), "real": floats})
     assert np.array_equal(model.prepare(model.restore_all(values)), values)
 
