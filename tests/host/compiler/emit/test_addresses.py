@@ -1,6 +1,7 @@
 """Walks of passes, against the words of the pixels under each tap, written out in numpy."""
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -100,3 +101,11 @@ def test_windows_that_the_line_buffers_cannot_hold_are_refused():
     assert window_walk(operand, layout, Strip(0, 50, lines=1, columns=50), (0, 0), 0, CONFIG)
     assert window_walk(operand, layout, Strip(0, columns, lines=1, columns=columns), (0, 0), 0, CONFIG) is None
     assert window_walk(operand, layout, Strip(0, 50), (0, 0), 0, CONFIG) is None
+
+
+@pytest.mark.parametrize(("stride", "fits"), [((4, 1), True), ((1, 4), True), ((5, 1), False), ((1, 5), False)])
+def test_windows_skip_at_most_three_columns_and_lines(stride, fits):
+    operand = Operand(INPUT, [(0, 0)], stride, lambda tap: np.ones((4, 4), np.int8))
+    layout = TensorLayout.packed((12, 12, 4), 1, CONFIG)
+    walk = window_walk(operand, layout, Strip(0, 4, lines=2, columns=2), (0, 0), 0, CONFIG)
+    assert (walk is not None) == fits
