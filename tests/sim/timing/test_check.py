@@ -63,6 +63,11 @@ LIMITS = {
     "input memory": [
         (one({"address": 0}), one({"address": -1}), "pass 0 reads beyond the input memory"),
         (one({"address": 13}), one({"address": 14}), "pass 0 reads beyond the input memory"),
+        (
+            one({"address": 0, "pixels": 14, "columns": 6, "line": 6}),
+            one({"address": -1, "pixels": 14, "columns": 6, "line": 6}),
+            "pass 0 reads beyond the input memory",
+        ),
         # The line that is not complete does not read the last words of its range.
         (
             one({"address": 11, "pixels": 5, "columns": 3, "line": 3}),
