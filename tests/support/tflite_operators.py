@@ -226,7 +226,8 @@ def blocks(draw, g, random, source):
     convolve = g.depthwise_conv_2d if deep else g.conv_2d
     convolve(cut, weights, scales, None, made, same=same)
     whole = [n * b for n, b in zip(left, block, strict=True)]
-    crops = [(min(1, n - 1), 0) if draw(st.booleans()) else (0, 0) for n in whole]
+    firsts = [draw(st.integers(0, min(1, n - 1))) for n in whole]
+    crops = [(first, draw(st.integers(0, min(2, n - first - 1)))) for first, n in zip(firsts, whole, strict=True)]
     sizes = (1, *(n - sum(pair) for n, pair in zip(whole, crops, strict=True)), g.tensors[made].shape[3])
     return g.operator("BATCH_TO_SPACE_ND", "", {}, [made, _int32(g, block), _int32(g, crops)], g.like(made, sizes))
 
