@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etchnet.hdl.isa import Counter
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.host.compiler.capacity import CapacityError
@@ -53,6 +54,23 @@ def test_every_program_of_a_tiling_compiles(rows, terms, channels):
         for m in {tiling.channels, channels % tiling.channels or tiling.channels}:
             network = Network([Dense(np.ones((n, m), np.int8))])
             compile_network(network, SMALL, batch=tiling.pixels, once=True)
+
+
+def total_cycles(tiling, rows, terms, channels):
+    """Return the cycles of all programs, each as long as one of a whole tile."""
+    network = Network([Dense(np.ones((tiling.terms, tiling.channels), np.int8))])
+    program = compile_network(network, SMALL, batch=tiling.pixels, once=True)
+    parts = ceil_div(rows, tiling.pixels) * ceil_div(terms, tiling.terms) * ceil_div(channels, tiling.channels)
+    return int(parts) * program.counts()[Counter.CYCLES]
+
+
+@pytest.mark.parametrize(
+    ("product", "other"),
+    [((51, 38, 31), (3, 38, 4)), ((17, 49, 40), (2, 49, 4)), ((24, 51, 33), (2, 51, 4)), ((30, 36, 58), (1, 12, 20))],
+)
+def test_the_best_tiling_takes_fewer_cycles_than_others(product, other):
+    best = MatmulTiling.best(*product, SMALL, wide=False)
+    assert total_cycles(best, *product) < total_cycles(MatmulTiling(*other), *product)
 
 
 def test_a_product_that_fits_is_one_program():
