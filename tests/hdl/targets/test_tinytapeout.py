@@ -77,7 +77,7 @@ def test_the_driver_gets_the_exact_engines_results_through_the_pins(chance):
             assert chip.counts[counter] == total
 
 
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bits", [32, 96])
 def test_bytes_become_words_and_words_bytes(bits):
     """Both directions at once, cycle by cycle; a word waits in a register until all of it has been taken."""
     random, machine, size = np.random.default_rng(bits), Played(Config(rows=2, columns=2, link_bits=bits)), bits // 8
