@@ -181,6 +181,18 @@ def test_maximum_pool(form, seed):
 
 
 @forms
+@pytest.mark.parametrize("axis", [1, 2, -1])
+@pytest.mark.parametrize("indices", [[0, 1], [1, 3, 5], [-2], 3, -6, [2, 3, 4, 5], [0, 5]])
+def test_gather(form, axis, indices):
+    random = np.random.default_rng(3)
+    writer, x = begin(form, random, (6, 7, 8))
+    y = random_conv(writer, random, x, channels=6, keep=True)
+    shape = np.take(np.zeros((1, 6, 7, 8)), indices, axis).shape[1:]
+    y = writer.same("Gather", y, shape, writer.constant(np.array(indices)), axis=axis)
+    agree(writer.write(y), random_bytes(random, (2, *x.shape)))
+
+
+@forms
 @pytest.mark.parametrize("back", [True, False])
 def test_maximum_pool_of_channels_that_come_last(form, back):
     """In QOperator files ONNX Runtime moves the transposition past the pool."""
