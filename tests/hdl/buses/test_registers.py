@@ -89,6 +89,7 @@ def test_an_invalid_register_is_refused(register, message):
 def test_a_field_accepts_only_values_that_fit():
     f = field(first=4, bits=3)
     assert (f.mask, f.into(5), f.of(0xFDF)) == (0x70, 0x50, 5)
+    assert (f.into(0), f.into(7)) == (0, 0x70)
     with pytest.raises(ValueError, match="F must be from 0 to 7, not 8"):
         f.into(8)
 
