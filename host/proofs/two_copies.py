@@ -36,7 +36,7 @@ __all__ = ["TwoCopies", "play_two_copies", "prove_two_copies"]
 
 _A, _B = "c.a.", "c.b."
 _BUS = "loader.bus"
-_LATE = ".late_write_data"
+_LATE, _LATE_LANES = ".late_write_data", ".late_write_lanes"
 _PROGRAMS = ("passes.", "drains.")
 
 _ASSUMPTIONS = (
@@ -47,7 +47,10 @@ _ASSUMPTIONS = (
 _ANY_PROGRAM = (
     "memories of programs have any contents at first, the same in both copies; other memories have any contents"
 )
-_ONE_PROGRAM = "the memories hold one program at first, and one sequence of packets is sent, with any data in both"
+_ONE_PROGRAM = (
+    "the memories hold one program at first, and no write is under way at power-up; one sequence of packets is sent, "
+    "with any data in both copies"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +216,12 @@ def _equal(system: System, register: str, state: str) -> str:
     return f"(= {system.value(_A + register, state)} {system.value(_B + register, state)})"
 
 
+def _is_zero(system: System, register: str, state: str) -> str:
+    """Return the term that a register is 0."""
+    value, bits = system.value(register, state), system.registers[register]
+    return f"(= {value} #b{0:0{bits}b})" if bits > 1 else f"(not {value})"
+
+
 def _is_data_word(register: str) -> bool:
     """Return whether a register is a word of a memory of data; the other memories hold a program."""
     return ".words[" in register and not register.startswith(_PROGRAMS)
@@ -269,9 +278,7 @@ def _invariants(system: System, pairs: Sequence[str], config: Config, state: str
     late = {}
     for register in _passing(pairs):
         if register != _BUS:
-            lanes = _A + register.removesuffix("data") + "lanes"
-            bits = system.registers[lanes]
-            unused = f"(= {value(lanes)} #b{0:0{bits}b})" if bits > 1 else f"(not {value(lanes)})"
+            unused = _is_zero(system, _A + register.removesuffix(_LATE) + _LATE_LANES, state)
             late[f"a late link word ({register})"] = f"(or {unused} {_equal(system, register, state)})"
     return late | {
         # The states of the loader are header, count, data and, for the parser the next header, waiting for counters.
@@ -292,6 +299,8 @@ def _unrolled(system: System, states: Sequence[str]) -> tuple[list[str], list[st
         system.value("rst", first),
         *(f"(not {system.value('rst', state)})" for state in later),
         *(_equal(system, register, first) for register in _pairs(system) if not _is_data_word(register)),
+        # A late write would change the program.
+        *(_is_zero(system, register, first) for register in system.registers if register.endswith(_LATE_LANES)),
         *itertools.starmap(system.step, itertools.pairwise(states)),
     ]
     return [line for state in states for line in system.any_state(state)], claims
