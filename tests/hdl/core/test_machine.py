@@ -58,7 +58,7 @@ def exchange(machine, packets, count, random):
 def test_a_program_with_every_destination_and_token(residual_words):
     """Inputs go to the activation memory and to another one; then all words of both are sent, and in the end counters.
 
-    No drain writes another word than its own. The program runs twice, once in each half of the memories of the links.
+    The former pass the accumulators twice. No drain writes another word than its own. The program runs twice, once in each half of the memories of the links.
     The first pass waits for weights, the last one permits further ones. Two tiles share a word of the machine without
     residuals; there the other memory is the output memory.
     """
@@ -75,7 +75,8 @@ def test_a_program_with_every_destination_and_token(residual_words):
     output = {"pixels": 16, "destination": Destination.OUTPUT}
     other = {"address": 2, "destination": Destination.RESIDUAL} if residual_words else {"address": 18} | output
     drains = [
-        Drain(pixels=5, address=3, lane=tiles - 1),
+        Drain(pixels=5, address=8, destination=Destination.ACCUMULATORS),
+        Drain(pixels=5, row=8, chained=True, idle=12, address=3, lane=tiles - 1),
         Drain(**other | {"pixels": 5}, bank=1),
         Drain(tiles=tiles, shared=True, commit=not residual_words, **output),
         *[Drain(chained=True, idle=9, residual=True, address=16, commit=True, **output)] * bool(residual_words),
