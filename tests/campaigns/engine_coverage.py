@@ -151,6 +151,7 @@ def required() -> list[Item]:
     found += [("tokens at once", f"{name} 2") for name in ("input_full", "weights_free", "weights_full", "output_full")]
     found += [("counter", f"{c.name} {what}") for c in Counter for what in ("zero", "more")]
     found += [("technology", item) for item in ("portable", "ice40", "ecp5")]
+    found += [("bus", item) for item in ("axi", "tinytapeout", "uart")]
     found += [("session", item) for item in SESSION]
     found += [(f"link {way}", item) for way in ("in", "out") for item in LINK]
     return [item for item in dict.fromkeys(found) if item not in EXEMPT]

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 from hypothesis import strategies as st
-from support.strategies import MACHINES, configs, int8
+from support.strategies import configs, int8
 
 from etchnet.hdl.isa import (
     Counter,
@@ -186,12 +186,6 @@ def feedback_program(config, x):
         run(config, passes, drains, words),
     ]
     return packets, words
-
-
-def contract_machines():
-    """Return one of `MACHINES`, which have the rounding contracts in turn."""
-    found = [dataclasses.replace(c, contract=CONTRACTS[i % len(CONTRACTS)]) for i, c in enumerate(MACHINES)]
-    return st.sampled_from(found)
 
 
 def any_machines():

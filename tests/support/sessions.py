@@ -64,6 +64,17 @@ class Session:
     notes: set[str] = field(default_factory=set)
 
 
+def joined(one: Session) -> Exchange:
+    """Return all exchanges of a session as one."""
+    words, defined = (np.concatenate([getattr(e, name) for e in one.exchanges]) for name in ("words", "defined"))
+    return Exchange(words, len(defined), defined)
+
+
+def defined_bits(one: Session) -> int:
+    """Return the number of bits that are compared."""
+    return sum(int(np.unpackbits(e.defined.view(np.uint8)).sum()) for e in one.exchanges)
+
+
 def listing(one: Session) -> str:
     """Return a session as text: its programs, its commands, and its packets."""
 

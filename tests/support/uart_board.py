@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import tempfile
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib.wiring import connect
 from amaranth.sim import Simulator
+from support.compiled import shared_library
 
 from etchnet.hdl.blocks.hierarchy import submodule
 from etchnet.hdl.core.machine import Machine
@@ -23,50 +21,31 @@ from etchnet.hdl.serial.framed_link import FramedLink
 from etchnet.hdl.serial.framing import Identity
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.verilog import generate
-from etchnet.sim.engines.verilated import cache_folder
-from etchnet.sim.engines.verilated.objects import compiler_flags, runtime_object, runtime_sources
-from etchnet.sim.engines.verilated.toolchain import Toolchain
 
-HARNESS = Path(__file__).with_name("uart_board.cpp")
 CLOCK, BAUD = 8_000_000, 1_000_000
 
 
 @functools.cache
-def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> Any:
+def library(config: Config, clock_hz: int = CLOCK, buffer_bytes: int = 1024) -> Path:
     """Return the compiled board, from the cache or built now."""
     wrapper = functools.partial(Uart, clock_hz=clock_hz, baud=BAUD, buffer_bytes=buffer_bytes)
     text = generate(config, wrapper=wrapper).verilog
-    toolchain = Toolchain.find()
-    key = hashlib.sha256(f"{text}{HARNESS.read_text()}{toolchain.verilator}".encode()).hexdigest()[:24]
-    path = cache_folder() / f"board-{key}.so"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as name:
-            folder = Path(name)
-            (folder / "etchnet.v").write_text(text)
-            arguments = ["--cc", "etchnet.v", "--top-module", "etchnet_uart", "--prefix", "Vboard", "--Mdir", "obj"]
-            toolchain.verilate([*arguments, "--no-timing", "-Wno-fatal", "--x-initial", "unique"], folder)
-            # One file: reading Verilator's headers takes longer than compiling the code of a small machine.
-            parts = [*sorted((folder / "obj").glob("*.cpp")), HARNESS]
-            (folder / "all.cpp").write_text("".join(f'#include "{part}"\n' for part in parts))
-            flags = compiler_flags("-O1", waveforms=False)
-            toolchain.compile(folder / "all.cpp", folder / "all.o", flags, folder)
-            names = runtime_sources(waveforms=False)
-            runtime = [runtime_object(toolchain, name, folder) for name in names]
-            toolchain.link([folder / "all.o", *runtime], folder / "board.so", folder)
-            os.replace(folder / "board.so", path)
-    found = ctypes.CDLL(str(path))
-    found.board_new.restype = ctypes.c_void_p
-    for function in ("board_run", "board_cycle", "board_broken"):
-        getattr(found, function).restype = ctypes.c_int64
-    return found
+    return shared_library({"etchnet.v": text}, top="etchnet_uart", prefix="Vboard", harness="uart_board.cpp")
 
 
 class VerilatedBoard:
-    """A compiled board, and the other end of its line, whose bit time is off by the factor `bit`."""
+    """A compiled board, and the other end of its line, whose bit time is off by the factor `bit`.
 
-    def __init__(self, config: Config, *, bit: float = 1.0, idle: int = 400, **options: Any) -> None:
-        self._library = library(config, **options)
+    `path` is a library to use instead of the one that `library` returns.
+    """
+
+    def __init__(
+        self, config: Config, *, bit: float = 1.0, idle: int = 400, path: Path | None = None, **options: Any
+    ) -> None:
+        self._library = ctypes.CDLL(str(path or library(config, **options)))
+        self._library.board_new.restype = ctypes.c_void_p
+        for function in ("board_run", "board_cycle", "board_broken"):
+            getattr(self._library, function).restype = ctypes.c_int64
         cycles = options.get("clock_hz", CLOCK) / BAUD * bit
         self._board = ctypes.c_void_p(self._library.board_new(ctypes.c_double(cycles)))
         self._idle = idle

@@ -4,15 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from support.programs import (
     PLAIN,
     SMALL,
     amaranth_engine,
-    any_machines,
-    chain_program,
-    chains,
-    contract_machines,
     counters_packet,
     feedback_program,
     input_packet,
@@ -22,7 +17,7 @@ from support.programs import (
     run,
     streamed_weights,
 )
-from support.strategies import int8, randoms, traces
+from support.strategies import int8, traces
 
 from etchnet.hdl.isa import (
     Counter,
@@ -305,26 +300,3 @@ def test_counters_may_be_requested_in_one_exchange_and_read_in_others():
 def test_damaged_packets_are_refused(words, message):
     with pytest.raises(LinkError, match=message):
         ExactEngine(SMALL).exchange(np.array(words, np.uint32)[:, None], 0)
-
-
-@settings(max_examples=14)
-@given(chains(contract_machines()), randoms())
-def test_random_programs_agree(chain, random):
-    """Outputs, counters and cycles of both engines agree while links stall."""
-    config, passes, drains, packets, words, repeats = chain_program(chain, random)
-    _, counts, _ = on_both(config, packets, words, repeats, traces(random))
-    waits = counts[Counter.WAIT_IN] + counts[Counter.WAIT_OUT]
-    unstalled = run_counts(passes, drains, config, repeats=repeats)
-    for counter, value in unstalled.items():
-        if counter not in (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT):
-            assert counts[counter] == value
-    assert counts[Counter.CYCLES] == unstalled[Counter.CYCLES] + waits
-
-
-@pytest.mark.campaign
-@settings(settings.get_profile("campaign"), max_examples=500)
-@given(chains(any_machines()), randoms())
-def test_campaign_of_random_programs(chain, random):
-    """There are 500 programs, new ones each time; `test_walks` has as many walks."""
-    config, _, _, packets, words, repeats = chain_program(chain, random)
-    on_both(config, packets, words, repeats, traces(random))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.compare_sessions import difference, outcome
 from support.programs import (
     PLAIN,
     SMALL,
@@ -16,6 +17,7 @@ from support.programs import (
     run,
 )
 from support.random_machines import VALUES, random_machines
+from support.random_sessions import session
 from support.strategies import int8
 
 from etchnet.hdl.isa import Destination, Drain, Parameters, Pass, Source, Target, TileKind, pack_bytes, packet
@@ -25,6 +27,9 @@ from etchnet.sim.engines.link import LinkTrace
 from etchnet.sim.timing import schedule
 
 COPY = Pass(kind=TileKind.IDENTITY, wait_input=True, wait_output=True, release=True, release_input=True)
+MACHINES = random_machines(np.random.default_rng(0), 60)
+SMALL_MACHINES = [2, 3, 7, 39, 40, 57]
+"""machines of every contract and of several values of every parameter"""
 WIDE = {"wide": True, "raw": True, "low": -(1 << 31), "high": (1 << 31) - 1, "destination": Destination.OUTPUT}
 
 
@@ -126,10 +131,19 @@ def test_the_only_word_may_hold_nothing():
     on_both(SMALL, program(SMALL, [COPY], drains, 1, [x]), 1)
 
 
+@pytest.mark.parametrize("number", SMALL_MACHINES)
+def test_random_sessions_agree(number):
+    """Every word, every counter and every cycle: `campaigns.engines` has thousands of sessions, on the Verilog."""
+    config = MACHINES[number]
+    for seed in range(4):
+        one = session(config, (1, number, seed), runs=2)
+        exact = outcome(ExactEngine(config, trace=one.trace), one)
+        assert difference(one, exact, outcome(amaranth_engine(config, one.trace), one)) is None
+
+
 def test_machines_of_a_campaign_have_every_value():
-    machines = random_machines(np.random.default_rng(0), 60)
     for name, values in VALUES.items():
-        assert {getattr(config, name) for config in machines} >= set(values), name
-    assert {config.tiles_per_word for config in machines} >= {1, 2, 3, 4}
-    assert {config.depthwise for config in machines} == {0, 2, 3}
-    assert len({(config.rows, config.columns) for config in machines}) > 20
+        assert {getattr(config, name) for config in MACHINES} >= set(values), name
+    assert {config.tiles_per_word for config in MACHINES} >= {1, 2, 3, 4}
+    assert {config.depthwise for config in MACHINES} == {0, 2, 3}
+    assert len({(config.rows, config.columns) for config in MACHINES}) > 20

@@ -4,11 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.programs import PLAIN, input_packet, load, on_both, parameter_words, run
-from support.strategies import int8, randoms, traces
-from support.walks import INT32, SQUARE, SQUARES, depthwise_pass, programs, squares, walk_program
+from support.strategies import int8
+from support.walks import INT32, SQUARE, depthwise_pass
 
 from etchnet.hdl.isa import Counter, Destination, Drain, Fold, Parameters, Pass, TileKind
 from etchnet.sim.timing import ProgramError, check, run_counts, schedule
@@ -132,27 +130,6 @@ def test_an_addition_in_chained_drains(pixels, requantisers):
     assert np.array_equal(got[0].view(np.int8), wanted)
     assert np.array_equal(got[1].view(np.int8), wanted)
     assert counts[Counter.WAIT_OUT] == 0
-
-
-@settings(max_examples=10)
-@given(programs(st.sampled_from(SQUARES)), randoms())
-def test_random_walks_and_chains_agree(program, random):
-    """Outputs, counters and cycles of both engines agree while links stall."""
-    config, passes, drains, packets, words, repeats = walk_program(program, random)
-    _, counts, _ = on_both(config, packets, words, repeats, traces(random))
-    unstalled = run_counts(passes, drains, config, repeats=repeats)
-    for counter, value in unstalled.items():
-        if counter not in (Counter.CYCLES, Counter.WAIT_IN, Counter.WAIT_OUT):
-            assert counts[counter] == value
-
-
-@pytest.mark.campaign
-@settings(settings.get_profile("campaign"), max_examples=500)
-@given(programs(squares()), randoms())
-def test_campaign_of_random_walks(program, random):
-    """There are 500 programs, new ones each time."""
-    config, _, _, packets, words, repeats = walk_program(program, random)
-    on_both(config, packets, words, repeats, traces(random))
 
 
 @pytest.mark.parametrize(
