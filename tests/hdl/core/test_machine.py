@@ -58,9 +58,9 @@ def exchange(machine, packets, count, random):
 def test_a_program_with_every_destination_and_token(residual_words):
     """Inputs go to the activation memory and to another one; then all words of both are sent, and in the end counters.
 
-    The former pass the accumulators twice. No drain writes another word than its own. The program runs twice, once in each half of the memories of the links.
-    The first pass waits for weights, the last one permits further ones. Two tiles share a word of the machine without
-    residuals; there the other memory is the output memory.
+    The former pass the accumulators twice. No drain writes another word than its own. The program runs twice, once in
+    each half of the memories of the links. The first pass waits for weights, the last one permits further ones. Two
+    tiles share a word of the machine without residuals; there the other memory is the output memory.
     """
     rows, columns = (3, 3) if residual_words else (4, 2)
     config = Config(rows=rows, columns=columns, residual_words=residual_words, **MEMORIES)
