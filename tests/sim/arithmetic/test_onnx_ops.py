@@ -194,6 +194,14 @@ def test_additions_at_exact_ties(whole):
     )
 
 
+def test_an_addition_for_which_17_fractional_bits_alone_will_do():
+    scales = np.float32([0.0567803, 0.10372774, 0.16490602])
+    layer = fit_add(tuple(scales), (110, -28, -54))
+    assert layer is not None
+    expected = onnx_ops.qlinear_add(A, B, tuple(scales), (110, -28, -54))
+    assert np.array_equal(layer.reference(A, B, contract=CONTRACT), expected)
+
+
 def test_additions_that_the_machine_does_not_have():
     assert fit_add((np.float32(0.01), np.float32(0.01), np.float32(0.06)), (3, 3, 5)) is None
     assert fit_add((np.float32(1e-9), np.float32(0.1), np.float32(0.1)), (0, 0, 0)) is None
