@@ -76,6 +76,17 @@ def _square(rows, requantisers, weight_rows, multiplier_latency, memory_latency,
     )
 
 
+SQUARES = [
+    _square(4, 1, 1, 1, 1, 1),
+    _square(4, 4, 4, 2, 2, 2),
+    _square(4, 1, 4, 1, 3, 5),
+    _square(4, 4, 1, 2, 4, 3),
+    _square(3, 3, 1, 1, 2, 4),
+    _square(3, 1, 3, 2, 1, 1),
+]
+"""machines that between them have every value that `squares` draws"""
+
+
 @st.composite
 def squares(draw):
     """Return small square machines."""

@@ -75,11 +75,11 @@ class SenderProcess:
             # The counters are read when all runs are over and all results have left.
             while len(sequencer.finished) < len(loader.commands) or self._sent_halves < len(sequencer.half_words):
                 yield
-            idle = [loader.counter_reads[0], self.free, self._last_sent + 2]
-            idle += [sequencer.finished[-1] + 2] if sequencer.finished else []
+            # A run's last result is written before it leaves.
+            ready = max(loader.counter_reads[0], self.free, self._last_sent + 2)
             totals = [sequencer.counts[counter] for counter in Counter]
             self._counter_words += [total >> 32 * part & 0xFFFFFFFF for total in totals for part in range(2)]
-            loader.free = yield from self._leave(max(idle), 2 * len(totals), counters=True)
+            loader.free = yield from self._leave(ready, 2 * len(totals), counters=True)
             self.free = loader.free
             sequencer.counts = dict.fromkeys(Counter, 0)
             loader.counter_reads.pop(0)

@@ -44,6 +44,31 @@ def test_committed_weights_packets_are_limited(count):
         engine.exchange(packets, 1)
 
 
+@pytest.mark.parametrize(("permitted", "sent"), [(255, 0), (256, 0), (256, 1), (257, 1)])
+def test_permitted_weights_packets_are_limited(permitted, sent):
+    """Packets that use no permission, of weights or of another target, make no room for one.
+
+    The next packet that uses a permission tells whether there were too many before.
+    """
+    weights = np.zeros((1, 1, 1), np.uint32)
+    p = Pass(kind=TileKind.IDENTITY, wait_input=True, wait_output=True, release=True, release_weights=True)
+    passes, drains = schedule([p], [Drain(destination=Destination.OUTPUT, commit=True)], SMALL)
+    packets = [
+        *load(SMALL, passes, drains, parameter_words(SMALL, [PLAIN] * 4)),
+        *[packet(Target.WEIGHTS, weights, SMALL), input_packet(SMALL, INPUT), input_packet(SMALL, INPUT)],
+        run(SMALL, passes, drains, 1, repeats=permitted),
+        *[packet(Target.WEIGHTS, weights, SMALL, acquire=True)] * sent,
+    ]
+    engine = ExactEngine(SMALL)
+    assert not engine.exchange(np.concatenate(packets), permitted).any()
+    following = packet(Target.WEIGHTS, weights, SMALL, acquire=True)
+    if permitted - sent <= WEIGHT_TOKENS:
+        engine.exchange(following, 0)
+        return
+    with pytest.raises(LinkError, match="more than 255 weights packets are permitted by passes and not sent yet"):
+        engine.exchange(following, 0)
+
+
 def test_a_limit_counts_from_the_event_to_the_use():
     """The third token may come in the cycle in which the first is used, whichever is known first."""
     for third, used in ((5, 5), (6, 5)):

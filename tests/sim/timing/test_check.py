@@ -115,6 +115,12 @@ LIMITS = {
             chained({"address": 6, **RESIDUAL}, last={"residual": True, "row": 5}),
             "writes residual word 8; the last is 7",
         ),
+        # Of every two words it writes the first.
+        (
+            chained({"stride": 2, **RESIDUAL}, last={"residual": True, "row": 4, "pixels": 1}),
+            chained({"stride": 2, **RESIDUAL}, last={"residual": True, "row": 5, "pixels": 1}),
+            "a drain reads residual words that the program has not written",
+        ),
         *(
             (
                 chained({"address": 4, **RESIDUAL}, last={"residual": True, "row": 4}),

@@ -142,6 +142,21 @@ def test_programs_that_random_ones_hardly_contain(make):
         needs_its_idle_cycles(program)
 
 
+def test_a_chained_drain_waits_as_long_as_it_is_told_and_must():
+    random, waits = np.random.default_rng(1), 0
+    for _ in range(40):
+        config, passes, drains = in_any_order(random)
+        placed = PassFootprint(passes[0], config), [DrainFootprint(d, config) for d in drains]
+        told = [None, [0] * len(drains), [*(d.idle for d in drains[:-1]), drains[-1].idle + 5]]
+        timelines = [Timeline(config) for _ in told]
+        needed = [t.issue(*placed, 0, 0, idle) for t, idle in zip(timelines, told, strict=True)]
+        assert needed[0] == needed[1] == needed[2] == [d.idle for d in drains]
+        least, *others = (t.busy_until for t in timelines)
+        assert others == [least, least + 5]
+        waits += sum(needed[0]) > 0
+    assert waits > 10
+
+
 @settings(max_examples=100)
 @given(any_program, randoms())
 def test_the_checker_accepts_programs_that_break_no_rule(program, random):
