@@ -191,6 +191,22 @@ def random_scale(random):
     return np.float32(np.exp(random.uniform(-6, -1)) if random.random() < 0.6 else 2.0 ** -random.integers(2, 8))
 
 
+def some_scales(random, kind):
+    """Draw scales: any, equal for both operands, with few bits (ties are exact), or thirds (noise decides ties)."""
+    if kind == 0:
+        a, b = np.exp(random.uniform(-6, 0, 2))
+        return np.float32(a), np.float32(b), np.float32(max(a, b) * np.exp(random.uniform(-0.5, 1)))
+    if kind == 1:
+        a = np.exp(random.uniform(-6, 0))
+        return np.float32(a), np.float32(a), np.float32(a * np.exp(random.uniform(-0.1, 1)))
+    if kind == 2:
+        powers = 2.0 ** -random.integers(1, 7, 3)
+        return tuple(
+            np.float32(odd * power) for odd, power in zip((*random.choice([1, 3, 5], 2), 1), powers, strict=True)
+        )
+    return np.float32(1 / 3), np.float32(1 / 3), np.float32(2.0 ** random.integers(-1, 3))
+
+
 def random_bytes(random, shape):
     """Full-range int8."""
     return random.integers(-128, 128, shape).astype(np.int8)

@@ -28,6 +28,8 @@ _NEAR_TIE = 2.0**-9
 """distance from a tie below which a pair of operands may be rounded in either direction; such pairs are tried first"""
 _FRACTIONS = (16, 15, 17, 14, 18, 13, 19, 20, 21, 12, 22, 10, 8)
 """fractional bits of the common scale of an addition, in the order in which they are tried"""
+_LEAST_RATIO = 2.0**-20
+"""smallest quotient of an operand's scale and the result's"""
 _NUDGES = sorted(itertools.product(range(-1, 2), repeat=2), key=lambda pair: (abs(pair[0]) + abs(pair[1]), pair))
 """float32 numbers by which the factors of both operands are moved, small moves first"""
 _MOST_STEPS = 200
@@ -202,13 +204,19 @@ def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, 
     single
         Whether the tensors have one value: then both orders of `qlinear_add` must agree.
     """
+    with np.errstate(all="ignore"):
+        ratios = [np.float32(scale) / np.float32(scales[2]) for scale in scales[:2]]
+        settings = [
+            (*(_nudged(r * np.float32(2.0**fraction), n) for r, n in zip(ratios, steps, strict=True)), fraction)
+            for fraction in _FRACTIONS
+            if float(sum(ratios)) * 512 * 2.0**fraction < 2.0**31
+            for steps in _NUDGES
+        ]
+    if not settings or min(ratios) < _LEAST_RATIO:
+        return None
     a, b = (grid.ravel() for grid in np.meshgrid(_INT8, _INT8, indexing="ij"))
     target = qlinear_add(a, b, scales, zero_points).astype(np.int64)
     if single and not np.array_equal(target, qlinear_add(a, b, scales, zero_points, single=True)):
-        return None
-    with np.errstate(all="ignore"):
-        ratios = [np.float32(scale) / np.float32(scales[2]) for scale in scales[:2]]
-    if not all(2.0**-20 <= ratio < 2.0**16 for ratio in ratios):
         return None
     real = float(ratios[0]) * (a - zero_points[0]) + float(ratios[1]) * (b - zero_points[1]) + zero_points[2]
     distance = np.abs(real - np.floor(real) - 0.5)
@@ -216,12 +224,6 @@ def fit_add(scales: tuple[Any, Any, Any], zero_points: tuple[int, int, int], *, 
     # Try settings on the pairs nearest to ties first, then on all pairs near ties, then on all pairs.
     near = np.flatnonzero(distance < _NEAR_TIE)
     nearest = near[np.argsort(distance[near], kind="stable")[:_NEAREST]]
-    settings = [
-        (*(_nudged(r * np.float32(2.0**fraction), n) for r, n in zip(ratios, steps, strict=True)), fraction)
-        for fraction in _FRACTIONS
-        if float(sum(ratios)) * 512 * 2.0**fraction < 2.0**31
-        for steps in _NUDGES
-    ]
     work = 0
     for zeros in _moved(ratios, zero_points):
         for index in np.flatnonzero(_agree(a[nearest], b[nearest], target[nearest], settings, zeros)):

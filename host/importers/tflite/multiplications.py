@@ -17,8 +17,8 @@ from etchnet.host.network.model import ModelError
 from etchnet.sim.arithmetic.reference import requantise
 
 _INT8 = np.arange(-128, 128)
-_NUDGES = np.array(sorted(range(-8, 9), key=abs))
-_BIASES = np.array(sorted(range(-2, 3), key=abs))
+_MOVES = np.array([0, 1, -1])
+"""what is added to a multiplier and to a sum, in the order in which it is tried: rounding may need it"""
 
 
 def _with_constant(context: Context, operator: Operator, verb: str) -> tuple[Value, Constant]:
@@ -82,14 +82,14 @@ def _depthwise_settings(
     for weight in range(127, 63, -1):
         near, step = multiplier_of(operator, real * abs(factor) / weight)
         signed = weight if factor > 0 else -weight
-        tried = np.clip(near + _NUDGES, 0, (1 << 31) - 1)[:, None, None]
-        sums = values * signed + _BIASES[:, None]
+        tried = np.clip(near + _MOVES, 0, (1 << 31) - 1)[:, None, None]
+        sums = values * signed + _MOVES[:, None]
         if int(np.abs(sums).max()) << max(step, 0) >= 1 << 31:
             continue
         good = (requantise(sums, tried, max(step, 0), max(-step, 0), **limits) == wanted).all(axis=-1)
         if good.any():
             nudge, bias = np.argwhere(good)[0]
-            return signed, int(_BIASES[bias]), int(tried[nudge, 0, 0]), step
+            return signed, int(_MOVES[bias]), int(tried[nudge, 0, 0]), step
     return None
 
 

@@ -1,5 +1,8 @@
 """Inputs from files, and models of networks alone."""
 
+import io
+import types
+
 import numpy as np
 import pytest
 from support.networks import small_network
@@ -82,6 +85,39 @@ def test_pictures_of_image_models(tmp_path):
 def test_models_of_networks_alone_take_the_zero_point_of_the_first_reader(layers, sources, zero_point):
     model = plain_model("it", Network(layers, (2, 2, 2) if len(layers) != 4 else (2, 3, 1), sources))
     assert model.inputs[0].quantisation == Quantisation(1.0, zero_point)
+
+
+def test_files_of_several_inputs(tmp_path, monkeypatch):
+    """A file can be named, or standard input; the others are in the order of the model."""
+    network = Network([MaxPool((1, 1))] * 2, [(1, 1, 3)] * 2, [[-1], [-2]], outputs=[0, 1])
+    loaded = plain_model("two", network)
+    a, b = np.array([[1, 2, 3]], np.int8), np.array([[4, 5, 6]], np.int8)
+    for name, array in {"a.npy": a, "b.npy": b, "=c.npy": a}.items():
+        np.save(tmp_path / name, array)
+    monkeypatch.chdir(tmp_path)
+
+    def load(*files):
+        np.save(data := io.BytesIO(), b)
+        monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(data.getvalue())))
+        return load_input(files, loaded).ravel().tolist()
+
+    for files in (
+        ("a.npy", "b.npy"),
+        ("input1=b.npy", "a.npy"),
+        ("b.npy", "input0=a.npy"),
+        ("a.npy", "-"),
+        ("input1=-", "=c.npy"),
+    ):
+        assert load(*files) == [1, 2, 3, 4, 5, 6]
+    for files, message in {
+        ("a.npy",): "two has 2 inputs, input0, input1: there must be one file for each, not 1",
+        ("a.npy", "b.npy", "b.npy"): "two has 2 inputs, input0, input1: there must be one file for each, not 3",
+        ("input0=a.npy", "input0=b.npy"): "input input0 has two files, a.npy and b.npy",
+        ("input0=-", "-"): "standard input has one array: only one input may come from it",
+        ("a.npy", "input2=a.npy"): "input2=a.npy does not exist, and two has no input input2, only input0, input1",
+    }.items():
+        with pytest.raises(ModelError, match=f"^{message}$"):
+            load(*files)
 
 
 @pytest.mark.parametrize(

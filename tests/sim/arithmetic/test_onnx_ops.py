@@ -1,22 +1,17 @@
-"""ONNX Runtime's contributed operators: formulas against the runtime, and the machine's equal arithmetic."""
-
-import itertools
+"""ONNX Runtime's contributed operators: formulas against the runtime."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 from support.strategies import int8, randoms
 
-from etchnet.host.importers.onnx.fit import CONTRACT, Fit, fit_add, fit_map
-from etchnet.host.network.layers import Add
 from etchnet.sim.arithmetic import onnx_ops
 
 pytest.importorskip("onnx", reason="the package onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 from onnx import TensorProto, helper, numpy_helper
 from support.onnx_runtime import same_formulas, session
-from support.onnx_strategies import CONTRIBUTED
+from support.onnx_strategies import CONTRIBUTED, some_scales
 
 ALL = np.arange(-128, 128)
 A, B = (grid.ravel().astype(np.int8) for grid in np.meshgrid(ALL, ALL, indexing="ij"))
@@ -45,22 +40,6 @@ def runtime_add(a, b, scales, zeros):
         np.int8(v) if n[0] == "z" else np.float32(v) if n[0] == "s" else v for n, v in zip(names, values, strict=True)
     ]
     return runtime("QLinearAdd", dict(zip(names, typed, strict=True)), names, a.shape)
-
-
-def some_scales(random, kind):
-    """Draw scales: any, equal for both operands, with few bits (ties are exact), or thirds (noise decides ties)."""
-    if kind == 0:
-        a, b = np.exp(random.uniform(-6, 0, 2))
-        return np.float32(a), np.float32(b), np.float32(max(a, b) * np.exp(random.uniform(-0.5, 1)))
-    if kind == 1:
-        a = np.exp(random.uniform(-6, 0))
-        return np.float32(a), np.float32(a), np.float32(a * np.exp(random.uniform(-0.1, 1)))
-    if kind == 2:
-        powers = 2.0 ** -random.integers(1, 7, 3)
-        return tuple(
-            np.float32(odd * power) for odd, power in zip((*random.choice([1, 3, 5], 2), 1), powers, strict=True)
-        )
-    return np.float32(1 / 3), np.float32(1 / 3), np.float32(2.0 ** random.integers(-1, 3))
 
 
 @same_formulas
@@ -167,67 +146,3 @@ def test_bounds_of_averages_are_reached(scale):
         reached = np.full(511, start, np.int8)
         fold.at(reached, index, result)
         assert np.array_equal(reached, bound)
-
-
-# Equal arithmetic on the machine
-
-
-@pytest.mark.parametrize("kind", [0, 1, 2])
-def test_additions_that_are_equal_on_all_pairs(kind):
-    random = np.random.default_rng(kind + 20)
-    for _ in range(25):
-        scales, zeros = some_scales(random, kind), tuple(int(z) for z in random.integers(-128, 128, 3))
-        layer = fit_add(scales, zeros)
-        assert isinstance(layer, Add), (scales, zeros)
-        got = layer.reference(A, B, contract=CONTRACT)
-        assert np.array_equal(got, onnx_ops.qlinear_add(A, B, scales, zeros))
-
-
-@pytest.mark.parametrize("whole", list(itertools.product((1, 2, 3), (-3, 0, 4, 7))))
-def test_additions_at_exact_ties(whole):
-    """Ties of a sum without the zero point are rounded to even: an odd zero point turns even into odd."""
-    scales = np.float32(0.25), np.float32(0.125 * whole[0]), np.float32(0.5)
-    layer = fit_add(scales, (5, -9, whole[1]))
-    assert layer is not None
-    assert np.array_equal(
-        layer.reference(A, B, contract=CONTRACT), onnx_ops.qlinear_add(A, B, scales, (5, -9, whole[1]))
-    )
-
-
-def test_an_addition_for_which_17_fractional_bits_alone_will_do():
-    scales = np.float32([0.0567802973, 0.1037277356, 0.1649060249])
-    layer = fit_add(tuple(scales), (110, -28, -54))
-    assert layer is not None
-    expected = onnx_ops.qlinear_add(A, B, tuple(scales), (110, -28, -54))
-    assert np.array_equal(layer.reference(A, B, contract=CONTRACT), expected)
-
-
-def test_additions_that_the_machine_does_not_have():
-    assert fit_add((np.float32(0.01), np.float32(0.01), np.float32(0.06)), (3, 3, 5)) is None
-    assert fit_add((np.float32(1e-9), np.float32(0.1), np.float32(0.1)), (0, 0, 0)) is None
-    assert fit_add((np.float32(1e9), np.float32(0.1), np.float32(0.1)), (0, 0, 0)) is None
-
-
-@settings(max_examples=40)
-@given(randoms(), st.booleans())
-def test_maps_that_are_equal_everywhere(random, clamped):
-    scales = [np.float32(np.exp(random.uniform(-5, 0)))]
-    scales.append(np.float32(scales[0] * np.exp(random.uniform(-1, 1))))
-    zeros = [int(z) for z in random.integers(-127, 127, 2)]
-    reals = onnx_ops.dequantise_linear(ALL, scales[0], zeros[0])
-    target = onnx_ops.quantise_linear(np.maximum(reals, 0) if clamped else reals, scales[1], zeros[1])
-    ratio = float(scales[0] / scales[1])
-    limits = int(target.min()), int(target.max())
-    fit = fit_map(ALL, target, [(ratio, zeros[1] - ratio * zeros[0])], [zeros[1]], *limits)
-    assert fit is not None
-    scaled = np.rint((fit.weight * ALL + fit.bias).astype(np.float32) * fit.factor) + fit.zero_point
-    assert np.array_equal(np.clip(scaled, *limits), target)
-
-
-def test_a_map_that_no_fit_gives():
-    assert fit_map(ALL, np.where(ALL % 2, 1, 0).astype(np.int8), [(1.0, 0.0)], [0]) is None
-    assert fit_map(ALL, ALL.astype(np.int8), [(1e-30, 0.0)], [0]) is None
-    clamped = fit_map(ALL, np.clip(2 * ALL, -128, 127), [(2.0, 0.0)], [0])
-    assert clamped.weight * float(clamped.factor) == 2
-    natural = Fit(1, 0, np.float32(1), 0)
-    assert fit_map(ALL, ALL.astype(np.int8), [(1.0, 0.0)], [0], first=natural) is natural

@@ -180,6 +180,28 @@ def test_a_factor_that_is_an_int8_is_the_weight():
     assert np.array_equal(ours(g.write(first, result), x), run(g.write(first, result), x))
 
 
+@pytest.mark.parametrize(
+    ("factor", "real", "zero", "end"),
+    [
+        (-194, 1.0821409270674, -120, -92),  # none is needed
+        (254, 0.078125, 112, 110),  # a multiplier one larger
+        (169, 0.1875, 25, 91),  # a multiplier one smaller
+        (219, 0.00390625, -12, -89),  # a bias of 1
+        (-185, 0.10920225251220113, 123, -113),  # a bias of -1
+    ],
+)
+def test_factors_that_are_no_int8_and_need_another_multiplier_or_a_bias(factor, real, zero, end):
+    g, shape = Graph(), (1, 16, 16, 1)
+    constant = g.activation("factor", (1,), 1.0, -128 if factor > 0 else 127)
+    g.tensors[constant].data = np.array([factor + g.tensors[constant].zero_points[0]], np.int8)
+    first = g.activation("input", shape, real, zero)
+    data = g.write(
+        first, g.operator("MUL", "MulOptions", {}, [first, constant], g.activation("result", shape, 1.0, end))
+    )
+    x = np.arange(-128, 128).astype(np.int8).reshape(shape)
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
 def dilated_lines(around):
     """Return a file with a dilated convolution of lines, as converters write it."""
     random, g = np.random.default_rng(1), Graph()
