@@ -94,6 +94,18 @@ def test_a_field_accepts_only_values_that_fit():
         f.into(8)
 
 
+def test_the_c_header_defines_and_explains_everything_once():
+    header = c_header(Config())
+    defaults = {r.name for r in REGISTERS if not any(f.source in (Source.STATUS, Source.PULSE) for f in r.fields)}
+    parts = [(r, f) for r in REGISTERS for f in r.fields if f.bits < 32]
+    names = {"SIZE", *(r.name for r in REGISTERS), *(f"{name}_DEFAULT" for name in defaults)}
+    names |= {f"{r.name}_{f.name}_{what}" for r, f in parts for what in ("MASK", "SHIFT")}
+    assert sorted(re.findall(r"^#define ETCHNET_(\w+) \S", header, re.MULTILINE)) == sorted(names)
+    comments = re.findall(r"^/\* (.*) \*/\n#define ETCHNET_\w+_MASK", header, re.MULTILINE)
+    assert comments == [f.doc for r, f in parts if len(r.fields) > 1 or f.doc != r.doc]
+    assert {len(r.fields) > 1 for r, f in parts} == {True, False}
+
+
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 @pytest.mark.parametrize("config", [Config(), OTHER], ids=["default", "other"])
 def test_the_c_header_matches_the_map(config, tmp_path):
@@ -177,7 +189,9 @@ def test_the_svd_file_is_valid_and_matches_the_map(config, tmp_path):
     schemas = Path(cmsis_svd.__file__).parent / "schemas"
     etree.XMLSchema(etree.parse(schemas / "CMSIS-SVD_1_3_10.xsd")).assertValid(etree.parse(path))
 
-    (peripheral,) = cmsis_svd.SVDParser.for_xml_file(path).get_device().peripherals
+    device = cmsis_svd.SVDParser.for_xml_file(path).get_device()
+    assert (device.address_unit_bits, device.width) == (8, 32)
+    (peripheral,) = device.peripherals
     assert peripheral.address_blocks[0].size == 1 << ADDRESS_BITS
     assert len(peripheral.registers) == len(REGISTERS)
     for read, register in zip(peripheral.registers, REGISTERS, strict=True):
