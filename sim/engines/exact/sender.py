@@ -43,7 +43,7 @@ class SenderProcess:
     def __init__(
         self, shared: SharedState, accepts: ReadyPattern, loader: LoaderProcess, sequencer: SequencerProcess
     ) -> None:
-        self._config, self._progress = shared.config, shared.progress
+        self._config = shared.config
         self._data, self._tokens = shared.data, shared.tokens
         self._accepts, self._loader, self._sequencer = accepts, loader, sequencer
         self.received = TransferLog(shared.progress)
@@ -83,7 +83,6 @@ class SenderProcess:
             self.free = loader.free
             sequencer.counts = dict.fromkeys(Counter, 0)
             loader.counter_reads.pop(0)
-            self._progress.events += 1
 
     def _leave(self, ready: int, count: int, *, counters: bool) -> Generator[None, None, int]:
         """Send `count` words that are ready from cycle `ready` on; return the cycle after the last of them."""

@@ -59,7 +59,7 @@ class SequencerProcess:
     """
 
     def __init__(self, shared: SharedState, loader: LoaderProcess) -> None:
-        self._config, self._history, self._progress = shared.config, shared.history, shared.progress
+        self._config, self._history = shared.config, shared.history
         self._programs, self._data, self._tokens = shared.programs, shared.data, shared.tokens
         self._loader = loader
         self._latencies = Latencies.of(shared.config)
@@ -91,7 +91,6 @@ class SequencerProcess:
             if history is not None:
                 history.finish = finish
             self.finished.append(finish)
-            self._progress.events += 1
 
     def _repeat(
         self, run: PendingRun, command: RunCommand, history: RunHistory | None, origin: int

@@ -18,7 +18,7 @@ Cycles = range | np.ndarray
 
 @dataclass
 class Progress:
-    """A count of all events: the processes are deadlocked when a round of all of them adds none."""
+    """A count of tokens and transfers: the processes are deadlocked when a round of all of them adds none."""
 
     events: int = 0
 

@@ -163,6 +163,16 @@ def test_keys_differ_in_all_that_can_delay_a_pass_and_in_nothing_else():
         )
 
 
+def test_a_key_has_the_writes_that_are_not_finished():
+    drain, slot, keys = DrainFootprint(Drain(pixels=3, **READ), CONFIG), 100, []
+    for last in (slot - 1, slot, slot + 1, slot + 2):
+        state = ActivationState(np.zeros(0, bool))
+        state.write(drain, drain.last_word, last - 8, last)
+        keys.append(state.state_key(slot))
+    assert keys[:2] == [(), ()]
+    assert len(set(keys)) == 3
+
+
 def test_the_banks_of_a_key_are_those_of_the_program():
     """A timeline with exchanged banks is equal to one that names them the other way round."""
     one, other = Timeline(CONFIG, assume_valid=True), Timeline(CONFIG, assume_valid=True)
