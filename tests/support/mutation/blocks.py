@@ -89,15 +89,19 @@ def candidates(root: Path, block: str) -> list[Mutant]:
 def _shuffled(found: list[Mutant], sources: dict[str, bytes], seed: int) -> Iterator[Mutant]:
     """Yield mutants in random order, those of rare operators earlier: an operator's share is the root of its number.
 
-    A mutant's place depends on the seed and its own text, so that most stay the same when the code changes.
+    A mutant's place depends on the seed and its own text, so that most stay the same when the code changes. Of equal
+    lines of a function, only the first is changed.
     """
     numbers = Counter(mutant.operator for mutant in found)
+    texts: dict[str, Mutant] = {}
+    for mutant in found:
+        before, after = mutant.diff(sources[mutant.path])
+        texts.setdefault(repr((seed, mutant.path, mutant.scope, mutant.operator, before, after)), mutant)
 
-    def place(mutant: Mutant) -> float:
-        text = repr((seed, mutant.path, mutant.scope, mutant.operator, *mutant.diff(sources[mutant.path])))
-        return random.Random(text).random() ** math.sqrt(numbers[mutant.operator])
+    def place(text: str) -> float:
+        return random.Random(text).random() ** math.sqrt(numbers[texts[text].operator])
 
-    yield from sorted(found, key=place, reverse=True)
+    yield from (texts[text] for text in sorted(texts, key=place, reverse=True))
 
 
 def draw(root: Path, seed: int, count: int, blocks: list[str]) -> list[tuple[str, Mutant]]:
