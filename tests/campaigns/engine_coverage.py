@@ -92,7 +92,8 @@ def _of_record(kind: type[Instruction], config: Config) -> Iterator[Item]:
         elif shape.width == 1:
             items = ["0", "1"]
         else:
-            items = SIGNED if shape.signed else NUMBER
+            # A number of two bits that is neither 0 nor 1 has the highest bit.
+            items = SIGNED if shape.signed else [item for item in NUMBER if shape.width > 2 or item != "between"]
         yield from ((group, item) for item in items)
 
 

@@ -28,7 +28,7 @@ from etchnet.sim.timing import schedule
 
 COPY = Pass(kind=TileKind.IDENTITY, wait_input=True, wait_output=True, release=True, release_input=True)
 MACHINES = random_machines(np.random.default_rng(0), 60)
-SMALL_MACHINES = [2, 3, 7, 39, 40, 57]
+SMALL_MACHINES = [2, 7, 39, 57]
 """machines of every contract and of several values of every parameter"""
 WIDE = {"wide": True, "raw": True, "low": -(1 << 31), "high": (1 << 31) - 1, "destination": Destination.OUTPUT}
 
@@ -135,7 +135,7 @@ def test_the_only_word_may_hold_nothing():
 def test_random_sessions_agree(number):
     """Every word, every counter and every cycle: `campaigns.engines` has thousands of sessions, on the Verilog."""
     config = MACHINES[number]
-    for seed in range(4):
+    for seed in range(3):
         one = session(config, (1, number, seed), runs=2)
         exact = outcome(ExactEngine(config, trace=one.trace), one)
         assert difference(one, exact, outcome(amaranth_engine(config, one.trace), one)) is None
