@@ -34,8 +34,8 @@ class Boundary:
         Path of the machine within the top.
     data_inputs
         Inputs that carry link words, or parts of them.
-    outputs
-        Outputs that must not depend on data; on others, results leave.
+    data_outputs
+        Outputs that may depend on data; all others must not.
     trace
         Returns the nets of the top that are taken as given, because data reach them on their way to the machine:
         the statement is about the machine for any sequence of their values.
@@ -50,7 +50,7 @@ class Boundary:
     wrap: Callable[[Machine], wiring.Component]
     path: str
     data_inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    data_outputs: tuple[str, ...]
     reset: Callable[[Frame, wiring.Component], Term]
     trace: Callable[[Netlist, wiring.Component], tuple[int, ...]] = lambda netlist, top: ()
     caveat: str = ""
@@ -92,7 +92,7 @@ BOUNDARIES = {
             lambda machine: machine,
             "",
             ("link_in_payload",),
-            ("link_in_ready", "link_out_valid", "status"),
+            ("link_out_payload",),
             _reset_input,
         ),
         Boundary(
@@ -101,21 +101,7 @@ BOUNDARIES = {
             Axi,
             "machine",
             ("s_axis_tdata",),
-            (
-                "s_axi_awready",
-                "s_axi_wready",
-                "s_axi_bvalid",
-                "s_axi_bresp",
-                "s_axi_arready",
-                "s_axi_rvalid",
-                "s_axi_rdata",
-                "s_axi_rresp",
-                "s_axis_tready",
-                "m_axis_tvalid",
-                "m_axis_tlast",
-                "m_axis_tkeep",
-                "irq",
-            ),
+            ("m_axis_tdata",),
             _axi_reset,
         ),
         Boundary(
@@ -124,7 +110,7 @@ BOUNDARIES = {
             TinyTapeout,
             "machine",
             ("ui_in",),
-            ("uio_out", "uio_oe"),
+            ("uo_out",),
             _reset_input,
         ),
         Boundary(
@@ -133,7 +119,7 @@ BOUNDARIES = {
             lambda machine: Uart(machine, clock_hz=25e6),
             "machine",
             ("rx",),
-            (),
+            ("tx", "activity"),
             _uart_reset,
             _uart_trace,
             "the framing offers and takes link words, and resets the machine, in the same cycles of both runs: bytes "

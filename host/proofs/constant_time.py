@@ -9,7 +9,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import bitwuzla
 from bitwuzla import Kind, Term
 
 from etchnet.hdl.blocks.ram import Ram
@@ -22,7 +21,7 @@ from etchnet.host.proofs.flow import DataFlow
 from etchnet.host.proofs.netlist import Memory, Netlist, Register, write_lanes
 from etchnet.host.proofs.packet_format import Observer
 from etchnet.host.proofs.result import Proof
-from etchnet.host.proofs.terms import Frame, Terms
+from etchnet.host.proofs.terms import TOOL, Frame, Terms
 from etchnet.host.proofs.twin import Cycle, Solver, Twin
 
 __all__ = ["Findings", "analyse", "prove_constant_time"]
@@ -81,8 +80,12 @@ class _Analysis:
 
     # The two runs
 
-    def twin(self, *, from_reset: bool = False) -> Twin:
-        """Return two runs that agree in all that has not been removed."""
+    def twin(self, begins: str = "") -> Twin:
+        """Return two runs that agree in all that has not been removed.
+
+        The first cycle is one in which the machine's packet reader agrees with the observer; or, if `begins` is
+        ``reset``, a cycle of reset in any state; or, if it is ``power-up``, that with the initial values.
+        """
         observer = Observer.arbitrary(self.config, self.terms)
         result = Twin(
             self.netlist,
@@ -96,10 +99,15 @@ class _Analysis:
             data_inputs=self.boundary.data_inputs,
             trace=self.trace,
             observer=observer,
-            start=(lambda register: register.init) if from_reset else None,
+            start=(lambda register: register.init) if begins == "power-up" else None,
         )
         frame = result.cycles[0].frames[0]
-        result.assumptions.append(observer.expects_header if from_reset else self.follows(frame, observer))
+        if begins == "power-up":
+            result.assumptions.append(observer.expects_header)
+        elif begins == "reset":
+            result.assumptions.append(self.boundary.reset(frame, self.top))
+        else:
+            result.assumptions.append(self.follows(frame, observer))
         return result
 
     def reader(self, name: str) -> tuple[int, ...]:
@@ -152,15 +160,19 @@ class _Analysis:
         return self.findings
 
     def _check_reader(self) -> None:
-        """Show that packet reader and observer never disagree: after reset, and from any cycle to the next."""
-        start = self.twin(from_reset=True)
-        begins = self.follows(start.cycles[0].frames[0], start.cycles[0].observer)
-        step = self.twin()
-        step.extend()
-        remains = self.follows(step.cycles[1].frames[0], step.cycles[1].observer)
-        for twin, claim, when in ((start, begins, "after reset"), (step, remains, "in every cycle")):
-            if not self.solver.always(twin.assumptions, claim):
+        """Show that packet reader and observer never disagree: at first, and from any cycle to the next.
+
+        The premise of the step must allow link words that differ, since otherwise everything would follow.
+        """
+        first, reset, step = self.twin("power-up"), self.twin("reset"), self.twin()
+        for twin, when in ((first, "after power-up"), (reset, "after reset"), (step, "in every cycle")):
+            cycle = twin.cycles[0] if twin is first else twin.extend()
+            if not self.solver.always(twin.assumptions, self.follows(cycle.frames[0], cycle.observer)):
                 self.findings.failures.append(f"the machine does not follow the format of packets {when}")
+        cycle = step.cycles[-1]
+        known = [*step.assumptions, cycle.frames[0].holds(self.valid)]
+        if self.solver.always(known, self.terms.equal(*cycle.payloads)):
+            self.findings.failures.append("no link words with different data satisfy what is assumed")
 
     def _remove_registers(self) -> bool:
         """Remove register bits that take over a part of a link word that may differ."""
@@ -205,16 +217,18 @@ class _Analysis:
         """Return whether enabled lanes have equal data in every cycle.
 
         A word of a packet takes `depth` cycles from the link to a memory's write port. So the claim is shown for the
-        cycle that follows any `depth` cycles, and for the first cycles after reset.
+        cycle that follows any `depth` cycles, and for the first cycles after power-up and after reset.
         """
         depth = Loader.latency(self.config) + Ram.waits_of(self.config.memory_latency)
-        later, first = self.twin(), self.twin(from_reset=True)
+        later, reset, first = self.twin(), self.twin("reset"), self.twin("power-up")
         for _ in range(depth):
-            later.extend()
-            first.extend()
+            for twin in (later, reset, first):
+                twin.extend()
+        claimed = ((later, later.cycles[-1:]), (reset, reset.cycles[1:]), (first, first.cycles[:-1]))
         return all(
             self.solver.always(twin.assumptions, self._lanes_agree(cycle, port))
-            for twin, cycle in [(later, later.cycles[-1]), *((first, cycle) for cycle in first.cycles[:-1])]
+            for twin, cycles in claimed
+            for cycle in cycles
         )
 
     def _lanes_agree(self, cycle: Cycle, port: Any) -> Term:
@@ -235,7 +249,9 @@ class _Analysis:
         """Check outputs, addresses and enables of the machine's memories, and the answers to COUNTERS packets."""
         machine, nets = self.machine, self.netlist.nets
         status: Any = machine.status
-        claims: dict[str, tuple[int, ...]] = {name: self.netlist.outputs[name] for name in self.boundary.outputs}
+        claims: dict[str, tuple[int, ...]] = {
+            name: bits for name, bits in self.netlist.outputs.items() if name not in self.boundary.data_outputs
+        }
         claims["link_in.ready"] = nets(machine.link_in.ready)
         claims["link_out.valid"] = nets(machine.link_out.valid)
         claims["status"] = nets(status.as_value())
@@ -354,7 +370,7 @@ def prove_constant_time(
         name=name or f"constant time, {boundary.title}",
         statement=STATEMENT,
         holds=not findings.failures,
-        tool=f"bitwuzla {bitwuzla.version()}",
+        tool=TOOL,
         seconds=time.monotonic() - start,
         assumptions=ASSUMPTIONS + ((boundary.caveat,) if boundary.caveat else ()),
         detail="; ".join(findings.failures) or detail,

@@ -146,6 +146,8 @@ class Harness(wiring.Component):
 
     @staticmethod
     def _bit(m: Module, found: dict[str, Any], kind: str, name: str, condition: Value) -> None:
+        if len(condition) != 1:
+            raise ValueError(f"{name} must be one bit, not {len(condition)}")
         signal = Signal(name=f"{kind}_{name}")
         m.d.comb += signal.eq(condition)
         found[name] = signal

@@ -7,18 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import bitwuzla
-from bitwuzla import Bitwuzla, Kind, Option, Options, Result, Term
+from bitwuzla import Bitwuzla, Kind, Result, Term
 
 from etchnet.host.proofs.harness import Harness
 from etchnet.host.proofs.netlist import Memory, Netlist, Register
 from etchnet.host.proofs.result import Proof
-from etchnet.host.proofs.terms import Frame, Terms
+from etchnet.host.proofs.terms import TOOL, Frame, Terms
 
-__all__ = ["TOOL", "Control", "Outcome", "prove", "prove_all", "violation"]
-
-TOOL = f"bitwuzla {bitwuzla.version()}"
-"""the solver, with its version"""
+__all__ = ["Control", "Outcome", "prove", "prove_all", "violation"]
 
 _MOST_LINES = 60
 
@@ -69,7 +65,7 @@ class _Inputs(Mapping[str, Term]):
         path = f"dut.{self._harness.peeks[name].memory}"
         (memory,) = (i for i, m in self._netlist.memories.items() if f"{m.name}.{self._netlist.cell(i).name}" == path)
         address = frame.value(self._netlist.nets(self._harness.addresses[name]))
-        width = frame.address_bits(memory)
+        width = self._netlist.memories[memory].address_bits
         address = terms.extend(terms.part(address, 0, min(width, terms.width(address))), width)
         return terms(Kind.ARRAY_SELECT, [frame.contents(memory), address])
 
@@ -119,19 +115,12 @@ class _Run:
 
     def _memory(self, memory: Memory) -> Term:
         if memory.cell not in self.memories:
-            bits = max(len(self.netlist.cell(p).addr) for p in (*memory.reads, *memory.writes))
-            self.memories[memory.cell] = self.terms.array(bits, memory.width, memory.name)
+            self.memories[memory.cell] = self.terms.array(memory.address_bits, memory.width, memory.name)
         return self.memories[memory.cell]
 
     def bit(self, frame: int, signal: Any) -> Term:
         """Return whether a bit of the harness is 1 in a cycle."""
         return self.terms.holds(self.frames[frame].value(self.netlist.nets(signal)))
-
-    def solver(self) -> Bitwuzla:
-        """Return a solver that can give counterexamples."""
-        options = Options()
-        options.set(Option.PRODUCE_MODELS, True)
-        return Bitwuzla(self.terms.manager, options)
 
 
 def prove(harness: Harness, *, without: str = "", depth: int = 1) -> Outcome:
@@ -140,7 +129,8 @@ def prove(harness: Harness, *, without: str = "", depth: int = 1) -> Outcome:
     Base: in the first `depth` cycles after one cycle of reset from any state, and after power-up, which gives every
     register its initial value, except the output registers of memories; memories may hold anything. Step: if they hold
     in `depth` consecutive cycles, whatever the state, they hold in the next one. What is assumed is assumed in all
-    these cycles, except `without`, the name of an assumption. The premise of the step must be satisfiable.
+    these cycles, except `without`, the name of an assumption. What is assumed must be possible in the first cycles, and
+    the premise of the step satisfiable.
     """
     start = time.perf_counter()
     failure = _base(harness, without, depth, initial=False) or _base(harness, without, depth, initial=True)
@@ -160,7 +150,7 @@ def violation(harness: Harness, cycles: int, *, without: str = "") -> str:
     """
     run = _Run(harness, without)
     run.add(reset=True)
-    solver = run.solver()
+    solver = run.terms.solver()
     for number in range(1, cycles + 1):
         run.add()
         _assume(run, solver, number)
@@ -214,11 +204,13 @@ def _base(harness: Harness, without: str, depth: int, *, initial: bool) -> str:
     run = _Run(harness, without, initial=initial)
     if not initial:
         run.add(reset=True)
-    solver = run.solver()
+    solver = run.terms.solver()
     first, step = len(run.frames), "after power-up" if initial else "after reset"
     for number in range(first, first + depth):
         run.add()
         _assume(run, solver, number)
+        if solver.check_sat() != Result.SAT:
+            return f"{step}: nothing satisfies what is assumed"
         if found := _refute(run, solver, number, _goals(harness), step=step):
             return found
     return ""
@@ -226,7 +218,7 @@ def _base(harness: Harness, without: str, depth: int, *, initial: bool) -> str:
 
 def _step(harness: Harness, without: str, depth: int) -> tuple[str, int]:
     run = _Run(harness, without)
-    solver = run.solver()
+    solver = run.terms.solver()
     for number in range(depth):
         run.add()
         _assume(run, solver, number)

@@ -14,6 +14,17 @@ from etchnet.hdl.blocks.amaranth_internals import cells, netlist
 
 __all__ = ["Memory", "Netlist", "Register", "write_lanes"]
 
+_LOGIC = (
+    cells.Operator,
+    cells.Part,
+    cells.Matches,
+    cells.PriorityMatch,
+    cells.AssignmentList,
+    cells.AsyncReadPort,
+    cells.Instance,
+)
+_STATE = (cells.FlipFlop, cells.SyncReadPort, cells.SyncWritePort, cells.Memory)
+
 _BITWISE = frozenset("~&|^m")
 """operators that work bit by bit: a bit of the result depends on one bit of each operand"""
 
@@ -73,8 +84,8 @@ class Netlist:
     Raises
     ------
     ValueError
-        The component has registers of more than one clock, an asynchronous reset, or a memory whose reads see writes
-        of the same cycle.
+        The component has registers of more than one clock or of one that is no input, an asynchronous reset, a memory
+        whose reads see writes of the same cycle, or a cell of a kind that no synthesisable design has.
     """
 
     def __init__(self, component: wiring.Component, *, platform: Any = None) -> None:
@@ -90,12 +101,14 @@ class Netlist:
         """nets of every output by name"""
         # Amaranth appends a number to a module that is called like a signal beside it.
         self._paths = [".".join(part.split("$")[0] for part in module.name[1:]) for module in self.raw.modules]
-        self._check_clocks()
+        self._check_cells()
 
-    def _check_clocks(self) -> None:
+    def _check_cells(self) -> None:
         """Refuse what one step per cycle does not describe."""
         clocks = set()
-        for cell in self.raw.cells:
+        for cell in self.raw.cells[1:]:  # the first is the top itself
+            if not isinstance(cell, (*_LOGIC, *_STATE)):
+                raise ValueError(f"the component must be made of logic, registers and memories, not {cell}")
             if isinstance(cell, cells.FlipFlop | cells.SyncWritePort | cells.SyncReadPort):
                 clocks.add((cell.clk, cell.clk_edge))
             if isinstance(cell, cells.FlipFlop) and cell.arst != 0:
@@ -104,6 +117,8 @@ class Netlist:
                 raise ValueError("the component must not have memories whose reads see writes of the same cycle")
         if len(clocks) > 1:
             raise ValueError(f"the component must have one clock, not {len(clocks)}")
+        if any(self.driver(clock)[0] for clock, _ in clocks):
+            raise ValueError("the clock of the component must be an input")
 
     def cell(self, index: int) -> Any:
         """Return a cell of the netlist."""
@@ -221,7 +236,7 @@ class Netlist:
                     yield index, (cell.en,), outputs
                     for bit, net in enumerate(cell.inputs):
                         yield index, (net,), outputs[bit:]
-                case cells.Operator() | cells.Part() | cells.Matches() | cells.AsyncReadPort() | cells.Instance():
+                case _ if isinstance(cell, _LOGIC):
                     yield index, cell.input_nets(), cell.output_nets(index)
                 case _:
                     pass

@@ -6,12 +6,16 @@ import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from bitwuzla import Kind, Sort, Term, TermManager
+import bitwuzla
+from bitwuzla import Bitwuzla, Kind, Option, Options, Sort, Term, TermManager
 
 from etchnet.hdl.blocks.amaranth_internals import cells
 from etchnet.host.proofs.netlist import Memory, Netlist, Register, write_lanes
 
-__all__ = ["Frame", "Terms"]
+__all__ = ["TOOL", "Frame", "Terms"]
+
+TOOL = f"bitwuzla {bitwuzla.version()}"
+"""the solver, with its version"""
 
 _BINARY = {
     "+": Kind.BV_ADD,
@@ -47,6 +51,12 @@ class Terms:
     def __call__(self, kind: Kind, operands: Sequence[Term], indices: Sequence[int] = ()) -> Term:
         """Return an operator applied to operands."""
         return self.manager.mk_term(kind, list(operands), list(indices))
+
+    def solver(self) -> Bitwuzla:
+        """Return a solver that can give counterexamples."""
+        options = Options()
+        options.set(Option.PRODUCE_MODELS, True)
+        return Bitwuzla(self.manager, options)
 
     def sort(self, width: int) -> Sort:
         """Return the sort of bit-vectors of a width."""
@@ -126,7 +136,7 @@ class Frame:
     register
         Returns the value of a register in this cycle, as wide as the register.
     memory
-        Returns the contents of a memory in this cycle: an array from `address_bits(memory)` bits to words.
+        Returns the contents of a memory in this cycle: an array from `Memory.address_bits` bits to words.
     inputs
         Values of the inputs by name.
     instance
@@ -186,10 +196,6 @@ class Frame:
             self._contents[memory] = self._memory(self.netlist.memories[memory])
         return self._contents[memory]
 
-    def address_bits(self, memory: int) -> int:
-        """Return the width of the index of a memory's array: that of its widest address."""
-        return self.netlist.memories[memory].address_bits
-
     # Next values
 
     def next_register(self, cell: int) -> Term:
@@ -205,7 +211,7 @@ class Frame:
         terms, contents = self.terms, self.contents(memory)
         for port in self.netlist.memories[memory].writes:
             raw = self.netlist.cell(port)
-            address = terms.extend(self.value(raw.addr), self.address_bits(memory))
+            address = terms.extend(self.value(raw.addr), self.netlist.memories[memory].address_bits)
             data, old = self.value(raw.data), terms(Kind.ARRAY_SELECT, [contents, address])
             word = terms.concat(
                 [
@@ -219,7 +225,7 @@ class Frame:
         return contents
 
     def _read(self, port: Any) -> Term:
-        address = self.terms.extend(self.value(port.addr), self.address_bits(port.memory))
+        address = self.terms.extend(self.value(port.addr), self.netlist.memories[port.memory].address_bits)
         return self.terms(Kind.ARRAY_SELECT, [self.contents(port.memory), address])
 
     # Evaluation: cells in the order of their dependences, without recursion, as logic can be deep

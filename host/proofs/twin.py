@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bitwuzla import Bitwuzla, Kind, Option, Options, Result, Term
+from bitwuzla import Kind, Result, Term
 
 from etchnet.host.proofs.netlist import Memory, Netlist, Register
 from etchnet.host.proofs.packet_format import Observer
@@ -18,9 +18,7 @@ class Solver:
     """A solver for questions that share most of their terms."""
 
     def __init__(self, terms: Terms) -> None:
-        options = Options()
-        options.set(Option.PRODUCE_MODELS, True)
-        self._solver = Bitwuzla(terms.manager, options)
+        self._solver = terms.solver()
         self._terms = terms
         self.questions = 0
 

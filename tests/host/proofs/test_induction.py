@@ -70,17 +70,39 @@ def test_an_edit_is_rejected_and_named():
 
 
 class Contradiction(Harness):
-    """Assumptions that nothing satisfies, and a claim that is false."""
+    """Assumptions that nothing satisfies, or no state that is reached from reset, and a claim that is false at first.
+
+    It would stay true if it were ever true, so that the step holds.
+    """
+
+    def __init__(self, *, is_possible):
+        self._is_possible = is_possible
+        super().__init__(Semaphore(initial=0, maximum=1))
 
     def specify(self, m):
-        self.assume(m, "never", self.ports.put & ~self.ports.put)
-        self.claim(m, "false", Cat(self.ports.put, ~self.ports.put) == 0)
+        never, false, put = Signal(), Signal(), self.ports.put
+        m.d.sync += [never.eq(never), false.eq(false)]
+        self.assume(m, "never", never if self._is_possible else put & ~put)
+        self.claim(m, "false", false)
 
 
-def test_assumptions_that_nothing_satisfies_prove_nothing():
-    proved = prove(Contradiction(Semaphore(initial=0, maximum=1)))
+@pytest.mark.parametrize("is_possible", [False, True])
+def test_assumptions_that_nothing_satisfies_prove_nothing(is_possible):
+    proved = prove(Contradiction(is_possible=is_possible))
     assert not proved.holds
-    assert proved.detail == "step: nothing satisfies what is assumed"
+    assert proved.detail == "after reset: nothing satisfies what is assumed"
+
+
+class Wide(Harness):
+    """A claim of two bits, of which only the lowest would be looked at."""
+
+    def specify(self, m):
+        self.claim(m, "wide", Cat(1, self.ports.put))
+
+
+def test_a_claim_is_one_bit():
+    with pytest.raises(ValueError, match="wide must be one bit, not 2"):
+        prove(Wide(Semaphore(initial=0, maximum=1)))
 
 
 class RamHarness(Harness):
