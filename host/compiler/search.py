@@ -158,7 +158,6 @@ def search_orders(
     def cycles(schedule: PartialSchedule) -> int:
         order = schedule.orders[0]
         again = PartialSchedule(schedule.timeline.copy(), 0)
-        again.timeline.begin_repeat()
         again = _extend(cache, again, first[order], order)
         waited = again.timeline.slot - schedule.timeline.slot - alone[order].timeline.slot
         return schedule.timeline.busy_until + waited

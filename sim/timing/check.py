@@ -39,7 +39,6 @@ def check(passes: Sequence[Pass], drains: Sequence[Drain], config: Config, *, re
     placed = footprints(passes, drains, started, config)
     # The second repeat may overlap the drains of the first. Later repeats behave like the second.
     for _ in range(min(repeats, 2)):
-        timeline.begin_repeat()
         for index, (footprint, its_drains) in enumerate(placed):
             idle = footprint.instruction.idle + footprint.instruction.idle_requantise
             start = timeline.slot + idle

@@ -126,4 +126,4 @@ class InterleavedPlacer:
         """Record that the rows of a tile are complete after a pass that issues in cycle `start`."""
         rows = tile * self._pixels, (tile + 1) * self._pixels
         visible = start + self._timeline.latencies.fold_visible
-        self._bank.complete.assign(rows, visible, 1, self._timeline.epoch)
+        self._bank.complete.assign(rows, visible, 1)

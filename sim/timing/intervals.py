@@ -19,21 +19,21 @@ Rows = tuple[int, int]
 Steps = int | np.ndarray
 """Cycles of a run's rows, relative to its base: a whole number times i for row i, or entry i of an int64 array."""
 
-_Run = tuple[int, Steps, int]
-"""Base, steps, epoch: row i of the run has cycle `base` + the i-th step, assigned in `epoch`."""
+_Run = tuple[int, Steps]
+"""Base, steps: row i of the run has cycle `base` + the i-th step."""
 
 
 def _last(rows: Rows, run: _Run) -> int:
     """Return the cycle of the last row of a run."""
-    base, steps, _ = run
+    base, steps = run
     return base + (steps * (rows[1] - rows[0] - 1) if isinstance(steps, int) else int(steps[-1]))
 
 
 class CycleMap:
-    """A map from disjoint runs of rows to the cycle, and the epoch, in which each row was last accessed.
+    """A map from disjoint runs of rows to the cycle in which each row was last accessed.
 
     An access proceeds along neighbouring rows at a known pace, so a run does not store a cycle for every row: it stores
-    a base cycle and the steps from it. Epochs distinguish the repeats of a program.
+    a base cycle and the steps from it.
     """
 
     __slots__ = ("_runs",)
@@ -51,7 +51,7 @@ class CycleMap:
 
     def shifted(self, by: int) -> CycleMap:
         """Return a copy in which every access happens `by` cycles later."""
-        return CycleMap({rows: (base + by, steps, epoch) for rows, (base, steps, epoch) in self._runs.items()})
+        return CycleMap({rows: (base + by, steps) for rows, (base, steps) in self._runs.items()})
 
     def state_key(self, cycle: int) -> frozenset[object]:
         """Return a hashable form of the runs that are pending at `cycle`, with their bases relative to it."""
@@ -61,18 +61,18 @@ class CycleMap:
             if _last(rows, run) > cycle
         )
 
-    def assign(self, rows: Rows, base: int, steps: Steps, epoch: int) -> None:
-        """Set the cycle of row `rows[0]` + i to `base` plus the i-th step, and the epoch of all rows to `epoch`."""
+    def assign(self, rows: Rows, base: int, steps: Steps) -> None:
+        """Set the cycle of row `rows[0]` + i to `base` plus the i-th step."""
         runs = self._runs
         if rows not in runs:
             first, stop = rows
-            for (a, b), (at, s, old) in [item for item in runs.items() if item[0][0] < stop and first < item[0][1]]:
+            for (a, b), (at, s) in [item for item in runs.items() if item[0][0] < stop and first < item[0][1]]:
                 del runs[a, b]
                 if a < first:
-                    runs[a, first] = at, s if isinstance(s, int) else s[: first - a], old
+                    runs[a, first] = at, s if isinstance(s, int) else s[: first - a]
                 if stop < b:
-                    runs[stop, b] = (at + s * (stop - a), s, old) if isinstance(s, int) else (at, s[stop - a :], old)
-        runs[rows] = base, steps, epoch
+                    runs[stop, b] = (at + s * (stop - a), s) if isinstance(s, int) else (at, s[stop - a :])
+        runs[rows] = base, steps
 
     def earliest_base(self, rows: Rows, steps: Steps) -> int:
         """Return the smallest base with which an access with these steps reaches no row before the row's cycle.
@@ -85,7 +85,7 @@ class CycleMap:
             return run[0] + slope * (rows[1] - rows[0] - 1) if slope > 0 else run[0]
         first, stop = rows
         found = NEVER
-        for (a, b), (at, s, _) in self._runs.items():
+        for (a, b), (at, s) in self._runs.items():
             if a < stop and first < b:
                 low, high = max(a, first), min(b, stop)
                 if isinstance(s, int) and isinstance(steps, int):
@@ -101,15 +101,10 @@ class CycleMap:
                     found = max(found, at + int((cycles - less).max()))
         return found
 
-    def is_assigned(self, rows: Rows, epoch: int) -> bool:
-        """Return whether the last access of every row was in `epoch`."""
-        run = self._runs.get(rows)
-        if run is not None:
-            return run[2] == epoch
+    def is_assigned(self, rows: Rows) -> bool:
+        """Return whether every row has been accessed."""
+        if rows in self._runs:
+            return True
         first, stop = rows
-        inside = sum(
-            min(b, stop) - max(a, first)
-            for (a, b), (_, _, when) in self._runs.items()
-            if a < stop and first < b and when == epoch
-        )
+        inside = sum(min(b, stop) - max(a, first) for a, b in self._runs if a < stop and first < b)
         return inside == stop - first

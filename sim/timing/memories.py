@@ -95,11 +95,6 @@ class ActivationState:
         """Return a hashable form of the writes that are not finished in cycle `slot`, relative to `slot`."""
         return tuple((drain.drain, begin - slot) for _, _, end, drain, begin in self.arriving if end > slot)
 
-    def forget(self) -> None:
-        """Treat all words as not written, as at the start of a repeat."""
-        self.written[:] = False
-        self._written_ranges.clear()
-
     def write(self, drain: DrainFootprint, last_word: int, first_cycle: int, last_cycle: int) -> None:
         """Record the writes of a drain.
 

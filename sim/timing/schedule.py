@@ -45,7 +45,6 @@ def schedule(
     idle = np.zeros((repeats, len(passes), 2), dtype=np.int64)
     drain_idle = np.zeros((repeats, len(drains)), dtype=np.int64)
     for repeat in range(repeats):
-        timeline.begin_repeat()
         for index, (p, its_drains) in enumerate(placed):
             others, requantising, of_drains = timeline.place(p, its_drains, index)
             if others or requantising:

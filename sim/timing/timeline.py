@@ -79,8 +79,6 @@ class Timeline:
         self.busy_until = 0
         self.banks = [BankState(), BankState()]
         self.activation = ActivationState(np.zeros(0 if assume_valid else config.activation_words, bool))
-        self.epoch = 0
-        """number of the repeat: a program must write what it reads in the same repeat"""
         self._residual = CycleMap()
         self._output_free = NEVER
         """first cycle in which the output stage can read for another drain"""
@@ -129,11 +127,6 @@ class Timeline:
             self.activation.state_key(slot),
         )
 
-    def begin_repeat(self) -> None:
-        """Start the next repeat of the program, which must write all words and rows again before it reads them."""
-        self.epoch += 1
-        self.activation.forget()
-
     def earliest(self, p: PassFootprint, drains: Sequence[DrainFootprint], index: int = 0) -> int:
         """Return the first cycle in which a pass that starts `drains` may issue.
 
@@ -156,7 +149,7 @@ class Timeline:
                 start = max(start, bank.read.earliest_base(rows, p.steps) + 1 - lat.fold_write)
             start = max(start, bank.fold_free - lat.fold_delay - first)
             if p.adds:
-                if not self.assume_valid and not bank.complete.is_assigned(rows, self.epoch):
+                if not self.assume_valid and not bank.complete.is_assigned(rows):
                     raise ProgramError(f"pass {index} adds to accumulators that the program has not set")
                 start = max(
                     start,
@@ -199,7 +192,7 @@ class Timeline:
         lat, config, rows, pixels = self.latencies, self.config, p.rows, p.instruction.pixels
         if rows[1] > rows[0]:
             base = start + lat.fold_visible + p.completion
-            self.banks[p.bank ^ self.banks_swapped].complete.assign(rows, base, p.steps, self.epoch)
+            self.banks[p.bank ^ self.banks_swapped].complete.assign(rows, base, p.steps)
         self.slot = start + p.slot_cycles
         if p.line_pixels:
             # Windows of lines of another length may begin when the last column has taken its last sample.
@@ -283,13 +276,13 @@ class Timeline:
         last_read = first + config.groups - 1
         end, further = first + count * pace, (count - 1) * pace
         if drain.residual:
-            if not self.assume_valid and not self._residual.is_assigned(rows, self.epoch):
+            if not self.assume_valid and not self._residual.is_assigned(rows):
                 raise ProgramError("a drain reads residual words that the program has not written")
         else:
             bank = self.banks[drain.bank ^ self.banks_swapped]
-            if not self.assume_valid and not bank.complete.is_assigned(rows, self.epoch):
+            if not self.assume_valid and not bank.complete.is_assigned(rows):
                 raise ProgramError(f"a drain reads rows of bank {drain.bank} that the program has not set")
-            bank.read.assign(rows, last_read, pace, self.epoch)
+            bank.read.assign(rows, last_read, pace)
             bank.last_read = max(bank.last_read, last_read + further)
             bank.port_free = max(bank.port_free, end)
         self._output_free = end
@@ -315,9 +308,9 @@ class Timeline:
         bank, adds = self.banks[drain.into ^ self.banks_swapped], drain.fold != Fold.SET
         done = 0
         for run in footprint.folded_rows():
-            if adds and not self.assume_valid and not bank.complete.is_assigned(run, self.epoch):
+            if adds and not self.assume_valid and not bank.complete.is_assigned(run):
                 raise ProgramError(f"a drain adds to rows of bank {drain.into} that the program has not set")
-            bank.complete.assign(run, first + done * pace + self.latencies.accumulate + 1, pace, self.epoch)
+            bank.complete.assign(run, first + done * pace + self.latencies.accumulate + 1, pace)
             done += run[1] - run[0]
         bank.fold_free = first + (footprint.row_count - 1) * pace + 1
         if adds:
@@ -329,9 +322,9 @@ class Timeline:
         for tile in range(drain.tiles):
             address, at = drain.address + tile * drain.tile_stride, written + tile * drain.pixels * pace
             if size == 1 and drain.stride == 1 and not drain.lane:
-                self._residual.assign((address, address + drain.pixels), at, pace, self.epoch)
+                self._residual.assign((address, address + drain.pixels), at, pace)
                 continue
             for row in range(drain.pixels):
                 for offset in range(size):
                     word = int(footprint.words[tile * drain.pixels + row]) + offset
-                    self._residual.assign((word, word + 1), at + row * pace + offset, 1, self.epoch)
+                    self._residual.assign((word, word + 1), at + row * pace + offset, 1)

@@ -157,7 +157,6 @@ def _patient(
     placed = footprints(passes, drains, started, config)
     passes, drains, timeline = [*passes], [*drains], Timeline(config)
     for _ in range(repeats):
-        timeline.begin_repeat()
         for index, (footprint, its_drains) in enumerate(placed):
             p = passes[index]
             start = timeline.slot + p.idle + p.idle_requantise

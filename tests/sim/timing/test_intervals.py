@@ -25,12 +25,12 @@ def expand(rows, steps):
 
 
 def both(history):
-    """Return the map, and arrays of cycles and epochs, after the same accesses; an epoch is the number of an access."""
-    cycles, epochs, found = np.full(ROWS, NEVER), np.full(ROWS, -1), CycleMap()
-    for epoch, (rows, base, steps) in enumerate(history):
-        found.assign(rows, base, steps, epoch)
-        cycles[slice(*rows)], epochs[slice(*rows)] = base + expand(rows, steps), epoch
-    return found, cycles, epochs
+    """Return the map and an array of cycles after the same accesses."""
+    cycles, found = np.full(ROWS, NEVER), CycleMap()
+    for rows, base, steps in history:
+        found.assign(rows, base, steps)
+        cycles[slice(*rows)] = base + expand(rows, steps)
+    return found, cycles
 
 
 def earliest(cycles, rows, steps):
@@ -43,22 +43,22 @@ def earliest(cycles, rows, steps):
 @settings(max_examples=200)
 @given(st.lists(accesses(), max_size=6), accesses())
 def test_an_access_waits_for_the_last_one_of_every_row(history, access):
-    found, cycles, _ = both(history)
+    found, cycles = both(history)
     rows, _, steps = access
     assert found.earliest_base(rows, steps) == earliest(cycles, rows, steps)
 
 
-@given(st.lists(accesses(), max_size=6), accesses(), st.integers(-1, 6))
-def test_rows_are_assigned_if_all_have_the_epoch(history, access, epoch):
-    found, _, epochs = both(history)
+@given(st.lists(accesses(), max_size=6), accesses())
+def test_rows_are_assigned_if_each_has_been_accessed(history, access):
+    found, cycles = both(history)
     rows = access[0]
-    assert found.is_assigned(rows, epoch) == (epoch >= 0 and bool((epochs[slice(*rows)] == epoch).all()))
+    assert found.is_assigned(rows) == bool((cycles[slice(*rows)] != NEVER).all())
 
 
 @given(st.lists(accesses(), max_size=6), accesses(), st.integers(-20, 40))
 def test_runs_that_are_not_pending_delay_nothing(history, access, now):
     """An access that cannot begin before `now` waits as long with the pending runs alone."""
-    found, cycles, _ = both(history)
+    found, cycles = both(history)
     rows, pending = access[0], found.pending(now)
     assert max(now, pending.earliest_base(rows, 0)) == max(now, earliest(cycles, rows, 0))
     # Runs are pending until their last access, and no longer.
@@ -67,7 +67,7 @@ def test_runs_that_are_not_pending_delay_nothing(history, access, now):
 
 @given(st.lists(accesses(), max_size=6), accesses(), st.integers(-20, 20), st.integers(-50, 50))
 def test_a_shifted_map_has_the_same_state_as_seen_from_a_shifted_cycle(history, access, now, by):
-    found, cycles, _ = both(history)
+    found, cycles = both(history)
     shifted, (rows, _, steps) = found.shifted(by), access
     assert shifted.state_key(now + by) == found.state_key(now)
     wanted = earliest(cycles, rows, steps)
@@ -76,9 +76,9 @@ def test_a_shifted_map_has_the_same_state_as_seen_from_a_shifted_cycle(history, 
 
 def test_a_copy_is_independent():
     found = CycleMap()
-    found.assign((0, 4), 10, 1, 0)
+    found.assign((0, 4), 10, 1)
     copy = found.copy()
-    copy.assign((1, 2), 50, 1, 1)
+    copy.assign((1, 2), 50, 1)
     assert found.earliest_base((0, 4), 1) == 10
     assert copy.earliest_base((1, 2), 0) == 50
     assert found.state_key(0) != copy.state_key(0)

@@ -91,7 +91,7 @@ def random_pass(config, random):
 
 @pytest.mark.parametrize(("rows", "columns"), [(2, 5), (6, 3), (4, 4)])
 def test_the_activation_memory_against_a_list_of_its_words(rows, columns):
-    """What has been written and when it can be read, with copies, shifts and repeats in between."""
+    """What has been written and when it can be read, with copies and shifts in between, and new beginnings."""
     config = Config(rows=rows, columns=columns, requantisers=1, activation_words=16, residual_words=0)
     random, size = np.random.default_rng(columns), config.words_per_pixel()
     state, written, readable, writes = ActivationState(np.zeros(16, bool)), set(), {}, []
@@ -110,14 +110,12 @@ def test_the_activation_memory_against_a_list_of_its_words(rows, columns):
                 state.write(drain, max(words) + size - 1, first, now)
                 writes.append((min(words), max(words) + size, now))
             case 1 if random.random() < 0.3:
-                state.forget()
-                written.clear()
+                state, written, readable, writes = ActivationState(np.zeros(16, bool)), set(), {}, []
             case 2:
                 kept, by = state, int(random.integers(-20, 20))
                 state = state.shifted(by)
                 assert state.state_key(slot + by) == kept.state_key(slot)
                 kept.write(drain, drain.last_word + size - 1, now, now)
-                kept.forget()
                 readable = {word: cycle + by for word, cycle in readable.items()}
                 writes, now = [(a, b, end + by) for a, b, end in writes], now + by
                 slot += by
@@ -139,7 +137,7 @@ def test_the_activation_memory_against_a_list_of_its_words(rows, columns):
 def test_keys_differ_in_all_that_can_delay_a_pass_and_in_nothing_else():
     slot, banks, timelines = 100, {}, {}
     rows = CycleMap()
-    rows.assign((0, 4), 99, 1, 0)
+    rows.assign((0, 4), 99, 1)
     for delay in (-50, -1, 0, 1, 2):
         for name in ("last_read", "port_free", "fold_free"):
             bank = BankState(**{name: slot + delay})
