@@ -8,7 +8,7 @@ from etchnet.hdl.core.control.tokens import WEIGHT_TOKENS
 from etchnet.hdl.isa import Destination, Drain, Pass, Target, TileKind, packet
 from etchnet.sim.engines.exact import ExactEngine
 from etchnet.sim.engines.exact.tokens import Progress, TokenQueue
-from etchnet.sim.engines.link import LinkError
+from etchnet.sim.engines.link import LinkError, LinkTrace
 from etchnet.sim.timing import schedule
 
 INPUT = np.zeros((1, 4), np.int8)
@@ -44,29 +44,43 @@ def test_committed_weights_packets_are_limited(count):
         engine.exchange(packets, 1)
 
 
-@pytest.mark.parametrize(("permitted", "sent"), [(255, 0), (256, 0), (256, 1), (257, 1)])
-def test_permitted_weights_packets_are_limited(permitted, sent):
-    """Packets that use no permission, of weights or of another target, make no room for one.
+def permitting(count):
+    """Return the packets of a program that permits one weights packet in each of `count` repeats, and of its run.
 
-    The next packet that uses a permission tells whether there were too many before.
+    Among them are packets that use no permission: of weights, and of another target.
     """
-    weights = np.zeros((1, 1, 1), np.uint32)
     p = Pass(kind=TileKind.IDENTITY, wait_input=True, wait_output=True, release=True, release_weights=True)
     passes, drains = schedule([p], [Drain(destination=Destination.OUTPUT, commit=True)], SMALL)
-    packets = [
+    return [
         *load(SMALL, passes, drains, parameter_words(SMALL, [PLAIN] * 4)),
-        *[packet(Target.WEIGHTS, weights, SMALL), input_packet(SMALL, INPUT), input_packet(SMALL, INPUT)],
-        run(SMALL, passes, drains, 1, repeats=permitted),
-        *[packet(Target.WEIGHTS, weights, SMALL, acquire=True)] * sent,
+        *[packet(Target.WEIGHTS, np.zeros((1, 1, 1), np.uint32), SMALL), *[input_packet(SMALL, INPUT)] * 2],
+        run(SMALL, passes, drains, 1, repeats=count),
     ]
+
+
+@pytest.mark.parametrize(("permitted", "sent"), [(255, 0), (256, 0), (256, 1), (257, 1)])
+def test_permitted_weights_packets_are_limited(permitted, sent):
+    """The next packet that uses a permission tells whether there were too many before."""
+    following = packet(Target.WEIGHTS, np.zeros((1, 1, 1), np.uint32), SMALL, acquire=True)
     engine = ExactEngine(SMALL)
-    assert not engine.exchange(np.concatenate(packets), permitted).any()
-    following = packet(Target.WEIGHTS, weights, SMALL, acquire=True)
+    assert not engine.exchange(np.concatenate([*permitting(permitted), *[following] * sent]), permitted).any()
     if permitted - sent <= WEIGHT_TOKENS:
         engine.exchange(following, 0)
         return
     with pytest.raises(LinkError, match="more than 255 weights packets are permitted by passes and not sent yet"):
         engine.exchange(following, 0)
+
+
+def test_the_first_word_of_a_packet_uses_its_permission():
+    """The first permission is used before the 256th is given, although the rest of the packet comes after all."""
+    following = packet(Target.WEIGHTS, np.zeros((2, 1, 1), np.uint32), SMALL, acquire=True)
+    words = np.concatenate([*permitting(256), following])
+    offers = np.zeros(1 << 14, bool)
+    offers[: len(words) - 1] = True
+    engine = ExactEngine(SMALL, trace=LinkTrace(offers, []))
+    assert not engine.exchange(words, 256).any()
+    assert np.flatnonzero(engine.record.offers)[-1] == 1 << 14
+    assert len(engine.record.accepts) < 1 << 14
 
 
 def test_a_limit_counts_from_the_event_to_the_use():
