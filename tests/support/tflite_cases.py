@@ -103,6 +103,16 @@ def reduce_max(axes, shape, scale=None):
     return change
 
 
+def strided_slice(begins, ends, strides=(1, 1, 1, 1)):
+    """Add a STRIDED_SLICE, whose result has the size of its input."""
+
+    def change(c):
+        inputs = [c.conv, *(c.g.constant(np.array(values, np.int32)) for values in (begins, ends, strides))]
+        c.last = c.g.operator("STRIDED_SLICE", "StridedSliceOptions", {}, inputs, c.g.like(c.conv))
+
+    return change
+
+
 def split(parts):
     """Add a SPLIT_V of the channels, whose results have the sizes that the parts should have."""
 

@@ -180,16 +180,14 @@ def test_maximum_pool(form, seed):
         agree(writer.write(y), random_bytes(random, (2, *x.shape)))
 
 
-@forms
-@pytest.mark.parametrize("axis", [1, 2, -1])
-@pytest.mark.parametrize("indices", [[0, 1], [1, 3, 5], [-2], 3, -6, [2, 3, 4, 5], [0, 5]])
-def test_gather(form, axis, indices):
-    random = np.random.default_rng(3)
-    writer, x = begin(form, random, (6, 7, 8))
-    y = random_conv(writer, random, x, channels=6, keep=True)
-    shape = np.take(np.zeros((1, 6, 7, 8)), indices, axis).shape[1:]
-    y = writer.same("Gather", y, shape, writer.constant(np.array(indices)), axis=axis)
-    agree(writer.write(y), random_bytes(random, (2, *x.shape)))
+def test_a_dead_channel_has_a_scale_of_zero():
+    random = np.random.default_rng(5)
+    writer, x = begin("QLinear", random, (4, 5, 6))
+    weights, scales = random_bytes(random, (3, 4, 2, 2)), np.float32([0.01, 0, 1e-39])
+    agree(
+        writer.write(writer.conv(x, weights, scales, [5, 6, 7], (0.3, 4), (3, 4, 5))),
+        random_bytes(random, (2, *x.shape)),
+    )
 
 
 @forms

@@ -192,6 +192,8 @@ def test_unsupported_features_are_named(change, message):
         (constant("QLinearConv", 4, np.float32([1, -2, 1])), "scales must be finite and not negative, not -2.0"),
         (constant("QLinearConv", 8, np.zeros(5, np.int32)), "the bias must have 3 values, not shape"),
         (constant("QGemm", 4, np.float64(1)), "ONNX Runtime does not load it: .*double"),
+        (constant("QLinearConv", 1, np.float32(0)), "scales must be positive, finite and not subnormal, not 0.0"),
+        (constant("QLinearConv", 6, np.float32(1e-39)), "scales must be positive, finite and not subnormal, not 1"),
         (attribute("QGemm", alpha=-1.0), "alpha must be positive, not -1"),
     ],
 )

@@ -76,7 +76,8 @@ def test_weights_with_a_zero_point(kind):
     model = onnx.load_from_string(data)
     zero = next(node for node in model.graph.node if "QLinear" in node.op_type).input[5]
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == zero)
-    tensor.CopyFrom(numpy_helper.from_array(np.int8(-101), zero))
+    zeros = random_bytes(random, 7) if kind in ("rows", "gemm") else np.int8(-101)
+    tensor.CopyFrom(numpy_helper.from_array(zeros, zero))
     agree(model.SerializeToString(), random_bytes(random, (3, 4, 6, 5)))
 
 
@@ -129,6 +130,8 @@ def test_several_inputs_and_outputs_and_float_ends():
     agree(data, {"x": random_bytes(random, (7, 20)), "real": floats})
     model = parse_onnx(data)
     assert (model.inputs[0].quantisation.scale, model.inputs[0].quantisation.zero_point) == (x.scale, x.zero)
+    real = model.inputs[1].quantisation  # (value / 255 - 1 / 2) * 128
+    assert (real.scale, real.zero_point) == (pytest.approx(255 / 128, rel=1e-5), -64)
     values = model.prepare({"x": random_bytes(random, (7, 20)), "real": floats})
     assert np.array_equal(model.prepare(model.restore_all(values)), values)
 

@@ -55,7 +55,8 @@ def test_operators_that_move_values_or_have_constants_equal_the_runtime(kind, ba
             refused.append(str(error))
             return
         expected = run(data, x, batch=batch)
-        x = x.reshape(-1, *model.inputs[0].shape)  # the first axis may be no batch
+        assert kind == "rows" or model.inputs[0].shape == x.shape[1:]
+        x = x.reshape(-1, *model.inputs[0].shape)  # of rows, the first axis may be no batch
         got = model.finish(model.network.reference(model.prepare(x)))
         assert np.array_equal(got.reshape(expected.shape), expected)
 

@@ -32,6 +32,7 @@ from support.tflite_cases import (
     reduce_max,
     softmax_in_the_middle,
     split,
+    strided_slice,
     tensor,
     two_quantisations,
     weights,
@@ -212,6 +213,8 @@ from etchnet.host.importers.tflite.importer import parse_tflite
         (pad([[0, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"paddings must have 32 bytes for shape \(4, 2\), not 24"),
         (pad([[0, 0], [1, 0], [0, 0], [0, 0]], (1, 6, 5, 4)), r"PAD .* the result must have shape \(1, 7, 5, 4\), not"),
         # parts
+        (strided_slice([0] * 4, [1, 6, 5, 0]), r"STRIDED_SLICE .* must take values inside shape \(1, 6, 5, 4\), not"),
+        (strided_slice([0] * 4, [1, 6, 5, 4], [1, 1, 0, 1]), r"must have strides of at least 1, not \[1, 1, 0, 1\]"),
         (split([0, 4]), r"SPLIT_V \(operator 4\) must have parts of 4 values along axis 3, not \[0, 4\]"),
         (split([1, 2]), r"SPLIT_V \(operator 4\) must have parts of 4 values along axis 3, not \[1, 2\]"),
         # means
