@@ -1,5 +1,6 @@
 """The port table in the docstring of every component of the gateware, against the component's signature."""
 
+import contextlib
 import importlib
 import inspect
 import pkgutil
@@ -7,7 +8,7 @@ import re
 
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from support.machines import small
 
@@ -57,6 +58,8 @@ BUILT = [
 """components that need other arguments than a config, or optional ones to have all of their ports"""
 INHERITED = {BankedRam: Ram}
 """components whose docstrings refer to the table of another one"""
+NAMES = {"depth": 4, "lanes": 1, "bits": 8, "maximum": 1, "COUNTER_BITS": COUNTER_BITS}
+"""numbers that tables name besides those of the config: parameters of components in `BUILT`, and a constant"""
 
 DIRECTIONS = {In: "in", Out: "out"}
 RULE = re.compile(r"^ *=+(?:  =+)+$", re.MULTILINE)
@@ -106,14 +109,26 @@ def described_ports(kind, members):
                 yield from ((port, DIRECTIONS[m.flow], "") for port, m in members.items() if port.startswith(prefix))
 
 
+def number(text):
+    """Return the value of a number in a table: a product of literals, and of names in `NAMES` or of the config."""
+    product = 1
+    for factor in text.replace("`", "").split(" x "):
+        product *= int(factor) if factor.isdecimal() else NAMES.get(factor) or getattr(CONFIG, factor)
+    return product
+
+
 def described_shape(shape):
-    """Return the Amaranth shape that a table gives as a number of bits, or None if it depends on the machine."""
-    if shape.isdecimal():
-        return unsigned(int(shape))
-    if number := re.fullmatch(r"signed\((\d+)\)", shape):
-        return signed(int(number[1]))
-    if shape == "`COUNTER_BITS`":
-        return unsigned(COUNTER_BITS)
+    """Return the Amaranth shape that a table gives by numbers, or None if it is named after a layout."""
+    *sizes, last = shape.split(" x ")
+    if element := re.fullmatch(r"(signed|unsigned)\((\d+)\)|int(\d+)", last):
+        found = (unsigned if element[1] == "unsigned" else signed)(int(element[2] or element[3]))
+        for size in reversed(sizes):
+            found = data.ArrayLayout(found, number(size))
+        return found
+    with contextlib.suppress(AttributeError):
+        if least := re.fullmatch(r"below (.+)|0 to (.+)", shape):
+            return Shape.cast(range(number(least[1]) if least[1] else number(least[2]) + 1))
+        return unsigned(number(shape))
     return None
 
 
@@ -129,7 +144,8 @@ def test_the_table_names_every_port_with_its_direction_and_shape(kind):
     for name, direction, shape in ports:
         assert direction == DIRECTIONS[members[name].flow], name
         if wanted := described_shape(shape):
-            assert Shape.cast(members[name].shape) == wanted, name
+            shape = members[name].shape
+            assert (shape if isinstance(wanted, data.Layout) else Shape.cast(shape)) == wanted, name
 
 
 def test_a_component_without_a_table_fails():

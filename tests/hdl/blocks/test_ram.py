@@ -4,9 +4,11 @@ from collections import deque
 
 import numpy as np
 import pytest
+from amaranth.hdl import Instance
 from support import rtl
 
 from etchnet.hdl.blocks import banked_ram
+from etchnet.hdl.blocks.amaranth_internals import mark_used
 from etchnet.hdl.blocks.banked_ram import BankedRam
 from etchnet.hdl.blocks.ram import Ram
 
@@ -60,6 +62,31 @@ def test_banks_equal_the_memory_that_they_replace(monkeypatch, latency, depth):
     init = [int(word) for word in random.integers(256, size=depth - 1)]
     ram = Ram(bits=8, depth=depth, lanes=2, init=init, name="tested", latency=latency)
     rtl.run(BankedRam(ram), accesses(ram, random, 200))
+
+
+class Banks:
+    """A platform that records the memories which a component instantiates."""
+
+    def __init__(self):
+        self.found = []
+
+    def instance(self, name, component, *, reset=None):
+        mark_used(component)
+        self.found.append((component.name, component.depth, list(component.init)))
+        return Instance(name)
+
+
+def test_banks_are_parts_of_their_memory(monkeypatch):
+    """A single bank has the name of the memory, after which the file of its contents is called."""
+    monkeypatch.setattr(banked_ram, "BANK_WORDS", 4)
+    for depth, banks in (
+        (3, [("table", 3, [0, 1])]),
+        (4, [("table", 4, [0, 1, 2])]),
+        (9, [("table_0", 4, [0, 1, 2, 3]), ("table_1", 4, [4, 5, 6, 7]), ("table_2", 1, [])]),
+    ):
+        platform = Banks()
+        BankedRam(Ram(bits=8, depth=depth, init=range(depth - 1), name="table", latency=3)).elaborate(platform)
+        assert platform.found == banks
 
 
 def test_only_memories_with_registers_to_spare_are_cut_into_banks():

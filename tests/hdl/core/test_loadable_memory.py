@@ -5,7 +5,7 @@ import pytest
 from support import rtl
 from support.machines import small
 
-from etchnet.hdl.core.loadable_memory import LoadableMemory
+from etchnet.hdl.core.loadable_memory import LoadableMemory, load_bus
 from etchnet.hdl.isa import chunks
 
 
@@ -35,3 +35,9 @@ def test_words_are_written_in_chunks_and_read_as_a_slice(link_bits, first, bits,
             assert seen["data"] == word >> first & (1 << bits) - 1
 
     rtl.run(memory, bench())
+
+
+def test_the_bus_has_the_address_of_a_packet_and_a_link_word():
+    """Chunks are counted within the longest word, which here has the parameters of 20 requantisers: 23 chunks."""
+    bus = load_bus(small(link_bits=64, columns=20, requantisers=20))
+    assert {name: field.width for name, field in bus} == {"address": 24, "chunk": 5, "data": 64}

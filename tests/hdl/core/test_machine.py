@@ -88,10 +88,10 @@ def test_a_program_with_every_destination_and_token(residual_words):
         *load(config, passes, drains, parameter_words(config, [PLAIN] * columns)),
         packet(Target.WEIGHTS, weights, config, commit=True),
         input_packet(config, x[0]),
+        input_packet(config, x[1]),
         run(config, passes, drains, 32),
         run(config, passes, drains, 32),
         packet(Target.WEIGHTS, weights, config, acquire=True, commit=True),
-        input_packet(config, x[1]),
         counters_packet(config),
         counters_packet(config),
     ]
@@ -112,7 +112,9 @@ def test_a_program_with_every_destination_and_token(residual_words):
     assert totals[Counter.REQUANTISE] == 2 * 16 * (tiles + bool(residual_words))
     assert not any(words[end:])
     changes = {name: [value for value, _ in groupby(status[name] for status in history)] for name in history[0]}
-    for name, values in {"input": [2, 1, 2, 1, 2], "output": [2, 1, 2, 1, 2], "weights": [0, 1, 0, 1]}.items():
+    # Both inputs wait before the first run starts.
+    assert (changes["input_free"], changes["input_full"]) == ([2, 1, 0, 1, 2], [0, 1, 2, 1, 0])
+    for name, values in {"output": [2, 1, 2, 1, 2], "weights": [0, 1, 0, 1]}.items():
         assert (changes[f"{name}_free"], changes[f"{name}_full"]) == (values, [0, 1, 0, 1, 0])
     assert all(changes[name] == [0, 1, 0, 1, 0] for name in FLAGS[:3])
     # A run is done in its last cycle, and pending until the cycle before its first.

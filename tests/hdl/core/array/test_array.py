@@ -9,6 +9,7 @@ from support.strategies import int8, randoms
 
 from etchnet.hdl.blocks.technology import Technology
 from etchnet.hdl.core.array.array import SystolicArray
+from etchnet.hdl.core.multipliers import hard_elements
 from etchnet.hdl.isa.config import Config
 
 
@@ -107,3 +108,4 @@ def test_elements_share_the_multipliers_that_a_device_has(multipliers, groups):
     for got, want in zip(rtl.array(config, passes, technology=technology), expected(passes), strict=True):
         assert np.array_equal(got, want)
     assert (technology.groups, technology.soft) == (groups, 9 - sum(groups))
+    assert hard_elements(config, technology) == sum(groups)

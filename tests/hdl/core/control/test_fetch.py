@@ -66,19 +66,20 @@ def expected_lookahead(instruction, config):
     }
 
 
-def taken(config, kind, *, first, count, repeats, rate, random, start):
+def taken(config, kind, *, first, count, repeats, rate, random, start, loading=None):
     """Return the instructions taken after one start, each as (fields, is last, derived values, place), and cycles.
 
-    From cycle `start` on there must always be one.
+    From cycle `start` on there must always be one. `loading` are further inputs of the cycle that starts.
     """
     found, cycle = [], 0
     layout = expected_lookahead(kind(), config)
     late = kind.layout(config).size - kind.streamed(config).size
-    yield {"start": 1, "first": first, "count": count, "repeats": repeats, "instructions.ready": 0}
+    command = {"start": 1, "first": first, "count": count, "repeats": repeats}
+    yield {**command, "instructions.ready": 0, **(loading or {})}
     while len(found) < count * repeats:
         cycle += 1
         ready = int(random.random() < rate)
-        seen = yield {"start": 0, "repeats": 0, "instructions.ready": ready}
+        seen = yield {"start": 0, "repeats": 0, "write": 0, "instructions.ready": ready}
         assert seen["instructions.valid"] == (cycle >= start)
         if ready and seen["instructions.valid"]:
             values = {name: seen[f"instructions.payload.derived.{name}"] for name in layout}
@@ -138,10 +139,13 @@ def test_a_program_is_loaded_over_the_bus(link_bits):
     passes = [random_instruction(Pass, config, random) for _ in range(4)]
 
     def bench():
-        yield from rtl.bus_writes(config, Target.PASSES, [p.encode(config) for p in passes])
-        start = InstructionMemory.latency(config)
-        found = yield from taken(config, Pass, first=0, count=4, repeats=1, rate=0.5, random=random, start=start)
-        assert [word for _, word, *_ in found] == [p.encode(config) for p in passes]
+        *writes, last, _ = rtl.bus_writes(config, Target.PASSES, [p.encode(config) for p in passes])
+        yield from (write for write in writes)
+        # The first instruction may be the one whose last chunk is written in the cycle of the start.
+        for first, count, loading in ((3, 1, last), (0, 4, None)):
+            options = {"rate": 0.5, "random": random, "start": InstructionMemory.latency(config), "loading": loading}
+            found = yield from taken(config, Pass, first=first, count=count, repeats=1, **options)
+            assert [word for _, word, *_ in found] == [p.encode(config) for p in passes[first : first + count]]
 
     rtl.run(memory(config, ()), bench())
 

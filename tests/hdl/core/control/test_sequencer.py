@@ -34,6 +34,7 @@ def walked_pass(config, random):
     depthwise = config.depthwise and random.random() < 0.5
     columns = int(random.integers(config.shortest_line, 9) if depthwise else random.integers(0, 6))
     pixels = int(random.integers(1, config.pass_pixels if depthwise else config.accumulator_rows))
+    pixels = 1 if random.random() < 0.3 else pixels
     bounds = {
         "first_column": int(random.integers(3)),
         "end_column": int(random.integers(6)),

@@ -56,6 +56,10 @@ def random_rows(rng, count):
     # A factor of 1, and values about a tie of the rounding to 24 bits.
     for low in (0x7F, 0x80, 0x81) * 5:
         rows.append((int(rng.integers(*INT32)) & ~0xFF | low, 1 << 30, 1, 0, 0))
+    # A factor of 1.5, and values of 24 bits: ties of the rounding to 24 bits, of products below and above 2**24.
+    for first in (1 << 23, 3 << 22):
+        base = first + (int(rng.integers(1 << 18)) << 3)
+        rows += [(sign * (base + low), 3 << 29, 1, 0, 0) for low in range(8) for sign in (1, -1)]
     for _ in range(count):
         raw, right = int(rng.random() < 0.4), int(rng.integers(32))
         left = int(rng.choice([0, 0, 0, 1, 2, int(rng.integers(32))]))

@@ -17,7 +17,7 @@ from etchnet.sim.arithmetic.contracts import contract_of
 SMALL = {"accumulator_rows": 16, "activation_words": 64, "output_words": 64, "parameter_tiles": 8, "drains": 8}
 CONFIGS = [
     Config(rows=4, columns=2, requantisers=1, contract=CONTRACTS[0], **SMALL),
-    Config(rows=3, columns=4, requantisers=2, contract=CONTRACTS[1], memory_latency=3, **SMALL),
+    Config(rows=3, columns=6, requantisers=2, contract=CONTRACTS[1], memory_latency=3, **SMALL),
     Config(rows=2, columns=2, residual_words=32, contract=CONTRACTS[2], product_latency=3, **SMALL),
 ]
 
