@@ -3,6 +3,7 @@
 import contextlib
 import sys
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from support.onnx_runtime import same_formulas
 from support.onnx_strategies import (
+    CONTRIBUTED,
     FORMS,
     Writer,
     damage,
@@ -255,6 +257,21 @@ def test_additions_without_equal_arithmetic_are_refused():
     x = writer.input((2, 4, 4), 0.01, 3)
     data = writer.write(writer.add(x, writer.same("MaxPool", x, x.shape, kernel_shape=[1, 1]), (0.06, 5)))
     with pytest.raises(ModelError, match=r"QLinearAdd \(qlinearadd\d+\) of scale 0.00999999978, .* rounding ties"):
+        parse_onnx(data)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_products_of_two_results_are_refused(form):
+    writer = Writer(form, floats=False)
+    x = writer.input((2, 4, 4), 0.01, 3)
+    a, b = (writer.conv(x, np.full((2, 2, 1, 1), n, np.int8), 0.1, None, (0.05, 3), x.shape) for n in (1, 2))
+    if form == "QDQ":
+        y = writer.give(writer.node("Mul", [writer.read(a), writer.read(b)]), x.shape, (0.1, 3))
+    else:
+        names = [*writer.full(a), *writer.full(b), *writer.pair(0.1, 3)]
+        y = replace(a, name=writer.node("QLinearMul", names, CONTRIBUTED))
+    data = writer.write(writer.conv(y, np.ones((2, 2, 1, 1), np.int8), 0.1, None, (0.05, 3), x.shape))
+    with pytest.raises(ModelError, match=r"QLinearMul \(\w+\) has several operands that are not constant"):
         parse_onnx(data)
 
 

@@ -45,6 +45,22 @@ def test_functions_that_are_no_straight_lines_come_last(kind):
     agree(writer.write(y, floats=True), random_bytes(random, (3, 4, 6, 6)))
 
 
+@pytest.mark.parametrize("sizes", [[4, 60], [4, -1], [-1, 60], [0, 60], [4, 6, 10]])
+def test_layers_with_a_fixed_batch(sizes):
+    """The first dimension of a shape is that of all images."""
+    random = np.random.default_rng(9)
+    writer, x = begin("QDQ", random, (3, 4, 5), batch=4)
+    inner = (6, 10) if len(sizes) == 3 else (60,)
+    y = writer.same("Reshape", x, inner, writer.constant(np.array(sizes)))
+    data = writer.write(writer.mat_mul(y, random_bytes(random, (inner[-1], 7)), 0.01, (0.2, 3)))
+    if len(inner) == 2:
+        model = onnx.load_from_string(data)
+        model.graph.output[0].type.tensor_type.ClearField("shape")
+        data = model.SerializeToString()
+    agree(data, random_bytes(random, (4, *x.shape)))
+    assert not parse_onnx(data).outputs[0].steps
+
+
 @pytest.mark.parametrize("images", [4, 5, 7])
 def test_operators_on_the_host_with_a_fixed_batch(images):
     """They see whole batches: the last image is repeated."""

@@ -203,6 +203,18 @@ def test_factors_that_are_no_int8_and_need_another_multiplier_or_a_bias(factor, 
     assert np.array_equal(ours(data, x), run(data, x))
 
 
+@pytest.mark.parametrize("axis", [1, 2, 3, -1])
+def test_concatenations_of_unequal_parts(axis):
+    g, shape = Graph(), [1, 4, 5, 6]
+    part, whole = ([n if a == axis % 4 else size for a, size in enumerate(shape)] for n in (2, 2 * shape[axis] + 2))
+    first = g.activation("input", tuple(shape), 0.1, 3)
+    sizes = [g.constant(np.array(values, np.int32)) for values in ([0] * 4, part)]
+    other = g.operator("SLICE", "", {}, [first, *sizes], g.like(first, tuple(part)))
+    data = g.write(first, g.concatenation([first, other, first], axis, g.like(first, tuple(whole))))
+    x = int8(np.random.default_rng(3), (2, *shape[1:]))
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
 def dilated_lines(around):
     """Return a file with a dilated convolution of lines, as converters write it."""
     random, g = np.random.default_rng(1), Graph()
