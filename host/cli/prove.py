@@ -39,7 +39,7 @@ def _tops() -> list[str]:
     "tops",
     type=LazyChoice(_tops),
     multiple=True,
-    help="Top around the machine, for constant-time and two-copies; repeatable.  [all]",
+    help="Top around the machine, for constant-time; repeatable.  [all]",
 )
 @click.option("--verbose", is_flag=True, help="Also print every control, and why it was rejected.")
 @machine_options
@@ -60,6 +60,8 @@ def prove(config: Config, theorems: Sequence[str], tops: Sequence[str], verbose:
     for name in theorems:
         if name not in registry.THEOREMS:
             raise UsageError(f"THEOREM must be one of {', '.join(registry.THEOREMS)}, not {name!r}")
+    if tops and theorems and "constant-time" not in theorems:
+        raise UsageError(f"--top is for constant-time alone, not for {' and '.join(theorems)}")
     found: list[Proof] = []
     printed: set[str] = set()
     if not as_json:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from amaranth.lib import wiring
-from bitwuzla import Kind, Term
 
 from etchnet.hdl.buses.axi import Axi
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.serial.uart import Uart
 from etchnet.hdl.targets.tinytapeout import TinyTapeout
 from etchnet.host.proofs.netlist import Netlist
-from etchnet.host.proofs.terms import Frame
+
+if TYPE_CHECKING:  # the names of the tops are known without the solver
+    from bitwuzla import Term
+
+    from etchnet.host.proofs.terms import Frame
 
 __all__ = ["BOUNDARIES", "Boundary"]
 
@@ -62,18 +66,16 @@ def _reset_input(frame: Frame, top: wiring.Component) -> Term:
 
 def _axi_reset(frame: Frame, top: wiring.Component) -> Term:
     """Return whether the bus or CONTROL.RESET holds the machine in reset."""
-    terms = frame.terms
-    bus = terms.negation(frame.holds(frame.netlist.inputs["aresetn"][0]))
+    bus = frame.terms.negation(frame.holds(frame.netlist.inputs["aresetn"][0]))
     stored = frame.holds(frame.netlist.find("registers", "control_reset")[0])
-    return terms(Kind.OR, [bus, stored])
+    return frame.terms.any([bus, stored])
 
 
 def _uart_reset(frame: Frame, top: wiring.Component) -> Term:
     """Return whether `rst` or a HELLO frame holds the machine in reset."""
-    terms = frame.terms
     assert isinstance(top, Uart)
     hello = frame.holds(frame.netlist.nets(top.framed_link.reset_machine)[0])
-    return terms(Kind.OR, [_reset_input(frame, top), hello])
+    return frame.terms.any([_reset_input(frame, top), hello])
 
 
 def _uart_trace(netlist: Netlist, top: wiring.Component) -> tuple[int, ...]:

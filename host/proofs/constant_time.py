@@ -9,7 +9,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from bitwuzla import Kind, Term
+from bitwuzla import Term
 
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.technology import PORTABLE, Technology
@@ -121,8 +121,7 @@ class _Analysis:
         state, header = frame.value(self.reader("state")), frame.value(self.reader("header"))
 
         def in_state(*states: int) -> Term:
-            found = [terms.equal(state, terms.const(each, 2)) for each in states]
-            return found[0] if len(found) == 1 else terms(Kind.OR, found)
+            return terms.any(terms.equal(state, terms.const(each, 2)) for each in states)
 
         target = terms.part(header, 0, Observer.target_bits(self.config))
         remaining = frame.value(self.reader("remaining"))
@@ -249,21 +248,22 @@ class _Analysis:
         """Check outputs, addresses and enables of the machine's memories, and the answers to COUNTERS packets."""
         machine, nets = self.machine, self.netlist.nets
         status: Any = machine.status
-        claims: dict[str, tuple[int, ...]] = {
-            name: bits for name, bits in self.netlist.outputs.items() if name not in self.boundary.data_outputs
+        claims: dict[tuple[int, ...], str] = {
+            bits: name for name, bits in self.netlist.outputs.items() if name not in self.boundary.data_outputs
         }
-        claims["link_in.ready"] = nets(machine.link_in.ready)
-        claims["link_out.valid"] = nets(machine.link_out.valid)
-        claims["status"] = nets(status.as_value())
+        claims[nets(machine.link_in.ready)] = "link_in.ready"
+        claims[nets(machine.link_out.valid)] = "link_out.valid"
+        claims[nets(status.as_value())] = "status"
         for memory in self.netlist.memories.values():
             if memory.name.startswith(self.boundary.path):
-                claims[f"an address or enable of {memory.name}"] = tuple(
+                bits = tuple(
                     net
                     for port in map(self.netlist.cell, (*memory.reads, *memory.writes))
                     for net in (*port.addr, *_enables(port))
                 )
+                claims[bits] = f"an address or enable of {memory.name}"
         twin = self.twin()
-        for name, bits in claims.items():
+        for bits, name in claims.items():
             self._check_equal(twin, name, bits)
         self._check_answers(twin)
 

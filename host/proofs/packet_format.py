@@ -121,7 +121,7 @@ class Observer:
         one = terms.const(1, _COUNT_BITS)
         begun = replace(self, state=self._state(_COUNT), target=self._target_in(payload))
         # The answer to a COUNTERS packet comes on the other link; the next word on this one is a header.
-        ends = terms(Kind.OR, [answered, none])
+        ends = terms.any([answered, none])
         counted = replace(self, state=self._next_state(ends), remaining=count, chunk=self._chunk(0))
         fed = replace(
             self,
@@ -147,8 +147,9 @@ class Observer:
         return value
 
     def _among(self, target: Term, targets: tuple[Target, ...]) -> Term:
-        found = [self.terms.equal(target, self.terms.const(t, self.target_bits(self.config))) for t in targets]
-        return found[0] if len(found) == 1 else self.terms(Kind.OR, found)
+        return self.terms.any(
+            self.terms.equal(target, self.terms.const(t, self.target_bits(self.config))) for t in targets
+        )
 
     def _is(self, state: int) -> Term:
         return self.terms.equal(self.state, self._state(state))

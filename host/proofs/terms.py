@@ -113,6 +113,11 @@ class Terms:
         found = list(conditions)
         return self.true if not found else found[0] if len(found) == 1 else self(Kind.AND, found)
 
+    def any(self, conditions: Iterable[Term]) -> Term:
+        """Return whether any of some Booleans holds."""
+        found = list(conditions)
+        return self.false if not found else found[0] if len(found) == 1 else self(Kind.OR, found)
+
     def negation(self, condition: Term) -> Term:
         """Return whether a Boolean does not hold."""
         return self(Kind.NOT, [condition])
@@ -376,7 +381,7 @@ class Frame:
             mask = int(pattern.replace("0", "1").replace("-", "0"), 2)
             wanted = terms.const(int(pattern.replace("-", "0"), 2), width)
             conditions.append(terms.equal(terms(Kind.BV_AND, [value, terms.const(mask, width)]), wanted))
-        return conditions[0] if len(conditions) == 1 else terms(Kind.OR, conditions)
+        return terms.any(conditions)
 
     def _priority(self, raw: Any) -> Term:
         terms = self.terms

@@ -1,6 +1,7 @@
 """`etchnet prove`: what it prints, its exit status, and its errors."""
 
 import json
+import sys
 
 import pytest
 from support.command_line import run
@@ -63,8 +64,24 @@ def test_sentences_that_proofs_share_are_printed_once(capsys, monkeypatch):
     assert "proved: more" in out
 
 
+def test_help_and_the_names_of_tops_need_no_solver(capsys, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("bitwuzla", "etchnet.host.proofs"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "bitwuzla", None)
+    assert "[link|axi|tinytapeout|uart]" in run(capsys, "prove", "--help")[1]
+    status, _, err = run(capsys, "prove", "--top", "axi", *MACHINE)
+    assert status == 2
+    assert err == "etchnet: proofs need the package bitwuzla: pip install 'etchnet[prove]'\n"
+
+
 def test_an_unknown_theorem_is_refused(capsys):
     status, _, err = run(capsys, "prove", "fermat", *MACHINE)
     assert status == 2
     assert "THEOREM must be one of constant-time" in err
     assert "'fermat'" in err
+
+
+def test_a_top_is_refused_where_it_means_nothing(capsys):
+    status, _, err = run(capsys, "prove", "two-copies", "--top", "axi", *MACHINE)
+    assert status == 2
+    assert err == "etchnet: --top is for constant-time alone, not for two-copies\n"

@@ -3,8 +3,9 @@
 import random
 
 import pytest
-from amaranth.hdl import Value
-from amaranth.lib.wiring import In
+from amaranth.hdl import ClockDomain, Module, Print, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from etchnet.hdl.core.accumulators import AccumulatorBank
@@ -132,3 +133,28 @@ def evaluated(component, values):
 def test_terms_have_the_values_of_a_simulation(name):
     values = stimulus(COMPONENTS[name](), 24)
     assert evaluated(COMPONENTS[name](), values) == simulated(COMPONENTS[name](), values)
+
+
+class Refused(wiring.Component):
+    """A bit that is inverted by an edge of its own input, or that is printed."""
+
+    def __init__(self, *, prints):
+        self._prints = prints
+        super().__init__({"step": In(1), "bit": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.own = domain = ClockDomain(reset_less=True, local=True)
+        m.d.comb += domain.clk.eq(self.step ^ 1)
+        m.d.own += self.bit.eq(~self.bit)
+        if self._prints:
+            m.d.comb += Print(self.bit)
+        return m
+
+
+@pytest.mark.parametrize(
+    ("prints", "reason"), [(False, "clock of the component must be an input"), (True, "logic, registers and memories")]
+)
+def test_what_a_step_per_cycle_does_not_describe_is_refused(prints, reason):
+    with pytest.raises(ValueError, match=reason):
+        Netlist(Refused(prints=prints))
