@@ -203,6 +203,24 @@ def test_factors_that_are_no_int8_and_need_another_multiplier_or_a_bias(factor, 
     assert np.array_equal(ours(data, x), run(data, x))
 
 
+@pytest.mark.parametrize("sizes", [(1,), (5,)])
+@pytest.mark.parametrize("kind", ["MUL", "ADD"])
+@pytest.mark.parametrize("shape", [(1, 12, 5, 1), (1, 60)])
+def test_constants_after_a_change_of_shape(kind, sizes, shape):
+    """What is stored has one channel, or sixty, and the operator's operand five."""
+    random, g = np.random.default_rng(4), Graph()
+    first = at = g.activation("input", shape, 0.1, 3)
+    if len(shape) == 4:
+        at = g.pool_2d("max", at, g.like(at), window=(1, 1))
+    lines = g.reshape(at, (1, 12, 5))
+    constant = g.activation("constant", sizes, 0.05, -7)
+    g.tensors[constant].data = int8(random, sizes)
+    result = g.activation("result", (1, 12, 5), 0.2, 9)
+    data = g.write(first, g.operator(kind, f"{kind.title()}Options", {}, [lines, constant], result))
+    x = int8(random, (3, *shape[1:]))
+    assert np.array_equal(ours(data, x), run(data, x))
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3, -1])
 def test_concatenations_of_unequal_parts(axis):
     g, shape = Graph(), [1, 4, 5, 6]
