@@ -85,16 +85,21 @@ def test_additions_of_every_precision(fraction, scales, zeros):
     assert np.array_equal(layer.reference(A, B, contract=CONTRACT), onnx_ops.qlinear_add(A, B, scales, zeros))
 
 
-def test_a_search_moves_zero_points_500_times(monkeypatch):
+@pytest.mark.parametrize("scales", [(1 / 3, 1 / 7, 1), (0.2718281, 0.5772156, 1)])
+def test_a_search_moves_zero_points_up_to_500_times(scales, monkeypatch):
     """They represent nearly the same reals; with thirds and sevenths, thousands do."""
     tried = []
     monkeypatch.setattr(fit, "_agree", lambda *given: tried.append(given[-1]) or np.zeros(len(given[-2]), bool))
-    scales = np.float32(1 / 3), np.float32(1 / 7), np.float32(1)
-    assert fit_add(scales, (3, -5, 7)) is None
-    assert (len(tried), len(set(tried)), tried[0]) == (501, 501, (3, -5, 7))
-    first, second, result = (np.array(tried) - tried[0]).T
-    assert np.abs(float(scales[0]) * first + float(scales[1]) * second - result).max() < 2.0**-14
-    assert np.abs(np.array(tried)[:, 2] + 0.5).max() <= 127.5
+    first, second, last = map(np.float32, scales)
+    assert fit_add((first, second, last), (3, -5, 7)) is None
+    steps = np.arange(-200, 201)
+    moved = float(first) * steps[:, None] + float(second) * steps
+    near = (np.abs(moved - np.rint(moved)) < 2.0**-14) & (np.abs(7 - np.rint(moved) + 0.5) <= 127.5)
+    assert len(tried) == len(set(tried)) == 1 + min(500, near.sum() - 1)
+    assert tried[0] == (3, -5, 7)
+    for a, b, c in tried:
+        assert near[203 - a, 195 - b]
+        assert c == 7 - np.rint(moved[203 - a, 195 - b])
 
 
 @settings(max_examples=40)
