@@ -125,9 +125,9 @@ def described_shape(shape):
         for size in reversed(sizes):
             found = data.ArrayLayout(found, number(size))
         return found
+    if end := re.fullmatch(r"below (.+)|0 to (.+)", shape):
+        return Shape.cast(range(number(end[1]) if end[1] else number(end[2]) + 1))
     with contextlib.suppress(AttributeError):
-        if least := re.fullmatch(r"below (.+)|0 to (.+)", shape):
-            return Shape.cast(range(number(least[1]) if least[1] else number(least[2]) + 1))
         return unsigned(number(shape))
     return None
 

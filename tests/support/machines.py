@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Instance, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from etchnet.hdl.blocks.amaranth_internals import mark_used
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
 
@@ -58,3 +59,16 @@ class Played(wiring.Component):
         m = Module()
         m.d.sync += self.started.eq(1)
         return m
+
+
+class Recorder:
+    """A platform that records the components which the one that it elaborates instantiates."""
+
+    def __init__(self) -> None:
+        self.found: list[Any] = []
+
+    def instance(self, name: str, component: wiring.Component, *, reset: Value | None = None) -> Instance:
+        """Record a component."""
+        mark_used(component)
+        self.found.append(component)
+        return Instance(name)

@@ -4,11 +4,10 @@ from collections import deque
 
 import numpy as np
 import pytest
-from amaranth.hdl import Instance
 from support import rtl
+from support.machines import Recorder
 
 from etchnet.hdl.blocks import banked_ram
-from etchnet.hdl.blocks.amaranth_internals import mark_used
 from etchnet.hdl.blocks.banked_ram import BankedRam
 from etchnet.hdl.blocks.ram import Ram
 
@@ -64,18 +63,6 @@ def test_banks_equal_the_memory_that_they_replace(monkeypatch, latency, depth):
     rtl.run(BankedRam(ram), accesses(ram, random, 200))
 
 
-class Banks:
-    """A platform that records the memories which a component instantiates."""
-
-    def __init__(self):
-        self.found = []
-
-    def instance(self, name, component, *, reset=None):
-        mark_used(component)
-        self.found.append((component.name, component.depth, list(component.init)))
-        return Instance(name)
-
-
 def test_banks_are_parts_of_their_memory(monkeypatch):
     """A single bank has the name of the memory, after which the file of its contents is called."""
     monkeypatch.setattr(banked_ram, "BANK_WORDS", 4)
@@ -84,9 +71,9 @@ def test_banks_are_parts_of_their_memory(monkeypatch):
         (4, [("table", 4, [0, 1, 2])]),
         (9, [("table_0", 4, [0, 1, 2, 3]), ("table_1", 4, [4, 5, 6, 7]), ("table_2", 1, [])]),
     ):
-        platform = Banks()
+        platform = Recorder()
         BankedRam(Ram(bits=8, depth=depth, init=range(depth - 1), name="table", latency=3)).elaborate(platform)
-        assert platform.found == banks
+        assert [(bank.name, bank.depth, list(bank.init)) for bank in platform.found] == banks
 
 
 def test_only_memories_with_registers_to_spare_are_cut_into_banks():

@@ -1,8 +1,10 @@
 """The UART from line to line; the bench plays the host, bit by bit, and the machine."""
 
+import pytest
 from support import rtl
-from support.machines import Played
+from support.machines import Played, Recorder
 
+from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.serial.framing import Identity, Kind
 from etchnet.hdl.serial.uart import Uart
@@ -71,3 +73,12 @@ def test_frames_reach_the_machine_and_words_the_host():
 
     rtl.run(uart, bench())
     assert resets[1:].count(True) == 1
+
+
+@pytest.mark.parametrize(("memory_latency", "latency"), [(1, 1), (2, 2), (4, 2)])
+def test_the_rings_are_as_late_as_the_machines_memories_up_to_two_cycles(memory_latency, latency):
+    framed, platform = Uart(Played(Config(memory_latency=memory_latency)), clock_hz=4e6).framed_link, Recorder()
+    for ring in (framed.incoming, framed.outgoing):
+        ring.elaborate(platform)
+    memories = {ram.name: ram.latency for ram in platform.found if isinstance(ram, Ram)}
+    assert memories == {"frames_in": latency, "frames_out": latency}
