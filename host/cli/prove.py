@@ -47,9 +47,10 @@ def _tops() -> list[str]:
 def prove(config: Config, theorems: Sequence[str], tops: Sequence[str], verbose: bool, as_json: bool) -> None:
     """Prove that time never depends on data, and more, about a machine.
 
-    Every proof holds for all programs, all data and any number of cycles. It comes with controls: machines broken on
-    purpose, which the proof must reject. THEOREM is one of constant-time, two-copies, tokens, element, array, fetch and
-    sender; by default all are proved. The exit status is 1 if a proof fails or does not reject a control.
+    Every proof holds for all data, any number of cycles, and all programs within what it prints as assumed. It comes
+    with controls: machines broken on purpose, or one assumption left out, which the proof must reject. THEOREM is one
+    of constant-time, two-copies, tokens, element, array, fetch and sender; by default all are proved. The exit status
+    is 1 if a proof fails or does not reject a control.
     """
     try:
         from etchnet.host.proofs import theorems as registry

@@ -316,8 +316,8 @@ def _enables(port: Any) -> tuple[int, ...]:
 
 
 ASSUMPTIONS = (
-    "both runs begin with equal registers, except those that hold data, and with equal contents of the program "
-    "memories, whatever these are",
+    "both runs begin at power-up or after a reset, with equal registers except those that hold data, and with equal "
+    "contents of the program memories, whatever these are",
     "packets differ only in the memory words of PARAMETERS, WEIGHTS and INPUT packets, and the target of every header "
     "exists",
     "link_in.valid, link_out.ready, the reset and all other inputs are equal",
