@@ -123,7 +123,6 @@ class _Analysis:
         def in_state(*states: int) -> Term:
             return terms.any(terms.equal(state, terms.const(each, 2)) for each in states)
 
-        target = terms.part(header, 0, Observer.target_bits(self.config))
         remaining = frame.value(self.reader("remaining"))
         chunk = terms.extend(frame.value(self.reader("chunk")), Observer.chunk_bits(self.config))
         same_words = [
@@ -131,7 +130,7 @@ class _Analysis:
             terms.equal(chunk, observer.chunk),
             observer.is_within_word,
         ]
-        same_target = [terms.equal(target, observer.target), observer.has_target(*Target)]
+        same_target = [terms.equal(observer.target_in(header), observer.target), observer.has_target(*Target)]
         return terms.all(
             [
                 terms.equal(in_state(_HEADER, _ANSWER), observer.expects_header),

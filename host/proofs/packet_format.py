@@ -98,7 +98,7 @@ class Observer:
     def keeps_format(self, payload: Term) -> Term:
         """Return whether a word may come next: a header must have a target that exists."""
         terms = self.terms
-        return terms.implies(self.expects_header, self._among(self._target_in(payload), tuple(Target)))
+        return terms.implies(self.expects_header, self._among(self.target_in(payload), tuple(Target)))
 
     def after(self, transferred: Term, payload: Term, reset: Term) -> Observer:
         """Return the observer a cycle later.
@@ -119,7 +119,7 @@ class Observer:
         last_chunk = terms.equal(self.chunk, self._last_chunk())
         last_word = terms.equal(self.remaining, terms.const(1, _COUNT_BITS))
         one = terms.const(1, _COUNT_BITS)
-        begun = replace(self, state=self._state(_COUNT), target=self._target_in(payload))
+        begun = replace(self, state=self._state(_COUNT), target=self.target_in(payload))
         # The answer to a COUNTERS packet comes on the other link; the next word on this one is a header.
         ends = terms.any([answered, none])
         counted = replace(self, state=self._next_state(ends), remaining=count, chunk=self._chunk(0))
@@ -135,7 +135,8 @@ class Observer:
 
     # Parts
 
-    def _target_in(self, payload: Term) -> Term:
+    def target_in(self, payload: Term) -> Term:
+        """Return the target that a header names."""
         field = Header.layout(self.config)["target"]
         return self.terms.part(payload, field.offset, field.width)
 

@@ -166,14 +166,18 @@ class TokensHarness(Harness):
         self.claim(m, "output_halves", total <= TOKENS["output_free"][0])
         self.claim(m, "no_output_half_is_lost", self._strays | (total == TOKENS["output_free"][0]))
 
-        # What `Sender` asks of a request for the counters: that nothing is left to send.
+        # What `Sender` asks of a request for the counters: that nothing is left to send, and that it stays.
         running, quiet = self.machine.sequencer.running, self.machine.runs.quiet
         all_free = tokens.output_free.count == TOKENS["output_free"][0]
         self.keep(m, "quiet_machine", ~quiet | (~running & all_free))
         half_begun = sender["valid"] & ~sender["sent_last"]
         self.keep(m, "half_being_sent_is_full", ~half_begun | (tokens.output_full.count != 0))
         nothing_left = ~tokens.output_full.available & ~sender["valid"]
-        self.claim(m, "counters_when_all_is_sent", ~self.machine.sender.counters | nothing_left)
+        requested, asked = self.machine.sender.counters, Signal(name="counters_asked")
+        self.claim(m, "counters_when_all_is_sent", ~requested | nothing_left)
+        m.d.sync += asked.eq(requested & ~self.machine.sender.counters_done)
+        self.keep(m, "no_run_waits_with_counters", ~requested | ~self.machine.loader.run_pending)
+        self.claim(m, "counters_until_done", ~asked | requested)
 
     def _output_pipeline(self, m: Module) -> list[Value]:
         """Return, for every stage of the output stage, whether a commit is in it."""
@@ -307,8 +311,8 @@ def tokens(config: Config, *, cycles: int = 12) -> Proof:
         "No token is taken that is not there and none is put beyond the maximum; free, loading and full halves of the "
         "input memory are always 2 together; halves of the output memory that are free, held, being committed, full "
         "and being sent are never more than 2, and never fewer as long as each drain has been fetched when it begins; "
-        "the semaphores of weights count what programs and packets say; the counters are sent only when nothing "
-        "else is left to send",
+        "the semaphores of weights count what programs and packets say; the counters are requested only when "
+        "nothing else is left to send, and until they have been answered",
         {"machine": machine},
         assumptions=tuple(rule.statement for rule in RULES),
         controls=[
