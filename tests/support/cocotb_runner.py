@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -64,19 +65,22 @@ def run_bench(runner: Runner, folder: Path, bench: str, tests: Iterable[str], to
 
     Registers power up with arbitrary values.
     """
-    results = runner.test(
-        test_module=bench,
-        hdl_toplevel=top,
-        test_filter=rf"\.({'|'.join(sorted(tests))})$",
-        seed=1,
-        test_args=["+verilator+rand+reset+2", "+verilator+seed+17"],
-        # The logs of the bus models take longer than the simulation.
-        extra_env={"COCOTB_LOG_LEVEL": "WARNING"},
-        # $readmemh finds the files of initial contents here.
-        test_dir=folder,
-        results_xml=str(folder / "results.xml"),
-    )
-    # The runner raises if a test failed, but not if there was none.
+    results = folder / "results.xml"
+    results.unlink(missing_ok=True)
+    # The runner exits if a test failed, which the file says too, but not if there was none.
+    with contextlib.suppress(SystemExit):
+        runner.test(
+            test_module=bench,
+            hdl_toplevel=top,
+            test_filter=rf"\.({'|'.join(sorted(tests))})$",
+            seed=1,
+            test_args=["+verilator+rand+reset+2", "+verilator+seed+17"],
+            # The logs of the bus models take longer than the simulation.
+            extra_env={"COCOTB_LOG_LEVEL": "WARNING"},
+            # $readmemh finds the files of initial contents here.
+            test_dir=folder,
+            results_xml=str(results),
+        )
     outcomes = {case.get("name"): {part.tag for part in case} for case in ElementTree.parse(results).iter("testcase")}
     assert set(outcomes) == set(tests)
     assert not {"failure", "error", "skipped"} & set().union(*outcomes.values())
