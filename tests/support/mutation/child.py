@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -181,6 +182,8 @@ def _forked(request: dict[str, Any]) -> None:
         return
     os.setsid()
     os.environ.update(request["environment"])
+    # A test without an end stops by itself if the campaign was killed.
+    resource.setrlimit(resource.RLIMIT_CPU, (int(request["seconds"]) + 1,) * 2)
     out = os.fdopen(os.dup(1), "w")
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     empty = os.open(os.devnull, os.O_RDONLY)
