@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -67,7 +70,12 @@ def prove(config: Config, theorems: Sequence[str], tops: Sequence[str], verbose:
     printed: set[str] = set()
     if not as_json:
         click.echo(f"{machine_text(config)}, contract {config.contract}")
-    with progress(quiet=as_json) as report:
+    with progress(quiet=as_json) as show, _kept_interrupts() as check:
+
+        def report(text: str) -> None:
+            check()
+            show(text)
+
         for proof in registry.prove(config, names=theorems, tops=tops, report=report):
             found.append(proof)
             if not as_json:
@@ -78,6 +86,29 @@ def prove(config: Config, theorems: Sequence[str], tops: Sequence[str], verbose:
         print_json({"machine": config.to_dict(), "proofs": [dataclasses.asdict(proof) for proof in found]})
     if not all(proof.holds and proof.rejects_controls for proof in found):
         sys.exit(1)
+
+
+@contextmanager
+def _kept_interrupts() -> Iterator[Callable[[], None]]:
+    """Keep interrupts that come while the solver's binding cannot pass on an exception, and so drops them.
+
+    Yields a function that raises KeyboardInterrupt if there has been one.
+    """
+    arrived = threading.Event()
+
+    def interrupt(number: int, frame: object) -> None:
+        arrived.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if arrived.is_set():
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _lines(proof: Proof, printed: set[str], *, verbose: bool) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`etchnet prove`: what it prints, its exit status, and its errors."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -85,3 +86,18 @@ def test_a_top_is_refused_where_it_means_nothing(capsys):
     status, _, err = run(capsys, "prove", "two-copies", "--top", "axi", *MACHINE)
     assert status == 2
     assert err == "etchnet: --top is for constant-time alone, not for two-copies\n"
+
+
+def test_an_interrupt_that_a_proof_drops_ends_the_command(capsys, monkeypatch):
+    def dropping(config, tops, report):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            report("the next step")
+        yield proof()
+
+    monkeypatch.setattr(theorems, "THEOREMS", {"sums": theorems.Theorem("", dropping)})
+    status, out, err = run(capsys, "prove", "sums", *MACHINE)
+    assert status == 130
+    assert "proved" not in out
+    assert "interrupted" in err
