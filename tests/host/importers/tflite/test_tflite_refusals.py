@@ -271,6 +271,17 @@ def test_unsupported_features_are_named(change, message):
         parse_tflite(case.write())
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["SOFTMAX", "LOGISTIC", "TANH", "LOG_SOFTMAX", "MAX_POOL_2D", "QUANTIZE", "DEQUANTIZE", "RELU", "RELU6", "UNPACK"],
+)
+def test_an_operator_of_one_input_refuses_two(kind):
+    case = Case()
+    case.append(kind, (1, 7), inputs=[case.first])
+    with pytest.raises(ModelError, match=rf"{kind} \(operator 4\) must have 1 input, not 2"):
+        parse_tflite(case.write())
+
+
 @pytest.mark.parametrize("constant", [True, False])
 def test_differences_between_two_results_are_refused(constant):
     """The runtime rounds what it subtracts, and the machine its negative: with 10/3 and 8/3, halves are exact."""
