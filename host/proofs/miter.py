@@ -9,6 +9,7 @@ from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Counter, Header, Target, chunks, word_bits
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.targets import verilog
+from etchnet.hdl.targets.files import write_text
 from etchnet.host.tools.yosys import run_yosys
 
 __all__ = ["PROPERTIES", "smt_model"]
@@ -191,7 +192,7 @@ def smt_model(
     design.write(folder)
     top = "proved" if words is None else "played"
     around = _around(_PROVED, config) if words is None else _played(config, words)
-    (folder / "copies.v").write_text(_copies(config, design.top) + "\n" + around)
+    write_text(folder / "copies.v", _copies(config, design.top) + "\n" + around)
     script = f"""\
 read_verilog -sv -DSYNTHESIS etchnet.v copies.v
 prep -flatten -nordff -top {top}

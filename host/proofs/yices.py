@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from etchnet.hdl.targets.files import write_text
 from etchnet.host.tools.tool import Tool, ToolError
 
 __all__ = ["YICES", "System", "ask"]
@@ -130,7 +131,7 @@ def ask(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = "\n".join(["(set-logic QF_BV)", system.text, *declarations, *named, *asserted, *asked])
-        (folder / "question.smt2").write_text(text + "\n")
+        write_text(folder / "question.smt2", text + "\n")
         try:
             said = YICES.run(["question.smt2"], folder=folder, log="yices.log")
         except ToolError as error:
