@@ -126,7 +126,7 @@ class _Platform:
             else:
                 name, parameters = RAM_MODULE, self._ram(component)
         if name != RAM_MODULE and name not in self.modules:
-            self.modules[name] = ""  # reserves the position: modules are written in the order of their first instances
+            self.modules[name] = ""  # before its parts, for the order in which Yosys reads modules
             self.modules[name] = self.convert(name, inside)
         ports: dict[str, Any] = {}
         for path, member, value in component.signature.flatten(component):
