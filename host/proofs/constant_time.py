@@ -14,6 +14,7 @@ from bitwuzla import Term
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.technology import PORTABLE, Technology
 from etchnet.hdl.core.control.loader import Loader
+from etchnet.hdl.core.control.packet_reader import PacketState
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import Target
 from etchnet.host.proofs.boundaries import BOUNDARIES, Boundary
@@ -25,9 +26,6 @@ from etchnet.host.proofs.terms import TOOL, Frame, Terms
 from etchnet.host.proofs.twin import Cycle, Solver, Twin
 
 __all__ = ["Findings", "analyse", "prove_constant_time"]
-
-_HEADER, _COUNT, _WORDS, _ANSWER = range(4)
-"""states of the machine's packet reader"""
 
 
 @dataclass
@@ -120,8 +118,8 @@ class _Analysis:
         terms = self.terms
         state, header = frame.value(self.reader("state")), frame.value(self.reader("header"))
 
-        def in_state(*states: int) -> Term:
-            return terms.any(terms.equal(state, terms.const(each, 2)) for each in states)
+        def in_state(*states: Any) -> Term:
+            return terms.any(terms.equal(state, terms.const(each.value, terms.width(state))) for each in states)
 
         remaining = frame.value(self.reader("remaining"))
         chunk = terms.extend(frame.value(self.reader("chunk")), Observer.chunk_bits(self.config))
@@ -133,9 +131,9 @@ class _Analysis:
         same_target = [terms.equal(observer.target_in(header), observer.target), observer.has_target(*Target)]
         return terms.all(
             [
-                terms.equal(in_state(_HEADER, _ANSWER), observer.expects_header),
-                terms.equal(in_state(_COUNT), observer.expects_count),
-                terms.equal(in_state(_WORDS), observer.expects_words),
+                terms.equal(in_state(PacketState.HEADER, PacketState.COUNTERS), observer.expects_header),
+                terms.equal(in_state(PacketState.COUNT), observer.expects_count),
+                terms.equal(in_state(PacketState.DATA), observer.expects_words),
                 terms.implies(terms.negation(observer.expects_header), terms.all(same_target)),
                 terms.implies(observer.expects_words, terms.all(same_words)),
             ]

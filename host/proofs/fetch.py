@@ -152,12 +152,12 @@ class FetchHarness(Harness):
         inside = self.inside
         valid, read_valid = inside["valid"], inside["read_valid"]
         self.keep(m, "outstanding", self._outstanding == valid + read_valid)
-        behind = self._marked & (self._before == valid)
+        in_memory = self._marked & (self._before == valid)
         same = inside["memory.memory.memory.read_0"] == self._word
         same &= inside["read_final"] == self._marked_final
         if "place" in self._head.members:
             same &= inside["read_address"] == self._marked_place
-        self.keep(m, "marked_in_memory", ~behind | same)
+        self.keep(m, "marked_in_memory", ~in_memory | same)
 
     def _through_queue(self, m: Module, read: Signal) -> None:
         """State where the outstanding instructions are: at the head, in the queue, and on their way to it."""

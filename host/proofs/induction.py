@@ -41,7 +41,7 @@ class Outcome:
 
 
 class _Inputs(Mapping[str, Term]):
-    """The inputs of a frame: arbitrary, but for the reset and the words that a harness peeks at."""
+    """The inputs of a frame: arbitrary, except the reset and the words that a harness peeks at."""
 
     def __init__(self, harness: Harness, netlist: Netlist, terms: Terms, label: str, *, reset: bool) -> None:
         self._harness, self._netlist, self._terms, self._label = harness, netlist, terms, label

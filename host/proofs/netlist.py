@@ -44,11 +44,6 @@ class Register:
     memory: int | None
     """for a read port: the memory"""
 
-    @property
-    def block(self) -> str:
-        """The part of the design that it belongs to: the first part of its path."""
-        return self.name.split(".", maxsplit=1)[0]
-
 
 @dataclass(frozen=True)
 class Memory:

@@ -41,8 +41,8 @@ _PROGRAMS = ("passes.", "drains.")
 
 _ASSUMPTIONS = (
     "there is a reset in the first cycle; registers power up with any values, the same in both copies",
-    "both copies get the same resets, handshakes and packets, but for the data words of packets of parameters, weights "
-    "and inputs",
+    "both copies get the same resets, handshakes and packets, except for the data words of packets of parameters, "
+    "weights and inputs",
 )
 _ANY_PROGRAM = (
     "memories of programs have any contents at first, the same in both copies; other memories have any contents"

@@ -1,4 +1,4 @@
-"""What random sessions have exercised, and the list of what they must exercise."""
+"""Coverage of random sessions, and the list of all that they must cover."""
 
 from __future__ import annotations
 

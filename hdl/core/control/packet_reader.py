@@ -13,10 +13,12 @@ from etchnet.hdl.isa import Header, Target, chunks
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.packets import word_bits
 
-__all__ = ["PacketReader"]
+__all__ = ["PacketReader", "PacketState"]
 
 
-class _State(enum.Enum, shape=2):  # type: ignore[call-arg]  # Amaranth's own keyword, unknown to the checker
+class PacketState(enum.Enum, shape=2):  # type: ignore[call-arg]  # Amaranth's own keyword, unknown to the checker
+    """The part of a packet that comes next; or, after a COUNTERS packet, the wait for its answer."""
+
     HEADER = 0
     COUNT = 1
     DATA = 2
@@ -63,40 +65,42 @@ class PacketReader(wiring.Component):
         """Step through header, count and data, or header, count and answer."""
         m = Module()
         config, header = self._config, self.header
-        state = Signal(_State)
+        state = Signal(PacketState)
         remaining = Signal(32)
         last_chunks = Array(Const(chunks(word_bits(t, config), config) - 1, self.chunk.shape()) for t in Target)
         last_chunk, arriving = Signal(), Signal(Header.layout(config))
         m.d.comb += [
             arriving.eq(self.link.payload),
             self.link.ready.eq(
-                (state == _State.HEADER) | (state == _State.COUNT) | ((state == _State.DATA) & ~self.blocked)
+                (state == PacketState.HEADER)
+                | (state == PacketState.COUNT)
+                | ((state == PacketState.DATA) & ~self.blocked)
             ),
-            self.counters.eq(state == _State.COUNTERS),
-            self.accepted.eq(self.link.valid & self.link.ready & (state == _State.DATA)),
+            self.counters.eq(state == PacketState.COUNTERS),
+            self.accepted.eq(self.link.valid & self.link.ready & (state == PacketState.DATA)),
             last_chunk.eq(self.chunk == last_chunks[header.target]),
             self.last.eq(self.accepted & last_chunk & (remaining == 1)),
         ]
         with m.Switch(state):
-            with m.Case(_State.HEADER), m.If(self.link.valid):
+            with m.Case(PacketState.HEADER), m.If(self.link.valid):
                 # `address` counts up from the address in the header.
-                m.d.sync += [header.eq(arriving), self.address.eq(arriving.address), state.eq(_State.COUNT)]
-            with m.Case(_State.COUNT), m.If(self.link.valid):
+                m.d.sync += [header.eq(arriving), self.address.eq(arriving.address), state.eq(PacketState.COUNT)]
+            with m.Case(PacketState.COUNT), m.If(self.link.valid):
                 answers = header.target == Target.COUNTERS
                 m.d.sync += [
                     remaining.eq(self.link.payload[:32]),
                     self.chunk.eq(0),
                     self.first.eq(1),
-                    state.eq(Mux(answers, _State.COUNTERS, _State.DATA)),
+                    state.eq(Mux(answers, PacketState.COUNTERS, PacketState.DATA)),
                 ]
                 with m.If((self.link.payload[:32] == 0) & ~answers):
-                    m.d.sync += state.eq(_State.HEADER)
-            with m.Case(_State.DATA), m.If(self.accepted):
+                    m.d.sync += state.eq(PacketState.HEADER)
+            with m.Case(PacketState.DATA), m.If(self.accepted):
                 m.d.sync += [self.first.eq(0), self.chunk.eq(self.chunk + 1)]
                 with m.If(last_chunk):
                     m.d.sync += [self.chunk.eq(0), self.address.eq(self.address + 1), remaining.eq(remaining - 1)]
                 with m.If(self.last):
-                    m.d.sync += state.eq(_State.HEADER)
-            with m.Case(_State.COUNTERS), m.If(self.counters_done):
-                m.d.sync += state.eq(_State.HEADER)
+                    m.d.sync += state.eq(PacketState.HEADER)
+            with m.Case(PacketState.COUNTERS), m.If(self.counters_done):
+                m.d.sync += state.eq(PacketState.HEADER)
         return m

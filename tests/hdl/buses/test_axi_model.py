@@ -27,7 +27,7 @@ WIDTHS = {name: 1 if first < 3 else 2 if first < 16 else 8 for name, first in ST
 
 
 class Model:
-    """What `Axi` promises, from its docstring and that of the register map."""
+    """A model of `Axi`, from its docstring and that of the register map."""
 
     def __init__(self):
         self.reset = self.enable = self.events = self.irq = self.offered = self.halves = self.started = 0
