@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from amaranth._toolchain.yosys import YosysBinary, YosysError, find_yosys
-from amaranth.hdl import Elaboratable, Fragment, Value, _ir
+from amaranth.hdl import Elaboratable, Fragment, _ir
 from amaranth.hdl import _nir as cells
 from amaranth.lib import wiring
+
+from etchnet.hdl.blocks.hierarchy import ports_of
 
 __all__ = ["YosysError", "cells", "driven_signals", "mark_used", "netlist", "yosys"]
 
@@ -42,8 +44,8 @@ def yosys() -> type[YosysBinary]:
 def netlist(component: wiring.Component, *, platform: Any = None) -> cells.Netlist:
     """Return the registers and memories of `component`, and the logic between them, from which Amaranth writes RTLIL.
 
-    Amaranth has public functions only for the text. Ports are named after the component's members, their parts joined
-    by ``_``, as in generated Verilog; clock and reset are the ports `clk` and `rst`.
+    Amaranth has public functions only for the text. Ports have their names of generated Verilog (`ports_of`); clock and
+    reset are the ports `clk` and `rst`.
 
     Parameters
     ----------
@@ -52,11 +54,7 @@ def netlist(component: wiring.Component, *, platform: Any = None) -> cells.Netli
     platform
         Passed to every `elaborate`.
     """
-    ports: Any = []
-    for path, _, value in component.signature.flatten(component):
-        signal: Any = Value.cast(value)
-        if len(signal):
-            ports.append(("_".join(map(str, path)), signal, None))
+    ports: Any = [(name, *port) for name, port in ports_of(component).items()]
     return _ir.build_netlist(Fragment.get(component, platform), ports=ports)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from amaranth.hdl import Instance, Module, ResetInserter, Value
 from amaranth.lib import wiring
 
-__all__ = ["ModulePlatform", "module_name", "submodule"]
+__all__ = ["ModulePlatform", "module_name", "port_name", "ports_of", "submodule"]
 
 
 @runtime_checkable
@@ -26,6 +26,17 @@ def module_name(component: wiring.Component, variant: str = "") -> str:
     """Return the name of a component's module: that of its class, and `variant` if components of the class differ."""
     kind = "".join("_" + c.lower() if c.isupper() else c for c in type(component).__name__)
     return f"etchnet{kind}{variant and '_' + variant}"
+
+
+def port_name(path: tuple[str | int, ...]) -> str:
+    """Return the name in Verilog of a port, or of a part of one, by its path in the component's signature."""
+    return "_".join(map(str, path))
+
+
+def ports_of(component: wiring.Component) -> dict[str, tuple[Value, None]]:
+    """Return the ports of a component by name, without those of no bits; directions follow from what drives them."""
+    ports = {port_name(path): Value.cast(value) for path, _, value in component.signature.flatten(component)}
+    return {name: (value, None) for name, value in ports.items() if len(value)}
 
 
 def submodule(

@@ -10,6 +10,7 @@ from amaranth import __version__ as amaranth_version
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
+from etchnet.hdl.blocks.hierarchy import port_name
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa import (
     COUNTER_BITS,
@@ -25,15 +26,10 @@ from etchnet.hdl.isa import (
 )
 from etchnet.hdl.isa.config import Config
 
-__all__ = ["TOP", "manifest", "port_name"]
+__all__ = ["TOP", "manifest"]
 
 TOP = "etchnet"
 """the name of the machine's module"""
-
-
-def port_name(path: tuple[str | int, ...]) -> str:
-    """Return the name in Verilog of a port, or of a part of one, by its path in the component's signature."""
-    return "_".join(map(str, path))
 
 
 def manifest(

@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 
 from etchnet.hdl.blocks.amaranth_internals import mark_used, yosys
 from etchnet.hdl.blocks.banked_ram import BankedRam
-from etchnet.hdl.blocks.hierarchy import module_name
+from etchnet.hdl.blocks.hierarchy import module_name, port_name, ports_of
 from etchnet.hdl.blocks.ram import Ram
 from etchnet.hdl.blocks.technology import PORTABLE, Technology
 from etchnet.hdl.core.machine import Machine
@@ -24,7 +24,7 @@ from etchnet.hdl.isa import RunCommand, Target
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.isa.numbers import ceil_div
 from etchnet.hdl.targets.files import write_text
-from etchnet.hdl.targets.manifest import TOP, manifest, port_name
+from etchnet.hdl.targets.manifest import TOP, manifest
 
 __all__ = ["GATEWARE", "TOP", "VerilogDesign", "generate", "generate_component"]
 
@@ -94,12 +94,6 @@ endmodule
 """
 
 
-def _ports(component: wiring.Component) -> dict[str, tuple[Value, None]]:
-    """Return the ports of a component by name, without those of no bits; directions follow from what drives them."""
-    ports = {port_name(path): Value.cast(value) for path, _, value in component.signature.flatten(component)}
-    return {name: (value, None) for name, value in ports.items() if len(value)}
-
-
 # Operands of unequal widths are extended and results truncated on purpose, by the rules of Verilog.
 # Verilator 5.006 stops at the newer names WIDTHEXPAND and WIDTHTRUNC; WIDTH means both to every version.
 _LINT = "".join(
@@ -141,7 +135,7 @@ class _Platform:
 
     def convert(self, name: str, component: wiring.Component) -> str:
         """Return a module as RTLIL, and add its children to `modules`."""
-        return rtlil.convert(component, name=name, platform=self, emit_src=False, ports=_ports(component))
+        return rtlil.convert(component, name=name, platform=self, emit_src=False, ports=ports_of(component))
 
     def _ram(self, ram: Ram) -> dict[str, Any]:
         file = ""

